@@ -1,0 +1,35 @@
+// Package vaultpki is the identity of the machine: it turns a response-wrapped
+// introduction into a Vault token, the token into secrets and certificates, and
+// the certificates into ready [crypto/tls.Config] values.
+//
+// The way is always the same. [Login] reads a wrapping token from a file, asks
+// Vault where that token comes from, unwraps it exactly once and logs in by
+// AppRole. [Client.Run] keeps the granted token alive. [Client.ReadKV] reads KV
+// version 2. [NewCertificates] makes keys in this process, has Vault sign them
+// and lets certmagic hold and renew the certificates in memory;
+// [Certificates.EdgeTLS], [Certificates.GuardTLS] and [Certificates.DialTLS] are
+// the three ways to use them.
+//
+// It is not a secret store, it knows no SAML, no HTTP routes and no
+// configuration file, and it writes nothing to disk: the only file that it
+// touches is the wrapping token's, which it empties.
+//
+// Hostile or faulty inputs are the token file, everything that the other end of
+// the Vault connection says (it may be slow, sealed, lying, huge, or somebody
+// else), and the certificates of peers. No environment variable has any
+// influence: what Vault's own client library would read from there is
+// overwritten or cleared.
+//
+// One-time operations are sent once. A wrapping token and a single-use SecretID
+// that were already spent are the only trace that an interceptor leaves, so a
+// retry by a client library would forge the alarm, and a lost answer is reported
+// as what it is: ambiguous. Calls that may be repeated are repeated by this
+// package alone, with jittered backoff.
+//
+// Every failure is an [*Error] with a [Reason] that a caller can branch on, a
+// place, and a hint that says what to do. No error and no log line holds a
+// secret.
+//
+// Specifications: Vault HTTP API (AppRole, response wrapping, KV version 2,
+// PKI); RFC 5280 and RFC 6125 for certificates; RFC 8446 for TLS 1.3.
+package vaultpki

@@ -1,0 +1,108 @@
+package vaultpki
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Reason says why an operation of this package failed, in terms that a caller
+// can act on: an exit code, an alarm, another attempt.
+type Reason int
+
+// The reasons. Their order is not stable across releases; their names are.
+const (
+	// ReasonUnknown is the zero value; no error of this package carries it.
+	ReasonUnknown Reason = iota
+	// ReasonConfig: a Config value is missing or not acceptable.
+	ReasonConfig
+	// ReasonNoToken: there is no usable wrapping token: the file is missing,
+	// empty, too large or does not look like a token.
+	ReasonNoToken
+	// ReasonIntercepted: Vault does not know the wrapping token: it was used,
+	// it expired, or it never existed. Somebody else may hold the credential:
+	// this is the interception alarm.
+	ReasonIntercepted
+	// ReasonForged: the wrapping token is alive but was not made by the
+	// expected call, lives longer than allowed, or has an impossible age.
+	ReasonForged
+	// ReasonUnreachable: Vault did not answer, or is sealed, for too long.
+	ReasonUnreachable
+	// ReasonAmbiguous: the connection was lost during a one-time call, so that
+	// the credential may or may not be spent.
+	ReasonAmbiguous
+	// ReasonLoginRefused: Vault refused the RoleID and SecretID, or granted a
+	// token that is not fit for use.
+	ReasonLoginRefused
+	// ReasonDenied: the token's policies do not allow the call.
+	ReasonDenied
+	// ReasonMissingSecret: there is no such secret, or its latest version is
+	// deleted.
+	ReasonMissingSecret
+	// ReasonMissingField: the secret exists, but a field is absent or empty.
+	ReasonMissingField
+	// ReasonBadCertificate: what Vault returned is not what was asked for.
+	ReasonBadCertificate
+)
+
+// reasonNames has one stable, lower-case name per Reason, for logs and metrics.
+var reasonNames = [...]string{
+	ReasonUnknown:        "unknown",
+	ReasonConfig:         "config",
+	ReasonNoToken:        "no_token",
+	ReasonIntercepted:    "intercepted",
+	ReasonForged:         "forged",
+	ReasonUnreachable:    "unreachable",
+	ReasonAmbiguous:      "ambiguous",
+	ReasonLoginRefused:   "login_refused",
+	ReasonDenied:         "denied",
+	ReasonMissingSecret:  "missing_secret",
+	ReasonMissingField:   "missing_field",
+	ReasonBadCertificate: "bad_certificate",
+}
+
+// String returns the stable name of the reason, such as "intercepted".
+func (r Reason) String() string {
+	if r < 0 || int(r) >= len(reasonNames) {
+		return fmt.Sprintf("reason(%d)", int(r))
+	}
+	return reasonNames[r]
+}
+
+// Error is every failure of this package. It never holds a secret.
+type Error struct {
+	Reason Reason // what kind of failure; never ReasonUnknown
+	Op     string // what was being done, as a gerund phrase: "unwrapping the SecretID"
+	Where  string // the file, Vault path or name concerned; may be empty
+	Hint   string // what an operator should do; may be empty
+	Err    error  // the cause; may be nil
+}
+
+// Error joins operation, place and cause: "reading secret/app: permission
+// denied". The hint is left to whoever shows the error to a person.
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString(e.Op)
+	if e.Where != "" {
+		b.WriteString(" ")
+		b.WriteString(e.Where)
+	}
+	if e.Err != nil {
+		b.WriteString(": ")
+		b.WriteString(e.Err.Error())
+	}
+	return b.String()
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// ReasonOf returns the Reason of the outermost [*Error] in err's chain, and
+// ReasonUnknown if there is none.
+func ReasonOf(err error) Reason {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Reason
+	}
+	return ReasonUnknown
+}

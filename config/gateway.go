@@ -1,0 +1,321 @@
+package config
+
+import (
+	"net"
+	"strconv"
+	"time"
+)
+
+// Gateway is the configuration of `sallyport gateway`, checked and with every
+// default filled in. It holds no pointers, and must not be modified after
+// [LoadGateway] has returned it; reading it concurrently is safe.
+type Gateway struct {
+	// Door is the gateway's own host. Required.
+	Door Door `yaml:"door"`
+	// Listen says on which addresses to accept connections.
+	Listen Listen `yaml:"listen"`
+	// Vault says where in Vault the gateway's secrets and certificates are.
+	// How to reach Vault and how to log in is said by flags and environment.
+	Vault Vault `yaml:"vault"`
+	// SAML is how sign-on works.
+	SAML SAML `yaml:"saml"`
+	// Session is how long a sign-on lasts.
+	Session Session `yaml:"session"`
+	// AccessLog is where the decisions are recorded.
+	AccessLog AccessLog `yaml:"access_log"`
+	// Stop is how the process ends.
+	Stop Stop `yaml:"stop"`
+	// Routes are the tools behind the gateway, in the order of the portal.
+	// Names and hosts are unique.
+	Routes []Route `yaml:"routes"`
+}
+
+// Door is the gateway's own host, where people sign on and find their tools.
+type Door struct {
+	// Host is the door's DNS name. Required; no route may have it.
+	Host Host `yaml:"host"`
+	// PublicPort is the port in the URLs that browsers see, for the door and
+	// for every route. It differs from the port of Listen.HTTPS behind a port
+	// mapping. Default 443, which the URLs leave out.
+	PublicPort int `yaml:"public_port"`
+}
+
+// Listen says on which addresses a gateway accepts connections. Each is
+// "host:port" or ":port" as [net.Listen] takes it.
+type Listen struct {
+	// HTTPS is the address for browsers. Default ":8443".
+	HTTPS string `yaml:"https"`
+	// Admin is the plain-HTTP address of probes and metrics; nobody signs in
+	// there. Default "127.0.0.1:9090"; only loopback unless
+	// UnsafeAdminNotLoopback.
+	Admin string `yaml:"admin"`
+	// UnsafeAdminNotLoopback lets Admin be an address that other machines can
+	// reach. Default false.
+	UnsafeAdminNotLoopback bool `yaml:"unsafe_admin_not_loopback"`
+}
+
+// Vault says where in Vault the gateway finds what it needs. Paths have no
+// slash at either end.
+type Vault struct {
+	// KVMount is the mount of the KV v2 engine. Default "secret".
+	KVMount string `yaml:"kv_mount"`
+	// SAMLPath is the secret with sp_private_key, sp_public_cert and
+	// idp_metadata_xml. Default "sallyport/saml".
+	SAMLPath string `yaml:"saml_path"`
+	// SessionPath is the secret with the session keys. Default
+	// "sallyport/session".
+	SessionPath string `yaml:"session_path"`
+	// EdgePKI issues the certificates that browsers see. Default mount
+	// "pki-edge", role "sallyport-edge", TTL 24h.
+	EdgePKI PKI `yaml:"edge_pki"`
+	// BackendPKI issues the client certificate that sidecars see. Default
+	// mount "pki-backend", role "sallyport-gateway", TTL 24h.
+	BackendPKI PKI `yaml:"backend_pki"`
+	// ClientName is the DNS name in that client certificate. Default
+	// "gateway.sallyport.internal".
+	ClientName Host `yaml:"client_name"`
+}
+
+// PKI names a role of a PKI engine of Vault and the life of its certificates.
+type PKI struct {
+	// Mount is the path of the engine.
+	Mount string `yaml:"mount"`
+	// Role is the role whose sign endpoint is called.
+	Role string `yaml:"role"`
+	// TTL is the life that is asked for; Vault may grant less. At least 5m,
+	// so that a renewal has time for a second try.
+	TTL Duration `yaml:"ttl"`
+}
+
+// SAML is how the gateway acts as a service provider.
+type SAML struct {
+	// EntityID is our name towards the IdP, a URI. Default DOOR/saml/metadata,
+	// where DOOR is the door's origin.
+	EntityID string `yaml:"entity_id"`
+	// ClockSkew is how far the IdP's clock may be from ours, either way.
+	// Default 3m, at most 5m.
+	ClockSkew Duration `yaml:"clock_skew"`
+	// MaxAge is how long ago the person may have authenticated at the IdP
+	// (AuthnInstant) when the assertion arrives. Default 0: any time.
+	MaxAge Duration `yaml:"max_age"`
+	// Attributes says which attributes describe a person.
+	Attributes Attributes `yaml:"attributes"`
+}
+
+// Attributes lists, for each property of a person, the names of the SAML
+// attributes that may carry it. The first that is present in the assertion
+// wins. A list in the file replaces the default list as a whole.
+type Attributes struct {
+	// User becomes X-Forwarded-User. "name_id" stands for the subject's
+	// NameID. Default: the names of Email, then "name_id". Never empty.
+	User []string `yaml:"user"`
+	// Email becomes X-Forwarded-Email. Default: the usual names of the mail
+	// address, then eduPersonPrincipalName.
+	Email []string `yaml:"email"`
+	// Name is shown to the person and becomes X-Forwarded-Preferred-Username.
+	// Default: the usual names of the display name.
+	Name []string `yaml:"name"`
+	// Groups becomes X-Forwarded-Groups and is what routes allow. Default:
+	// the usual names of group membership.
+	Groups []string `yaml:"groups"`
+}
+
+// Session is how long a sign-on lasts, whatever the IdP thinks.
+type Session struct {
+	// Idle ends a session that was not used for so long. Default 1h.
+	Idle Duration `yaml:"idle"`
+	// Absolute ends every session so long after sign-on. Default 10h, at
+	// least Idle, at most 168h.
+	Absolute Duration `yaml:"absolute"`
+}
+
+// AccessLog is where the record of every request goes.
+type AccessLog struct {
+	// File is an absolute path to append to, or "-" for the standard output.
+	// Default "-".
+	File string `yaml:"file"`
+	// QueryKeys are the query parameters whose values are recorded; the values
+	// of all others are left out. Default none.
+	QueryKeys []string `yaml:"query_keys"`
+}
+
+// Stop is how a process ends after SIGTERM.
+type Stop struct {
+	// Drain is how long requests in flight may take to finish. Default 30s,
+	// at most 10m.
+	Drain Duration `yaml:"drain"`
+}
+
+// Route is one tool behind the gateway: who may open it, and where it is.
+type Route struct {
+	// Name identifies the route in logs and metrics: 1 to 40 of a-z, 0-9 and
+	// inner hyphens. Required, unique.
+	Name string `yaml:"name"`
+	// Title is the tool's name in the portal. Default: Name.
+	Title string `yaml:"title"`
+	// Description is one line below the title. Default none.
+	Description string `yaml:"description"`
+	// Host is the tool's own DNS name. Required, unique, not the door's.
+	Host Host `yaml:"host"`
+	// Backend is the tool's sidecar.
+	Backend Backend `yaml:"backend"`
+	// Allow says who may open the tool. Default: nobody.
+	Allow Allow `yaml:"allow"`
+	// PassAuthorization lets the browser's Authorization header through to
+	// the tool. Default false: it is removed.
+	PassAuthorization bool `yaml:"pass_authorization"`
+	// WebSocket lets connections be upgraded. Default true.
+	WebSocket bool `yaml:"websocket"`
+}
+
+// Backend is the sidecar in front of a tool.
+type Backend struct {
+	// URL is where to dial: https://host[:port]. Required.
+	URL Origin `yaml:"url"`
+	// Name is the DNS name that the sidecar's certificate must carry, whatever
+	// URL says. Default NAME.backend.sallyport.internal with the route's name.
+	Name Host `yaml:"name"`
+}
+
+// Allow says who may open a tool: a person with one of the users' names, or
+// in one of the groups, or anyone who has signed in. The zero value lets
+// nobody in.
+type Allow struct {
+	// Groups are compared byte for byte with the person's groups.
+	Groups []string `yaml:"groups"`
+	// Users are compared byte for byte with what becomes X-Forwarded-User.
+	Users []string `yaml:"users"`
+	// Anyone lets in everybody who has signed in; it cannot stand beside
+	// Groups or Users.
+	Anyone bool `yaml:"any_signed_in"`
+}
+
+// Nobody reports whether a lets no one in.
+func (a Allow) Nobody() bool {
+	return !a.Anyone && len(a.Groups) == 0 && len(a.Users) == 0
+}
+
+// Paths at the door that follow from the configuration alone.
+const (
+	metadataPath = "/saml/metadata"
+	acsPath      = "/saml/acs"
+)
+
+// httpsPort is the port that a URL leaves out.
+const httpsPort = 443
+
+// Origin returns the origin of host as browsers see it: "https://HOST", with
+// the public port when that is not 443, and without a final slash.
+func (g *Gateway) Origin(host Host) string {
+	if g.Door.PublicPort == httpsPort {
+		return "https://" + string(host)
+	}
+	return "https://" + net.JoinHostPort(string(host), strconv.Itoa(g.Door.PublicPort))
+}
+
+// DoorURL returns the address of the portal, with its final slash.
+func (g *Gateway) DoorURL() string {
+	return g.Origin(g.Door.Host) + "/"
+}
+
+// ACSURL returns the address that the IdP posts its responses to.
+func (g *Gateway) ACSURL() string {
+	return g.Origin(g.Door.Host) + acsPath
+}
+
+// Hosts returns every name that browsers may ask for: the door's first, then
+// the routes' in their order. The edge certificates are issued for them.
+func (g *Gateway) Hosts() []string {
+	hosts := []string{string(g.Door.Host)}
+	for _, route := range g.Routes {
+		hosts = append(hosts, string(route.Host))
+	}
+	return hosts
+}
+
+// defaultGateway returns what an empty file means, before [Gateway.complete].
+func defaultGateway() Gateway {
+	return Gateway{
+		Door:   Door{PublicPort: httpsPort},
+		Listen: Listen{HTTPS: ":8443", Admin: "127.0.0.1:9090"},
+		Vault: Vault{
+			KVMount:     "secret",
+			SAMLPath:    "sallyport/saml",
+			SessionPath: "sallyport/session",
+			EdgePKI:     PKI{Mount: "pki-edge", Role: "sallyport-edge", TTL: Duration{24 * time.Hour}},
+			BackendPKI:  PKI{Mount: "pki-backend", Role: "sallyport-gateway", TTL: Duration{24 * time.Hour}},
+			ClientName:  defaultGatewayName,
+		},
+		SAML:      SAML{ClockSkew: Duration{3 * time.Minute}, Attributes: defaultAttributes()},
+		Session:   Session{Idle: Duration{time.Hour}, Absolute: Duration{10 * time.Hour}},
+		AccessLog: AccessLog{File: "-"},
+		Stop:      defaultStop(),
+	}
+}
+
+func defaultStop() Stop {
+	return Stop{Drain: Duration{30 * time.Second}}
+}
+
+// defaultGatewayName is in the gateway's client certificate, and what sidecars
+// let in.
+const defaultGatewayName = "gateway.sallyport.internal"
+
+// defaultAttributes are the names that the IdPs in common use send. An OID
+// stands for the attribute of the comment beside it.
+func defaultAttributes() Attributes {
+	email := func() []string {
+		return []string{
+			"mail",
+			"email",
+			"urn:oid:0.9.2342.19200300.100.1.3", // mail
+			"urn:oid:1.3.6.1.4.1.5923.1.1.1.6",  // eduPersonPrincipalName
+			"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/emailaddress",
+		}
+	}
+	return Attributes{
+		User:  append(email(), nameID),
+		Email: email(),
+		Name: []string{
+			"displayName",
+			"cn",
+			"urn:oid:2.5.4.3", // cn
+			"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name",
+		},
+		Groups: []string{
+			"groups",
+			"memberOf",
+			"urn:oid:1.3.6.1.4.1.5923.1.1.1.1", // eduPersonAffiliation
+			"urn:oid:1.3.6.1.4.1.5923.1.5.1.1", // isMemberOf
+			"http://schemas.microsoft.com/ws/2008/06/identity/claims/groups",
+			"http://schemas.xmlsoap.org/claims/Group",
+		},
+	}
+}
+
+// nameID is the name in [Attributes] that is no attribute.
+const nameID = "name_id"
+
+// defaultRoute returns what an empty entry of routes means.
+func defaultRoute() Route {
+	return Route{WebSocket: true}
+}
+
+// complete fills in the defaults that follow from other keys.
+func (g *Gateway) complete() {
+	if g.SAML.EntityID == "" {
+		g.SAML.EntityID = g.Origin(g.Door.Host) + metadataPath
+	}
+	for i := range g.Routes {
+		g.Routes[i].complete()
+	}
+}
+
+func (r *Route) complete() {
+	if r.Title == "" {
+		r.Title = r.Name
+	}
+	if r.Backend.Name == "" {
+		r.Backend.Name = Host(r.Name + ".backend.sallyport.internal")
+	}
+}

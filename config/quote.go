@@ -1,0 +1,42 @@
+package config
+
+import (
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// maxQuoted is how many bytes of a value a fault repeats.
+const maxQuoted = 64
+
+// quote renders a value for a message: quoted, cut, and not at all if it looks
+// like a credential. No key takes one, but people paste in the wrong place,
+// and faults end up in logs.
+func quote(value string) string {
+	if looksSecret(value) {
+		return "[redacted]"
+	}
+	if len(value) <= maxQuoted {
+		return strconv.Quote(value)
+	}
+	cut := maxQuoted
+	for cut > 0 && !utf8.RuneStart(value[cut]) {
+		cut--
+	}
+	return strconv.Quote(value[:cut]) + "…"
+}
+
+// looksSecret recognises PEM blocks, Vault's tokens and passwords in URLs.
+func looksSecret(value string) bool {
+	for _, prefix := range [...]string{"hvs.", "hvb.", "hvr.", "s.", "b."} {
+		// Vault's tokens are longer than any host that begins like them should be.
+		if strings.HasPrefix(value, prefix) && len(value) >= 24 && !strings.Contains(value[len(prefix):], ".") {
+			return true
+		}
+	}
+	if _, rest, ok := strings.Cut(value, "://"); ok {
+		authority, _, _ := strings.Cut(rest, "/")
+		return strings.Contains(authority, "@")
+	}
+	return strings.Contains(value, "-----BEGIN")
+}

@@ -1,0 +1,54 @@
+package config
+
+import (
+	"strings"
+	"time"
+)
+
+// Sidecar is the configuration of `sallyport sidecar`, checked and with every
+// default filled in. It must not be modified after [LoadSidecar] has returned
+// it; reading it concurrently is safe.
+type Sidecar struct {
+	// Name is the DNS name in the sidecar's certificate, which the gateway
+	// pins, e.g. "headers.backend.sallyport.internal". Required.
+	Name Host `yaml:"name"`
+	// Listen is the address for the gateway's mutual TLS, as [net.Listen]
+	// takes it. Default ":8443".
+	Listen string `yaml:"listen"`
+	// App is where the unmodified tool listens: http://127.0.0.1:PORT, always
+	// on loopback. Required.
+	App Origin `yaml:"app"`
+	// Gateways are the names whose client certificates are let in. Default
+	// just "gateway.sallyport.internal". Never empty.
+	Gateways []string `yaml:"gateways"`
+	// PKI issues the sidecar's certificate. Default mount "pki-backend", role
+	// "sidecar-LABEL" with the first label of Name, TTL 24h.
+	PKI PKI `yaml:"pki"`
+	// Admin is the plain-HTTP address of probes and metrics. Default
+	// "127.0.0.1:9091"; only loopback unless UnsafeAdminNotLoopback.
+	Admin string `yaml:"admin"`
+	// UnsafeAdminNotLoopback lets Admin be an address that other machines can
+	// reach. Default false.
+	UnsafeAdminNotLoopback bool `yaml:"unsafe_admin_not_loopback"`
+	// Stop is how the process ends.
+	Stop Stop `yaml:"stop"`
+}
+
+// defaultSidecar returns what an empty file means, before [Sidecar.complete].
+func defaultSidecar() Sidecar {
+	return Sidecar{
+		Listen:   ":8443",
+		Gateways: []string{defaultGatewayName},
+		PKI:      PKI{Mount: "pki-backend", TTL: Duration{24 * time.Hour}},
+		Admin:    "127.0.0.1:9091",
+		Stop:     defaultStop(),
+	}
+}
+
+// complete fills in the defaults that follow from other keys.
+func (s *Sidecar) complete() {
+	if s.PKI.Role == "" {
+		label, _, _ := strings.Cut(string(s.Name), ".")
+		s.PKI.Role = "sidecar-" + label
+	}
+}

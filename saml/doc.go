@@ -1,0 +1,31 @@
+// Package saml is Sallyport's SAML 2.0 service provider: it sends a browser to
+// the identity provider with a signed request, and turns the response that the
+// browser brings back into a [Principal], or into a [Refusal] that says why not.
+//
+// It is for web browser single sign-on alone: AuthnRequest by HTTP-Redirect,
+// Response by HTTP-POST (SAML profiles 4.1), solicited only. It is not a
+// session: it keeps nothing about a person, sets no cookie and writes no page.
+// Which request a browser has started is the caller's to remember; the
+// memory of assertions already used is the only state in here.
+//
+// Everything that comes through the browser is hostile: the body of the POST,
+// every byte of the XML, and the text inside a correctly signed assertion too,
+// because a person may choose their own display name. The metadata of the
+// identity provider is trusted for what it says, not for how it is written.
+//
+// The signature is verified by gosaml2 and goxmldsig. They are good at that and
+// leave the rest of the profile to their caller, so [ServiceProvider.Verify]
+// puts gates in front of them and checks behind them, in a fixed order that is
+// written down once, in verify.go:
+//
+//	bytes -> stream -> shape -> signature shape -> library -> profile -> identity -> replay
+//
+// Each step sees only what the one before let through. The first three bound
+// what an unauthenticated request can cost before an XML tree exists, and make
+// sure that the tree can be read in one way only. Every refusal has a stable
+// code; docs/saml-refusals.md tells an operator what to do about each.
+//
+// Specifications: saml-core-2.0-os, saml-bindings-2.0-os, saml-profiles-2.0-os,
+// saml-metadata-2.0-os, xmldsig-core, exclusive XML canonicalisation, and
+// Kantara's saml2int where it is stricter than those.
+package saml

@@ -1,0 +1,180 @@
+package header
+
+import (
+	"bufio"
+	"errors"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestStripRemovesEverySpelling(t *testing.T) {
+	for _, name := range []string{
+		"X-Forwarded-User", "x-forwarded-user", "X_Forwarded_User", "X-Forwarded_User", "X.Forwarded.User",
+		"x~forwarded~user", "X!FORWARDED-user", "X-Forwarded-Email", "X-Forwarded-Groups", "X-Forwarded-Anything",
+		"X-Forwarded-For", "X-Forwarded-Prefix", "Forwarded", "X-Real-Ip", "True-Client-Ip",
+		"Remote-User", "Remote_User", "X-Remote-User", "X-Auth-Request-Email", "X-WEBAUTH-USER",
+		"X-Ssl-Client-S-Dn", "X-Client-Cert", "Client-Cert-Chain", "X-Authentik-Username",
+		"X-Goog-Iap-Jwt-Assertion", "Cf-Access-Jwt-Assertion", "Teleport-Jwt-Assertion", "X-Pomerium-Claim-Email",
+		"X-Sallyport-Assertion", "X-Original-Url", "X-Rewrite-Url", "X-Http-Method-Override",
+		"Proxy", "Proxy-Authorization", "X-Accel-Redirect", "X-Request-Id", "Odd_Name", "Odd.Name", "",
+	} {
+		h := http.Header{name: {"root"}, "Accept": {"*/*"}}
+		if got := Strip(h); got != 1 {
+			t.Errorf("Strip with %q removed %d names, want 1: %v", name, got, h)
+		}
+		if h.Get("Accept") == "" {
+			t.Errorf("Strip with %q also removed Accept", name)
+		}
+	}
+}
+
+func TestStripKeepsWhatToolsNeed(t *testing.T) {
+	h := http.Header{
+		"Accept": {"a"}, "Accept-Language": {"a"}, "Content-Type": {"a"}, "Cookie": {"a=b"}, "Authorization": {"Basic x"},
+		"Origin": {"a"}, "Referer": {"a"}, "User-Agent": {"a"}, "X-Requested-With": {"a"}, "X-Csrf-Token": {"a"},
+		"Sec-Websocket-Key": {"a"}, "Grpc-Timeout": {"a"}, "X-User-Agent": {"a"}, "Traceparent": {"a"}, "Range": {"a"},
+	}
+	want := h.Clone()
+	if got := Strip(h); got != 0 {
+		t.Errorf("Strip removed %d names, want 0", got)
+	}
+	if diff := cmp.Diff(want, h); diff != "" {
+		t.Errorf("Strip changed harmless headers (-want +got):\n%s", diff)
+	}
+}
+
+func TestSetReplacesAndLeavesNothingBehind(t *testing.T) {
+	tests := []struct {
+		name string
+		id   Identity
+		want http.Header
+	}{
+		{
+			name: "everything is known",
+			id:   Identity{User: "alice@example.com", Email: "alice@example.com", Name: "Alice Liddell", Groups: []string{"engineers", "admins"}},
+			want: http.Header{
+				User: {"alice@example.com"}, Email: {"alice@example.com"},
+				PreferredUsername: {"Alice Liddell"}, Groups: {"engineers,admins"},
+			},
+		},
+		{name: "unknown fields are absent, not the client's", id: Identity{User: "bob"}, want: http.Header{User: {"bob"}}},
+		{name: "nobody", id: Identity{}, want: http.Header{}},
+		{
+			name: "letters beyond ASCII are encoded one to one",
+			id:   Identity{User: "jürgen", Name: "100% Jürgen "},
+			want: http.Header{User: {"j%C3%BCrgen"}, PreferredUsername: {"100%25 J%C3%BCrgen%20"}},
+		},
+		{
+			name: "a line break can forge no header",
+			id:   Identity{User: "eve\r\nX-Admin: 1"},
+			want: http.Header{User: {"eve%0D%0AX-Admin: 1"}},
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			h := http.Header{User: {"root", "root2"}, Email: {"root"}, Groups: {"wheel"}, PreferredUsername: {"root"}}
+			Set(h, test.id)
+			if diff := cmp.Diff(test.want, h); diff != "" {
+				t.Errorf("headers (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestCarryTakesOnlyTheGatewaysNames(t *testing.T) {
+	in := http.Header{
+		User: {"alice"}, Groups: {"engineers"}, ForwardedFor: {"192.0.2.1"}, ForwardedProto: {"https"}, RequestID: {"abc"},
+		"X-Forwarded-Prefix": {"/evil"}, "Remote-User": {"root"}, "X_forwarded_user": {"root"}, "Accept": {"*/*"},
+	}
+	if err := Carry(in, in); err != nil {
+		t.Fatalf("Carry: %v", err)
+	}
+	want := http.Header{
+		User: {"alice"}, Groups: {"engineers"}, ForwardedFor: {"192.0.2.1"}, ForwardedProto: {"https"}, RequestID: {"abc"},
+		"Accept": {"*/*"},
+	}
+	if diff := cmp.Diff(want, in); diff != "" {
+		t.Errorf("headers (-want +got):\n%s", diff)
+	}
+}
+
+func TestCarryRefusesTwoUsers(t *testing.T) {
+	h := http.Header{User: {"alice", "root"}, "Accept": {"*/*"}}
+	err := Carry(h, h)
+	var ambiguous *AmbiguousError
+	if !errors.As(err, &ambiguous) || ambiguous.Name != User || ambiguous.Count != 2 {
+		t.Fatalf("Carry = %v, want *AmbiguousError for %s", err, User)
+	}
+	if strings.Contains(err.Error(), "root") {
+		t.Errorf("error shows a value: %v", err)
+	}
+	if diff := cmp.Diff(http.Header{"Accept": {"*/*"}}, h); diff != "" {
+		t.Errorf("headers after a refusal (-want +got):\n%s", diff)
+	}
+}
+
+// FuzzStripAndSet feeds raw header blocks, as net/http reads them, and holds
+// the promise that a backend may rely on: whatever folds to a managed name is
+// the gateway's own value.
+func FuzzStripAndSet(f *testing.F) {
+	f.Add("X-Forwarded-User: root\r\nX_Forwarded_User: root\r\n\r\n")
+	f.Add("Connection: X-Forwarded-User\r\nX.Forwarded.User: root\r\n\r\n")
+	f.Add("x-forwarded-user : root\r\n folded\r\n\r\n")
+	f.Fuzz(func(t *testing.T, block string) {
+		mime, err := textproto.NewReader(bufio.NewReader(strings.NewReader(block))).ReadMIMEHeader()
+		if err != nil {
+			return
+		}
+		h := http.Header(mime)
+		Strip(h)
+		Set(h, Identity{User: "alice"})
+		for name, values := range h {
+			folded := string(fold(nil, name))
+			if folded == "x-forwarded-user" && (name != User || len(values) != 1 || values[0] != "alice") {
+				t.Fatalf("%q: %q reached the backend", name, values)
+			}
+			if name != User && Managed(name) {
+				t.Fatalf("managed %q: %q reached the backend", name, values)
+			}
+		}
+	})
+}
+
+func FuzzEncode(f *testing.F) {
+	f.Add("alice@example.com")
+	f.Add(" jürgen%\r\n ")
+	f.Fuzz(func(t *testing.T, s string) {
+		e := Encode(s)
+		for i := range len(e) {
+			if e[i] < ' ' || e[i] > '~' {
+				t.Fatalf("Encode(%q) = %q has a byte that is not visible ASCII", s, e)
+			}
+		}
+		if e != strings.TrimSpace(e) {
+			t.Fatalf("Encode(%q) = %q would be trimmed on the way", s, e)
+		}
+		back, err := url.PathUnescape(e)
+		if err != nil || back != s {
+			t.Fatalf("Encode(%q) = %q decodes to %q, %v", s, e, back, err)
+		}
+	})
+}
+
+func BenchmarkStripAndSet(b *testing.B) {
+	browser := http.Header{
+		"Accept": {"text/html"}, "Accept-Encoding": {"gzip"}, "Accept-Language": {"en"}, "Cache-Control": {"no-cache"},
+		"Cookie": {"a=b"}, "Referer": {"https://a.example/"}, "Sec-Fetch-Dest": {"document"}, "Sec-Fetch-Mode": {"navigate"},
+		"Sec-Fetch-Site": {"same-origin"}, "User-Agent": {"Mozilla/5.0"}, "X-Forwarded-User": {"root"}, "X-Requested-With": {"x"},
+	}
+	id := Identity{User: "alice@example.com", Email: "alice@example.com", Name: "Alice", Groups: []string{"engineers", "admins"}}
+	b.ReportAllocs()
+	for b.Loop() {
+		Strip(browser)
+		Set(browser, id)
+	}
+}

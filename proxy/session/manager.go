@@ -1,0 +1,232 @@
+package session
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/gorilla/securecookie"
+	"github.com/gorilla/sessions"
+)
+
+// CookiePrefix begins the name of every cookie of ours. Cookies with such names
+// never reach a backend and are never accepted from one.
+const CookiePrefix = "__Host-sallyport"
+
+// CookieName is the session's own cookie, one per host.
+const CookieName = CookiePrefix
+
+// maxCookie is what browsers keep of one cookie, name and attributes included
+// (RFC 6265bis section 5.5).
+const maxCookie = 4096
+
+// refreshFraction is the part of the idle limit after which a request renews
+// the cookie; more often would cost a Set-Cookie for nothing.
+const refreshFraction = 20
+
+// Config is what a Manager needs. It must not be changed after New.
+type Config struct {
+	// Keys seal all cookies and tokens; Current is required.
+	Keys Keys
+	// Hosts are the door's and the tools' host names, lower-case. A session is
+	// bound to one of them.
+	Hosts []string
+	// Idle ends a session that is not used for so long; required.
+	Idle time.Duration
+	// Absolute ends any session so long after sign-on; required, at least Idle.
+	Absolute time.Duration
+	// Now is the clock, called concurrently; nil means time.Now.
+	Now func() time.Time
+}
+
+// Manager finds, saves and ends sessions and carries sign-ons between hosts.
+// It is safe for concurrent use.
+type Manager struct {
+	cfg     Config
+	stores  map[string]*sessions.CookieStore // by host
+	begin   *sealer
+	pending *sealer
+	returns *sealer
+	tickets *sealer
+	once    *Once
+	revoked *Revocations
+}
+
+// New returns a Manager, or an error that says which part of cfg is wrong.
+func New(cfg Config) (*Manager, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Idle <= 0 || cfg.Absolute < cfg.Idle {
+		return nil, fmt.Errorf("session limits idle %v, absolute %v: expected 0 < idle <= absolute", cfg.Idle, cfg.Absolute)
+	}
+	m := &Manager{
+		cfg: cfg, stores: make(map[string]*sessions.CookieStore),
+		once: NewOnce(cfg.Now), revoked: NewRevocations(cfg.Now),
+	}
+	var sessionSealer *sealer
+	for p, dst := range map[purpose]**sealer{
+		forSession: &sessionSealer, forBegin: &m.begin, forPending: &m.pending, forReturn: &m.returns, forTicket: &m.tickets,
+	} {
+		s, err := newSealer(cfg.Keys, p)
+		if err != nil {
+			return nil, err
+		}
+		*dst = s
+	}
+	for _, host := range cfg.Hosts {
+		m.stores[host] = &sessions.CookieStore{
+			Codecs:  []securecookie.Codec{stateCodec{sealer: sessionSealer, host: host}},
+			Options: cookieOptions(),
+		}
+	}
+	return m, nil
+}
+
+// Revocations are the sessions that ended before their time.
+func (m *Manager) Revocations() *Revocations { return m.revoked }
+
+// cookieOptions are those of every session cookie: for this host and for as
+// long as the browser runs. gorilla/sessions' own defaults are neither HttpOnly
+// nor SameSite.
+func cookieOptions() *sessions.Options {
+	return &sessions.Options{Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode}
+}
+
+// Find returns the session that r carries for host, or why there is none. It is
+// called for every request.
+func (m *Manager) Find(r *http.Request, host string) (*State, Absence) {
+	store := m.stores[host]
+	if store == nil {
+		return nil, AbsentForged
+	}
+	switch n := len(r.CookiesNamed(CookieName)); {
+	case n == 0:
+		return nil, AbsentCookie
+	case n > 1:
+		return nil, AbsentTwice
+	}
+	found, err := store.New(r, CookieName)
+	if err != nil || found.IsNew {
+		return nil, AbsentForged
+	}
+	state, ok := found.Values[stateKey].(*State)
+	if !ok {
+		return nil, AbsentForged
+	}
+	return m.judge(state)
+}
+
+// judge applies the limits to a state that opened.
+func (m *Manager) judge(s *State) (*State, Absence) {
+	now := m.cfg.Now()
+	switch {
+	case !now.Before(s.ExpiresAt()):
+		return nil, AbsentExpired
+	case now.Sub(time.Unix(s.Seen, 0)) > m.cfg.Idle:
+		return nil, AbsentIdle
+	case m.revoked.Revoked(s.ID):
+		return nil, AbsentRevoked
+	}
+	return s, Present
+}
+
+// Start makes the state of a sign-on at this moment: a new id, never one that
+// came from a browser, and both limits. notAfter, when not zero, is the
+// identity provider's own limit (SAML core 2.7.2, SessionNotOnOrAfter).
+func (m *Manager) Start(s State, notAfter time.Time) *State {
+	now := m.cfg.Now()
+	expires := now.Add(m.cfg.Absolute)
+	if !notAfter.IsZero() && notAfter.Before(expires) {
+		expires = notAfter
+	}
+	s.ID, s.Seen, s.Expires = NewID(), now.Unix(), expires.Unix()
+	return &s
+}
+
+// Save puts s into the cookie of host. It returns ErrTooLarge when no browser
+// would keep it.
+func (m *Manager) Save(w http.ResponseWriter, r *http.Request, host string, s *State) error {
+	store := m.stores[host]
+	if store == nil {
+		return fmt.Errorf("saving a session for host %q, which has no route", host)
+	}
+	cookie := sessions.NewSession(store, CookieName)
+	cookie.Options = cookieOptions()
+	cookie.Values[stateKey] = s
+	return store.Save(r, w, cookie)
+}
+
+// Refresh returns a copy of s to save when enough of the idle limit has passed
+// since the cookie was written, else nil.
+func (m *Manager) Refresh(s *State) *State {
+	now := m.cfg.Now()
+	if now.Sub(time.Unix(s.Seen, 0)) < m.cfg.Idle/refreshFraction {
+		return nil
+	}
+	renewed := *s
+	renewed.Seen = now.Unix()
+	return &renewed
+}
+
+// End revokes s everywhere and takes the cookie of this host away.
+func (m *Manager) End(w http.ResponseWriter, s *State) {
+	m.revoked.Revoke(s.ID, s.ExpiresAt())
+	m.Forget(w)
+}
+
+// Forget takes the session cookie of this host away and revokes nothing.
+func (m *Manager) Forget(w http.ResponseWriter) {
+	expire(w, CookieName, http.SameSiteLaxMode)
+}
+
+// stateKey is where the state stands among the values of a gorilla session.
+const stateKey = "state"
+
+// stateCodec seals a session's state for one host. It stands in for
+// securecookie's own codec, which would use gob and know no host.
+type stateCodec struct {
+	sealer *sealer
+	host   string
+}
+
+// Encode implements securecookie.Codec; value is a session's Values.
+func (c stateCodec) Encode(name string, value any) (string, error) {
+	values, ok := value.(map[any]any)
+	if !ok {
+		return "", fmt.Errorf("sealing session: values are %T, expected map[any]any", value)
+	}
+	state, ok := values[stateKey].(*State)
+	if !ok {
+		return "", errors.New("sealing session: values hold no state")
+	}
+	plaintext, err := json.Marshal(state)
+	if err != nil {
+		return "", fmt.Errorf("sealing session: %w", err)
+	}
+	sealed := c.sealer.seal(plaintext, name+"|"+c.host)
+	if len(name)+len(sealed) > maxCookie-len("=; Path=/; HttpOnly; Secure; SameSite=Lax") {
+		return "", ErrTooLarge
+	}
+	return sealed, nil
+}
+
+// Decode implements securecookie.Codec; dst is a *map[any]any.
+func (c stateCodec) Decode(name, sealed string, dst any) error {
+	values, ok := dst.(*map[any]any)
+	if !ok {
+		return fmt.Errorf("opening session: destination is %T, expected *map[any]any", dst)
+	}
+	plaintext, err := c.sealer.open(sealed, name+"|"+c.host)
+	if err != nil {
+		return err
+	}
+	state := new(State)
+	if err := json.Unmarshal(plaintext, state); err != nil {
+		return fmt.Errorf("opening session: %w", err)
+	}
+	(*values)[stateKey] = state
+	return nil
+}

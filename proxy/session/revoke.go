@@ -1,0 +1,90 @@
+package session
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Revocations remembers which sessions have ended before their time, on every
+// host at once, and ends the connections that outlive a request (WebSockets,
+// event streams). It lives in this process. Safe for concurrent use; make one
+// with NewRevocations.
+type Revocations struct {
+	now func() time.Time
+
+	mu      sync.RWMutex
+	ended   map[string]time.Time            // session id to when it would have expired; guarded by mu
+	streams map[string]map[*stream]struct{} // open connections by session id; guarded by mu
+	sweep   time.Time                       // when to look for expired entries next; guarded by mu
+}
+
+// stream is one connection that must not outlive its session.
+type stream struct{ cancel context.CancelCauseFunc }
+
+// NewRevocations returns an empty memory. now is called concurrently.
+func NewRevocations(now func() time.Time) *Revocations {
+	return &Revocations{now: now, ended: make(map[string]time.Time), streams: make(map[string]map[*stream]struct{})}
+}
+
+// Revoke ends the session, which would have ended at expires anyway, and every
+// connection that was bound to it.
+func (r *Revocations) Revoke(id string, expires time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now := r.now(); now.After(r.sweep) {
+		for old, until := range r.ended {
+			if now.After(until) {
+				delete(r.ended, old)
+			}
+		}
+		r.sweep = now.Add(time.Minute)
+	}
+	r.ended[id] = expires
+	for s := range r.streams[id] {
+		s.cancel(ErrEnded)
+	}
+	delete(r.streams, id)
+}
+
+// Revoked reports whether the session was ended.
+func (r *Revocations) Revoked(id string) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	_, ended := r.ended[id]
+	return ended
+}
+
+// Bind returns a context that ends with ctx, with the session's absolute end,
+// or when the session is revoked; the last two with the cause ErrEnded. The
+// caller must call release when the connection is done.
+func (r *Revocations) Bind(ctx context.Context, s *State) (bound context.Context, release func()) {
+	ctx, stop := context.WithDeadlineCause(ctx, s.ExpiresAt(), ErrEnded)
+	ctx, cancel := context.WithCancelCause(ctx)
+	entry := &stream{cancel: cancel}
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ended := r.ended[s.ID]; ended {
+		cancel(ErrEnded)
+	} else {
+		if r.streams[s.ID] == nil {
+			r.streams[s.ID] = make(map[*stream]struct{})
+		}
+		r.streams[s.ID][entry] = struct{}{}
+	}
+	return ctx, func() {
+		r.unbind(s.ID, entry)
+		cancel(nil)
+		stop()
+	}
+}
+
+func (r *Revocations) unbind(id string, entry *stream) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.streams[id], entry)
+	if len(r.streams[id]) == 0 {
+		delete(r.streams, id)
+	}
+}

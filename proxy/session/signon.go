@@ -1,0 +1,226 @@
+package session
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// returnPrefix names the cookie on a tool's host that remembers the page
+	// first asked for; the id of the sign-on follows.
+	returnPrefix = CookiePrefix + "-return-"
+	// pendingPrefix names the cookie on the door that remembers the request
+	// sent to the identity provider; the relay state follows.
+	pendingPrefix = CookiePrefix + "-signon-"
+	// maxPending bounds how many sign-ons one browser may have under way on
+	// one host: enough for tabs restored together, small enough for any
+	// server's header limit.
+	maxPending = 6
+	// maxReturn bounds the page remembered; a longer one is replaced by "/".
+	maxReturn = 1500
+	// signOnLife is how long a person may take at the identity provider.
+	signOnLife = 10 * time.Minute
+	// ticketLife is how long a browser may take to follow one redirect.
+	ticketLife = time.Minute
+)
+
+// Begin is what a tool's host asks of the door: sign somebody in, then come
+// back for the sign-on called Return. It travels in a URL.
+type Begin struct {
+	Host   string `json:"h"`
+	Return string `json:"r"`
+	Expiry int64  `json:"x"`
+}
+
+// Pending is one sign-on under way at the identity provider, kept by the
+// browser that began it.
+type Pending struct {
+	// RequestID is the ID of our AuthnRequest (SAML core 3.2.1).
+	RequestID string `json:"q"`
+	// Host is where to go afterwards; the door's own or a tool's.
+	Host string `json:"h"`
+	// Return is the tool's name for it; empty when Host is the door.
+	Return string `json:"r,omitempty"`
+	Expiry int64  `json:"x"`
+}
+
+// Ticket carries a sign-on from the door to one tool's host, once.
+type Ticket struct {
+	ID     string `json:"i"`
+	Host   string `json:"h"`
+	Return string `json:"r"`
+	State  *State `json:"s"`
+	Expiry int64  `json:"x"`
+}
+
+// returning is the page first asked for, kept by the browser that asked.
+type returning struct {
+	URI    string `json:"u"`
+	Expiry int64  `json:"x"`
+}
+
+// Begin remembers in a cookie of host that uri was asked for, and returns the
+// sealed token that the door takes.
+func (m *Manager) Begin(w http.ResponseWriter, r *http.Request, host, uri string) string {
+	id, expiry := m.newSignOnID(), m.expiry(signOnLife)
+	if len(uri) > maxReturn || !strings.HasPrefix(uri, "/") {
+		uri = "/"
+	}
+	m.limitPending(w, r, returnPrefix, http.SameSiteLaxMode)
+	set(w, &http.Cookie{
+		Name: returnPrefix + id, Value: sealJSON(m.returns, returning{URI: uri, Expiry: expiry}, host+"|"+id),
+		MaxAge: int(signOnLife.Seconds()), SameSite: http.SameSiteLaxMode,
+	})
+	return sealJSON(m.begin, Begin{Host: host, Return: id, Expiry: expiry}, "")
+}
+
+// OpenBegin returns what Begin sealed, if it is still good.
+func (m *Manager) OpenBegin(token string) (Begin, bool) {
+	var b Begin
+	ok := openJSON(m.begin, token, "", &b) && m.alive(b.Expiry)
+	return b, ok
+}
+
+// RelayState returns a name for a sign-on: it goes to the identity provider and
+// back and means nothing without the cookie of the same name.
+func (m *Manager) RelayState() string { return m.newSignOnID() }
+
+// Hold keeps p in a cookie of the door under the given relay state. The answer
+// is a cross-site POST, so the cookie must be SameSite=None.
+func (m *Manager) Hold(w http.ResponseWriter, r *http.Request, relayState string, p Pending) {
+	p.Expiry = m.expiry(signOnLife)
+	m.limitPending(w, r, pendingPrefix, http.SameSiteNoneMode)
+	set(w, &http.Cookie{
+		Name: pendingPrefix + relayState, Value: sealJSON(m.pending, p, relayState),
+		MaxAge: int(signOnLife.Seconds()), SameSite: http.SameSiteNoneMode,
+	})
+}
+
+// Held returns the sign-on that this browser began under relayState, if it is
+// still under way. It does not use it up; see Finish.
+func (m *Manager) Held(r *http.Request, relayState string) (Pending, bool) {
+	var p Pending
+	if !validSignOnID(relayState) {
+		return p, false
+	}
+	cookies := r.CookiesNamed(pendingPrefix + relayState)
+	if len(cookies) != 1 {
+		return p, false
+	}
+	ok := openJSON(m.pending, cookies[0].Value, relayState, &p) && m.alive(p.Expiry)
+	return p, ok
+}
+
+// Finish uses up a sign-on: it reports false when it was finished before, and
+// takes its cookie away.
+func (m *Manager) Finish(w http.ResponseWriter, relayState string, p Pending) bool {
+	expire(w, pendingPrefix+relayState, http.SameSiteNoneMode)
+	return m.once.Use("pending|"+p.RequestID, time.Unix(p.Expiry, 0))
+}
+
+// Issue seals a ticket that carries s to host, for the browser that holds the
+// return cookie of that name.
+func (m *Manager) Issue(s *State, host, ret string) string {
+	return sealJSON(m.tickets, Ticket{ID: NewID(), Host: host, Return: ret, State: s, Expiry: m.expiry(ticketLife)}, host)
+}
+
+// TicketFault says why a ticket was not redeemed, as a reason code.
+type TicketFault string
+
+// Why a ticket was not redeemed.
+const (
+	TicketGood    TicketFault = ""
+	TicketInvalid TicketFault = "ticket_invalid"  // forged, for another host, or too old
+	TicketForeign TicketFault = "ticket_foreign"  // another browser asked for it, or cookies are off
+	TicketUsed    TicketFault = "ticket_used"     // redeemed before
+	TicketEnded   TicketFault = "session_revoked" // the session ended meanwhile
+)
+
+// Redeem uses up a ticket at host, and returns the state that it carried and
+// the page first asked for. Only the browser that asked for the page can.
+func (m *Manager) Redeem(w http.ResponseWriter, r *http.Request, host, token string) (*State, string, TicketFault) {
+	var t Ticket
+	if !openJSON(m.tickets, token, host, &t) || !m.alive(t.Expiry) || t.Host != host || t.State == nil {
+		return nil, "", TicketInvalid
+	}
+	cookies := r.CookiesNamed(returnPrefix + t.Return)
+	var page returning
+	if !validSignOnID(t.Return) || len(cookies) != 1 || !openJSON(m.returns, cookies[0].Value, host+"|"+t.Return, &page) || !m.alive(page.Expiry) {
+		return nil, "", TicketForeign
+	}
+	if !m.once.Use("ticket|"+t.ID, time.Unix(t.Expiry, 0)) {
+		return nil, "", TicketUsed
+	}
+	expire(w, returnPrefix+t.Return, http.SameSiteLaxMode)
+	if _, absent := m.judge(t.State); absent != Present {
+		return nil, "", TicketEnded
+	}
+	return t.State, page.URI, TicketGood
+}
+
+// limitPending takes the oldest cookies with this prefix away, so that one more
+// does not exceed maxPending.
+func (m *Manager) limitPending(w http.ResponseWriter, r *http.Request, prefix string, mode http.SameSite) {
+	var names []string
+	for _, c := range r.Cookies() {
+		if strings.HasPrefix(c.Name, prefix) {
+			names = append(names, c.Name)
+		}
+	}
+	slices.Sort(names) // ids begin with their time
+	for len(names) >= maxPending {
+		expire(w, names[0], mode)
+		names = names[1:]
+	}
+}
+
+func (m *Manager) expiry(life time.Duration) int64 { return m.cfg.Now().Add(life).Unix() }
+
+func (m *Manager) alive(expiry int64) bool { return m.cfg.Now().Unix() < expiry }
+
+// newSignOnID names one sign-on: its time, so that ids sort by age, and 128
+// random bits.
+func (m *Manager) newSignOnID() string {
+	return fmt.Sprintf("%010d", m.cfg.Now().Unix()) + NewID()
+}
+
+// signOnIDSize is the length of a sign-on's name: ten digits and 128 bits in
+// base64.
+const signOnIDSize = 10 + 22
+
+func validSignOnID(id string) bool {
+	if len(id) != signOnIDSize {
+		return false
+	}
+	return !strings.ContainsFunc(id, func(c rune) bool {
+		return (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') && c != '-' && c != '_'
+	})
+}
+
+// sealJSON seals v. The types sealed here always marshal.
+func sealJSON(s *sealer, v any, binding string) string {
+	plaintext, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("session: sealing %T: %v", v, err))
+	}
+	return s.seal(plaintext, binding)
+}
+
+func openJSON(s *sealer, sealed, binding string, v any) bool {
+	plaintext, err := s.open(sealed, binding)
+	return err == nil && json.Unmarshal(plaintext, v) == nil
+}
+
+// set writes a cookie that only this host sees.
+func set(w http.ResponseWriter, c *http.Cookie) {
+	c.Path, c.Secure, c.HttpOnly = "/", true, true
+	http.SetCookie(w, c)
+}
+
+func expire(w http.ResponseWriter, name string, mode http.SameSite) {
+	set(w, &http.Cookie{Name: name, MaxAge: -1, SameSite: mode})
+}

@@ -1,0 +1,50 @@
+package session
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"time"
+)
+
+// State says that somebody is signed in. It is sealed into the cookie of one
+// host and is a value: whoever has one may change his copy.
+type State struct {
+	// ID is the same on every host that this sign-on reached, so that one
+	// sign-out ends all of them. It is secret; logs show LogID.
+	ID string `json:"i"`
+	// User is the name that policy decides on and the log records.
+	User string `json:"u"`
+	// Email, Name and Groups are what backends are told besides.
+	Email  string   `json:"e,omitempty"`
+	Name   string   `json:"n,omitempty"`
+	Groups []string `json:"g,omitempty"`
+	// IdP is the entity id of the identity provider that vouched.
+	IdP string `json:"p,omitempty"`
+	// AuthnContext is how the person proved himself there.
+	AuthnContext string `json:"c,omitempty"`
+	// AuthnAt is when, in Unix seconds.
+	AuthnAt int64 `json:"a"`
+	// Expires is the absolute end, in Unix seconds.
+	Expires int64 `json:"x"`
+	// Seen is when a request was last recorded in the cookie, in Unix seconds.
+	Seen int64 `json:"s"`
+}
+
+// LogID is a one-way form of ID: it joins the lines of one session and cannot
+// be turned into a cookie. ID has 128 random bits, so a plain hash suffices.
+func (s *State) LogID() string {
+	sum := sha256.Sum256([]byte(s.ID))
+	return hex.EncodeToString(sum[:8])
+}
+
+// ExpiresAt is the absolute end of the session.
+func (s *State) ExpiresAt() time.Time { return time.Unix(s.Expires, 0) }
+
+// NewID returns 128 random bits in a form that is safe in cookies and URLs.
+func NewID() string {
+	var raw [16]byte
+	_, _ = rand.Read(raw[:]) // never fails: crypto/rand ends the process instead
+	return base64.RawURLEncoding.EncodeToString(raw[:])
+}

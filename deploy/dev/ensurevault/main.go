@@ -1,0 +1,81 @@
+// Command ensurevault makes sure that this machine has a Vault server for the
+// demo and the tests, and links to it.
+//
+//	ensurevault -module deploy/dev/vault -link .build/vault
+//
+// Standard output carries progress and one last line that says which server it is.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"golang.org/x/term"
+
+	"github.com/sallyport/sallyport/deploy/dev/vaultbin"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "ensurevault:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, out *os.File) error {
+	flags := flag.NewFlagSet("ensurevault", flag.ContinueOnError)
+	module := flags.String("module", "deploy/dev/vault", "folder of the module that builds Vault")
+	link := flags.String("link", "", "symbolic link to make to the server")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	userCache, err := os.UserCacheDir()
+	if err != nil {
+		return fmt.Errorf("finding the cache folder: %w", err)
+	}
+	bin, err := vaultbin.Ensure(ctx, vaultbin.Config{
+		ModuleDir: *module,
+		CacheDir:  filepath.Join(userCache, "sallyport"),
+		Out:       out,
+		Terminal:  term.IsTerminal(int(out.Fd())),
+	})
+	if err != nil {
+		return err
+	}
+	if *link != "" {
+		if err := relink(bin.Path, *link); err != nil {
+			return err
+		}
+	}
+	return say(out, bin)
+}
+
+func say(out io.Writer, bin vaultbin.Binary) error {
+	_, err := fmt.Fprintf(out, "vault: %s, %s: %s\n", bin.Version, bin.Origin, bin.Path)
+	return err
+}
+
+// relink replaces the link at path in one step, so that a test that starts
+// meanwhile sees the old target or the new one.
+func relink(target, path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("making the folder of the link: %w", err)
+	}
+	tmp := fmt.Sprintf("%s.%d", path, os.Getpid())
+	if err := os.Symlink(target, tmp); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("linking to Vault: %w", err)
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return fmt.Errorf("linking to Vault: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,95 @@
+// Package vaultbin finds a Vault server to run in the demo and in the tests, and
+// builds one when the machine has none.
+//
+// It prefers what the operator already has: a vault or bao on PATH, asked for its
+// version before it is believed. Otherwise it builds the module next to it (fixed
+// version, fixed sums, see deploy/dev/vault) and keeps the binary in the user's
+// cache directory, under a key made of everything that goes into it, so that the
+// minutes of the first build are paid once per machine and not once per clone.
+//
+// It is for development only: nothing here is part of the product, and the
+// server that it builds is Vault's own, under Vault's own licence.
+package vaultbin
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// Config says where to look and where to report. It is not modified.
+type Config struct {
+	ModuleDir string    // the module that builds Vault; required
+	CacheDir  string    // where built binaries are kept; required, made if absent
+	Out       io.Writer // progress, in whole lines unless Terminal is set; required
+	Terminal  bool      // Out is a terminal: the progress line is rewritten in place
+}
+
+// Binary is a Vault server that answered when it was asked for its version.
+type Binary struct {
+	Path    string // absolute
+	Version string // first line of its answer, e.g. "Vault v1.21.1 (…)"
+	Origin  string // how it was found: "from PATH", "cached build", "built just now"
+}
+
+// Ensure returns a Vault server, building it if it must. It blocks for minutes in
+// that case, and while another process builds the same one. A cancelled ctx stops
+// the build and leaves nothing half-made in the cache.
+func Ensure(ctx context.Context, cfg Config) (Binary, error) {
+	if found, ok := onPath(ctx); ok {
+		return found, nil
+	}
+	goVersion, err := goVersion(ctx, cfg.ModuleDir)
+	if err != nil {
+		return Binary{}, err
+	}
+	key, err := cacheKey(cfg.ModuleDir, goVersion)
+	if err != nil {
+		return Binary{}, err
+	}
+	return cached(ctx, cfg, key)
+}
+
+// onPath asks vault, then bao. A program of that name that does not answer like a
+// server of either kind is passed over: some machines have a wrapper there.
+func onPath(ctx context.Context) (Binary, bool) {
+	for _, name := range []string{"vault", "bao"} {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			continue
+		}
+		if version, err := askVersion(ctx, path); err == nil {
+			return Binary{Path: path, Version: version, Origin: "from PATH"}, true
+		}
+	}
+	return Binary{}, false
+}
+
+// askVersion runs the binary; the answer proves that it is whole and executable
+// here, which its presence alone does not.
+func askVersion(ctx context.Context, path string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, path, "version").Output()
+	if err != nil {
+		return "", fmt.Errorf("asking %s for its version: %w", path, err)
+	}
+	line, _, _ := strings.Cut(string(out), "\n")
+	if !strings.HasPrefix(line, "Vault v") && !strings.HasPrefix(line, "OpenBao v") {
+		return "", fmt.Errorf("asking %s for its version: answered %q, which is neither Vault nor OpenBao", path, line)
+	}
+	return strings.TrimSpace(line), nil
+}
+
+func goVersion(ctx context.Context, dir string) (string, error) {
+	cmd := exec.CommandContext(ctx, "go", "env", "GOVERSION", "GOOS", "GOARCH")
+	cmd.Dir = dir
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("asking go for its version: %w", err)
+	}
+	return strings.Join(strings.Fields(string(out)), " "), nil
+}

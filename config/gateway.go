@@ -296,9 +296,9 @@ func defaultAttributes() Attributes {
 // nameID is the name in [Attributes] that is no attribute.
 const nameID = "name_id"
 
-// defaultRoute returns what an empty entry of routes means.
-func defaultRoute() Route {
-	return Route{WebSocket: true}
+// setDefaults makes r what an empty entry of routes means.
+func (r *Route) setDefaults() {
+	r.WebSocket = true
 }
 
 // complete fills in the defaults that follow from other keys.

@@ -1,27 +1,46 @@
 package config
 
-import (
-	"github.com/goccy/go-yaml"
-)
+import "reflect"
 
 // LoadGateway reads the configuration of a gateway. source is a file name or a
-// place in Vault; it only appears in messages. The error is a [*Faults] with
-// everything that is wrong.
+// place in Vault such as "vault:secret/sallyport/gateway"; it only appears in
+// messages. The error is a [*Faults] with everything that is wrong.
 func LoadGateway(source string, text []byte) (*Gateway, error) {
-	gateway := defaultGateway()
-	if err := yaml.UnmarshalWithOptions(text, &gateway, yaml.Strict()); err != nil {
-		return nil, &Faults{Source: source, List: []Fault{{Line: 1, Value: "no configuration", Expected: err.Error()}}}
+	gateway, faults := defaultGateway(), newCollector()
+	if decode(text, reflect.ValueOf(&gateway).Elem(), faults) {
+		gateway.complete()
+		validateGateway(&gateway, faults)
 	}
-	gateway.complete()
+	if err := faults.err(source); err != nil {
+		return nil, err
+	}
 	return &gateway, nil
 }
 
 // LoadSidecar reads the configuration of a sidecar; see [LoadGateway].
 func LoadSidecar(source string, text []byte) (*Sidecar, error) {
-	sidecar := defaultSidecar()
-	if err := yaml.UnmarshalWithOptions(text, &sidecar, yaml.Strict()); err != nil {
-		return nil, &Faults{Source: source, List: []Fault{{Line: 1, Value: "no configuration", Expected: err.Error()}}}
+	sidecar, faults := defaultSidecar(), newCollector()
+	if decode(text, reflect.ValueOf(&sidecar).Elem(), faults) {
+		sidecar.complete()
+		validateSidecar(&sidecar, faults)
 	}
-	sidecar.complete()
+	if err := faults.err(source); err != nil {
+		return nil, err
+	}
 	return &sidecar, nil
+}
+
+// decode fills target and reports whether there is something to validate: a
+// file that is no mapping at all has just that fault.
+func decode(text []byte, target reflect.Value, faults *collector) bool {
+	root := parseDocument(text, faults)
+	if root == nil {
+		return false
+	}
+	d := decoder{faults}
+	if !d.mapping(root, target, "") {
+		faults.addFile(lineOf(root.GetToken()), describe(root), "a mapping with "+suggest("", keysOf(target.Type())))
+		return false
+	}
+	return true
 }

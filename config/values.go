@@ -15,6 +15,9 @@ const (
 	maxLabelLength = 63
 )
 
+// maxPort is the last TCP port.
+const maxPort = 65535
+
 // mismatch is the error of every UnmarshalText here. The decoder takes it
 // apart, so that a fault can show the value and the expectation separately.
 type mismatch struct {

@@ -1,13 +1,52 @@
 package config
 
+import (
+	"reflect"
+	"strings"
+)
+
 // Warnings returns what is allowed but probably not meant, or loosens the
-// gateway's guard: one line each, with the key in front. The list is empty
+// gateway's guard: one line each, beginning with the key. The list is empty
 // for a configuration that needs no second look.
 func (g *Gateway) Warnings() []string {
-	return nil
+	warnings := unsafeKeys(reflect.ValueOf(g).Elem(), "")
+	if len(g.Routes) == 0 {
+		warnings = append(warnings, "routes: there are none, so the portal is empty")
+	}
+	for i, route := range g.Routes {
+		if route.Allow.Nobody() {
+			warnings = append(warnings, entry("routes", i)+".allow: lets nobody in to "+route.Name)
+		}
+	}
+	return warnings
 }
 
 // Warnings returns what loosens the sidecar's guard; see [Gateway.Warnings].
 func (s *Sidecar) Warnings() []string {
-	return nil
+	return unsafeKeys(reflect.ValueOf(s).Elem(), "")
+}
+
+// unsafeKeys finds every key that begins with "unsafe_" and is on. It walks
+// the struct, so that a new key cannot be forgotten here.
+func unsafeKeys(value reflect.Value, path string) []string {
+	var found []string
+	switch value.Kind() {
+	case reflect.Struct:
+		for i := range value.NumField() {
+			key := tagOf(value.Type().Field(i))
+			if key == "" {
+				continue // the inside of a Duration or an Origin
+			}
+			at := join(path, key)
+			if strings.HasPrefix(key, "unsafe_") && !value.Field(i).IsZero() {
+				found = append(found, at+": is on and loosens the guard")
+			}
+			found = append(found, unsafeKeys(value.Field(i), at)...)
+		}
+	case reflect.Slice:
+		for i := range value.Len() {
+			found = append(found, unsafeKeys(value.Index(i), entry(path, i))...)
+		}
+	}
+	return found
 }

@@ -1,0 +1,155 @@
+package config
+
+import (
+	"fmt"
+	"net/url"
+	"path"
+	"strings"
+	"time"
+)
+
+const (
+	// SAML core section 8.3.6 limits an entity identifier to so many characters.
+	maxEntityID  = 1024
+	maxClockSkew = 5 * time.Minute
+	minMaxAge    = time.Minute
+	// Revocations are remembered for as long as a session may live.
+	maxSession = 7 * 24 * time.Hour
+)
+
+// validateGateway reports what is wrong with values that are each well formed,
+// and with their combinations. Defaults are filled in already.
+func validateGateway(g *Gateway, faults *collector) {
+	faults.door(g.Door)
+	faults.listen("listen.https", g.Listen.HTTPS)
+	faults.admin("listen.admin", g.Listen.Admin, g.Listen.UnsafeAdminNotLoopback)
+	faults.vault(g.Vault)
+	faults.saml(g.SAML)
+	faults.session(g.Session)
+	faults.accessLog(g.AccessLog)
+	faults.stop("stop", g.Stop)
+	for i, route := range g.Routes {
+		faults.route(entry("routes", i), route)
+	}
+	faults.conflicts(g)
+}
+
+func (c *collector) door(door Door) {
+	if door.Host == "" {
+		c.refuse("door.host", "the door's DNS name, such as door.example.com")
+	}
+	if door.PublicPort < 1 || door.PublicPort > maxPort {
+		c.refuse("door.public_port", "a port between 1 and 65535")
+	}
+}
+
+func (c *collector) vault(v Vault) {
+	c.mount("vault.kv_mount", v.KVMount)
+	c.mount("vault.saml_path", v.SAMLPath)
+	c.mount("vault.session_path", v.SessionPath)
+	c.pki("vault.edge_pki", v.EdgePKI)
+	c.pki("vault.backend_pki", v.BackendPKI)
+}
+
+func (c *collector) saml(s SAML) {
+	if !isEntityID(s.EntityID) {
+		c.refuse("saml.entity_id", "an absolute URI of at most 1024 characters, such as https://door.example.com/saml/metadata")
+	}
+	c.within("saml.clock_skew", s.ClockSkew, 0, maxClockSkew)
+	if s.MaxAge.Duration > 0 && s.MaxAge.Duration < minMaxAge {
+		c.refuse("saml.max_age", "at least 1m, or 0s for any age")
+	}
+	if len(s.Attributes.User) == 0 {
+		c.add("saml.attributes.user", "an empty list", "at least one name: a person without a user name cannot be let in")
+	}
+	c.texts("saml.attributes.user", s.Attributes.User, judgeText)
+	c.texts("saml.attributes.email", s.Attributes.Email, judgeText)
+	c.texts("saml.attributes.name", s.Attributes.Name, judgeText)
+	c.texts("saml.attributes.groups", s.Attributes.Groups, judgeText)
+}
+
+func isEntityID(id string) bool {
+	parsed, err := url.Parse(id)
+	return err == nil && parsed.IsAbs() && parsed.Host+parsed.Opaque != "" && parsed.User == nil &&
+		len(id) <= maxEntityID && isPrintable(id) && !strings.Contains(id, " ")
+}
+
+func (c *collector) session(s Session) {
+	c.within("session.idle", s.Idle, time.Second, maxSession)
+	c.within("session.absolute", s.Absolute, time.Second, maxSession)
+	if s.Idle.Duration > s.Absolute.Duration {
+		c.add(c.given("session.idle", "session.absolute"),
+			fmt.Sprintf("idle %s and absolute %s", s.Idle, s.Absolute), "idle not to be longer than absolute")
+	}
+}
+
+// given returns the first path if it stands in the file, else the second: a
+// fault between two keys is shown at one that the reader has written.
+func (c *collector) given(first, second string) string {
+	if _, ok := c.places[first]; ok {
+		return first
+	}
+	return second
+}
+
+func (c *collector) accessLog(a AccessLog) {
+	if a.File != "-" && (!path.IsAbs(a.File) || !isPrintable(a.File)) {
+		c.refuse("access_log.file", `an absolute path, or "-" for the standard output`)
+	}
+	c.texts("access_log.query_keys", a.QueryKeys, judgeText)
+}
+
+func (c *collector) route(at string, route Route) {
+	if !routeName.MatchString(route.Name) {
+		c.refuse(join(at, "name"), "1 to 40 of a-z, 0-9 and hyphens, with no hyphen at either end")
+	}
+	if route.Host == "" {
+		c.refuse(join(at, "host"), "the tool's DNS name, such as grafana.example.com")
+	}
+	c.shown(join(at, "title"), route.Title)
+	c.shown(join(at, "description"), route.Description)
+	if route.Backend.URL.Scheme != "https" {
+		c.refuse(join(at, "backend.url"), "https://host[:port] of the tool's sidecar, such as https://grafana:8443")
+	}
+	c.allow(join(at, "allow"), route.Allow)
+}
+
+// shown reports text that the portal could not show on one line.
+func (c *collector) shown(path, value string) {
+	if expected := judgeText(value); value != "" && expected != "" {
+		c.refuse(path, expected)
+	}
+}
+
+func (c *collector) allow(at string, allow Allow) {
+	// A list beside any_signed_in would read like a restriction and be none.
+	if allow.Anyone && len(allow.Groups)+len(allow.Users) > 0 {
+		c.add(join(at, "any_signed_in"), "true beside groups or users", "one or the other")
+	}
+	c.texts(join(at, "groups"), allow.Groups, judgeMember)
+	c.texts(join(at, "users"), allow.Users, judgeMember)
+}
+
+// conflicts reports names and hosts that are not unique. The first owner keeps
+// a value, and the door owns its host before any route.
+func (c *collector) conflicts(g *Gateway) {
+	names, hosts := map[string]string{}, map[string]string{string(g.Door.Host): "door.host"}
+	for i, route := range g.Routes {
+		at := entry("routes", i)
+		c.unique(join(at, "name"), names, route.Name)
+		c.unique(join(at, "host"), hosts, string(route.Host))
+	}
+}
+
+// unique reports a value that another key has; owners maps values to the paths
+// of their keys.
+func (c *collector) unique(path string, owners map[string]string, value string) {
+	if value == "" {
+		return
+	}
+	if owner, taken := owners[value]; taken {
+		c.refuse(path, fmt.Sprintf("one of its own; %s on line %d is the same", owner, c.line(owner)))
+		return
+	}
+	owners[value] = path
+}

@@ -1,19 +1,25 @@
 package vaultpki
 
 import (
+	"errors"
+	"fmt"
 	"log/slog"
+	"strings"
 	"time"
+
+	"github.com/sallyport/sallyport/vaultpki/internal/wire"
 )
 
 // Config says where Vault is and how this process is introduced to it. It must
 // not be modified after Login.
 type Config struct {
 	// Address is Vault's base URL, such as "https://vault.internal:8200".
-	// Only https is accepted, unless UnsafeHTTP is set and the host is loopback.
+	// Only https is accepted, unless UnsafeHTTP is set and the host is a
+	// literal loopback address.
 	Address string
 	// CAFile is a PEM file with the only certificate authorities that are
 	// trusted for Vault's own certificate. The system's roots are not used.
-	// Required, unless UnsafeHTTP is set.
+	// Required for https.
 	CAFile string
 	// UnsafeHTTP permits plain http to a loopback address.
 	UnsafeHTTP bool
@@ -24,13 +30,14 @@ type Config struct {
 	Role string
 	// RoleID is the AppRole's RoleID: an identifier, not a secret.
 	RoleID string
-	// WrappingTokenFile holds the wrapping token of a SecretID on one line.
+	// WrappingTokenFile holds the wrapping token of a SecretID on one line. It
+	// is emptied once the token was used, if the file system allows.
 	WrappingTokenFile string
 	// MaxWrapTTL is the longest life of a wrapping token that is accepted;
 	// default 1 hour.
 	MaxWrapTTL time.Duration
 
-	// Wait is how long an unreachable or sealed Vault is waited for;
+	// Wait is how long an unreachable or sealed Vault is waited for, per call;
 	// default 2 minutes.
 	Wait time.Duration
 
@@ -46,3 +53,66 @@ const (
 	defaultMaxWrapTTL = time.Hour
 	defaultWait       = 2 * time.Minute
 )
+
+// withDefaults returns the Config with its defaults filled in, and every fault
+// in it joined into one error.
+func (cfg Config) withDefaults() (Config, error) {
+	if cfg.AuthMount == "" {
+		cfg.AuthMount = defaultAuthMount
+	}
+	if cfg.MaxWrapTTL == 0 {
+		cfg.MaxWrapTTL = defaultMaxWrapTTL
+	}
+	if cfg.Wait == 0 {
+		cfg.Wait = defaultWait
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	var faults []error
+	if err := checkPath(cfg.AuthMount); err != nil {
+		faults = append(faults, fmt.Errorf("auth mount: %w", err))
+	}
+	if err := checkPath(cfg.Role); err != nil || strings.Contains(cfg.Role, "/") {
+		faults = append(faults, fmt.Errorf("role %q: expected the name of an AppRole", cfg.Role))
+	}
+	if cfg.RoleID == "" {
+		faults = append(faults, errors.New("role id: none given"))
+	}
+	if cfg.WrappingTokenFile == "" {
+		faults = append(faults, errors.New("wrapping token file: none given"))
+	}
+	if cfg.MaxWrapTTL < 0 || cfg.Wait < 0 {
+		faults = append(faults, fmt.Errorf("durations %s and %s: expected more than 0", cfg.MaxWrapTTL, cfg.Wait))
+	}
+	return cfg, errors.Join(faults...)
+}
+
+func (cfg Config) wire() wire.Config {
+	return wire.Config{Address: cfg.Address, CAFile: cfg.CAFile, UnsafeHTTP: cfg.UnsafeHTTP}
+}
+
+// secretIDPath is the path of the call that makes SecretIDs of the role: the
+// only creation path that a wrapping token may have.
+func (cfg Config) secretIDPath() string {
+	return "auth/" + cfg.AuthMount + "/role/" + cfg.Role + "/secret-id"
+}
+
+// checkPath accepts a Vault path as an operator writes it: segments joined by
+// single slashes, without the segments that a URL would resolve away.
+func checkPath(path string) error {
+	for segment := range strings.SplitSeq(path, "/") {
+		if segment == "" || segment == "." || segment == ".." {
+			return fmt.Errorf("path %q: expected segments joined by single slashes", path)
+		}
+	}
+	for _, r := range path {
+		if r < 0x21 || r > 0x7e || strings.ContainsRune(`?#%\*+`, r) {
+			return fmt.Errorf("path %q: unexpected character %q", path, r)
+		}
+	}
+	return nil
+}

@@ -3,6 +3,8 @@ package vaultpki
 import (
 	"errors"
 	"fmt"
+	"github.com/sallyport/sallyport/vaultpki/internal/wire"
+	"net/http"
 	"strings"
 )
 
@@ -43,6 +45,8 @@ const (
 	ReasonMissingField
 	// ReasonBadCertificate: what Vault returned is not what was asked for.
 	ReasonBadCertificate
+	// ReasonTokenLost: the Vault token ended: it expired or was revoked.
+	ReasonTokenLost
 )
 
 // reasonNames has one stable, lower-case name per Reason, for logs and metrics.
@@ -59,6 +63,7 @@ var reasonNames = [...]string{
 	ReasonMissingSecret:  "missing_secret",
 	ReasonMissingField:   "missing_field",
 	ReasonBadCertificate: "bad_certificate",
+	ReasonTokenLost:      "token_lost",
 }
 
 // String returns the stable name of the reason, such as "intercepted".
@@ -105,4 +110,26 @@ func ReasonOf(err error) Reason {
 		return e.Reason
 	}
 	return ReasonUnknown
+}
+
+// Classify makes an [*Error] of the error of a Vault call that may be repeated,
+// made to where while doing op. It is meant for this package and the packages
+// below it.
+func Classify(op, where string, err error) *Error {
+	e := &Error{Reason: ReasonUnreachable, Op: op, Where: where, Err: err}
+	switch status := wire.Status(err); {
+	case wire.Untrusted(err):
+		e.Hint = "check that the address is Vault's and that the CA file holds the authority of its certificate"
+	case status == http.StatusForbidden:
+		e.Reason = ReasonDenied
+		e.Hint = "check the policies of the token"
+	case status == http.StatusServiceUnavailable:
+		e.Hint = "unseal Vault, then start again"
+	case status >= 400 && status < 500 && !wire.MaySucceedLater(err):
+		e.Reason = ReasonConfig
+		e.Hint = "check that Vault is provisioned: mounts, roles and paths"
+	default:
+		e.Hint = "check the address, the network and that Vault runs"
+	}
+	return e
 }

@@ -1,0 +1,137 @@
+package vaultpki
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/sallyport/sallyport/vaultpki/internal/wire"
+)
+
+// KV is one version of a secret of a KV version 2 mount. It is immutable. No
+// format, JSON or log shows its fields' values.
+type KV struct {
+	Mount   string // the mount's path, without slashes at its ends
+	Path    string // the secret's path below the mount
+	Version int    // the version that was read, from 1
+
+	data map[string]any
+}
+
+// ReadKV reads the latest version of the secret at path in the KV version 2
+// mount. It waits for an unreachable Vault as long as Config.Wait. Errors are
+// [*Error] with ReasonDenied, ReasonMissingSecret, ReasonUnreachable or
+// ReasonConfig.
+func (c *Client) ReadKV(ctx context.Context, mount, path string) (KV, error) {
+	kv := KV{Mount: mount, Path: path}
+	if err := errors.Join(checkPath(mount), checkPath(path)); err != nil {
+		return KV{}, &Error{Reason: ReasonConfig, Op: "reading the secret", Where: kv.where(), Err: err}
+	}
+	secret, err := c.read(ctx, "reading "+kv.where(), mount+"/data/"+path)
+	if err != nil {
+		return KV{}, kv.readError(err)
+	}
+	if err := kv.fill(secret); err != nil {
+		return KV{}, err
+	}
+	return kv, nil
+}
+
+// fill takes data and version from an answer.
+func (kv *KV) fill(secret *api.Secret) error {
+	if secret == nil {
+		return kv.missing(errors.New("vault's answer is empty"))
+	}
+	data, isMap := secret.Data["data"].(map[string]any)
+	metadata, hasMetadata := secret.Data["metadata"].(map[string]any)
+	if !isMap || !hasMetadata {
+		return &Error{
+			Reason: ReasonConfig, Op: "reading the secret", Where: kv.where(),
+			Err:  errors.New("vault's answer has no data and metadata"),
+			Hint: fmt.Sprintf("check that the mount %q is of KV version 2", kv.Mount),
+		}
+	}
+	version, ok := intOf(metadata["version"])
+	if !ok || version < 1 {
+		return &Error{
+			Reason: ReasonConfig, Op: "reading the secret", Where: kv.where(),
+			Err: fmt.Errorf("vault's answer has version %v", metadata["version"]),
+		}
+	}
+	kv.data, kv.Version = data, version
+	return nil
+}
+
+// readError explains a failed read.
+func (kv *KV) readError(err error) error {
+	switch wire.Status(err) {
+	case http.StatusForbidden:
+		e := Classify("reading the secret", kv.where(), err)
+		e.Hint = fmt.Sprintf("grant the role a policy: path %q { capabilities = [\"read\"] }", kv.Mount+"/data/"+kv.Path)
+		return e
+	case http.StatusNotFound:
+		var status *wire.StatusError
+		if errors.As(err, &status) && status.Data != nil {
+			if metadata, ok := status.Data.Data["metadata"].(map[string]any); ok {
+				return kv.missing(fmt.Errorf("its latest version, %v, is deleted", metadata["version"]))
+			}
+		}
+		return kv.missing(errors.New("there is no such secret"))
+	}
+	return Classify("reading the secret", kv.where(), err)
+}
+
+func (kv *KV) missing(cause error) *Error {
+	return &Error{
+		Reason: ReasonMissingSecret, Op: "reading the secret", Where: kv.where(), Err: cause,
+		Hint: fmt.Sprintf("write it: vault kv put -mount=%s %s ...", kv.Mount, kv.Path),
+	}
+}
+
+func (kv KV) where() string { return kv.Mount + "/" + kv.Path }
+
+// Field returns the value of a field that must be there. The error is an
+// [*Error] with ReasonMissingField if it is absent, empty or no string; it
+// names field and path.
+func (kv KV) Field(name string) (string, error) {
+	value, found := kv.data[name]
+	text, isText := value.(string)
+	switch {
+	case found && isText && text != "":
+		return text, nil
+	case !found:
+		return "", kv.fieldError(name, "is absent")
+	case isText:
+		return "", kv.fieldError(name, "is empty")
+	}
+	return "", kv.fieldError(name, fmt.Sprintf("is of type %T, expected a string", value))
+}
+
+// Optional returns the value of a field, and false if it is absent, empty or no
+// string.
+func (kv KV) Optional(name string) (string, bool) {
+	text, _ := kv.data[name].(string)
+	return text, text != ""
+}
+
+func (kv KV) fieldError(name, fault string) *Error {
+	return &Error{
+		Reason: ReasonMissingField, Op: "reading the secret", Where: kv.where(),
+		Err:  fmt.Errorf("field %q of version %d %s", name, kv.Version, fault),
+		Hint: fmt.Sprintf("write it: vault kv patch -mount=%s %s %s=...", kv.Mount, kv.Path, name),
+	}
+}
+
+// Format implements [fmt.Formatter]: every verb shows mount, path and version.
+func (kv KV) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "%s version %d [redacted]", kv.where(), kv.Version)
+}
+
+// LogValue implements [slog.LogValuer] and shows mount, path and version.
+func (kv KV) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("mount", kv.Mount), slog.String("path", kv.Path), slog.Int("version", kv.Version))
+}

@@ -1,0 +1,167 @@
+package vaultpki
+
+import (
+	"crypto"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Usage says what a certificate is for. A certificate of this package is never
+// for both.
+type Usage int
+
+// The two usages.
+const (
+	// ServerUsage: the certificate answers TLS handshakes.
+	ServerUsage Usage = iota + 1
+	// ClientUsage: the certificate is shown to servers that demand one.
+	ClientUsage
+)
+
+// String returns "server" or "client".
+func (u Usage) String() string {
+	switch u {
+	case ServerUsage:
+		return "server"
+	case ClientUsage:
+		return "client"
+	}
+	return "unknown"
+}
+
+// extKeyUsage returns the X.509 usage and its opposite.
+func (u Usage) extKeyUsage() (own, other x509.ExtKeyUsage) {
+	if u == ClientUsage {
+		return x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth
+	}
+	return x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth
+}
+
+// minLife is the shortest remaining life of a certificate that is accepted.
+const minLife = 5 * time.Second
+
+// parseChain reads all PEM blocks, each of which must be a certificate.
+func parseChain(pemText string) ([]*x509.Certificate, error) {
+	var chain []*x509.Certificate
+	rest := []byte(pemText)
+	for {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			return nil, fmt.Errorf("parsing a PEM block of type %q: expected CERTIFICATE", block.Type)
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("parsing a certificate: %w", err)
+		}
+		chain = append(chain, cert)
+	}
+	if len(chain) == 0 {
+		return nil, errors.New("parsing certificates: there are none")
+	}
+	return chain, nil
+}
+
+// isRoot says whether the certificate is an authority that signed itself.
+func isRoot(cert *x509.Certificate) bool {
+	return cert.BasicConstraintsValid && cert.IsCA && cert.CheckSignatureFrom(cert) == nil
+}
+
+// expectation is what was asked for in a signing request.
+type expectation struct {
+	request *x509.CertificateRequest
+	usage   Usage
+	roots   *x509.CertPool
+	now     time.Time
+}
+
+// check compares an issued chain, leaf first, with what was asked for: our own
+// key, exactly the names, exactly the usage, a chain to the pinned roots, and a
+// life that has begun and is not over.
+func (want expectation) check(chain []*x509.Certificate) error {
+	leaf := chain[0]
+	public, ok := want.request.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
+	if !ok || !public.Equal(leaf.PublicKey) {
+		return errors.New("the certificate is for another key")
+	}
+	if err := checkNames(leaf, want.request.DNSNames); err != nil {
+		return err
+	}
+	if leaf.IsCA {
+		return errors.New("the certificate is an authority's")
+	}
+	if err := checkUsage(leaf, want.usage); err != nil {
+		return err
+	}
+	if leaf.NotBefore.After(want.now.Add(clockSkew)) || leaf.NotAfter.Before(want.now.Add(minLife)) {
+		return fmt.Errorf("the certificate is valid from %s to %s, now is %s, compare the clocks of this host and of Vault",
+			leaf.NotBefore.Format(time.RFC3339), leaf.NotAfter.Format(time.RFC3339), want.now.UTC().Format(time.RFC3339))
+	}
+	// A clock that is a little behind Vault's must not refuse a fresh leaf.
+	at := want.now
+	if at.Before(leaf.NotBefore) {
+		at = leaf.NotBefore
+	}
+	return checkChain(chain, want.usage, want.roots, at)
+}
+
+// checkNames demands exactly the DNS names asked for and no name of any other kind.
+func checkNames(leaf *x509.Certificate, want []string) error {
+	got := slices.Sorted(slices.Values(leaf.DNSNames))
+	want = slices.Sorted(slices.Values(want))
+	if !slices.Equal(got, want) {
+		return fmt.Errorf("the certificate is for the names %q, expected %q", got, want)
+	}
+	if len(leaf.IPAddresses)+len(leaf.EmailAddresses)+len(leaf.URIs) > 0 {
+		return errors.New("the certificate holds names that were not asked for: addresses or URIs")
+	}
+	return nil
+}
+
+// checkUsage demands the one usage and neither the other nor "any". x509.Verify
+// alone would take a certificate without any usage for both.
+func checkUsage(leaf *x509.Certificate, usage Usage) error {
+	own, other := usage.extKeyUsage()
+	switch {
+	case !slices.Contains(leaf.ExtKeyUsage, own):
+		return fmt.Errorf("the certificate is not for use as a %s", usage)
+	case slices.Contains(leaf.ExtKeyUsage, other) || slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageAny):
+		return fmt.Errorf("the certificate is for more uses than as a %s", usage)
+	}
+	return nil
+}
+
+// checkChain builds a path from the leaf to one of roots.
+func checkChain(chain []*x509.Certificate, usage Usage, roots *x509.CertPool, at time.Time) error {
+	intermediates := x509.NewCertPool()
+	for _, cert := range chain[1:] {
+		intermediates.AddCert(cert)
+	}
+	own, _ := usage.extKeyUsage()
+	_, err := chain[0].Verify(x509.VerifyOptions{
+		Roots: roots, Intermediates: intermediates, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{own},
+	})
+	if err != nil {
+		return fmt.Errorf("building the chain to a root of this mount: %w", err)
+	}
+	return nil
+}
+
+// serialOf writes a serial number as Vault does: hex octets with colons.
+func serialOf(cert *x509.Certificate) string {
+	var b strings.Builder
+	for i, octet := range cert.SerialNumber.Bytes() {
+		if i > 0 {
+			b.WriteByte(':')
+		}
+		fmt.Fprintf(&b, "%02x", octet)
+	}
+	return b.String()
+}

@@ -18,6 +18,11 @@ const CookiePrefix = "__Host-sallyport"
 // CookieName is the session's own cookie, one per host.
 const CookieName = CookiePrefix
 
+// linkName is the door's second cookie: the session's own is SameSite=Lax and
+// stays away from the identity provider's cross-site POST, this one does not.
+// It opens nothing.
+const linkName = CookiePrefix + "-link"
+
 // maxCookie is what browsers keep of one cookie, name and attributes included
 // (RFC 6265bis section 5.5).
 const maxCookie = 4096
@@ -50,6 +55,7 @@ type Manager struct {
 	pending *sealer
 	returns *sealer
 	tickets *sealer
+	links   *sealer
 	once    *Once
 	revoked *Revocations
 }
@@ -68,7 +74,7 @@ func New(cfg Config) (*Manager, error) {
 	}
 	var sessionSealer *sealer
 	for p, dst := range map[purpose]**sealer{
-		forSession: &sessionSealer, forBegin: &m.begin, forPending: &m.pending, forReturn: &m.returns, forTicket: &m.tickets,
+		forSession: &sessionSealer, forBegin: &m.begin, forPending: &m.pending, forReturn: &m.returns, forTicket: &m.tickets, forLink: &m.links,
 	} {
 		s, err := newSealer(cfg.Keys, p)
 		if err != nil {
@@ -133,16 +139,28 @@ func (m *Manager) judge(s *State) (*State, Absence) {
 	return s, Present
 }
 
-// Start makes the state of a sign-on at this moment: a new id, never one that
-// came from a browser, and both limits. notAfter, when not zero, is the
-// identity provider's own limit (SAML core 2.7.2, SessionNotOnOrAfter).
-func (m *Manager) Start(s State, notAfter time.Time) *State {
+// Start makes the state of a sign-on at this moment, with both limits. notAfter,
+// when not zero, is the identity provider's own limit (SAML core 2.7.2,
+// SessionNotOnOrAfter).
+//
+// When this browser has a session at the door already, the same person goes on
+// under its id, so that tabs that signed on side by side end together; another
+// person's session is ended everywhere. An id never comes from a browser in
+// any other way, so none can be planted.
+func (m *Manager) Start(r *http.Request, s State, notAfter time.Time) *State {
 	now := m.cfg.Now()
 	expires := now.Add(m.cfg.Absolute)
 	if !notAfter.IsZero() && notAfter.Before(expires) {
 		expires = notAfter
 	}
 	s.ID, s.Seen, s.Expires = NewID(), now.Unix(), expires.Unix()
+	if before, ok := m.linked(r); ok {
+		if before.User == s.User && !m.revoked.Revoked(before.ID) {
+			s.ID = before.ID
+		} else {
+			m.revoked.Revoke(before.ID, time.Unix(before.Expires, 0))
+		}
+	}
 	return &s
 }
 
@@ -157,6 +175,26 @@ func (m *Manager) Save(w http.ResponseWriter, r *http.Request, host string, s *S
 	cookie.Options = cookieOptions()
 	cookie.Values[stateKey] = s
 	return store.Save(r, w, cookie)
+}
+
+// SaveDoor is Save for the door's host. It also leaves a link to the session
+// that a cross-site POST of the identity provider brings along.
+func (m *Manager) SaveDoor(w http.ResponseWriter, r *http.Request, host string, s *State) error {
+	if err := m.Save(w, r, host, s); err != nil {
+		return err
+	}
+	link := State{ID: s.ID, User: s.User, Expires: s.Expires}
+	set(w, &http.Cookie{Name: linkName, Value: sealJSON(m.links, link, ""), SameSite: http.SameSiteNoneMode})
+	return nil
+}
+
+// linked returns what SaveDoor left: id, user and end of a session that this
+// browser has, or had, at the door.
+func (m *Manager) linked(r *http.Request) (State, bool) {
+	var s State
+	cookies := r.CookiesNamed(linkName)
+	ok := len(cookies) == 1 && openJSON(m.links, cookies[0].Value, "", &s) && m.alive(s.Expires)
+	return s, ok
 }
 
 // Refresh returns a copy of s to save when enough of the idle limit has passed
@@ -180,6 +218,7 @@ func (m *Manager) End(w http.ResponseWriter, s *State) {
 // Forget takes the session cookie of this host away and revokes nothing.
 func (m *Manager) Forget(w http.ResponseWriter) {
 	expire(w, CookieName, http.SameSiteLaxMode)
+	expire(w, linkName, http.SameSiteNoneMode)
 }
 
 // stateKey is where the state stands among the values of a gorilla session.

@@ -35,6 +35,7 @@ const (
 	forBegin   purpose = "begin"
 	forPending purpose = "pending"
 	forReturn  purpose = "return"
+	forLink    purpose = "link"
 )
 
 // errUnsealed is the only error of open: why something does not open helps

@@ -1,0 +1,83 @@
+package proxy
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/sallyport/sallyport/proxy/portal"
+)
+
+// ErrDrain says that requests were still being served when the deadline for
+// stopping had passed.
+var ErrDrain = errors.New("drain deadline passed with requests in flight")
+
+// refusal is an answer that is not what was asked for. It has two sides: the
+// person sees title and message and the request id; the log gets reason and
+// cause under the same id.
+type refusal struct {
+	status  int
+	reason  string // stable code, also shown
+	title   string
+	message string
+	link    string // where to go on; empty for none
+	text    string // what the link says
+	cause   error  // private; may be nil
+}
+
+// refuse answers with rf: a page for a person, JSON for a program.
+func (g *Gateway) refuse(ex *exchange, r *http.Request, rf refusal) {
+	ex.record.Reason = rf.reason
+	if rf.cause != nil {
+		ex.record.Cause = rf.cause.Error()
+	}
+	if !wantsPage(r) {
+		writeJSON(ex, rf.status, map[string]string{
+			"error": rf.reason, "message": rf.message, "request_id": ex.record.RequestID,
+		})
+		return
+	}
+	err := g.pages.WriteNotice(ex, portal.Notice{
+		Status: rf.status, Title: rf.title, Message: rf.message, Reason: rf.reason,
+		RequestID: ex.record.RequestID, Link: rf.link, LinkText: rf.text,
+	})
+	if err != nil && ex.record.Cause == "" {
+		ex.record.Cause = err.Error() // the person has gone away
+	}
+}
+
+// writeJSON answers with a small JSON object that belongs in no cache.
+func writeJSON(w http.ResponseWriter, status int, body any) {
+	encoded, err := json.Marshal(body)
+	if err != nil { // only strings and booleans are ever passed
+		encoded, status = []byte(`{"error":"internal"}`), http.StatusInternalServerError
+	}
+	portal.Protect(w.Header())
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(encoded)+1))
+	w.WriteHeader(status)
+	_, _ = w.Write(append(encoded, '\n')) // whoever asked may have gone away
+}
+
+// navigates reports whether r is a person moving to a page, which a redirect to
+// the identity provider can serve; anything else (fetch, XHR, an API client, a
+// WebSocket) cannot follow one (Fetch Metadata, with Accept for old browsers).
+func navigates(r *http.Request) bool {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return false
+	}
+	return wantsPage(r)
+}
+
+// wantsPage reports whether the answer to r is looked at by a person.
+func wantsPage(r *http.Request) bool {
+	if r.Header.Get("Upgrade") != "" || r.Header.Get("X-Requested-With") != "" {
+		return false
+	}
+	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
+		return mode == "navigate"
+	}
+	return strings.Contains(r.Header.Get("Accept"), "text/html")
+}

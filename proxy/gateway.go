@@ -1,0 +1,288 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/proxy/policy"
+	"github.com/sallyport/sallyport/proxy/portal"
+	"github.com/sallyport/sallyport/proxy/session"
+	"github.com/sallyport/sallyport/saml"
+)
+
+// ServiceProvider is the SAML side of the door; *saml.ServiceProvider is one.
+// It is called concurrently.
+type ServiceProvider interface {
+	// Metadata is our metadata document.
+	Metadata() []byte
+	// Begin makes a signed request to the identity provider.
+	Begin(relayState string) (saml.AuthnRequest, error)
+	// Verify turns the answer to the request with that id into a principal;
+	// its errors are *saml.Refusal.
+	Verify(ctx context.Context, p saml.Post, requestID string) (*saml.Principal, error)
+}
+
+// Config is what a Gateway needs. It must not be changed after New. All fields
+// are required unless they say otherwise.
+type Config struct {
+	// DoorHost is the host name where sign-on happens, lower-case.
+	DoorHost string
+	// PublicPort is the port in the addresses that browsers see.
+	PublicPort int
+	// Routes are the tools; hosts are unique and none is DoorHost.
+	Routes []Route
+	// SAML signs people in.
+	SAML ServiceProvider
+	// Sessions remembers them.
+	Sessions *session.Manager
+	// Access gets one line per request.
+	Access *accesslog.Log
+	// QueryKeys are the query parameters whose values the access log keeps;
+	// nil means none.
+	QueryKeys []string
+	// Log is for what no request is to blame for; nil discards.
+	Log *slog.Logger
+	// Metrics counts; nil counts nowhere.
+	Metrics *Metrics
+	// Now is the clock, called concurrently; nil means time.Now.
+	Now func() time.Time
+}
+
+// Gateway is the front door as an http.Handler. It is immutable and safe for
+// concurrent use.
+type Gateway struct {
+	cfg       Config
+	door      string // the door's origin, without a trailing slash
+	routes    map[string]*route
+	order     []*route
+	pages     *portal.Pages
+	crossSite *http.CrossOriginProtection
+	named     map[string]bool // groups that some route mentions
+	queryKeys map[string]bool
+}
+
+// New returns a Gateway, or an error that names what is wrong with cfg.
+func New(cfg Config) (*Gateway, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Metrics == nil {
+		cfg.Metrics = NewMetrics()
+	}
+	g := &Gateway{
+		cfg: cfg, routes: make(map[string]*route), named: make(map[string]bool), queryKeys: make(map[string]bool),
+		crossSite: http.NewCrossOriginProtection(),
+	}
+	g.door = g.origin(cfg.DoorHost)
+	for _, key := range cfg.QueryKeys {
+		g.queryKeys[key] = true
+	}
+	if err := g.addRoutes(); err != nil {
+		return nil, err
+	}
+	pages, err := portal.New(g.door)
+	if err != nil {
+		return nil, err
+	}
+	g.pages = pages
+	return g, nil
+}
+
+func (g *Gateway) addRoutes() error {
+	for _, spec := range g.cfg.Routes {
+		if spec.Host == g.cfg.DoorHost || g.routes[spec.Host] != nil {
+			return fmt.Errorf("route %q has host %q, which is taken", spec.Name, spec.Host)
+		}
+		rt, err := g.newRoute(spec)
+		if err != nil {
+			return err
+		}
+		g.routes[spec.Host] = rt
+		g.order = append(g.order, rt)
+		for _, group := range spec.Rule.Groups() {
+			g.named[group] = true
+		}
+	}
+	return nil
+}
+
+// origin is the origin of a host of ours as browsers see it.
+func (g *Gateway) origin(host string) string {
+	if g.cfg.PublicPort == 443 {
+		return "https://" + host
+	}
+	return "https://" + net.JoinHostPort(host, strconv.Itoa(g.cfg.PublicPort))
+}
+
+// ServeHTTP takes one request the whole way and writes its line.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ex := open(w, r, g.cfg.Now())
+	ex.record.Query = g.loggedQuery(r)
+	g.cfg.Metrics.begin()
+	defer func() {
+		fault := recover()
+		g.finish(ex, r, fault)
+		if fault != nil {
+			panic(http.ErrAbortHandler) // the connection is cut; the cause is in the line
+		}
+	}()
+	g.serve(ex, r)
+}
+
+// finish writes the line of an exchange, also of one that ended in a panic.
+func (g *Gateway) finish(ex *exchange, r *http.Request, fault any) {
+	if fault != nil {
+		g.noteFault(ex, fault)
+	}
+	if ex.status == 0 {
+		ex.status = http.StatusOK // net/http sends this for a handler that wrote nothing
+		if r.Context().Err() != nil || fault != nil {
+			ex.status = statusClientClosed
+		}
+	}
+	record := ex.close(g.cfg.Now())
+	g.cfg.Metrics.end(record)
+	if err := g.cfg.Access.Write(record); err != nil {
+		g.cfg.Log.Error("access log cannot be written; nobody is let in", "error", err, "request_id", record.RequestID)
+	}
+}
+
+// noteFault writes into the record why a request was cut.
+func (g *Gateway) noteFault(ex *exchange, fault any) {
+	if err, ok := fault.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		if ex.record.Cause == "" {
+			ex.record.Cause = "connection to the client or the backend broke off"
+		}
+		return
+	}
+	ex.record.Cause = fmt.Sprintf("panic: %v", fault)
+	g.cfg.Log.Error("panic in a request", "request_id", ex.record.RequestID, "cause", ex.record.Cause)
+}
+
+// statusClientClosed marks, in the log only, a request whose client went away
+// before there was an answer.
+const statusClientClosed = 499
+
+// serve is the way of a request, after its record was opened.
+func (g *Gateway) serve(ex *exchange, r *http.Request) {
+	if rf := clean(r); rf != nil {
+		g.refuse(ex, r, *rf)
+		return
+	}
+	if err := g.cfg.Access.Err(); err != nil { // tried again with this refusal's own line
+		g.refuse(ex, r, refusal{
+			status: http.StatusServiceUnavailable, reason: "access_log",
+			title: "Closed for the moment", message: "Sallyport cannot record who enters, so it lets nobody in. Its operators can see why.",
+			cause: err,
+		})
+		return
+	}
+	host := normalHost(r.Host)
+	ex.record.Host = host
+	if host == g.cfg.DoorHost {
+		g.serveDoor(ex, r)
+		return
+	}
+	rt := g.routes[host]
+	if rt == nil {
+		g.refuse(ex, r, refusal{
+			status: http.StatusMisdirectedRequest, reason: "unknown_host",
+			title: "There is no tool here", message: "No tool is known under this address. Check it, or start from your list of tools.",
+			link: g.door + "/", text: "Your tools",
+		})
+		return
+	}
+	ex.record.Route = rt.Name
+	if path, reserved := strings.CutPrefix(r.URL.Path, reservedPrefix); reserved {
+		g.serveReserved(ex, r, rt, path)
+		return
+	}
+	g.serveTool(ex, r, rt)
+}
+
+// serveTool decides who may pass, and forwards.
+func (g *Gateway) serveTool(ex *exchange, r *http.Request, rt *route) {
+	ex.record.Action = accesslog.ActionAccess
+	state, absence := g.cfg.Sessions.Find(r, rt.Host)
+	if absence != session.Present {
+		g.askToSignIn(ex, r, rt, absence)
+		return
+	}
+	g.noteSession(ex, state)
+	decision := rt.Rule.Decide(state.User, state.Groups)
+	ex.note(accesslog.ActionAccess, decision.Verdict.String(), decision.Reason)
+	ex.record.Rule = decision.Rule
+	if decision.Verdict != policy.Allow {
+		g.refuse(ex, r, refusal{
+			status: http.StatusForbidden, reason: decision.Reason,
+			title:   "You may not open " + rt.Title,
+			message: "You are signed in as " + state.User + ", and this tool is not open to you. If you need it, ask its owner, and give the request number below.",
+			link:    g.door + "/", text: "Your tools",
+		})
+		return
+	}
+	g.forward(ex, r, rt, state)
+}
+
+// noteSession writes who it is into the record.
+func (g *Gateway) noteSession(ex *exchange, s *session.State) {
+	ex.record.User, ex.record.Groups, ex.record.SessionID = s.User, s.Groups, s.LogID()
+}
+
+// askToSignIn sends a navigation to the door, and tells everything else that it
+// is not signed in: a background request must never start SAML.
+func (g *Gateway) askToSignIn(ex *exchange, r *http.Request, rt *route, absence session.Absence) {
+	ex.note(accesslog.ActionAccess, "deny", string(absence))
+	switch {
+	case navigates(r):
+		ex.note(accesslog.ActionSignInBegin, "signin", string(absence))
+		token := g.cfg.Sessions.Begin(ex, r, rt.Host, r.URL.RequestURI())
+		g.redirect(ex, g.door+reservedPrefix+"signin?begin="+token)
+	case wantsPage(r):
+		g.refuse(ex, r, refusal{
+			status: http.StatusUnauthorized, reason: string(absence),
+			title:   "Your form was not sent",
+			message: "You are not signed in any more, so what you sent has not reached " + rt.Title + ". Sign in, go back in your browser, and send it again.",
+			link:    g.origin(rt.Host) + "/", text: "Sign in",
+		})
+	default:
+		writeJSON(ex, http.StatusUnauthorized, map[string]string{
+			"error": string(absence), "message": "not signed in", "request_id": ex.record.RequestID,
+			"signin": g.origin(rt.Host) + "/",
+		})
+	}
+}
+
+// redirect sends the browser on with a GET. Only the gateway's own origins and
+// the identity provider are ever targets.
+func (g *Gateway) redirect(ex *exchange, location string) {
+	portal.Protect(ex.Header())
+	ex.Header().Set("Location", location)
+	ex.WriteHeader(http.StatusSeeOther)
+}
+
+// loggedQuery is the query as the access log may keep it: the values of allowed
+// keys, the names of none.
+func (g *Gateway) loggedQuery(r *http.Request) string {
+	if len(g.queryKeys) == 0 || r.URL.RawQuery == "" {
+		return ""
+	}
+	kept := r.URL.Query()
+	for key := range kept {
+		if !g.queryKeys[key] {
+			delete(kept, key)
+		}
+	}
+	return kept.Encode()
+}

@@ -1,0 +1,56 @@
+package proxy
+
+import (
+	"net/http"
+	"strings"
+)
+
+// clean refuses what no honest client sends before anything else looks at it.
+// net/http has refused malformed framing and header bytes by now.
+func clean(r *http.Request) *refusal {
+	switch {
+	case !validMethod(r.Method):
+		return &refusal{
+			status: http.StatusMethodNotAllowed, reason: "method",
+			title: "That cannot be done here", message: "This kind of request is not served here.",
+		}
+	case r.URL.Path == "" || r.URL.Path[0] != '/' || strings.Contains(r.RequestURI, "#"):
+		return &refusal{
+			status: http.StatusBadRequest, reason: "path",
+			title: "That address is not valid", message: "The address of this request is not one that a browser sends.",
+		}
+	}
+	return nil
+}
+
+// validMethod accepts every method that tools use (WebDAV's too) and refuses
+// CONNECT and TRACE, the HTTP/2 preface, and methods in lower case, which
+// servers behind us might take for something else (RFC 9110 section 9.1).
+func validMethod(method string) bool {
+	switch method {
+	case http.MethodConnect, http.MethodTrace, "PRI", "":
+		return false
+	}
+	return !strings.ContainsFunc(method, func(c rune) bool { return (c < 'A' || c > 'Z') && c != '-' })
+}
+
+// normalHost is a Host header in the form that routes are written in:
+// lower-case, without port and without one trailing dot.
+func normalHost(host string) string {
+	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") {
+		host = host[:i]
+	}
+	return strings.ToLower(strings.TrimSuffix(host, "."))
+}
+
+// upgrade is the protocol that r asks to switch to, in lower case.
+func upgrade(r *http.Request) string {
+	for _, line := range r.Header["Connection"] {
+		for token := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.TrimSpace(token), "upgrade") {
+				return strings.ToLower(strings.Join(r.Header["Upgrade"], ","))
+			}
+		}
+	}
+	return ""
+}

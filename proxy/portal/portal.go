@@ -1,0 +1,117 @@
+// Package portal draws the few pages that Sallyport itself shows: the list of
+// tools at the door, the sign-out, and one page for everything that goes wrong.
+//
+// It decides nothing: it is given what may be shown. Pages hold no script, no
+// external resource and no text of a client that was not escaped by
+// html/template; the Content-Security-Policy says so to the browser too.
+package portal
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"fmt"
+	"html/template"
+	"net/http"
+	"strconv"
+)
+
+//go:embed pages/*.html pages/style.css
+var files embed.FS
+
+// Tool is one entry of the door's list.
+type Tool struct {
+	Title, Description, URL string
+}
+
+// Home is the door's list of tools.
+type Home struct {
+	User, Name string
+	Tools      []Tool
+	SignOutURL string
+}
+
+// Notice is a page with a title, a sentence and at most one thing to do.
+type Notice struct {
+	Status  int    // HTTP status; shown for 4xx and 5xx
+	Title   string // what happened, in a few words
+	Message string // what it means for the person, and what to do
+	// Reason is a stable code and RequestID the number of the access-log line:
+	// what a person tells the help desk. Both may be empty.
+	Reason, RequestID string
+	// Link is where the page leads on; empty for none.
+	Link, LinkText string
+	// Post is an address that a button posts to; empty for none.
+	Post, PostText string
+}
+
+// Pages renders pages. It is immutable and safe for concurrent use.
+type Pages struct {
+	templates *template.Template
+	style     template.CSS
+	policy    string
+}
+
+// New parses the embedded pages. doorOrigin is the one origin beside the page's
+// own that a form may lead to, such as https://door.example.com.
+func New(doorOrigin string) (*Pages, error) {
+	templates, err := template.ParseFS(files, "pages/*.html")
+	if err != nil {
+		return nil, fmt.Errorf("parsing pages: %w", err)
+	}
+	style, err := files.ReadFile("pages/style.css")
+	if err != nil {
+		return nil, fmt.Errorf("reading style sheet: %w", err)
+	}
+	sum := sha256.Sum256(style)
+	return &Pages{
+		templates: templates,
+		style:     template.CSS(style), //nolint:gosec // our own embedded file, not input
+		policy: "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
+			"'; form-action 'self' " + doorOrigin + "; base-uri 'none'; frame-ancestors 'none'",
+	}, nil
+}
+
+// WriteHome answers with the list of tools.
+func (p *Pages) WriteHome(w http.ResponseWriter, home Home) error {
+	return p.write(w, http.StatusOK, "home.html", home)
+}
+
+// WriteNotice answers with n and its status.
+func (p *Pages) WriteNotice(w http.ResponseWriter, n Notice) error {
+	return p.write(w, n.Status, "notice.html", n)
+}
+
+// write renders the page fully before the first byte is sent, so that a fault
+// never leaves half a page.
+func (p *Pages) write(w http.ResponseWriter, status int, name string, data any) error {
+	var page bytes.Buffer
+	err := p.templates.ExecuteTemplate(&page, name, struct {
+		Style template.CSS
+		Data  any
+	}{p.style, data})
+	if err != nil {
+		return fmt.Errorf("rendering %s: %w", name, err)
+	}
+	h := w.Header()
+	Protect(h)
+	h.Set("Content-Security-Policy", p.policy)
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Length", strconv.Itoa(page.Len()))
+	w.WriteHeader(status)
+	if _, err := page.WriteTo(w); err != nil {
+		return fmt.Errorf("sending %s: %w", name, err)
+	}
+	return nil
+}
+
+// Protect sets the headers of every answer that Sallyport makes itself: it is
+// about one person and one moment, and belongs in no cache and no frame.
+func Protect(h http.Header) {
+	h.Set("Cache-Control", "no-store")
+	h.Set("Vary", "Cookie")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+}

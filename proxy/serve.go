@@ -1,0 +1,83 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// ServerConfig is what Serve needs. It must not be changed afterwards.
+type ServerConfig struct {
+	// Listener accepts plain TCP connections; Serve closes it. Required.
+	Listener net.Listener
+	// TLS ends TLS on them; nil serves plain HTTP, for the admin listener.
+	TLS *tls.Config
+	// Handler answers. Required.
+	Handler http.Handler
+	// Drain is how long requests in flight may take after ctx has ended.
+	Drain time.Duration
+	// Log gets the noise of strangers (failed handshakes) at Debug; nil
+	// discards.
+	Log *slog.Logger
+}
+
+const (
+	headerTimeout  = 10 * time.Second
+	idleTimeout    = 2 * time.Minute
+	maxHeaderBytes = 64 << 10
+	maxStreams     = 100
+)
+
+// Serve answers on a listener until ctx ends, and then stops in two phases: no
+// new connections, and requests in flight finish within the drain deadline;
+// what is left then (mostly upgraded connections) is cut. It returns nil after
+// a clean stop, and ErrDrain when something had to be cut.
+func Serve(ctx context.Context, cfg ServerConfig) error {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	requests, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	server := &http.Server{
+		Handler: cfg.Handler, TLSConfig: cfg.TLS,
+		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		HTTP2:       &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		ErrorLog:    slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
+		BaseContext: func(net.Listener) context.Context { return requests },
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- serveListener(server, cfg) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serving on %s: %w", cfg.Listener.Addr(), err)
+	case <-ctx.Done():
+	}
+	err := drain(server, cfg.Drain)
+	cut()
+	_ = server.Close() // what is left is cut: there is nobody to tell
+	<-failed
+	return err
+}
+
+func serveListener(server *http.Server, cfg ServerConfig) error {
+	if cfg.TLS == nil {
+		return server.Serve(cfg.Listener)
+	}
+	return server.ServeTLS(cfg.Listener, "", "")
+}
+
+// drain waits for requests in flight, for the given time.
+func drain(server *http.Server, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	err := server.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return ErrDrain
+	}
+	return err
+}

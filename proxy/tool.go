@@ -1,0 +1,78 @@
+package proxy
+
+import (
+	"net/http"
+
+	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/proxy/session"
+)
+
+// reservedPrefix begins the paths that are the gateway's on every host; no
+// backend ever sees one.
+const reservedPrefix = "/.sallyport/"
+
+// serveReserved answers the gateway's own paths on a tool's host.
+func (g *Gateway) serveReserved(ex *exchange, r *http.Request, rt *route, path string) {
+	get := r.Method == http.MethodGet || r.Method == http.MethodHead
+	switch {
+	case path == "ticket" && get:
+		g.serveTicket(ex, r, rt)
+	case path == "signout":
+		g.serveSignOut(ex, r, rt.Host)
+	case path == "whoami" && get:
+		g.serveWhoAmI(ex, r, rt)
+	default:
+		g.refuse(ex, r, refusal{
+			status: http.StatusNotFound, reason: "not_found",
+			title: "There is nothing here", message: "This address leads nowhere.",
+			link: g.door + "/", text: "Your tools",
+		})
+	}
+}
+
+// serveTicket turns a ticket of the door into a session of this host, and sends
+// the browser to the page that it first asked for.
+func (g *Gateway) serveTicket(ex *exchange, r *http.Request, rt *route) {
+	ex.note(accesslog.ActionTicket, "deny", "")
+	state, uri, fault := g.cfg.Sessions.Redeem(ex, r, rt.Host, r.URL.Query().Get("ticket"))
+	if fault != session.TicketGood {
+		g.refuse(ex, r, refusal{
+			status: http.StatusForbidden, reason: string(fault),
+			title: "This sign-in has expired", message: "It was used before, took too long, or your browser keeps no cookies for this address. Open the tool again.",
+			link: g.origin(rt.Host) + "/", text: "Open " + rt.Title,
+		})
+		return
+	}
+	g.noteSession(ex, state)
+	if err := g.cfg.Sessions.Save(ex, r, rt.Host, state); err != nil {
+		g.refuse(ex, r, refusal{
+			status: http.StatusInternalServerError, reason: "session_size",
+			title: "Signing in did not work", message: "Sallyport cannot keep your session. Its operators can see why.", cause: err,
+		})
+		return
+	}
+	ex.note(accesslog.ActionTicket, "allow", "ticket_redeemed")
+	g.redirect(ex, g.origin(rt.Host)+uri)
+}
+
+// serveWhoAmI tells a tool's own pages who is signed in, and until when.
+func (g *Gateway) serveWhoAmI(ex *exchange, r *http.Request, rt *route) {
+	state, absence := g.cfg.Sessions.Find(r, rt.Host)
+	if absence != session.Present {
+		ex.note(accesslog.ActionAccess, "deny", string(absence))
+		writeJSON(ex, http.StatusUnauthorized, map[string]string{
+			"error": string(absence), "message": "not signed in", "request_id": ex.record.RequestID, "signin": g.origin(rt.Host) + "/",
+		})
+		return
+	}
+	g.noteSession(ex, state)
+	ex.note(accesslog.ActionAccess, "allow", "signed_in")
+	writeJSON(ex, http.StatusOK, struct {
+		User    string   `json:"user"`
+		Email   string   `json:"email,omitempty"`
+		Name    string   `json:"name,omitempty"`
+		Groups  []string `json:"groups,omitempty"`
+		Expires int64    `json:"expires"`
+		SignOut string   `json:"signout"`
+	}{state.User, state.Email, state.Name, state.Groups, state.Expires, g.origin(rt.Host) + reservedPrefix + "signout"})
+}

@@ -1,11 +1,11 @@
 package saml
 
 import (
-	"context"
 	"crypto"
 	"crypto/x509"
 	"errors"
-	"net/http"
+	"fmt"
+	"slices"
 	"time"
 )
 
@@ -125,37 +125,102 @@ type IdPCertificate struct {
 	NotBefore, NotAfter time.Time
 }
 
-// ServiceProvider is immutable and safe for concurrent use. A new key or new
-// metadata means a new one.
-type ServiceProvider struct{}
+// ServiceProvider is one side of a trust between us and one identity provider.
+// It is immutable, but for its replay memory, and safe for concurrent use. A
+// new key or new metadata means a new one; give both the same [Replay].
+type ServiceProvider struct {
+	entityID, acsURL string
+	idp              *identityProvider
+	attributes       Attributes
+	skew, maxAge     time.Duration
+	now              func() time.Time
+	replay           Replay
 
-var errNotBuilt = errors.New("not built")
-
-// ParseKeyPair reads a private key and its certificate.
-func ParseKeyPair(keyPEM, certPEM []byte) (crypto.Signer, *x509.Certificate, error) {
-	return nil, nil, errNotBuilt
+	metadata  []byte
+	requests  *requester
+	verifiers []*verifier // one for each trusted certificate
+	limiter   *limiter
 }
 
-// New judges the configuration and the metadata in it.
-func New(cfg Config) (*ServiceProvider, error) { return nil, errNotBuilt }
+// New judges the configuration and the metadata in it, and starts nothing. Its
+// errors name what is wrong and quote it, but never key material.
+func New(cfg Config) (*ServiceProvider, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Replay == nil {
+		cfg.Replay = newMemory(maxReplayEntries, cfg.Now)
+	}
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	idp, err := parseIdPMetadata(cfg.IdPMetadata, cfg.Now())
+	if err != nil {
+		return nil, fmt.Errorf("reading the identity provider's metadata: %w", err)
+	}
+	sp := &ServiceProvider{
+		entityID: cfg.EntityID, acsURL: cfg.ACSURL, idp: idp, attributes: cfg.Attributes.clone(),
+		skew: cfg.ClockSkew, maxAge: cfg.MaxAge, now: cfg.Now, replay: cfg.Replay, limiter: newLimiter(),
+	}
+	if sp.requests, err = newRequester(&cfg, idp); err != nil {
+		return nil, err
+	}
+	for _, cert := range idp.certificates {
+		sp.verifiers = append(sp.verifiers, sp.newVerifier(cert))
+	}
+	sp.metadata = buildMetadata(cfg.EntityID, cfg.ACSURL, cfg.Certificate)
+	return sp, nil
+}
 
-// Metadata returns our metadata document.
-func (sp *ServiceProvider) Metadata() []byte { return nil }
+func (cfg *Config) check() error {
+	if err := checkEntityID(cfg.EntityID); err != nil {
+		return fmt.Errorf("checking our own entity ID: %w", err)
+	}
+	if err := checkEndpoint(cfg.ACSURL); err != nil {
+		return fmt.Errorf("checking the assertion consumer service %q: %w", cfg.ACSURL, err)
+	}
+	switch {
+	case cfg.Key == nil || cfg.Certificate == nil:
+		return errors.New("a key and its certificate are required")
+	case !publishes(cfg.Certificate, cfg.Key):
+		return errors.New("the certificate does not belong to the private key: their public keys differ")
+	case cfg.ClockSkew < 0 || cfg.ClockSkew > maxClockSkew:
+		return fmt.Errorf("clock skew of %s, expected 0 to %s", cfg.ClockSkew, maxClockSkew)
+	case cfg.MaxAge < 0:
+		return fmt.Errorf("maximum age of %s, expected 0 or more", cfg.MaxAge)
+	case len(cfg.Attributes.User) == 0:
+		return errors.New("no attribute for the user name")
+	}
+	if err := checkStrength(cfg.Key.Public()); err != nil {
+		return fmt.Errorf("checking our own key: %w", err)
+	}
+	return nil
+}
+
+func (a Attributes) clone() Attributes {
+	return Attributes{
+		User: slices.Clone(a.User), Email: slices.Clone(a.Email),
+		Name: slices.Clone(a.Name), Groups: slices.Clone(a.Groups),
+	}
+}
+
+// Metadata returns our own metadata document, for the identity provider. It is
+// the same, byte for byte, as long as the configuration is. The caller must not
+// modify it.
+func (sp *ServiceProvider) Metadata() []byte { return sp.metadata }
 
 // IdP describes the identity provider.
-func (sp *ServiceProvider) IdP() IdPInfo { return IdPInfo{} }
+func (sp *ServiceProvider) IdP() IdPInfo { return sp.idp.info() }
 
-// Begin starts a sign-on.
+// Begin makes the request that starts a sign-on. The relay state comes back
+// with the response, unverified: it must be a key to the caller's own state,
+// of at most 80 printable ASCII characters, and may be empty.
 func (sp *ServiceProvider) Begin(relayState string) (AuthnRequest, error) {
-	return AuthnRequest{}, errNotBuilt
-}
-
-// ReadPost reads the form of the assertion consumer service.
-func ReadPost(w http.ResponseWriter, r *http.Request) (Post, error) {
-	return Post{}, refuse(CodeInternal, errNotBuilt)
-}
-
-// Verify judges a response.
-func (sp *ServiceProvider) Verify(ctx context.Context, p Post, requestID string) (*Principal, error) {
-	return nil, refuse(CodeInternal, errNotBuilt)
+	if err := checkRelayState(relayState); err != nil {
+		return AuthnRequest{}, fmt.Errorf("beginning a sign-on with the relay state %.100q: %w", relayState, err)
+	}
+	if err := sp.idp.checkFresh(sp.now()); err != nil {
+		return AuthnRequest{}, fmt.Errorf("beginning a sign-on: %w", err)
+	}
+	return sp.requests.begin(relayState)
 }

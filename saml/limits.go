@@ -1,0 +1,53 @@
+package saml
+
+import "time"
+
+// What a message may cost and how old it may be, all in one place. A response
+// with the greatest number of group values that the signature library can take
+// (about 470) is a fifth of these sizes.
+const (
+	maxBodySize       = 512 << 10 // of the POST, in bytes
+	maxResponseSize   = 256 << 10 // of the XML in it
+	maxRelayStateSize = 80        // saml-bindings 3.4.3
+	maxIDLength       = 256       // of an XML ID
+	maxTextLength     = 256       // of a NameID or an attribute value, in characters
+
+	maxAssertionAge      = 5 * time.Minute // since IssueInstant, plus the clock skew
+	maxAssertionLifetime = 24 * time.Hour  // from IssueInstant to any NotOnOrAfter
+	maxClockSkew         = 5 * time.Minute // saml2int SDP-G01 asks for three to five
+
+	maxIdPCertificates = 8       // each may be tried in turn
+	maxReplayEntries   = 200_000 // live assertions; about 40 MB when full
+	maxWaiting         = 128     // responses that wait for their turn in Verify
+	maxWait            = 10 * time.Second
+)
+
+// streamLimits bounds one XML document before a tree is made of it.
+type streamLimits struct {
+	size         int // bytes
+	depth        int
+	elements     int
+	attributes   int // of one element, namespace declarations included
+	declarations int // of namespaces, in the whole document
+	text         int // bytes of one run of text, or of one attribute value
+	comments     bool
+	rebinding    bool // one prefix may stand for several namespaces
+}
+
+// responseLimits is for what strangers send. Twenty thousand namespace
+// declarations cost goxmldsig half a minute, so these are the tightest.
+func responseLimits() streamLimits {
+	return streamLimits{
+		size: maxResponseSize, depth: 32, elements: 1000, attributes: 32,
+		declarations: 64, text: 64 << 10,
+	}
+}
+
+// metadataLimits is for what the operator gives us and our own code reads.
+// ADFS declares a namespace on each of its claim types; people write comments.
+func metadataLimits() streamLimits {
+	return streamLimits{
+		size: 2 << 20, depth: 32, elements: 20_000, attributes: 64,
+		declarations: 4000, text: 256 << 10, comments: true, rebinding: true,
+	}
+}

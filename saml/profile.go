@@ -1,0 +1,166 @@
+package saml
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/russellhaering/gosaml2/types"
+)
+
+// occasion is what a response is judged against besides our configuration.
+type occasion struct {
+	now       time.Time
+	requestID string
+	env       *envelope
+}
+
+// checkProfile holds a response with a verified signature against the profile
+// (saml-profiles 4.1.4.3). The library has compared Issuer, Recipient and the
+// confirmation method; of the rest it only warns, or says nothing.
+//
+// When only the assertion is signed, everything in the response around it is
+// the browser's word. Nothing here lets anybody in because of that word.
+func (sp *ServiceProvider) checkProfile(r *types.Response, o *occasion) error {
+	for _, check := range []func(*types.Response, *occasion) error{
+		sp.checkOneAssertion,
+		sp.checkDestination,
+		sp.checkInResponseTo,
+		sp.checkAudience,
+		sp.checkIssueInstant,
+		sp.checkConditionTimes,
+		sp.checkConfirmationTimes,
+		sp.checkAuthnStatement,
+	} {
+		if err := check(r, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkOneAssertion makes sure that what was verified is what was gated.
+func (sp *ServiceProvider) checkOneAssertion(r *types.Response, o *occasion) error {
+	if len(r.Assertions) != 1 {
+		return refusef(CodeAssertions, "%d verified assertions, expected one", len(r.Assertions))
+	}
+	a := &r.Assertions[0]
+	if a.ID != o.env.assertionID || !(a.SignatureValidated || r.SignatureValidated) || r.SignatureValidated != o.env.responseSigned {
+		return refusef(CodeInternal, "verified assertion %.100q, gated %.100q", a.ID, o.env.assertionID)
+	}
+	return nil
+}
+
+// checkDestination: a signed message must say where it goes (saml-bindings
+// 3.5.5.2); the library has compared it if it is there.
+func (sp *ServiceProvider) checkDestination(r *types.Response, _ *occasion) error {
+	if r.SignatureValidated && r.Destination == "" {
+		return refusef(CodeDestination, "signed response without a Destination")
+	}
+	return nil
+}
+
+// checkInResponseTo reads the signed one. The response has one too: it must
+// not say otherwise.
+func (sp *ServiceProvider) checkInResponseTo(r *types.Response, o *occasion) error {
+	confirmed := r.Assertions[0].Subject.SubjectConfirmation.SubjectConfirmationData.InResponseTo
+	switch {
+	case o.requestID == "":
+		return refusef(CodeInResponseTo, "this browser has begun no sign-on")
+	case confirmed == "":
+		return refusef(CodeInResponseTo, "unsolicited: the confirmation has no InResponseTo")
+	case confirmed != o.requestID:
+		return refusef(CodeInResponseTo, "answers the request %.100q, this browser began %.100q", confirmed, o.requestID)
+	case r.InResponseTo != "" && r.InResponseTo != o.requestID:
+		return refusef(CodeInResponseTo, "response answers %.100q, its assertion %.100q", r.InResponseTo, confirmed)
+	}
+	return nil
+}
+
+// checkAudience wants at least one restriction, and ourselves in every one:
+// restrictions are joined by "and", audiences in one by "or" (saml-core 2.5.1.4).
+func (sp *ServiceProvider) checkAudience(r *types.Response, _ *occasion) error {
+	restrictions := r.Assertions[0].Conditions.AudienceRestrictions
+	if len(restrictions) == 0 {
+		return refusef(CodeAudience, "assertion for no audience")
+	}
+	for _, restriction := range restrictions {
+		var named []string
+		found := false
+		for _, audience := range restriction.Audiences {
+			named = append(named, audience.Value)
+			found = found || audience.Value == sp.entityID
+		}
+		if !found {
+			return refusef(CodeAudience, "assertion is for %.300q, expected %q", named, sp.entityID)
+		}
+	}
+	return nil
+}
+
+func (sp *ServiceProvider) checkIssueInstant(r *types.Response, o *occasion) error {
+	issued := r.Assertions[0].IssueInstant
+	if issued.After(o.now.Add(sp.skew)) {
+		return refusef(CodeNotYetValid, "assertion issued at %s, %s ahead of our clock", stamp(issued), issued.Sub(o.now))
+	}
+	if age := o.now.Sub(issued); age > maxAssertionAge+sp.skew {
+		return refusef(CodeExpired, "assertion issued at %s, %s ago, at most %s are allowed", stamp(issued), age, maxAssertionAge+sp.skew)
+	}
+	return nil
+}
+
+func (sp *ServiceProvider) checkConditionTimes(r *types.Response, o *occasion) error {
+	a := &r.Assertions[0]
+	if v := a.Conditions.NotBefore; v != "" {
+		notBefore, err := time.Parse(time.RFC3339, v)
+		if err != nil {
+			return refusef(CodeInstant, "reading NotBefore: %w", err)
+		}
+		if o.now.Add(sp.skew).Before(notBefore) {
+			return refusef(CodeNotYetValid, "conditions hold from %s, %s ahead of our clock", stamp(notBefore), notBefore.Sub(o.now))
+		}
+	}
+	if v := a.Conditions.NotOnOrAfter; v != "" {
+		return sp.checkEnd("conditions", v, a.IssueInstant, o.now)
+	}
+	return nil
+}
+
+func (sp *ServiceProvider) checkConfirmationTimes(r *types.Response, o *occasion) error {
+	a := &r.Assertions[0]
+	return sp.checkEnd("confirmation", a.Subject.SubjectConfirmation.SubjectConfirmationData.NotOnOrAfter, a.IssueInstant, o.now)
+}
+
+// checkEnd: at the instant itself it is over.
+func (sp *ServiceProvider) checkEnd(what, value string, issued, now time.Time) error {
+	end, err := time.Parse(time.RFC3339, value)
+	if err != nil {
+		return refusef(CodeInstant, "reading NotOnOrAfter: %w", err)
+	}
+	if !now.Add(-sp.skew).Before(end) {
+		return refusef(CodeExpired, "%s ended at %s, %s ago", what, stamp(end), now.Sub(end))
+	}
+	if lifetime := end.Sub(issued); lifetime > maxAssertionLifetime {
+		return refusef(CodeLifetime, "%s valid for %s, at most %s are allowed", what, lifetime, maxAssertionLifetime)
+	}
+	return nil
+}
+
+func (sp *ServiceProvider) checkAuthnStatement(r *types.Response, o *occasion) error {
+	s := r.Assertions[0].AuthnStatement
+	if s == nil || s.AuthnInstant == nil {
+		return refusef(CodeAuthnStatement, "checking it: %w", errors.New("no AuthnInstant"))
+	}
+	if s.AuthnInstant.After(o.now.Add(sp.skew)) {
+		return refusef(CodeNotYetValid, "AuthnInstant is %s, %s ahead of our clock", stamp(*s.AuthnInstant), s.AuthnInstant.Sub(o.now))
+	}
+	if age := o.now.Sub(*s.AuthnInstant); sp.maxAge > 0 && age > sp.maxAge+sp.skew {
+		return refusef(CodeAuthnAge, "AuthnInstant is %s, %s ago, at most %s are allowed", stamp(*s.AuthnInstant), age, sp.maxAge)
+	}
+	if end := s.SessionNotOnOrAfter; end != nil && !o.now.Add(-sp.skew).Before(*end) {
+		return refusef(CodeSessionExpired, "session at the identity provider ended at %s", stamp(*end))
+	}
+	return nil
+}
+
+func stamp(t time.Time) string { return fmt.Sprint(t.UTC().Format(time.RFC3339)) }

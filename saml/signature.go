@@ -1,0 +1,176 @@
+package saml
+
+import (
+	"encoding/asn1"
+	"encoding/base64"
+	"strings"
+
+	"github.com/beevik/etree"
+)
+
+const (
+	algEnveloped = "http://www.w3.org/2000/09/xmldsig#enveloped-signature"
+	algExcC14N   = "http://www.w3.org/2001/10/xml-exc-c14n#"
+)
+
+// signatureMethods and digestMethods are the algorithms that we accept. SHA-1
+// is what the library would accept besides; HMAC and "none" are what attackers
+// send.
+var (
+	signatureMethods = map[string]bool{
+		"http://www.w3.org/2001/04/xmldsig-more#rsa-sha256":   true,
+		"http://www.w3.org/2001/04/xmldsig-more#rsa-sha384":   true,
+		"http://www.w3.org/2001/04/xmldsig-more#rsa-sha512":   true,
+		"http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha256": true,
+		"http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha384": true,
+		"http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha512": true,
+	}
+	digestMethods = map[string]bool{
+		"http://www.w3.org/2001/04/xmlenc#sha256":       true,
+		"http://www.w3.org/2001/04/xmldsig-more#sha384": true,
+		"http://www.w3.org/2001/04/xmlenc#sha512":       true,
+	}
+)
+
+// signatureShape has no Object and no second Reference, so there is nothing in
+// a signature that is not verified or could be wrapped in it. KeyName and
+// KeyValue are let through because Keycloak sends both beside the certificate;
+// nobody reads them.
+var signatureShape = shape{ns: nsDsig, tag: "Signature", max: 1, code: CodeSignatureShape, children: []shape{
+	{ns: nsDsig, tag: "SignedInfo", min: 1, max: 1, code: CodeSignatureShape, children: []shape{
+		{ns: nsDsig, tag: "CanonicalizationMethod", min: 1, max: 1, code: CodeSignatureShape},
+		{ns: nsDsig, tag: "SignatureMethod", min: 1, max: 1, code: CodeSignatureShape},
+		{ns: nsDsig, tag: "Reference", min: 1, max: 1, code: CodeSignatureShape, children: []shape{
+			{ns: nsDsig, tag: "Transforms", min: 1, max: 1, code: CodeSignatureShape, children: []shape{
+				{ns: nsDsig, tag: "Transform", min: 2, max: 2, code: CodeSignatureShape, children: []shape{
+					{ns: nsExcC14N, tag: "InclusiveNamespaces", max: 1, code: CodeSignatureShape},
+				}},
+			}},
+			{ns: nsDsig, tag: "DigestMethod", min: 1, max: 1, code: CodeSignatureShape},
+			{ns: nsDsig, tag: "DigestValue", min: 1, max: 1, content: text, code: CodeSignatureShape},
+		}},
+	}},
+	{ns: nsDsig, tag: "SignatureValue", min: 1, max: 1, content: text, code: CodeSignatureShape},
+	{ns: nsDsig, tag: "KeyInfo", max: 1, code: CodeSignatureShape, children: []shape{
+		{ns: nsDsig, tag: "KeyName", max: 1, content: text, code: CodeSignatureShape},
+		{ns: nsDsig, tag: "X509Data", min: 1, max: 1, code: CodeSignatureShape, children: []shape{
+			{ns: nsDsig, tag: "X509Certificate", min: 1, max: 8, content: text, code: CodeSignatureShape},
+			{ns: nsDsig, tag: "X509SubjectName", max: 1, content: text, code: CodeSignatureShape},
+			{ns: nsDsig, tag: "X509IssuerSerial", max: 1, content: ignored, code: CodeSignatureShape},
+			{ns: nsDsig, tag: "X509SKI", max: 1, content: text, code: CodeSignatureShape},
+		}},
+		{ns: nsDsig, tag: "KeyValue", max: 1, content: ignored, code: CodeSignatureShape},
+	}},
+}}
+
+// checkSignatures holds each signature to the one form that SAML has for it:
+// right behind the Issuer of the element that it covers, and covering that.
+func checkSignatures(root, assertion *etree.Element) error {
+	signed := false
+	for _, el := range []*etree.Element{root, assertion} {
+		sig := childOf(el, nsDsig, "Signature")
+		if sig == nil {
+			continue
+		}
+		signed = true
+		if err := checkSignature(el, sig); err != nil {
+			return err
+		}
+	}
+	if !signed {
+		return refusef(CodeUnsigned, "neither the response nor the assertion is signed")
+	}
+	return nil
+}
+
+func checkSignature(parent, sig *etree.Element) error {
+	siblings := parent.ChildElements()
+	if siblings[0].Tag != "Issuer" || siblings[1] != sig {
+		return refusef(CodeSignatureShape, "signature of the %s is not right behind its Issuer", parent.Tag)
+	}
+	info := childOf(sig, nsDsig, "SignedInfo")
+	reference := childOf(info, nsDsig, "Reference")
+	id := parent.SelectAttrValue("ID", "")
+	if uri := reference.SelectAttrValue("URI", ""); id == "" || uri != "#"+id {
+		return refusef(CodeSignatureShape, "signature of the %s refers to %.100q, expected %.100q", parent.Tag, uri, "#"+id)
+	}
+	if err := checkTransforms(reference); err != nil {
+		return err
+	}
+	return checkAlgorithms(sig, info, reference)
+}
+
+// checkTransforms wants the enveloped signature taken out and the rest made
+// canonical, in this order, and nothing else: XSLT and XPath are programs.
+func checkTransforms(reference *etree.Element) error {
+	transforms := childOf(reference, nsDsig, "Transforms").ChildElements()
+	for i, want := range []string{algEnveloped, algExcC14N} {
+		if got := algorithmOf(transforms[i]); got != want {
+			return refusef(CodeAlgorithm, "transform %d is %.100q, expected %s", i+1, got, want)
+		}
+	}
+	if len(transforms[0].ChildElements()) > 0 {
+		return refusef(CodeSignatureShape, "enveloped-signature transform with a parameter")
+	}
+	return nil
+}
+
+func checkAlgorithms(sig, info, reference *etree.Element) error {
+	if got := algorithmOf(childOf(info, nsDsig, "CanonicalizationMethod")); got != algExcC14N {
+		return refusef(CodeAlgorithm, "canonicalization method %.100q, expected %s", got, algExcC14N)
+	}
+	if got := algorithmOf(childOf(reference, nsDsig, "DigestMethod")); !digestMethods[got] {
+		return refusef(CodeAlgorithm, "digest method %.100q is not allowed", got)
+	}
+	method := algorithmOf(childOf(info, nsDsig, "SignatureMethod"))
+	if !signatureMethods[method] {
+		return refusef(CodeAlgorithm, "signature method %.100q is not allowed", method)
+	}
+	if strings.Contains(method, "ecdsa") && !isDER(childOf(sig, nsDsig, "SignatureValue")) {
+		return refusef(CodeAlgorithm, "ECDSA signature in the form r||s, which the signature library cannot verify: let the identity provider sign with RSA")
+	}
+	return nil
+}
+
+func algorithmOf(el *etree.Element) string { return el.SelectAttrValue("Algorithm", "") }
+
+// isDER tells the form of an ECDSA signature that goxmldsig verifies from the
+// one that XMLDSig prescribes, so that the log can say what is the matter.
+func isDER(value *etree.Element) bool {
+	der, err := decodeBase64(value.Text())
+	if err != nil {
+		return false
+	}
+	var sequence asn1.RawValue
+	rest, err := asn1.Unmarshal(der, &sequence)
+	return err == nil && len(rest) == 0 && sequence.Tag == asn1.TagSequence && sequence.IsCompound
+}
+
+// newEnvelope notes what is signed and by which certificate it says so.
+func newEnvelope(root, assertion *etree.Element) (*envelope, error) {
+	e := &envelope{assertionID: assertion.SelectAttrValue("ID", "")}
+	for _, el := range []*etree.Element{root, assertion} {
+		sig := childOf(el, nsDsig, "Signature")
+		if sig == nil {
+			continue
+		}
+		if el == root {
+			e.responseSigned = true
+		}
+		info := childOf(sig, nsDsig, "KeyInfo")
+		if info == nil {
+			continue
+		}
+		der, err := decodeBase64(childOf(childOf(info, nsDsig, "X509Data"), nsDsig, "X509Certificate").Text())
+		if err != nil {
+			return nil, refusef(CodeSignatureShape, "decoding the certificate in KeyInfo: %w", err)
+		}
+		e.certificates = append(e.certificates, der)
+	}
+	return e, nil
+}
+
+// decodeBase64 decodes base64 in XML, where any white space may stand in it.
+func decodeBase64(s string) ([]byte, error) {
+	return base64.StdEncoding.DecodeString(strings.Join(strings.Fields(s), ""))
+}

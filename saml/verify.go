@@ -1,0 +1,258 @@
+package saml
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"strings"
+	"time"
+
+	saml2 "github.com/russellhaering/gosaml2"
+	"github.com/russellhaering/gosaml2/types"
+	dsig "github.com/russellhaering/goxmldsig"
+	"github.com/russellhaering/goxmldsig/etreeutils"
+)
+
+// Verify judges the response in a post. The requestID is the one that
+// [ServiceProvider.Begin] returned for the browser that brought the post; with
+// an empty one every response is unsolicited and refused. The error is a
+// *[Refusal].
+//
+// Verify waits for its turn, at most ten seconds, and then runs to its end
+// whatever becomes of ctx.
+func (sp *ServiceProvider) Verify(ctx context.Context, p Post, requestID string) (*Principal, error) {
+	if err := sp.limiter.acquire(ctx); err != nil {
+		return nil, err
+	}
+	defer sp.limiter.release()
+	now := sp.now()
+	if err := sp.idp.checkFresh(now); err != nil {
+		return nil, refusef(CodeIdPMetadataExpired, "judging a response: %w", err)
+	}
+
+	raw, env, err := gate(p.Response)
+	if err != nil {
+		return nil, err
+	}
+	response, signer, err := sp.verifySignature(raw, env, now)
+	if err != nil {
+		return nil, err
+	}
+	if err := sp.checkProfile(response, &occasion{now: now, requestID: requestID, env: env}); err != nil {
+		return nil, err
+	}
+	principal, err := sp.identity(&response.Assertions[0])
+	if err != nil {
+		return nil, err
+	}
+	principal.SigningCertificate = fingerprint(signer.Raw)
+	// Last of all, so that only a sign-on that would succeed uses up memory.
+	if err := sp.rememberAssertion(&response.Assertions[0]); err != nil {
+		return nil, err
+	}
+	return principal, nil
+}
+
+// gate is everything that happens to a response before a signature is looked
+// at: bytes, then stream, then shape.
+func gate(encoded string) ([]byte, *envelope, error) {
+	raw, err := decodeResponse(encoded)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := checkStream(raw, responseLimits()); err != nil {
+		return nil, nil, err
+	}
+	env, err := checkShape(raw)
+	if err != nil {
+		return nil, nil, err
+	}
+	return raw, env, nil
+}
+
+// decodeResponse is the bytes gate. Line ends are all that may stand in the
+// base64. There is no inflating: the POST binding has none, and the library's
+// guess at it is how a kilobyte becomes megabytes.
+func decodeResponse(encoded string) ([]byte, error) {
+	if len(encoded) > maxBodySize {
+		return nil, refusef(CodeXMLLimit, "response of %d characters, at most %d are allowed", len(encoded), maxBodySize)
+	}
+	raw, err := base64.StdEncoding.Strict().DecodeString(encoded)
+	if err != nil {
+		return nil, refusef(CodeEncoding, "decoding base64: %w", err)
+	}
+	if first := bytes.TrimLeft(raw, " \t\r\n"); len(first) == 0 || first[0] != '<' {
+		return nil, refusef(CodeEncoding, "response begins with %.20q, expected XML", first)
+	}
+	return raw, nil
+}
+
+// verifier is the library, made to trust one certificate and no other. One for
+// each, because with several the library cannot verify a signature that does
+// not say which certificate made it.
+type verifier struct {
+	cert *x509.Certificate
+	sp   *saml2.SAMLServiceProvider
+}
+
+// newVerifier sets the library's clock back by the skew, so that its own check
+// for expiry is as lenient as ours; ours is the exact one. The certificate's
+// validity is moved by as much, so that it is judged by the true time.
+func (sp *ServiceProvider) newVerifier(cert *x509.Certificate) *verifier {
+	shifted := *cert
+	shifted.NotBefore = cert.NotBefore.Add(-sp.skew)
+	shifted.NotAfter = cert.NotAfter.Add(-sp.skew)
+	return &verifier{cert: cert, sp: &saml2.SAMLServiceProvider{
+		IdentityProviderIssuer:      sp.idp.entityID,
+		AssertionConsumerServiceURL: sp.acsURL,
+		ServiceProviderIssuer:       sp.entityID,
+		AudienceURI:                 sp.entityID,
+		AllowMissingAttributes:      true,
+		MaximumDecompressedBodySize: maxResponseSize,
+		IDPCertificateStore:         &dsig.MemoryX509CertificateStore{Roots: []*x509.Certificate{&shifted}},
+		Clock:                       dsig.NewFakeClock(newClock(sp.now, sp.skew)),
+	}}
+}
+
+// verifySignature returns the response as the library read it back from the
+// bytes that were signed, and the certificate that signed them.
+func (sp *ServiceProvider) verifySignature(raw []byte, env *envelope, now time.Time) (*types.Response, *x509.Certificate, error) {
+	candidates, err := sp.candidates(env, now)
+	if err != nil {
+		return nil, nil, err
+	}
+	// Encoded again, so that the library reads the very bytes that were gated.
+	encoded := base64.StdEncoding.EncodeToString(raw)
+	var last error
+	for _, v := range candidates {
+		response, err := v.verify(encoded)
+		if err == nil {
+			return response, v.cert, nil
+		}
+		if last = err; err.Code != CodeSignature {
+			break // this key did verify; another would not do better
+		}
+	}
+	return nil, nil, last
+}
+
+// candidates picks the verifiers to try: the one that the signature names, or
+// else every one that is in force.
+func (sp *ServiceProvider) candidates(env *envelope, now time.Time) ([]*verifier, error) {
+	var named, valid []*verifier
+	for _, v := range sp.verifiers {
+		if !env.allows(v.cert) {
+			continue
+		}
+		named = append(named, v)
+		if !now.Before(v.cert.NotBefore) && !now.After(v.cert.NotAfter) {
+			valid = append(valid, v)
+		}
+	}
+	if len(named) == 0 {
+		return nil, refusef(CodeUnknownCertificate, "signed with the certificate %s, the metadata has no such one", env.fingerprints())
+	}
+	if len(valid) == 0 {
+		return nil, refusef(CodeIdPCertificate, "certificate %s is valid from %s to %s", fingerprint(named[0].cert.Raw),
+			named[0].cert.NotBefore.Format(time.RFC3339), named[0].cert.NotAfter.Format(time.RFC3339))
+	}
+	return valid, nil
+}
+
+// allows reports whether every signature names this certificate or none.
+func (e *envelope) allows(cert *x509.Certificate) bool {
+	for _, der := range e.certificates {
+		if !bytes.Equal(der, cert.Raw) {
+			return false
+		}
+	}
+	return true
+}
+
+func (e *envelope) fingerprints() string {
+	var all []string
+	for _, der := range e.certificates {
+		all = append(all, fingerprint(der))
+	}
+	return strings.Join(all, " and ")
+}
+
+// verify calls the library. It parses what a stranger wrote, and has panicked
+// on that before.
+func (v *verifier) verify(encoded string) (response *types.Response, refusal *Refusal) {
+	defer func() {
+		if p := recover(); p != nil {
+			response, refusal = nil, refusef(CodeInternal, "verifying the signature: panic: %.300v", p)
+		}
+	}()
+	response, err := v.sp.ValidateEncodedResponse(encoded)
+	if err != nil {
+		return nil, libraryRefusal(err)
+	}
+	return response, nil
+}
+
+// libraryRefusal gives the library's errors our codes. What it does not know is
+// a signature that did not verify: the worst case, and the usual one.
+func libraryRefusal(err error) *Refusal {
+	code := CodeSignature
+	if value, ok := errors.AsType[saml2.ErrInvalidValue](err); ok {
+		code = invalidValueCode(value.Key)
+	} else if missing, ok := errors.AsType[saml2.ErrMissingElement](err); ok {
+		code = missingElementCode(missing.Tag)
+	} else if strings.Contains(err.Error(), etreeutils.ErrTraversalLimit.Error()) {
+		// Some of the library's wrapping hides the error from errors.Is.
+		code = CodeTooManyValues
+	}
+	return refusef(code, "verifying the response: %.400q", err.Error())
+}
+
+func invalidValueCode(key string) string {
+	switch key {
+	case saml2.DestinationAttr:
+		return CodeDestination
+	case saml2.IssuerTag:
+		return CodeIssuer
+	case saml2.RecipientAttr:
+		return CodeRecipient
+	case saml2.NotOnOrAfterAttr:
+		return CodeExpired
+	case saml2.SubjectConfirmationTag:
+		return CodeSubjectConfirmation
+	}
+	return CodeInternal // the gate refuses the others
+}
+
+func missingElementCode(tag string) string {
+	switch tag {
+	case saml2.IssuerTag:
+		return CodeIssuer
+	case saml2.SubjectConfirmationDataTag:
+		return CodeSubjectConfirmation
+	}
+	return CodeInternal // the gate refuses the others
+}
+
+// rememberAssertion consults the replay memory. An assertion is forgotten a
+// minute after it would be refused for its age.
+func (sp *ServiceProvider) rememberAssertion(a *types.Assertion) error {
+	id := sha256.Sum256([]byte(sp.idp.entityID + "\x00" + a.ID))
+	until := a.IssueInstant.Add(maxAssertionAge + sp.skew + time.Minute)
+	err := errReplayed
+	if own, ok := sp.replay.(*memory); ok {
+		err = own.remember(hex.EncodeToString(id[:]), until)
+	} else if sp.replay.Remember(hex.EncodeToString(id[:]), until) {
+		err = nil
+	}
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, errReplayFull):
+		return refusef(CodeReplayFull, "remembering assertion %.100q: %w", a.ID, err)
+	}
+	return refusef(CodeReplay, "remembering assertion %.100q: %w", a.ID, err)
+}

@@ -1,0 +1,184 @@
+// Package idp is the SAML identity provider of the demo: the part that, in a
+// company, is Okta, Entra ID, Keycloak or the like.
+//
+// It speaks the SAML 2.0 Web Browser SSO profile by way of crewjam/saml:
+// AuthnRequest in by HTTP-Redirect, Response and Assertion, both signed, out by
+// HTTP-POST. It asks for a password once and then remembers the browser, so that a
+// second sign-on needs none; /signout forgets it. It is a stage prop: the users are
+// fixed, their passwords public, and nothing outlives the process.
+//
+// Hostile inputs: the AuthnRequest in the query, the forms, the cookie. What is
+// answered goes only to the assertion consumer address in the provider's metadata.
+package idp
+
+import (
+	"crypto"
+	"crypto/x509"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/crewjam/saml"
+	"github.com/crewjam/saml/logger"
+)
+
+// rsaSHA256 is the signature algorithm; crewjam's default is SHA-1.
+const rsaSHA256 = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"
+
+// Config is what an IdP is made of. It must not be modified after [New].
+type Config struct {
+	BaseURL     *url.URL          // as browsers see it, with scheme and host only; required
+	Key         crypto.Signer     // an RSA key that signs responses and assertions; required
+	Certificate *x509.Certificate // of Key; required
+	Provider    MetadataSource    // of the one service provider; required
+	Users       []User            // who can sign in
+	Log         *slog.Logger      // required
+	Now         func() time.Time  // nil: time.Now
+}
+
+// IdP answers browsers. It is an [http.Handler], safe for concurrent use.
+type IdP struct {
+	http.Handler
+
+	saml     saml.IdentityProvider
+	users    []User
+	log      *slog.Logger
+	now      func() time.Time
+	pending  *store[pending]
+	sessions *store[session]
+}
+
+// pending is a sign-on that waits for a password.
+type pending struct {
+	request []byte // the AuthnRequest
+	relay   string
+	came    time.Time
+	service string // for the page
+}
+
+// session is a browser that has given a password.
+type session struct {
+	user  User
+	since time.Time
+	index string // SessionIndex towards service providers
+}
+
+// Lifetimes: a login page may stay open over lunch; a session lasts a working day.
+const (
+	pendingLife  = time.Hour
+	sessionLife  = 10 * time.Hour
+	metadataLife = 30 * 24 * time.Hour
+	maxPending   = 1000
+	maxSessions  = 1000
+)
+
+// New checks cfg and returns an IdP that serves. It starts nothing.
+func New(cfg Config) (*IdP, error) {
+	if cfg.BaseURL == nil || cfg.Key == nil || cfg.Certificate == nil || cfg.Provider == nil || cfg.Log == nil {
+		return nil, errors.New("idp: BaseURL, Key, Certificate, Provider and Log are required")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	life := metadataLife
+	p := &IdP{
+		users: cfg.Users, log: cfg.Log, now: cfg.Now,
+		pending:  newStore[pending](maxPending, pendingLife, cfg.Now),
+		sessions: newStore[session](maxSessions, sessionLife, cfg.Now),
+	}
+	p.saml = saml.IdentityProvider{
+		Key: cfg.Key, Certificate: cfg.Certificate, SignatureMethod: rsaSHA256,
+		Logger:                  logger.Interface(slog.NewLogLogger(cfg.Log.Handler(), slog.LevelWarn)),
+		MetadataURL:             *cfg.BaseURL.JoinPath("metadata"),
+		SSOURL:                  *cfg.BaseURL.JoinPath("sso"),
+		ServiceProviderProvider: providers{cfg.Provider},
+		ValidDuration:           &life,
+		ResponseFormTemplate:    pages.Lookup("respond.html"),
+	}
+	p.Handler = p.routes()
+	return p, nil
+}
+
+func (p *IdP) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", p.serveHome)
+	mux.HandleFunc("GET /metadata", p.serveMetadata)
+	mux.HandleFunc("GET /sso", p.serveSSO)
+	mux.HandleFunc("GET /login", p.serveLogin)
+	mux.HandleFunc("POST /login", p.takeLogin)
+	mux.HandleFunc("GET /continue", p.serveContinue)
+	mux.HandleFunc("GET /signout", p.serveSignOut)
+	mux.HandleFunc("POST /signout", p.takeSignOut)
+	mux.Handle("GET /static/", http.FileServerFS(static))
+	mux.HandleFunc("GET /", p.serveNotFound)
+	return secure(http.NewCrossOriginProtection().Handler(mux))
+}
+
+// secure sets what every answer carries and limits what a form may bring.
+func secure(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		// No form-action: browsers apply it to the redirects after a form as well,
+		// and the response is posted to another site, which redirects on.
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Cache-Control", "no-store")
+		r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
+		next.ServeHTTP(w, r)
+	})
+}
+
+// Metadata returns the IdP's own metadata. HTTP-Redirect is the only binding in
+// it, because that is the one that [IdP] serves.
+func (p *IdP) Metadata() ([]byte, error) {
+	descriptor := p.saml.Metadata()
+	for i := range descriptor.IDPSSODescriptors {
+		role := &descriptor.IDPSSODescriptors[i]
+		role.SingleSignOnServices = []saml.Endpoint{{
+			Binding: saml.HTTPRedirectBinding, Location: p.saml.SSOURL.String(),
+		}}
+		role.NameIDFormats = []saml.NameIDFormat{saml.EmailAddressNameIDFormat}
+		role.KeyDescriptors = signingOnly(role.KeyDescriptors)
+	}
+	data, err := xml.MarshalIndent(descriptor, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("writing the IdP's metadata: %w", err)
+	}
+	return append([]byte(xml.Header), data...), nil
+}
+
+// signingOnly drops the encryption keys: this IdP decrypts nothing.
+func signingOnly(keys []saml.KeyDescriptor) []saml.KeyDescriptor {
+	var signing []saml.KeyDescriptor
+	for _, key := range keys {
+		if key.Use == "signing" {
+			signing = append(signing, key)
+		}
+	}
+	return signing
+}
+
+func (p *IdP) serveMetadata(w http.ResponseWriter, _ *http.Request) {
+	data, err := p.Metadata()
+	if err != nil {
+		p.fail(w, http.StatusInternalServerError, "The metadata could not be written.", err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/samlmetadata+xml")
+	w.Write(data) //nolint:errcheck // the browser went away
+}
+
+// withoutPort returns r with a bare address: crewjam copies RemoteAddr into the
+// assertion as the subject's address, where a port makes it no address.
+func withoutPort(r *http.Request) *http.Request {
+	bare := *r
+	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+		bare.RemoteAddr = host
+	}
+	return &bare
+}

@@ -1,0 +1,2 @@
+// Posts the signed response on. Without scripts the page has a button for it.
+document.getElementById("respond").submit();

@@ -65,46 +65,46 @@ func isIndirect(node ast.Node) bool {
 func expectation(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.Struct:
-		return "a mapping; without one, leave the key out"
+		return "a mapping of " + strings.Join(keysOf(t), ", ")
 	case reflect.Slice:
 		return "a list, or [] for an empty one"
 	case reflect.Bool:
 		return "true or false"
 	case reflect.Int:
-		return "a whole number"
+		return "a whole number in plain decimal digits"
 	}
-	return "text; put it in quotes if it looks like something else"
+	return "text that is not empty, in quotes if it looks like something else"
 }
 
-// text decodes a scalar with the field's own parser.
+// text decodes a string with the field's own parser.
 func (d decoder) text(node ast.Node, target encoding.TextUnmarshaler, path string) {
-	scalar, _ := scalarText(node)
+	scalar, _ := stringText(node)
 	var wrong *mismatch
 	if errors.As(target.UnmarshalText([]byte(scalar)), &wrong) {
 		d.refuse(path, wrong.expected)
 	}
 }
 
-// scalarText returns the text of a string or a number. Anything else yields
-// "", which no parser of ours accepts.
-func scalarText(node ast.Node) (text string, isString bool) {
+// stringText returns the text of a string. Anything else yields "", which no
+// parser of ours accepts.
+func stringText(node ast.Node) (text string, ok bool) {
 	switch node := node.(type) {
 	case *ast.StringNode:
 		return node.Value, true
 	case *ast.LiteralNode:
 		return node.Value.Value, true
-	case *ast.IntegerNode:
-		return node.Token.Value, false
 	}
 	return "", false
 }
 
+// str accepts text. Empty text is refused like a missing value: it is what a
+// template leaves of a variable that was not set, and nobody means it.
 func (d decoder) str(node ast.Node, target reflect.Value) bool {
-	text, ok := scalarText(node)
-	if ok {
+	text, _ := stringText(node)
+	if text != "" {
 		target.SetString(text)
 	}
-	return ok
+	return text != ""
 }
 
 func (d decoder) boolean(node ast.Node, target reflect.Value) bool {
@@ -192,16 +192,15 @@ func pairs(node ast.Node) ([]*ast.MappingValueNode, bool) {
 	return nil, false
 }
 
-// keyText returns a key as written. One that is not plain text (a number, a
-// merge key "<<", a complex key "? [a]") is returned in a form that no field
-// has; it is cut, because it appears in the path of the fault.
+// keyText returns a key as it shall appear in a path. One that is too long or
+// would make the path ambiguous is quoted, and so can be no field's key.
 func keyText(pair *ast.MappingValueNode) string {
-	text, ok := scalarText(pair.Key)
+	text, ok := stringText(pair.Key)
 	if !ok {
 		text = pair.Key.GetToken().Value
 	}
-	if len(text) > maxQuoted || strings.ContainsFunc(text, isOdd) || looksSecret(text) {
-		return strings.Trim(quote(text), `"`)
+	if text == "" || len(text) > maxQuoted || strings.ContainsFunc(text, isOdd) || looksSecret(text) {
+		return quote(text)
 	}
 	return text
 }
@@ -248,7 +247,7 @@ func describe(node ast.Node) string {
 	case *ast.TagNode:
 		return "a tag"
 	case *ast.StringNode, *ast.LiteralNode:
-		text, _ := scalarText(node)
+		text, _ := stringText(node)
 		return quote(text)
 	}
 	// Numbers and booleans are shown without quotes: that is how they differ.

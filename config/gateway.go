@@ -303,7 +303,7 @@ func (r *Route) setDefaults() {
 
 // complete fills in the defaults that follow from other keys.
 func (g *Gateway) complete() {
-	if g.SAML.EntityID == "" {
+	if g.SAML.EntityID == "" && g.Door.Host != "" {
 		g.SAML.EntityID = g.Origin(g.Door.Host) + metadataPath
 	}
 	for i := range g.Routes {

@@ -39,7 +39,7 @@ func decode(text []byte, target reflect.Value, faults *collector) bool {
 	}
 	d := decoder{faults}
 	if !d.mapping(root, target, "") {
-		faults.addFile(lineOf(root.GetToken()), describe(root), "a mapping with "+suggest("", keysOf(target.Type())))
+		faults.addFile(lineOf(root.GetToken()), describe(root), expectation(target.Type()))
 		return false
 	}
 	return true

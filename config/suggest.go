@@ -19,8 +19,8 @@ func nearest(key string, known []string) string {
 	best, fewest := "", 3
 	for _, candidate := range known {
 		edits := distance(fold(key), fold(candidate))
-		// In a short key two edits make another word.
-		if edits < fewest && edits*2 < len(candidate) {
+		// In a very short key two edits make another word.
+		if edits < fewest && edits*2 <= len(candidate) {
 			best, fewest = candidate, edits
 		}
 	}

@@ -12,11 +12,12 @@ import (
 )
 
 // What the fields that stay text must look like. The decoder has checked the
-// typed fields already.
+// typed fields already. No part of a path in Vault begins with a dot: "..",
+// above all, would climb out of the mount.
 var (
 	routeName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$`)
-	vaultPath = regexp.MustCompile(`^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$`)
-	vaultRole = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
+	vaultRole = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9_.-]*$`)
+	vaultPath = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*$`)
 )
 
 const (
@@ -50,8 +51,6 @@ func (c *collector) texts(path string, values []string, judge func(string) strin
 // could not equal anything that arrives, or would confuse who reads it.
 func judgeText(value string) string {
 	switch {
-	case value == "":
-		return "text that is not empty"
 	case value != strings.TrimSpace(value):
 		return "text without white space around it"
 	case len(value) > maxTextLength:
@@ -107,18 +106,16 @@ func listenHost(address string) (host string, ok bool) {
 func (c *collector) pki(path string, pki PKI) {
 	c.mount(join(path, "mount"), pki.Mount)
 	if !vaultRole.MatchString(pki.Role) {
-		c.refuse(join(path, "role"), "the name of a role, made of letters, digits and _ . -")
+		c.refuse(join(path, "role"), "the name of a role, made of letters, digits and _ . - with no dot in front")
 	}
 	if pki.TTL.Duration < minCertificateTTL {
 		c.refuse(join(path, "ttl"), "at least 5m, so that a renewal has time for a second try")
 	}
 }
 
-// mount reports what cannot be a path in Vault. Parts made of dots are refused
-// with the rest: they would climb out of the mount.
+// mount reports what cannot be a path in Vault.
 func (c *collector) mount(path, value string) {
-	dots := func(part string) bool { return part == "." || part == ".." }
-	if !vaultPath.MatchString(value) || slices.ContainsFunc(strings.Split(value, "/"), dots) {
+	if !vaultPath.MatchString(value) {
 		c.refuse(path, "a path in Vault without a slash at either end, such as secret or sallyport/saml")
 	}
 }

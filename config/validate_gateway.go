@@ -52,7 +52,8 @@ func (c *collector) vault(v Vault) {
 }
 
 func (c *collector) saml(s SAML) {
-	if !isEntityID(s.EntityID) {
+	// It is empty if there is no door to make it from, which is a fault itself.
+	if s.EntityID != "" && !isEntityID(s.EntityID) {
 		c.refuse("saml.entity_id", "an absolute URI of at most 1024 characters, such as https://door.example.com/saml/metadata")
 	}
 	c.within("saml.clock_skew", s.ClockSkew, 0, maxClockSkew)

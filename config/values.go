@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -118,17 +119,19 @@ func isAddress(name string) bool {
 	return last != "" && strings.Trim(last, "0123456789") == ""
 }
 
-// Duration is a span of time that is written as Go writes it: "90s", "1h30m".
-// Calls on the embedded [time.Duration] work as usual.
+// Duration is a span of time in whole milliseconds, never negative, that is
+// written as Go writes it: "90s", "1h30m", "1.5s". Calls on the embedded
+// [time.Duration] work as usual.
 type Duration struct {
 	time.Duration
 }
 
-// UnmarshalText accepts what [time.ParseDuration] accepts, negative spans
-// excepted: no key has a use for one.
+var durationText = regexp.MustCompile(`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`)
+
+// UnmarshalText accepts the form that [Duration] describes.
 func (d *Duration) UnmarshalText(text []byte) error {
 	span, err := time.ParseDuration(string(text))
-	if err != nil || span < 0 {
+	if err != nil || !durationText.Match(text) || span%time.Millisecond != 0 {
 		return &mismatch{value: string(text), expected: "a duration with its unit, such as 90s, 15m or 1h30m"}
 	}
 	d.Duration = span
@@ -167,41 +170,44 @@ type Origin struct {
 	Port int
 }
 
-// UnmarshalText accepts "https://host[:port]" and "http://host[:port]". A
-// path, a query, a fragment or user information is refused, because it would
-// otherwise be dropped silently.
+// originText leaves no room for a path, a query, a fragment or user
+// information. They are refused because they would otherwise be dropped
+// silently.
+var originText = regexp.MustCompile(`^https?://[^/?#@\s]+/?$`)
+
+// UnmarshalText accepts "https://host[:port]" and "http://host[:port]", with or
+// without a final slash.
 func (o *Origin) UnmarshalText(text []byte) error {
-	const expected = "scheme://host[:port] with nothing behind it, such as https://grafana:8443"
+	wrong := &mismatch{
+		value:    string(text),
+		expected: "scheme://host[:port] with nothing behind it, such as https://grafana:8443",
+	}
 	parsed, err := url.Parse(string(text))
-	if err != nil || !isBare(parsed) {
-		return &mismatch{value: string(text), expected: expected}
+	if err != nil || !originText.Match(text) {
+		return wrong
 	}
-	origin := Origin{Scheme: parsed.Scheme, Host: parsed.Hostname(), Port: defaultPort(parsed.Scheme)}
-	if written := parsed.Port(); written != "" {
-		origin.Port, err = parsePort(written)
+	port := defaultPort(parsed.Scheme)
+	if parsed.Host != parsed.Hostname() && !isBracketed(parsed.Host) {
+		port, err = parsePort(parsed.Port())
 	}
-	if err != nil || origin.Port == 0 || !isDialable(origin.Host) {
-		return &mismatch{value: string(text), expected: expected}
+	if err != nil || !isDialable(parsed.Hostname()) {
+		return wrong
 	}
-	*o = origin
+	*o = Origin{Scheme: parsed.Scheme, Host: parsed.Hostname(), Port: port}
 	return nil
 }
 
-// isBare reports whether u has a host and nothing after it but perhaps a "/".
-func isBare(u *url.URL) bool {
-	return u.Opaque == "" && u.User == nil && u.Host != "" && !strings.HasSuffix(u.Host, ":") &&
-		(u.Path == "" || u.Path == "/") && u.RawQuery == "" && !u.ForceQuery && u.Fragment == ""
+// isBracketed reports whether host is an IPv6 address without a port.
+func isBracketed(host string) bool {
+	return strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]")
 }
 
-// defaultPort returns 0 for a scheme that an origin cannot have.
+// defaultPort returns the port of an origin that names none.
 func defaultPort(scheme string) int {
-	switch scheme {
-	case "http":
+	if scheme == "http" {
 		return 80
-	case "https":
-		return 443
 	}
-	return 0
+	return httpsPort
 }
 
 func isDialable(host string) bool {

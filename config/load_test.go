@@ -1,0 +1,241 @@
+package config
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+func read(t *testing.T, file string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// TestBadFilesAreRefused compares the whole list of faults of each
+// testdata/KIND/FAULT.bad.yaml with the golden file beside it.
+func TestBadFilesAreRefused(t *testing.T) {
+	for _, k := range kinds() {
+		files, err := filepath.Glob(filepath.Join("testdata", k.name, "*.bad.yaml"))
+		if err != nil || len(files) < 5 {
+			t.Fatalf("bad files of the %s: %d, want at least 5 (%v)", k.name, len(files), err)
+		}
+		for _, file := range files {
+			t.Run(k.name+"/"+filepath.Base(file), func(t *testing.T) {
+				loaded, err := k.load(filepath.Base(file), read(t, file))
+				var faults *Faults
+				if !errors.As(err, &faults) || len(faults.List) == 0 {
+					t.Fatalf("loaded %+v with error %v, want faults", loaded, err)
+				}
+				compareFile(t, strings.TrimSuffix(file, ".yaml")+".golden", err.Error()+"\n")
+			})
+		}
+	}
+}
+
+// TestGoodFilesAreLoaded compares what each testdata/KIND/*.good.yaml means,
+// defaults included, and what it is warned of, with the golden file beside it.
+func TestGoodFilesAreLoaded(t *testing.T) {
+	for _, k := range kinds() {
+		files, err := filepath.Glob(filepath.Join("testdata", k.name, "*.good.yaml"))
+		if err != nil || len(files) < 2 {
+			t.Fatalf("good files of the %s: %d, want at least 2 (%v)", k.name, len(files), err)
+		}
+		for _, file := range files {
+			t.Run(k.name+"/"+filepath.Base(file), func(t *testing.T) {
+				loaded, err := k.load(filepath.Base(file), read(t, file))
+				if err != nil {
+					t.Fatal(err)
+				}
+				compareFile(t, strings.TrimSuffix(file, ".yaml")+".golden", meaning(t, loaded))
+			})
+		}
+	}
+}
+
+// meaning renders a configuration and its warnings.
+func meaning(t *testing.T, loaded any) string {
+	t.Helper()
+	text, err := json.MarshalIndent(loaded, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, warning := range loaded.(interface{ Warnings() []string }).Warnings() {
+		text = append(text, "\nwarning: "+warning...)
+	}
+	return string(text) + "\n"
+}
+
+// TestDefaultsOfAGateway writes the defaults out a second time, so that nobody
+// changes one without noticing.
+func TestDefaultsOfAGateway(t *testing.T) {
+	got, err := LoadGateway("gateway.yaml", []byte(`
+door: {host: door.example.com}
+routes: [{name: grafana, host: grafana.example.com, backend: {url: https://grafana}}]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	day := Duration{24 * time.Hour}
+	want := &Gateway{
+		Door:   Door{Host: "door.example.com", PublicPort: 443},
+		Listen: Listen{HTTPS: ":8443", Admin: "127.0.0.1:9090"},
+		Vault: Vault{
+			KVMount:     "secret",
+			SAMLPath:    "sallyport/saml",
+			SessionPath: "sallyport/session",
+			EdgePKI:     PKI{Mount: "pki-edge", Role: "sallyport-edge", TTL: day},
+			BackendPKI:  PKI{Mount: "pki-backend", Role: "sallyport-gateway", TTL: day},
+			ClientName:  "gateway.sallyport.internal",
+		},
+		SAML: SAML{
+			EntityID:   "https://door.example.com/saml/metadata",
+			ClockSkew:  Duration{3 * time.Minute},
+			Attributes: defaultAttributes(),
+		},
+		Session:   Session{Idle: Duration{time.Hour}, Absolute: Duration{10 * time.Hour}},
+		AccessLog: AccessLog{File: "-"},
+		Stop:      Stop{Drain: Duration{30 * time.Second}},
+		Routes: []Route{{
+			Name:      "grafana",
+			Title:     "grafana",
+			Host:      "grafana.example.com",
+			Backend:   Backend{URL: Origin{Scheme: "https", Host: "grafana", Port: 443}, Name: "grafana.backend.sallyport.internal"},
+			WebSocket: true,
+		}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("defaults (-want +got):\n%s", diff)
+	}
+}
+
+func TestDefaultsOfASidecar(t *testing.T) {
+	got, err := LoadSidecar("sidecar.yaml", []byte("name: grafana.backend.sallyport.internal\napp: http://localhost:3000\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &Sidecar{
+		Name:     "grafana.backend.sallyport.internal",
+		Listen:   ":8443",
+		App:      Origin{Scheme: "http", Host: "localhost", Port: 3000},
+		Gateways: []string{"gateway.sallyport.internal"},
+		PKI:      PKI{Mount: "pki-backend", Role: "sidecar-grafana", TTL: Duration{24 * time.Hour}},
+		Admin:    "127.0.0.1:9091",
+		Stop:     Stop{Drain: Duration{30 * time.Second}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("defaults (-want +got):\n%s", diff)
+	}
+}
+
+// TestReferencesHoldTheDefaults compares each reference with a file that says
+// only what has no default.
+func TestReferencesHoldTheDefaults(t *testing.T) {
+	bare := map[string]string{
+		"gateway": `
+door: {host: door.example.com}
+routes:
+  - name: grafana
+    title: Grafana
+    description: Dashboards of the production systems
+    host: grafana.example.com
+    backend: {url: https://grafana:8443}
+    allow: {groups: [engineers, support], users: [auditor@example.com]}
+`,
+		"sidecar": "name: grafana.backend.sallyport.internal\napp: http://127.0.0.1:3000\n",
+	}
+	for _, k := range kinds() {
+		t.Run(k.name, func(t *testing.T) {
+			want, err := k.load("bare", []byte(bare[k.name]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := k.load("reference", []byte(k.reference))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("reference (-defaults +reference):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestFilesOutOfBoundsAreRefused builds the files that are too large to keep.
+// None may take long: the limits come before the parser.
+func TestFilesOutOfBoundsAreRefused(t *testing.T) {
+	deep := strings.Repeat("[", maxFlowDepth+1)
+	cases := map[string]struct {
+		text string
+		want string
+	}{
+		"too large":             {strings.Repeat("# comment\n", maxBytes/10+1), `f:1: found 1048580 bytes, expected at most 1048576`},
+		"a long line":           {"door:\n  host: " + strings.Repeat("a", maxLineBytes), `f:2: found a line of 4104 bytes, expected at most 4096`},
+		"many keys":             {strings.Repeat("a: b\n", maxTokens/3+1), `f:1: found 65538 keys, values and signs, expected at most 65536`},
+		"deep on one line":      {"door:\n  " + deep, `f:2: found brackets in brackets, expected at most 16 levels`},
+		"deep on many lines":    {strings.Repeat("{a:\n", maxFlowDepth+1), `f:17: found brackets in brackets, expected at most 16 levels`},
+		"not UTF-8":             {"door:\n  host: d\xffoor\n", `f:2: found bytes that are not text, expected UTF-8 without NUL`},
+		"NUL":                   {"door:\x00\n", `f:1: found bytes that are not text, expected UTF-8 without NUL`},
+		"no bytes":              {"", `f:1: found nothing, expected a configuration`},
+		"an empty document":     {"---\n---\n", `f:1: found nothing, expected a configuration`},
+		"text behind the end":   {"door: {host: d}\n...\nx\n", `f:3: found a syntax error (unexpected end content), expected YAML`},
+		"a key over many lines": {"? [door]\n: x\n", ``},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			start := time.Now()
+			_, err := LoadGateway("f", []byte(c.text))
+			if err == nil {
+				t.Fatal("it was loaded")
+			}
+			if c.want != "" && err.Error() != c.want {
+				t.Errorf("error:\n%v\nwant:\n%s", err, c.want)
+			}
+			if took := time.Since(start); took > 10*time.Second {
+				t.Errorf("refusing took %v", took)
+			}
+		})
+	}
+}
+
+func TestNotMoreThanAHundredFaultsAreListed(t *testing.T) {
+	var text strings.Builder
+	for i := range 250 {
+		fmt.Fprintf(&text, "key%d: 1\n", i)
+	}
+	_, err := LoadGateway("f", []byte(text.String()))
+	var faults *Faults
+	if !errors.As(err, &faults) {
+		t.Fatalf("error %v, want faults", err)
+	}
+	// The missing door.host is the 251st.
+	want := Fault{Line: 100, Value: "151 more faults", Expected: "none"}
+	if got := faults.List[len(faults.List)-1]; len(faults.List) != 101 || got != want {
+		t.Errorf("%d faults, the last %+v, want 101, the last %+v", len(faults.List), got, want)
+	}
+}
+
+func TestLargeConfigurationsAreLoaded(t *testing.T) {
+	text := "door: {host: door.example.com}\nroutes:\n"
+	for i := range 1000 {
+		text += fmt.Sprintf("- name: r%d\n  host: r%[1]d.example.com\n  backend: {url: https://r%[1]d}\n  allow: {groups: [engineers, g%[1]d]}\n", i)
+	}
+	gateway, err := LoadGateway("f", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if hosts := gateway.Hosts(); len(hosts) != 1001 || hosts[0] != "door.example.com" || hosts[1000] != "r999.example.com" {
+		t.Errorf("%d hosts, from %s to %s", len(hosts), hosts[0], hosts[len(hosts)-1])
+	}
+}

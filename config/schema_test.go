@@ -1,0 +1,358 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+// schema is the part of JSON Schema that is used here, in the order in which
+// it reads best.
+type schema struct {
+	Version     string             `json:"$schema,omitempty"`
+	ID          string             `json:"$id,omitempty"`
+	Title       string             `json:"title,omitempty"`
+	Description string             `json:"description,omitempty"`
+	Type        string             `json:"type"`
+	Pattern     string             `json:"pattern,omitempty"`
+	Minimum     int                `json:"minimum,omitempty"`
+	Maximum     int                `json:"maximum,omitempty"`
+	MinLength   int                `json:"minLength,omitempty"`
+	MinItems    int                `json:"minItems,omitempty"`
+	Unique      bool               `json:"uniqueItems,omitempty"`
+	Default     any                `json:"default,omitempty"`
+	Required    []string           `json:"required,omitempty"`
+	Closed      *bool              `json:"additionalProperties,omitempty"`
+	Properties  map[string]*schema `json:"properties,omitempty"`
+	Items       *schema            `json:"items,omitempty"`
+}
+
+// hostPattern is of the typed values the only one whose parser has no pattern.
+// It accepts a little more: the parser also judges lengths, and IP addresses.
+const hostPattern = `^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`
+
+// constraints are what the types of the fields do not say, by key path.
+func constraints() map[string]schema {
+	path, role := schema{Pattern: vaultPath.String()}, schema{Pattern: vaultRole.String()}
+	return map[string]schema{
+		"door":                    {Required: []string{"host"}},
+		"door.public_port":        {Minimum: 1, Maximum: maxPort},
+		"vault.kv_mount":          path,
+		"vault.saml_path":         path,
+		"vault.session_path":      path,
+		"vault.edge_pki.mount":    path,
+		"vault.edge_pki.role":     role,
+		"vault.backend_pki.mount": path,
+		"vault.backend_pki.role":  role,
+		"saml.attributes.user":    {MinItems: 1},
+		"routes[]":                {Required: []string{"name", "host", "backend"}},
+		"routes[].name":           {Pattern: routeName.String()},
+		"routes[].backend":        {Required: []string{"url"}},
+		"pki.mount":               path,
+		"pki.role":                role,
+		"gateways":                {MinItems: 1},
+		"gateways[]":              {Pattern: hostPattern},
+	}
+}
+
+// kind is one of the two kinds of configuration.
+type kind struct {
+	name       string
+	required   []string
+	defaults   func() any
+	complete   any // a configuration in which the reference can be read
+	reference  string
+	committed  []byte
+	schemaFile string
+	load       func(source string, text []byte) (any, error)
+}
+
+func kinds() []kind {
+	return []kind{{
+		name:       "gateway",
+		required:   []string{"door"},
+		defaults:   func() any { return defaultGateway() },
+		complete:   new(Gateway),
+		reference:  GatewayReference(),
+		committed:  GatewaySchema(),
+		schemaFile: "gateway.schema.json",
+		load:       func(source string, text []byte) (any, error) { return LoadGateway(source, text) },
+	}, {
+		name:       "sidecar",
+		required:   []string{"name", "app"},
+		defaults:   func() any { return defaultSidecar() },
+		complete:   new(Sidecar),
+		reference:  SidecarReference(),
+		committed:  SidecarSchema(),
+		schemaFile: "sidecar.schema.json",
+		load:       func(source string, text []byte) (any, error) { return LoadSidecar(source, text) },
+	}}
+}
+
+// generate makes the schema of a kind from its structs, defaults and reference.
+func (k kind) generate(t *testing.T) *schema {
+	t.Helper()
+	b := schemaBuilder{descriptions: k.descriptions(t), constraints: constraints()}
+	root := b.build(reflect.ValueOf(k.defaults()), "")
+	root.Version = "https://json-schema.org/draft/2020-12/schema"
+	root.ID = "https://github.com/sallyport/sallyport/config/" + k.schemaFile
+	root.Title = "Configuration of sallyport " + k.name
+	root.Required = k.required
+	return root
+}
+
+// descriptions returns the comment above each key of the reference, by key
+// path, where every list entry is written "[]": "routes[].backend.url".
+func (k kind) descriptions(t *testing.T) map[string]string {
+	t.Helper()
+	faults := newCollector()
+	decode([]byte(k.reference), reflect.ValueOf(k.complete).Elem(), faults)
+	if err := faults.err("reference"); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(k.reference, "\n")
+	found := map[string]string{}
+	for path, at := range faults.places {
+		found[strings.ReplaceAll(path, "[0]", "[]")] = commentAbove(lines, at.line-1)
+	}
+	return found
+}
+
+// commentAbove joins the comment lines that end just above lines[end]. The
+// first comment of a list entry stands behind its dash.
+func commentAbove(lines []string, end int) string {
+	uncomment := func(line string) string { return strings.TrimPrefix(strings.TrimSpace(line), "- ") }
+	var words []string
+	for begin := end - 1; begin >= 0 && strings.HasPrefix(uncomment(lines[begin]), "#"); begin-- {
+		words = append(strings.Fields(strings.TrimPrefix(uncomment(lines[begin]), "#")), words...)
+	}
+	return strings.Join(words, " ")
+}
+
+// schemaBuilder turns structs into schemas.
+type schemaBuilder struct {
+	descriptions map[string]string
+	constraints  map[string]schema
+}
+
+// build returns the schema of a value that holds its default.
+func (b schemaBuilder) build(value reflect.Value, path string) *schema {
+	s := &schema{Type: "string"}
+	switch {
+	case value.Type() == reflect.TypeFor[Host]():
+		s.Pattern = hostPattern
+	case value.Type() == reflect.TypeFor[Duration]():
+		s.Pattern = durationText.String()
+	case value.Type() == reflect.TypeFor[Origin]():
+		s.Pattern = originText.String()
+	case value.Kind() == reflect.Struct:
+		s = b.object(value, path)
+	case value.Kind() == reflect.Slice:
+		s = b.array(value, path)
+	case value.Kind() == reflect.Bool:
+		s.Type, s.Default = "boolean", value.Bool()
+	case value.Kind() == reflect.Int:
+		s.Type, s.Default = "integer", value.Int()
+	}
+	if text := fmt.Sprint(value.Interface()); s.Type == "string" && text != "" {
+		s.Default = text
+	}
+	s.Description = b.descriptions[path]
+	b.constrain(s, path)
+	if s.Type == "string" && s.Pattern == "" {
+		s.MinLength = 1
+	}
+	return s
+}
+
+func (b schemaBuilder) constrain(s *schema, path string) {
+	if extra, ok := b.constraints[path]; ok {
+		s.Pattern = s.Pattern + extra.Pattern
+		s.Minimum, s.Maximum, s.MinItems = extra.Minimum, extra.Maximum, extra.MinItems
+		s.Required = extra.Required
+	}
+}
+
+func (b schemaBuilder) object(value reflect.Value, path string) *schema {
+	s := &schema{Type: "object", Closed: new(bool), Properties: map[string]*schema{}}
+	for i := range value.NumField() {
+		key := tagOf(value.Type().Field(i))
+		s.Properties[key] = b.build(value.Field(i), join(path, key))
+	}
+	return s
+}
+
+func (b schemaBuilder) array(value reflect.Value, path string) *schema {
+	item := reflect.New(value.Type().Elem())
+	if item, ok := item.Interface().(defaulter); ok {
+		item.setDefaults()
+	}
+	s := &schema{Type: "array", Unique: true, Items: b.build(item.Elem(), path+"[]")}
+	s.Items.Description = ""
+	if value.Len() > 0 {
+		s.Default = value.Interface()
+	}
+	return s
+}
+
+// walk calls visit for s and everything inside it.
+func (s *schema) walk(path string, visit func(path string, s *schema)) {
+	visit(path, s)
+	for key, inner := range s.Properties {
+		inner.walk(join(path, key), visit)
+	}
+	if s.Items != nil {
+		s.Items.walk(path+"[]", visit)
+	}
+}
+
+func TestSchemasAreGeneratedFromTheStructs(t *testing.T) {
+	for _, k := range kinds() {
+		t.Run(k.name, func(t *testing.T) {
+			text, err := json.MarshalIndent(k.generate(t), "", "  ")
+			if err != nil {
+				t.Fatal(err)
+			}
+			compareFile(t, k.schemaFile, string(text)+"\n")
+		})
+	}
+}
+
+// TestEveryKeyIsInTheReference holds the references against the structs: a key
+// without a comment of its own is as good as missing. The other direction, no
+// key that is not in the structs, is what loading them strictly shows.
+func TestEveryKeyIsInTheReference(t *testing.T) {
+	for _, k := range kinds() {
+		t.Run(k.name, func(t *testing.T) {
+			k.generate(t).walk("", func(path string, s *schema) {
+				if path != "" && !strings.HasSuffix(path, "[]") && s.Description == "" {
+					t.Errorf("%s: not in the reference, or without a comment above it", path)
+				}
+			})
+		})
+	}
+}
+
+func TestEveryConstraintIsOfAKeyThatExists(t *testing.T) {
+	known := map[string]bool{}
+	for _, k := range kinds() {
+		k.generate(t).walk("", func(path string, _ *schema) { known[path] = true })
+	}
+	for path := range constraints() {
+		if !known[path] {
+			t.Errorf("constraint of %q: no such key", path)
+		}
+	}
+}
+
+// TestStructsAreMadeOfWhatTheDecoderKnows guards the decoder's promise: a field
+// of another kind would be ignored without a word.
+func TestStructsAreMadeOfWhatTheDecoderKnows(t *testing.T) {
+	known := []reflect.Kind{reflect.Bool, reflect.Int, reflect.String, reflect.Struct, reflect.Slice}
+	var visit func(of reflect.Type, path string)
+	visit = func(of reflect.Type, path string) {
+		switch {
+		case !slices.Contains(known, of.Kind()):
+			t.Errorf("%s: the decoder does not know %s", path, of)
+		case of.Kind() == reflect.Slice:
+			visit(of.Elem(), path+"[]")
+		case of.Kind() == reflect.Struct && of != reflect.TypeFor[Duration]() && of != reflect.TypeFor[Origin]():
+			for i := range of.NumField() {
+				field := of.Field(i)
+				if tagOf(field) == "" || !field.IsExported() {
+					t.Errorf("%s.%s: not exported, or without a yaml tag", path, field.Name)
+				}
+				visit(field.Type, join(path, tagOf(field)))
+			}
+		}
+	}
+	for _, k := range kinds() {
+		visit(reflect.TypeOf(k.complete).Elem(), "")
+	}
+}
+
+// compile returns the committed schema of k, ready to validate.
+func (k kind) compile(t *testing.T) *jsonschema.Schema {
+	t.Helper()
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(k.committed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	compiler := jsonschema.NewCompiler()
+	if err := compiler.AddResource(k.schemaFile, document); err != nil {
+		t.Fatal(err)
+	}
+	compiled, err := compiler.Compile(k.schemaFile)
+	if err != nil {
+		t.Fatalf("compiling %s: %v", k.schemaFile, err)
+	}
+	return compiled
+}
+
+// untyped returns the file as a value of JSON.
+func untyped(t *testing.T, file string) any {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asJSON, err := yaml.YAMLToJSON(text)
+	if err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(asJSON))
+	if err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	return value
+}
+
+func TestSchemaAcceptsEveryGoodFile(t *testing.T) {
+	for _, k := range kinds() {
+		compiled := k.compile(t)
+		files, err := filepath.Glob(filepath.Join("testdata", k.name, "*.good.yaml"))
+		if err != nil || len(files) < 2 {
+			t.Fatalf("good files of the %s: %d, want at least 2 (%v)", k.name, len(files), err)
+		}
+		for _, file := range append(files, "reference.yaml", "sidecar-reference.yaml") {
+			if strings.Contains(file, "reference") && strings.Contains(file, "sidecar") != (k.name == "sidecar") {
+				continue
+			}
+			t.Run(k.name+"/"+filepath.Base(file), func(t *testing.T) {
+				if err := compiled.Validate(untyped(t, file)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+}
+
+// TestSchemaRefusesWhatAnEditorShouldMark takes the bad files whose fault lies
+// in the form of a single value.
+func TestSchemaRefusesWhatAnEditorShouldMark(t *testing.T) {
+	names := []string{
+		"gateway/unknown-keys", "gateway/wrong-types", "gateway/hosts", "gateway/durations", "gateway/origins",
+		"gateway/missing-keys", "gateway/vault-paths", "gateway/route-names", "sidecar/unknown-keys", "sidecar/gateways",
+	}
+	for _, k := range kinds() {
+		compiled := k.compile(t)
+		for _, name := range names {
+			if strings.HasPrefix(name, k.name+"/") {
+				t.Run(name, func(t *testing.T) {
+					if compiled.Validate(untyped(t, filepath.Join("testdata", name+".bad.yaml"))) == nil {
+						t.Error("the schema accepts it")
+					}
+				})
+			}
+		}
+	}
+}

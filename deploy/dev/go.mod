@@ -3,7 +3,9 @@ module github.com/sallyport/sallyport/deploy/dev
 go 1.26.6
 
 require (
+	github.com/coder/websocket v1.8.15
 	github.com/crewjam/saml v0.5.1
+	github.com/google/go-cmp v0.7.0
 	golang.org/x/term v0.47.0
 )
 

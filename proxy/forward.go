@@ -205,12 +205,11 @@ func (rt *route) rewrite(pr *httputil.ProxyRequest) {
 // say: our cookies, identity headers, and where this host is served otherwise.
 func filterResponse(res *http.Response) error {
 	h := res.Header
-	session.StripResponse(h)
-	for name := range h {
-		if header.Managed(name) {
-			delete(h, name)
-		}
+	if fault := h.Get(header.Fault); fault != "" {
+		return fmt.Errorf("%w: %q", errSidecarFault, fault)
 	}
+	session.StripResponse(h)
+	header.StripResponse(h)
 	delete(h, "Alt-Svc")
 	delete(h, "Trailer")
 	if out := outgoingOf(res.Request.Context()); out != nil {
@@ -221,6 +220,9 @@ func filterResponse(res *http.Response) error {
 	}
 	return nil
 }
+
+// errSidecarFault: the sidecar answered for an application that did not.
+var errSidecarFault = errors.New("sidecar reports a fault of the application")
 
 // backendTransport hides trailers from the reverse proxy: they arrive after the
 // answer was filtered.

@@ -37,6 +37,10 @@ const (
 	RequestID      = "X-Request-Id"
 )
 
+// Fault is how a sidecar tells the gateway, in an answer, that the application
+// did not answer. An application cannot say so itself: the name is managed.
+const Fault = "X-Sallyport-Fault"
+
 // GroupSeparator joins the group names in [Groups]. A group that contains it
 // must have been refused at sign-on: it would read as two groups.
 const GroupSeparator = ","
@@ -91,6 +95,16 @@ func Strip(h http.Header) (removed int) {
 		}
 	}
 	return removed
+}
+
+// StripResponse removes from an answer's header every managed name: an
+// application has nothing to say under them.
+func StripResponse(h http.Header) {
+	for name := range h {
+		if Managed(name) {
+			delete(h, name)
+		}
+	}
 }
 
 // Carry strips out and then gives it the managed headers of in, which must

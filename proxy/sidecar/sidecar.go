@@ -86,8 +86,9 @@ func New(cfg Config) (*Sidecar, error) {
 			IdleConnTimeout:        time.Minute,
 			DisableCompression:     true,
 		},
-		ErrorHandler: appFailed,
-		ErrorLog:     slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
+		ModifyResponse: func(res *http.Response) error { header.StripResponse(res.Header); return nil },
+		ErrorHandler:   appFailed,
+		ErrorLog:       slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 	}
 	return s, nil
 }
@@ -184,6 +185,7 @@ func appFailed(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil {
 		return // the gateway has hung up
 	}
+	w.Header().Set(header.Fault, "app_unreachable")
 	http.Error(w, http.StatusText(http.StatusBadGateway), http.StatusBadGateway)
 }
 

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+
+	"github.com/sallyport/sallyport/config"
+	"github.com/sallyport/sallyport/proxy"
+	"github.com/sallyport/sallyport/vaultpki"
+)
+
+// Exit codes. They are part of the interface: orchestrators and runbooks act on
+// them. docs/exit-codes.md says what to do about each.
+const (
+	exitOK           = 0
+	exitFailure      = 1
+	exitUsage        = 2
+	exitDrain        = 3
+	exitNoToken      = 10
+	exitIntercepted  = 11
+	exitForged       = 12
+	exitUnreachable  = 13
+	exitAmbiguous    = 14
+	exitLoginRefused = 15
+	exitDenied       = 16
+	exitBadSecret    = 17
+	exitCertificate  = 18
+)
+
+// usageError is a mistake in the command line.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// secretError is a secret that Vault gave and that is of no use.
+type secretError struct {
+	where, hint string
+	err         error
+}
+
+func (e *secretError) Error() string { return fmt.Sprintf("reading %s: %v", e.where, e.err) }
+func (e *secretError) Unwrap() error { return e.err }
+
+// vaultExits are the exit codes of the reasons for which Vault's side fails.
+var vaultExits = map[vaultpki.Reason]int{
+	vaultpki.ReasonConfig:         exitUsage,
+	vaultpki.ReasonNoToken:        exitNoToken,
+	vaultpki.ReasonIntercepted:    exitIntercepted,
+	vaultpki.ReasonForged:         exitForged,
+	vaultpki.ReasonUnreachable:    exitUnreachable,
+	vaultpki.ReasonAmbiguous:      exitAmbiguous,
+	vaultpki.ReasonLoginRefused:   exitLoginRefused,
+	vaultpki.ReasonDenied:         exitDenied,
+	vaultpki.ReasonMissingSecret:  exitBadSecret,
+	vaultpki.ReasonMissingField:   exitBadSecret,
+	vaultpki.ReasonBadCertificate: exitCertificate,
+}
+
+// exitCode maps an error to its documented code.
+func exitCode(err error) int {
+	var usage usageError
+	var faults *config.Faults
+	var secret *secretError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &usage), errors.As(err, &faults):
+		return exitUsage
+	case errors.As(err, &secret):
+		return exitBadSecret
+	case errors.Is(err, proxy.ErrDrain):
+		return exitDrain
+	}
+	if code, ok := vaultExits[vaultpki.ReasonOf(err)]; ok {
+		return code
+	}
+	return exitFailure
+}
+
+// explain prints what went wrong and, on a line of its own, what to do.
+func explain(w io.Writer, command string, err error) {
+	_, _ = fmt.Fprintf(w, "%s: %v\n", command, err)
+	if hint := hintOf(err); hint != "" {
+		_, _ = fmt.Fprintf(w, "hint: %s\n", hint)
+	}
+	if code := exitCode(err); slices.Contains(slices.Collect(maps.Values(vaultExits)), code) && code != exitUsage {
+		_, _ = fmt.Fprintf(w, "exit code: %d\n", code)
+	}
+}
+
+// hintOf is what the error says to do, if it says so.
+func hintOf(err error) string {
+	var vault *vaultpki.Error
+	var secret *secretError
+	var usage usageError
+	switch {
+	case errors.As(err, &secret):
+		return secret.hint
+	case errors.As(err, &vault):
+		return vault.Hint
+	case errors.As(err, &usage):
+		return "run the command with --help"
+	}
+	return ""
+}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/config"
+	"github.com/sallyport/sallyport/proxy"
+	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/vaultpki"
+)
+
+func gatewayCommand(io stdio) *cobra.Command {
+	var identity identityFlags
+	var from string
+	cmd := &cobra.Command{
+		Use:   "gateway",
+		Short: "Run the front door",
+		Long: `Run the front door.
+
+The process starts knowing nothing: it reads the wrapping token, proves itself to
+Vault, reads its keys, the identity provider's metadata and its configuration,
+has its certificates signed, and only then listens. Every step logs one line on
+standard error; the access log goes to standard output unless the configuration
+names a file. docs/exit-codes.md lists the ways in which a start can fail.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := requireFlag(cmd, "config"); err != nil {
+				return err
+			}
+			return runGateway(cmd.Context(), source(from), &identity, io)
+		},
+	}
+	identity.add(cmd.Flags(), io, "sallyport-gateway")
+	cmd.Flags().StringVar(&from, "config", env(io, "", "SALLYPORT_CONFIG"), "configuration: a `FILE`, or vault:MOUNT/PATH (SALLYPORT_CONFIG)")
+	return cmd
+}
+
+// runGateway is the life of a gateway, from nothing to nothing.
+func runGateway(ctx context.Context, from source, identity *identityFlags, io stdio) error {
+	log := newLogger(io.Err, "gateway")
+	cfg, client, err := loadConfig(ctx, from, config.LoadGateway, func() (*vaultpki.Client, error) { return identity.login(ctx, log) })
+	if err != nil {
+		return err
+	}
+	for _, warning := range cfg.Warnings() {
+		log.Warn("configuration warning", "warning", warning)
+	}
+	log.Info("configuration loaded", "source", string(from), "routes", len(cfg.Routes))
+	out, err := accesslog.Open(cfg.AccessLog.File)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	g, err := equipGateway(ctx, cfg, client, accesslog.New(out, "sallyport-gateway"), log)
+	if err != nil {
+		return err
+	}
+	return g.run(ctx)
+}
+
+// equipGateway fetches everything that a gateway needs and builds it; nothing
+// listens yet. On an error, what it had begun is ended.
+func equipGateway(
+	ctx context.Context, cfg *config.Gateway, client *vaultpki.Client, access *accesslog.Log, log *slog.Logger,
+) (l *life, err error) {
+	provider, kv, err := readServiceProvider(ctx, client, cfg)
+	if err != nil {
+		return nil, err
+	}
+	log.Info("saml secrets read", "path", kv.Mount+"/"+kv.Path, "version", kv.Version, "idp", provider.IdP().EntityID)
+	sessions, kv, err := readSessions(ctx, client, cfg)
+	if err != nil {
+		return nil, err
+	}
+	log.Info("session keys read", "path", kv.Mount+"/"+kv.Path, "version", kv.Version)
+
+	var edge, backend *vaultpki.Certificates
+	defer func() {
+		if err != nil {
+			closeIdentity(edge, backend)
+		}
+	}()
+	issue := edgeCertificates(cfg, client)
+	issue.Log = log
+	if edge, err = vaultpki.NewCertificates(ctx, issue); err != nil {
+		return nil, fmt.Errorf("getting certificates for browsers: %w", err)
+	}
+	metrics := proxy.NewMetrics()
+	var door *proxy.Gateway
+	issue = clientCertificate(cfg, client)
+	issue.Log, issue.OnRenew = log, func(string) { door.CloseIdleConnections() }
+	if backend, err = vaultpki.NewCertificates(ctx, issue); err != nil {
+		return nil, fmt.Errorf("getting the client certificate for backends: %w", err)
+	}
+	door, err = proxy.New(proxy.Config{
+		DoorHost: string(cfg.Door.Host), PublicPort: cfg.Door.PublicPort, Routes: routes(cfg, backend.DialTLS),
+		SAML: provider, Sessions: sessions, Access: access, QueryKeys: cfg.AccessLog.QueryKeys,
+		Log: log, Metrics: metrics, Now: time.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	registry := newRegistry()
+	registry.MustRegister(metrics)
+	return &life{
+		log: log, client: client, certificates: []*vaultpki.Certificates{edge, backend}, access: access, metrics: registry,
+		listen: cfg.Listen.HTTPS, admin: cfg.Listen.Admin, tls: edge.EdgeTLS(), handler: door, drain: cfg.Stop.Drain.Duration,
+	}, nil
+}

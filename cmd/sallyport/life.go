@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sallyport/sallyport/proxy"
+	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/vaultpki"
+)
+
+// life is what a gateway and a sidecar have in common once they have what they
+// need: an identity that is kept fresh, a listener for the work, one for the
+// operators, and a stop in two phases.
+type life struct {
+	log          *slog.Logger
+	client       *vaultpki.Client
+	certificates []*vaultpki.Certificates
+	access       *accesslog.Log
+	metrics      *prometheus.Registry
+
+	listen, admin string
+	tls           *tls.Config
+	handler       http.Handler
+	drain         time.Duration
+
+	stopping atomic.Bool
+}
+
+// adminDrain is how long the last probe may take.
+const adminDrain = time.Second
+
+// run serves until ctx ends. The identity is kept fresh until the last request
+// has been answered, and the admin listener says "stopping" meanwhile.
+func (l *life) run(ctx context.Context) error {
+	work, admin, err := l.open(ctx)
+	if err != nil {
+		return err
+	}
+	l.metrics.MustRegister(&identityMetrics{life: l})
+	background, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	group, background := errgroup.WithContext(background)
+	l.keepFresh(background, group)
+	group.Go(func() error {
+		return proxy.Serve(background, proxy.ServerConfig{
+			Listener: admin, Handler: proxy.Admin(l.unready, l.metrics), Drain: adminDrain, Log: l.log,
+		})
+	})
+	group.Go(func() error {
+		defer end()
+		serving, stop := context.WithCancel(ctx)
+		defer stop()
+		defer context.AfterFunc(background, stop)()
+		defer context.AfterFunc(serving, func() {
+			l.stopping.Store(true)
+			l.log.Info("stopping", "drain", l.drain.String())
+		})()
+		return proxy.Serve(serving, proxy.ServerConfig{Listener: work, TLS: l.tls, Handler: l.handler, Drain: l.drain, Log: l.log})
+	})
+	l.log.Info("serving", "https", work.Addr().String(), "admin", admin.Addr().String())
+	err = group.Wait()
+	l.log.Info("stopped", "clean", err == nil)
+	return err
+}
+
+// open listens on both addresses, or on neither.
+func (l *life) open(ctx context.Context) (work, admin net.Listener, err error) {
+	var listen net.ListenConfig
+	if work, err = listen.Listen(ctx, "tcp", l.listen); err != nil {
+		return nil, nil, fmt.Errorf("listening for requests: %w", err)
+	}
+	if admin, err = listen.Listen(ctx, "tcp", l.admin); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("listening for probes and metrics: %w", err), work.Close())
+	}
+	return work, admin, nil
+}
+
+// keepFresh runs the keepers of the token and the certificates. When one of
+// them gives up, the process goes on with what it holds: it is the end of a
+// certificate, not of a renewal, that people notice, and /readyz names it.
+func (l *life) keepFresh(ctx context.Context, group *errgroup.Group) {
+	keep := func(what string, run func(context.Context) error) {
+		group.Go(func() error {
+			if err := run(ctx); err != nil {
+				l.log.Error("serving with what is held", "lost", what, "error", err, "first_hard_stop", l.hardStop())
+			}
+			return nil
+		})
+	}
+	keep("vault token", l.client.Run)
+	for _, c := range l.certificates {
+		keep("certificates", c.Run)
+	}
+}
+
+// unready says why this process should get no traffic.
+func (l *life) unready() []string {
+	var reasons []string
+	if l.stopping.Load() {
+		reasons = append(reasons, "stopping")
+	}
+	if err := l.access.Err(); err != nil {
+		reasons = append(reasons, "access log: "+err.Error())
+	}
+	for _, c := range l.certificates {
+		for _, status := range c.Status() {
+			if !time.Now().Before(status.NotAfter) {
+				reasons = append(reasons, fmt.Sprintf("certificate %s expired at %s", status.Name, status.NotAfter.UTC().Format(time.RFC3339)))
+			}
+		}
+	}
+	return reasons
+}
+
+// hardStop is the first moment at which something held ends.
+func (l *life) hardStop() string {
+	var first vaultpki.CertificateStatus
+	for _, c := range l.certificates {
+		for _, status := range c.Status() {
+			if first.NotAfter.IsZero() || status.NotAfter.Before(first.NotAfter) {
+				first = status
+			}
+		}
+	}
+	return first.NotAfter.UTC().Format(time.RFC3339) + ": certificate " + first.Name
+}
+
+// closeIdentity ends what was made before serving began, on a failed start.
+func closeIdentity(certificates ...*vaultpki.Certificates) {
+	for _, c := range certificates {
+		if c != nil {
+			c.Close()
+		}
+	}
+}

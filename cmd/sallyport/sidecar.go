@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/config"
+	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/proxy/sidecar"
+	"github.com/sallyport/sallyport/vaultpki"
+)
+
+func sidecarCommand(io stdio) *cobra.Command {
+	var identity identityFlags
+	var from string
+	cmd := &cobra.Command{
+		Use:   "sidecar",
+		Short: "Guard one unmodified backend: mutual TLS in, loopback out",
+		Long: `Guard one unmodified backend.
+
+The sidecar proves itself to Vault as the gateway does, has its own certificate
+signed, lets in only the gateway, and hands requests on to the application on
+loopback with the identity headers that the gateway set, and no others.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			for _, name := range []string{"config", "role"} {
+				if err := requireFlag(cmd, name); err != nil {
+					return err
+				}
+			}
+			return runSidecar(cmd.Context(), source(from), &identity, io)
+		},
+	}
+	identity.add(cmd.Flags(), io, "")
+	cmd.Flags().StringVar(&from, "config", env(io, "", "SALLYPORT_CONFIG"), "configuration: a `FILE`, or vault:MOUNT/PATH (SALLYPORT_CONFIG)")
+	return cmd
+}
+
+// runSidecar is the life of a sidecar.
+func runSidecar(ctx context.Context, from source, identity *identityFlags, io stdio) error {
+	log := newLogger(io.Err, "sidecar")
+	cfg, client, err := loadConfig(ctx, from, config.LoadSidecar, func() (*vaultpki.Client, error) { return identity.login(ctx, log) })
+	if err != nil {
+		return err
+	}
+	for _, warning := range cfg.Warnings() {
+		log.Warn("configuration warning", "warning", warning)
+	}
+	log.Info("configuration loaded", "source", string(from), "name", string(cfg.Name))
+	certificates, err := vaultpki.NewCertificates(ctx, vaultpki.CertificatesConfig{
+		Client: client, Mount: cfg.PKI.Mount, Role: cfg.PKI.Role, TTL: cfg.PKI.TTL.Duration,
+		Names: []string{string(cfg.Name)}, Usage: vaultpki.ServerUsage, Log: log,
+	})
+	if err != nil {
+		return fmt.Errorf("getting the sidecar's certificate: %w", err)
+	}
+	access := accesslog.New(io.Out, "sallyport-sidecar")
+	guard, err := sidecar.New(sidecar.Config{App: cfg.App.URL(), PeerName: vaultpki.PeerName, Access: access, Log: log})
+	if err != nil {
+		closeIdentity(certificates)
+		return err
+	}
+	l := &life{
+		log: log, client: client, certificates: []*vaultpki.Certificates{certificates}, access: access, metrics: newRegistry(),
+		listen: cfg.Listen, admin: cfg.Admin, tls: certificates.GuardTLS(cfg.Gateways), handler: guard, drain: cfg.Stop.Drain.Duration,
+	}
+	return l.run(ctx)
+}

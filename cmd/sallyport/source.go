@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/sallyport/sallyport/vaultpki"
+)
+
+// vaultScheme begins a --config that is a place in Vault rather than a file.
+const vaultScheme = "vault:"
+
+// configField is the field of a KV secret that holds a configuration.
+const configField = "config"
+
+// maxConfig is more than any honest configuration has; config has a limit of
+// its own below it.
+const maxConfig = 4 << 20
+
+// source is where a configuration comes from.
+type source string
+
+func (s source) inVault() bool { return strings.HasPrefix(string(s), vaultScheme) }
+
+// readFile returns the text of a configuration file.
+func (s source) readFile() ([]byte, error) {
+	f, err := os.Open(string(s))
+	if err != nil {
+		return nil, usageError{fmt.Errorf("opening the configuration: %w", err)}
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxConfig))
+	if err != nil {
+		return nil, usageError{fmt.Errorf("reading the configuration: %w", err)}
+	}
+	return text, nil
+}
+
+// readVault returns the text of a configuration in Vault, "vault:MOUNT/PATH".
+func (s source) readVault(ctx context.Context, client *vaultpki.Client) ([]byte, error) {
+	mount, path, ok := strings.Cut(strings.TrimPrefix(string(s), vaultScheme), "/")
+	if !ok || mount == "" || path == "" {
+		return nil, usageError{fmt.Errorf("configuration %q: expected vault:MOUNT/PATH, such as vault:secret/sallyport/gateway", string(s))}
+	}
+	kv, err := client.ReadKV(ctx, mount, path)
+	if err != nil {
+		return nil, err
+	}
+	text, err := kv.Field(configField)
+	return []byte(text), err
+}
+
+// loadConfig reads and checks a configuration. A file is read before Vault is
+// asked for anything, so that a typo costs no introduction; login is called in
+// between, and once.
+func loadConfig[T any](
+	ctx context.Context, s source, parse func(string, []byte) (*T, error), login func() (*vaultpki.Client, error),
+) (*T, *vaultpki.Client, error) {
+	if s.inVault() {
+		client, err := login()
+		if err != nil {
+			return nil, nil, err
+		}
+		text, err := s.readVault(ctx, client)
+		if err != nil {
+			return nil, nil, err
+		}
+		cfg, err := parse(string(s), text)
+		return cfg, client, err
+	}
+	text, err := s.readFile()
+	if err != nil {
+		return nil, nil, err
+	}
+	cfg, err := parse(string(s), text)
+	if err != nil {
+		return nil, nil, err
+	}
+	client, err := login()
+	return cfg, client, err
+}

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"fmt"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+func versionCommand(io stdio) *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print what this binary was built from",
+		Args:  noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			info, ok := debug.ReadBuildInfo()
+			if !ok {
+				info = &debug.BuildInfo{}
+			}
+			_, err := fmt.Fprintf(io.Out, "sallyport %s\nrevision  %s\nbuilt by  %s\n", or(info.Main.Version, "(unknown)"), revision(info), info.GoVersion)
+			return err
+		},
+	}
+}
+
+// revision is the commit of the source, and whether it was changed since.
+func revision(info *debug.BuildInfo) string {
+	settings := make(map[string]string)
+	for _, s := range info.Settings {
+		settings[s.Key] = s.Value
+	}
+	suffix := ""
+	if settings["vcs.modified"] == "true" {
+		suffix = " (modified)"
+	}
+	return or(settings["vcs.revision"], "(unknown)") + suffix
+}
+
+func or(value, fallback string) string {
+	if value == "" {
+		return fallback
+	}
+	return value
+}

@@ -121,7 +121,7 @@ func (c *collector) addSyntax(err error) {
 		// Error() would repeat the lines around, which may hold anything.
 		line, message = lineOf(syntax.GetToken()), syntax.GetMessage()
 	}
-	c.addFile(line, "a syntax error ("+message+")", "YAML")
+	c.addFile(line, "a syntax error ("+printable(message)+")", "YAML")
 }
 
 // lineOf returns the line of t, or 1 where the parser has lost it.

@@ -34,9 +34,26 @@ func looksSecret(value string) bool {
 			return true
 		}
 	}
-	if _, rest, ok := strings.Cut(value, "://"); ok {
-		authority, _, _ := strings.Cut(rest, "/")
-		return strings.Contains(authority, "@")
+	return strings.Contains(value, "-----BEGIN") || hasPassword(value)
+}
+
+// hasPassword recognises "scheme://user@host" and "user:password@host".
+func hasPassword(value string) bool {
+	_, authority, isURL := strings.Cut(value, "://")
+	if !isURL {
+		authority = value
 	}
-	return strings.Contains(value, "-----BEGIN")
+	authority, _, _ = strings.Cut(authority, "/")
+	user, _, found := strings.Cut(authority, "@")
+	return found && (isURL || strings.Contains(user, ":"))
+}
+
+// printable replaces what cannot be shown on one line.
+func printable(message string) string {
+	return strings.Map(func(c rune) rune {
+		if !strconv.IsPrint(c) {
+			return '·'
+		}
+		return c
+	}, message)
 }

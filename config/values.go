@@ -64,7 +64,7 @@ func judgeHost(name string) string {
 		return expected + ", without a port"
 	case strings.HasSuffix(name, "."):
 		return expected + ", without the final dot"
-	case strings.ToLower(name) != name:
+	case strings.ContainsAny(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"):
 		return expected + ", in lower case"
 	case strings.HasPrefix(name, "*."):
 		return expected + "; wildcards are not supported"

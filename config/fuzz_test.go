@@ -1,0 +1,118 @@
+package config
+
+import (
+	"errors"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// seed adds every file of a kind, good and bad, and its reference.
+func seed(f *testing.F, k kind) {
+	f.Helper()
+	f.Add([]byte(k.reference))
+	files, err := filepath.Glob(filepath.Join("testdata", k.name, "*.yaml"))
+	if err != nil || len(files) == 0 {
+		f.Fatalf("no files to begin with: %v", err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+	}
+}
+
+// FuzzLoadGateway shows that whatever the file, there is either a list of
+// faults that is fit to print or a configuration that the gateway can rely on.
+func FuzzLoadGateway(f *testing.F) {
+	seed(f, kinds()[0])
+	f.Fuzz(func(t *testing.T, text []byte) {
+		gateway, err := LoadGateway("f", text)
+		if err != nil {
+			checkFaults(t, err)
+			return
+		}
+		checkGateway(t, gateway)
+	})
+}
+
+// FuzzLoadSidecar is FuzzLoadGateway for the sidecar.
+func FuzzLoadSidecar(f *testing.F) {
+	seed(f, kinds()[1])
+	f.Fuzz(func(t *testing.T, text []byte) {
+		sidecar, err := LoadSidecar("f", text)
+		if err != nil {
+			checkFaults(t, err)
+			return
+		}
+		checkSidecar(t, sidecar)
+	})
+}
+
+// checkFaults fails unless each fault is one printable line with a place in it.
+func checkFaults(t *testing.T, err error) {
+	t.Helper()
+	var faults *Faults
+	if !errors.As(err, &faults) || len(faults.List) == 0 || len(faults.List) > maxFaults+1 {
+		t.Fatalf("error %v of type %T, want 1 to %d faults", err, err, maxFaults+1)
+	}
+	for _, fault := range faults.List {
+		if fault.Line < 1 || fault.Value == "" || fault.Expected == "" || !isPrintable(fault.String()) || len(fault.String()) > 2048 {
+			t.Errorf("fault %+q", fault)
+		}
+	}
+}
+
+// checkGateway states what the rest of the gateway relies on, in other words
+// than the validation does.
+func checkGateway(t *testing.T, g *Gateway) {
+	t.Helper()
+	names := map[string]bool{}
+	for _, host := range g.Hosts() {
+		door, err := url.Parse("https://" + host + "/")
+		if err != nil || door.Host != host || host == "" || names[host] {
+			t.Errorf("host %q cannot stand in a URL, or stands twice (%v)", host, err)
+		}
+		names[host] = true
+	}
+	for _, route := range g.Routes {
+		if route.Backend.URL.Scheme != "https" || route.Backend.URL.Port == 0 || route.Backend.Name == "" || route.Title == "" {
+			t.Errorf("route %+v", route)
+		}
+		for _, name := range append(route.Allow.Groups, route.Allow.Users...) {
+			if name == "" || strings.ContainsAny(name, ",\r\n\x00") {
+				t.Errorf("route %s allows %q", route.Name, name)
+			}
+		}
+	}
+	if g.SAML.EntityID == "" || len(g.SAML.Attributes.User) == 0 || g.SAML.ClockSkew.Duration > 5*time.Minute {
+		t.Errorf("saml %+v", g.SAML)
+	}
+	if g.Session.Idle.Duration <= 0 || g.Session.Idle.Duration > g.Session.Absolute.Duration {
+		t.Errorf("session %+v", g.Session)
+	}
+	checkPKI(t, g.Vault.EdgePKI)
+	checkPKI(t, g.Vault.BackendPKI)
+}
+
+func checkSidecar(t *testing.T, s *Sidecar) {
+	t.Helper()
+	if s.Name == "" || len(s.Gateways) == 0 || s.App.Scheme != "http" || !isLoopback(s.App.Host) {
+		t.Errorf("sidecar %+v", s)
+	}
+	checkPKI(t, s.PKI)
+}
+
+func checkPKI(t *testing.T, pki PKI) {
+	t.Helper()
+	path := "/v1/" + pki.Mount + "/sign/" + pki.Role
+	joined, err := url.JoinPath("https://vault", path)
+	if err != nil || joined != "https://vault"+path || pki.TTL.Duration < 5*time.Minute {
+		t.Errorf("pki %+v: its path becomes %s (%v)", pki, joined, err)
+	}
+}

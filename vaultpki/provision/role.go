@@ -1,0 +1,152 @@
+package provision
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// role is an object whose settings are read and written as one JSON object: a
+// PKI role or an AppRole. Settings that are not listed are not compared.
+type role struct {
+	object string
+	path   string
+	// settings by name; values are bool, int, string, []string (compared as
+	// sets) and time.Duration (seconds on the wire).
+	settings map[string]any
+}
+
+// pkiRole signs certificates for exactly names, for use as a server or as a
+// client, and never for both.
+func pkiRole(path string, names []string, usage string, ttl time.Duration) role {
+	return role{object: "pki role " + path, path: path, settings: map[string]any{
+		"allowed_domains":             names,
+		"allow_bare_domains":          true,
+		"allow_subdomains":            false,
+		"allow_glob_domains":          false,
+		"allow_wildcard_certificates": false,
+		"allow_any_name":              false,
+		"allow_localhost":             false,
+		"allow_ip_sans":               false,
+		"allowed_uri_sans":            []string{},
+		"allowed_other_sans":          []string{},
+		"enforce_hostnames":           true,
+		"require_cn":                  false,
+		"server_flag":                 usage == "server",
+		"client_flag":                 usage == "client",
+		"code_signing_flag":           false,
+		"email_protection_flag":       false,
+		"ext_key_usage_oids":          []string{},
+		"key_type":                    "ec",
+		"key_bits":                    256,
+		"key_usage":                   []string{"DigitalSignature"},
+		"ttl":                         ttl,
+		"max_ttl":                     ttl,
+		// A lease would revoke the certificate with the token.
+		"generate_lease": false,
+		// Leaves of a day need no revocation; thousands of them would fill the
+		// storage.
+		"no_store": ttl <= 24*time.Hour,
+	}}
+}
+
+// appRole logs a process in by one SecretID, once, for a token that its policy
+// alone empowers and that lives as long as it is renewed.
+func appRole(mount, name string, period time.Duration) role {
+	return role{object: "approle " + name, path: "auth/" + mount + "/role/" + name, settings: map[string]any{
+		"bind_secret_id":          true,
+		"secret_id_num_uses":      1,
+		"secret_id_ttl":           time.Hour,
+		"token_policies":          []string{name},
+		"token_no_default_policy": true,
+		"token_period":            period,
+		"token_ttl":               time.Duration(0),
+		"token_max_ttl":           time.Duration(0),
+		"token_explicit_max_ttl":  time.Duration(0),
+		"token_num_uses":          0,
+		"token_type":              "service",
+	}}
+}
+
+func (r role) plan(ctx context.Context, client *Client) (*Change, error) {
+	secret, err := client.read(ctx, r.path)
+	if err != nil {
+		return nil, err
+	}
+	change := &Change{Create: secret == nil, Object: r.object, apply: r.write}
+	if secret == nil {
+		return change, nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.settings)) {
+		want, have := show(r.settings[name], r.settings[name]), show(secret.Data[name], r.settings[name])
+		if have != want {
+			change.Details = append(change.Details, fmt.Sprintf("%s %s -> %s", name, have, want))
+		}
+	}
+	if len(change.Details) == 0 {
+		return nil, nil
+	}
+	return change, nil
+}
+
+func (r role) write(ctx context.Context, client *Client) error {
+	body := map[string]any{}
+	for name, value := range r.settings {
+		if d, ok := value.(time.Duration); ok {
+			value = int(d.Seconds())
+		}
+		body[name] = value
+	}
+	return client.write(ctx, r.path, body)
+}
+
+// show writes a setting for comparison and for the diff, in the manner of the
+// wanted value: a number is a duration where a duration is wanted, absence is
+// the zero value.
+func show(value, like any) string {
+	if value == nil {
+		value = zeroLike(like)
+	}
+	switch v := value.(type) {
+	case time.Duration:
+		return v.String()
+	case json.Number:
+		if _, isDuration := like.(time.Duration); isDuration {
+			if seconds, err := v.Int64(); err == nil {
+				return (time.Duration(seconds) * time.Second).String()
+			}
+		}
+		return v.String()
+	case []string:
+		return showSet(v)
+	case []any:
+		var texts []string
+		for _, item := range v {
+			texts = append(texts, fmt.Sprint(item))
+		}
+		return showSet(texts)
+	}
+	return fmt.Sprint(value)
+}
+
+func showSet(texts []string) string {
+	return "[" + strings.Join(slices.Sorted(slices.Values(texts)), " ") + "]"
+}
+
+func zeroLike(like any) any {
+	switch like.(type) {
+	case time.Duration:
+		return time.Duration(0)
+	case []string:
+		return []string(nil)
+	case bool:
+		return false
+	case int:
+		return 0
+	}
+	return ""
+}

@@ -1,0 +1,222 @@
+package provision
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"maps"
+	"math/big"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Bounds of what is generated.
+const (
+	spKeyBits       = 3072
+	spCertLife      = 10 * year
+	sessionKeyBytes = 32
+)
+
+// field is one field, or several that belong together, of a KV secret.
+type field struct {
+	names []string
+	// generate makes the values, in the order of names, if all are absent.
+	generate func() ([]string, error)
+	// given, if not empty, is the value of the one name, and replaces another.
+	given string
+}
+
+// secret is a KV version 2 secret with at least these fields. Others in it are
+// kept.
+type secret struct {
+	mount, path string
+	fields      []field
+}
+
+// samlSecret holds the service provider's key pair and the IdP's metadata.
+func (s Spec) samlSecret() secret {
+	fields := []field{{
+		names:    []string{"sp_private_key", "sp_public_cert"},
+		generate: func() ([]string, error) { return newKeyPair(s.SPEntityID) },
+	}}
+	if len(s.IdPMetadata) > 0 {
+		fields = append(fields, field{names: []string{"idp_metadata_xml"}, given: string(s.IdPMetadata)})
+	}
+	return secret{mount: s.KVMount, path: s.SAMLPath, fields: fields}
+}
+
+// sessionSecret holds the key that seals session cookies.
+func (s Spec) sessionSecret() secret {
+	return secret{mount: s.KVMount, path: s.SessionPath, fields: []field{
+		{names: []string{"current"}, generate: newSessionKey},
+	}}
+}
+
+// content is what a secret holds now.
+type content struct {
+	data    map[string]any
+	version int // 0 if there is none: the value that check-and-set wants for "create"
+}
+
+func (s secret) read(ctx context.Context, client *Client) (content, error) {
+	answer, err := client.read(ctx, s.mount+"/data/"+s.path)
+	if err != nil || answer == nil {
+		return content{}, err
+	}
+	metadata, _ := answer.Data["metadata"].(map[string]any)
+	number, _ := metadata["version"].(json.Number)
+	version, err := number.Int64()
+	if err != nil {
+		return content{}, fmt.Errorf("reading %s/%s: version %q: %w", s.mount, s.path, number, err)
+	}
+	data, _ := answer.Data["data"].(map[string]any)
+	return content{data: data, version: int(version)}, nil
+}
+
+func (s secret) plan(ctx context.Context, client *Client) (*Change, error) {
+	have, err := s.read(ctx, client)
+	if err != nil {
+		return nil, err
+	}
+	change := &Change{Create: have.data == nil, Object: "secret " + s.mount + "/" + s.path, apply: s.write}
+	for _, f := range s.fields {
+		detail, err := f.compare(have.data)
+		if err != nil {
+			return nil, fmt.Errorf("checking %s: %w", change.Object, err)
+		}
+		if detail != "" {
+			change.Details = append(change.Details, detail)
+		}
+	}
+	if len(change.Details) == 0 {
+		return nil, nil
+	}
+	return change, nil
+}
+
+// compare says what must be done about the field, nothing if it is as it should be.
+func (f field) compare(data map[string]any) (string, error) {
+	var present []string
+	for _, name := range f.names {
+		if text, _ := data[name].(string); text != "" {
+			present = append(present, name)
+		}
+	}
+	all := strings.Join(f.names, " and ")
+	switch {
+	case f.given != "" && len(present) == 0:
+		return all + " (given)", nil
+	case f.given != "" && data[f.names[0]] != f.given:
+		return all + " (replaced)", nil
+	case f.given != "" || len(present) == len(f.names):
+		return "", nil
+	case len(present) > 0:
+		// To fill in the other half would overwrite what is there.
+		return "", fmt.Errorf("it has %s but not all of %s: restore or remove them by hand", present[0], all)
+	}
+	return all + " (generated)", nil
+}
+
+// write reads the secret again, fills in what is absent, and writes it back
+// only if nobody changed it in between.
+func (s secret) write(ctx context.Context, client *Client) error {
+	have, err := s.readSettled(ctx, client)
+	if err != nil {
+		return err
+	}
+	data := maps.Clone(have.data)
+	if data == nil {
+		data = map[string]any{}
+	}
+	var hidden []string
+	for _, f := range s.fields {
+		todo, err := f.compare(data)
+		if err != nil {
+			return err
+		}
+		if todo == "" {
+			continue
+		}
+		values := []string{f.given}
+		if f.given == "" {
+			if values, err = f.generate(); err != nil {
+				return fmt.Errorf("generating %s: %w", strings.Join(f.names, " and "), err)
+			}
+		}
+		for i, name := range f.names {
+			data[name] = values[i]
+		}
+		hidden = slices.Concat(hidden, values)
+	}
+	body := map[string]any{"data": data, "options": map[string]int{"cas": have.version}}
+	return client.write(ctx, s.mount+"/data/"+s.path, body, hidden...)
+}
+
+// readSettled reads the secret from a mount that may be seconds old: a fresh KV
+// version 2 mount answers 400 until it has upgraded itself.
+func (s secret) readSettled(ctx context.Context, client *Client) (content, error) {
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		have, err := s.read(ctx, client)
+		if err == nil || !strings.Contains(err.Error(), "Upgrading") || time.Now().After(deadline) {
+			return have, err
+		}
+		timer := time.NewTimer(50 * time.Millisecond)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return content{}, ctx.Err()
+		case <-timer.C:
+		}
+	}
+}
+
+// newKeyPair returns PEM of an RSA key (PKCS #8) and of a certificate that it
+// signs itself: SAML peers compare the key, nobody builds a chain to it.
+func newKeyPair(entityID string) ([]string, error) {
+	key, err := rsa.GenerateKey(rand.Reader, spKeyBits)
+	if err != nil {
+		return nil, fmt.Errorf("generating an RSA key: %w", err)
+	}
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return nil, fmt.Errorf("drawing a serial number: %w", err)
+	}
+	name := entityID
+	if len(name) > 64 { // the bound of a common name, RFC 5280 appendix A.1
+		name = name[:64]
+	}
+	now := time.Now()
+	template := &x509.Certificate{
+		SerialNumber: serial, Subject: pkix.Name{CommonName: name},
+		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(spCertLife),
+		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
+		BasicConstraintsValid: true,
+	}
+	cert, certErr := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	private, keyErr := x509.MarshalPKCS8PrivateKey(key)
+	if err := errors.Join(certErr, keyErr); err != nil {
+		return nil, fmt.Errorf("signing the certificate: %w", err)
+	}
+	return []string{
+		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})),
+		string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})),
+	}, nil
+}
+
+// newSessionKey returns the base64 of random bytes.
+func newSessionKey() ([]string, error) {
+	key := make([]byte, sessionKeyBytes)
+	if _, err := rand.Read(key); err != nil {
+		return nil, fmt.Errorf("drawing random bytes: %w", err)
+	}
+	return []string{base64.StdEncoding.EncodeToString(key)}, nil
+}

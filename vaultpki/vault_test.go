@@ -1,0 +1,339 @@
+package vaultpki_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/sallyport/sallyport/internal/vaulttest"
+	"github.com/sallyport/sallyport/vaultpki"
+	"github.com/sallyport/sallyport/vaultpki/introduce"
+	"github.com/sallyport/sallyport/vaultpki/provision"
+)
+
+// What the shared Vault is provisioned with.
+const (
+	gatewayRole = "sallyport-gateway"
+	sidecarRole = "sallyport-sidecar-notes"
+	sidecarName = "notes.backend.sallyport.internal"
+	clientName  = "gateway.sallyport.internal"
+	doorHost    = "door.example.com"
+	notesHost   = "notes.example.com"
+)
+
+// vault is the server of this package's tests, provisioned once. Tests that
+// stop or seal it bring it back, and no test is parallel.
+var vault *vaulttest.Server
+
+// roleIDs holds the RoleID of each AppRole.
+var roleIDs = map[string]string{}
+
+func TestMain(m *testing.M) { os.Exit(runTests(m)) }
+
+func runTests(m *testing.M) int {
+	ctx := context.Background()
+	dir, err := os.MkdirTemp("", "vaultpki")
+	if err == nil {
+		defer os.RemoveAll(dir)
+		vault, err = vaulttest.Start(ctx, vaulttest.Options{Dir: dir})
+	}
+	if err == nil {
+		err = prepareVault(ctx)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	// Whatever lives must end with its Run or Close: certmagic's cache and jobs,
+	// renewals, watches. Idle connections may outlive a Client for a minute.
+	before := []goleak.Option{
+		goleak.IgnoreCurrent(),
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
+	}
+	code := m.Run()
+	vault.Stop()
+	if leak := goleak.Find(before...); code == 0 && leak != nil {
+		fmt.Fprintln(os.Stderr, leak)
+		return 1
+	}
+	return code
+}
+
+func prepareVault(ctx context.Context) error {
+	client, err := provision.NewClient(provision.Config{Address: vault.Address, CAFile: vault.CAFile, Token: vault.RootToken})
+	if err != nil {
+		return err
+	}
+	desired, err := provision.New(provision.Spec{
+		EdgeHosts: []string{doorHost, notesHost}, SPEntityID: "https://door.example.com/saml/metadata",
+		Sidecars:    []provision.Sidecar{{Name: sidecarName}},
+		IdPMetadata: []byte("<EntityDescriptor/>"),
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := provision.Apply(ctx, client, desired); err != nil {
+		return err
+	}
+	for _, role := range []string{gatewayRole, sidecarRole} {
+		if roleIDs[role], err = client.RoleID(ctx, "approle", role); err != nil {
+			return err
+		}
+	}
+	// Certificates of seconds, for the tests of renewal: without the half
+	// minute that Vault dates them back.
+	return errors.Join(
+		shortRole(ctx, "pki-edge/roles/short", "server_flag", "client_flag"),
+		shortRole(ctx, "pki-backend/roles/short-client", "client_flag", "server_flag"),
+	)
+}
+
+func shortRole(ctx context.Context, path, flag, otherFlag string) error {
+	return vault.Call(ctx, "POST", path, map[string]any{
+		"allowed_domains": []string{"example.com", "sallyport.internal"}, "allow_subdomains": true, "require_cn": false,
+		"key_type": "ec", "key_bits": 256, "ttl": "1m", "max_ttl": "1m", "not_before_duration": "1s",
+		"no_store": true, flag: true, otherFlag: false,
+	}, nil)
+}
+
+// mint returns a fresh wrapping token for role.
+func mint(t *testing.T, role string, ttl time.Duration) string {
+	t.Helper()
+	wrapped, err := introduce.Mint(t.Context(), introduce.Config{
+		Address: vault.Address, CAFile: vault.CAFile, Token: vault.RootToken, Role: role, WrapTTL: ttl,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return wrapped.Token
+}
+
+// tokenFile writes a token file as a secret mount would.
+func tokenFile(t *testing.T, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "vault_wrapping_token")
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// configFor returns a Config for role with the given token file.
+func configFor(role, file string) vaultpki.Config {
+	return vaultpki.Config{
+		Address: vault.Address, CAFile: vault.CAFile, Role: role, RoleID: roleIDs[role],
+		WrappingTokenFile: file, Wait: 20 * time.Second,
+	}
+}
+
+// login introduces a fresh client of role.
+func login(t *testing.T, role string) *vaultpki.Client {
+	t.Helper()
+	client, err := vaultpki.Login(t.Context(), configFor(role, tokenFile(t, mint(t, role, time.Minute))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
+}
+
+// tokenOf logs in with the HTTP API alone and returns the token, to find out
+// what the role's policies allow.
+func tokenOf(t *testing.T, role string) string {
+	t.Helper()
+	var secretID struct {
+		Data struct {
+			SecretID string `json:"secret_id"`
+		} `json:"data"`
+	}
+	if err := vault.Call(t.Context(), "PUT", "auth/approle/role/"+role+"/secret-id", map[string]any{}, &secretID); err != nil {
+		t.Fatal(err)
+	}
+	var auth struct {
+		Auth struct {
+			ClientToken string `json:"client_token"`
+		} `json:"auth"`
+	}
+	body := map[string]string{"role_id": roleIDs[role], "secret_id": secretID.Data.SecretID}
+	if err := vault.Call(t.Context(), "PUT", "auth/approle/login", body, &auth); err != nil {
+		t.Fatal(err)
+	}
+	return auth.Auth.ClientToken
+}
+
+// journal is a slog handler's output that can be read while it is written.
+type journal struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.buf.Write(p)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.buf.String()
+}
+
+func (j *journal) logger() *slog.Logger {
+	return slog.New(slog.NewJSONHandler(j, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// entries returns the records whose message is msg.
+func (j *journal) entries(t *testing.T, msg string) []map[string]any {
+	t.Helper()
+	var found []map[string]any
+	for line := range strings.Lines(j.String()) {
+		var entry map[string]any
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
+			t.Fatalf("log line %q: %v", line, err)
+		}
+		if entry["msg"] == msg {
+			found = append(found, entry)
+		}
+	}
+	return found
+}
+
+// eventually polls until done returns true.
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for !done() {
+		if time.Now().After(deadline) {
+			t.Fatalf("gave up waiting until %s", what)
+		}
+		select {
+		case <-t.Context().Done():
+			t.Fatal("test ended while waiting")
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// inBackground runs f until the test ends, and checks that it then stops clean.
+func inBackground(t *testing.T, f func(context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- f(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("after a stop that was asked for: %v", err)
+		}
+	})
+}
+
+// fault handles one request in place of, before, or after Vault.
+type fault func(w http.ResponseWriter, r *http.Request, vault http.Handler)
+
+// standIn is an HTTPS server in front of the real Vault that breaks the calls
+// it is told to.
+type standIn struct {
+	*httptest.Server
+	CAFile string
+	mu     sync.Mutex       // guards the rest
+	faults map[string]fault // by the path below /v1/
+	calls  map[string]int   // how often each path was called
+}
+
+func newStandIn(t *testing.T) *standIn {
+	t.Helper()
+	target, err := url.Parse(vault.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &standIn{faults: map[string]fault{}, calls: map[string]int{}}
+	proxy := &httputil.ReverseProxy{
+		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target) },
+		Transport: &http.Transport{TLSClientConfig: trustOf(t, vault.CAFile), DisableKeepAlives: true},
+		ErrorLog:  slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
+	}
+	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		path := strings.TrimPrefix(r.URL.Path, "/v1/")
+		s.mu.Lock()
+		s.calls[path]++
+		f := s.faults[path]
+		s.mu.Unlock()
+		if f == nil {
+			proxy.ServeHTTP(w, r)
+			return
+		}
+		f(w, r, proxy)
+	}))
+	s.Server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	s.Server.StartTLS()
+	t.Cleanup(s.Server.Close)
+	s.CAFile = filepath.Join(t.TempDir(), "ca.pem")
+	writeCertificate(t, s.CAFile, s.Server.Certificate())
+	return s
+}
+
+// on sets the fault for a path; nil removes it.
+func (s *standIn) on(path string, f fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults[path] = f
+}
+
+func (s *standIn) called(path string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.calls[path]
+}
+
+// dropBefore closes the connection without asking Vault: failed.
+func dropBefore(http.ResponseWriter, *http.Request, http.Handler) { panic(http.ErrAbortHandler) }
+
+// dropAfter lets Vault do the call and loses its answer: failed but done.
+func dropAfter(_ http.ResponseWriter, r *http.Request, vault http.Handler) {
+	vault.ServeHTTP(httptest.NewRecorder(), r)
+	panic(http.ErrAbortHandler)
+}
+
+// answer replies with a status and a body of its own.
+func answer(status int, body string) fault {
+	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte(body))
+	}
+}
+
+// rewrite lets Vault answer and changes its JSON.
+func rewrite(change func(answer map[string]any)) fault {
+	return func(w http.ResponseWriter, r *http.Request, vault http.Handler) {
+		recorder := httptest.NewRecorder()
+		vault.ServeHTTP(recorder, r)
+		var body map[string]any
+		if err := json.Unmarshal(recorder.Body.Bytes(), &body); err == nil {
+			change(body)
+		}
+		raw, err := json.Marshal(body)
+		if err != nil {
+			panic(err)
+		}
+		w.WriteHeader(recorder.Code)
+		_, _ = w.Write(raw)
+	}
+}

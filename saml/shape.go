@@ -324,6 +324,9 @@ func checkOpaque(el *etree.Element) error {
 
 func (s *shape) checkAttributes(el *etree.Element) error {
 	for _, a := range el.Attr {
+		if s.ns == nsDsig && !isDeclaration(a) && !signatureAttributes[a.FullKey()] {
+			return refusef(CodeSignatureShape, "attribute %.100q on %s", a.FullKey(), s.tag)
+		}
 		if a.Space != "" && a.Space != "xmlns" && imitable[a.Key] {
 			return refusef(CodeAttribute, "attribute %.100q on %s", a.FullKey(), s.tag)
 		}
@@ -336,6 +339,8 @@ func (s *shape) checkAttributes(el *etree.Element) error {
 	}
 	return nil
 }
+
+func isDeclaration(a etree.Attr) bool { return a.Space == "xmlns" || a.FullKey() == "xmlns" }
 
 // checkIDs holds every attribute that anybody could take for an ID, wherever
 // it is, to the form of one, and to being there once.

@@ -32,6 +32,9 @@ var (
 	}
 )
 
+// signatureAttributes are all that XMLDSig has for the elements below.
+var signatureAttributes = map[string]bool{"Id": true, "Algorithm": true, "URI": true, "Type": true}
+
 // signatureShape has no Object and no second Reference, so there is nothing in
 // a signature that is not verified or could be wrapped in it. KeyName and
 // KeyValue are let through because Keycloak sends both beside the certificate;

@@ -1,0 +1,174 @@
+package saml
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+type signing int
+
+const (
+	signAssertion signing = iota
+	signResponse
+	signBoth
+	signNothing
+)
+
+// attack is one response, and what must become of it. Letters: A wrapping and
+// coverage, B keys and algorithms, C content, E parser and resources, P what
+// must pass.
+type attack struct {
+	id, name string
+	sign     signing
+	key      string                                  // of the identity provider; empty: RSA 2048
+	idp      func(*testing.T, *testIdP)              // before anything
+	edit     func(testing.TB, *message)              // before signing
+	after    func(testing.TB, *message)              // after signing
+	raw      func(string) string                     // the XML as text
+	encode   func(raw []byte) string                 // instead of base64
+	config   func(*testing.T, *Config, *testIdP)     // of the service provider
+	request  *string                                 // what this browser began; nil: testRequestID
+	clock    time.Duration                           // how far our clock is ahead of the identity provider's
+	check    func(t *testing.T, principal Principal) // of what was accepted
+	want     string                                  // code; empty: accepted
+}
+
+// corpus is every case, in the order of their letters.
+func corpus() []attack {
+	return slices.Concat(wellBehaved(), wrappings(), coverage(), signatureForms(), keys(),
+		contents(), occasions(), identities(), documents(), resources())
+}
+
+// build returns the response as it arrives.
+func (a attack) build(t testing.TB, idp *testIdP) string {
+	t.Helper()
+	m := newMessage(t, testResponse)
+	if a.edit != nil {
+		a.edit(t, m)
+	}
+	if a.sign == signAssertion || a.sign == signBoth {
+		idp.sign(t, m.assertion)
+	}
+	if a.sign == signResponse || a.sign == signBoth {
+		idp.sign(t, m.root)
+	}
+	if a.after != nil {
+		a.after(t, m)
+	}
+	raw := m.bytes(t)
+	if a.raw != nil {
+		raw = []byte(a.raw(string(raw)))
+	}
+	if a.encode != nil {
+		return a.encode(raw)
+	}
+	return encode(raw)
+}
+
+// run posts the response and returns the code and who came of it.
+func (a attack) run(t *testing.T) (string, *Principal) {
+	t.Helper()
+	key := a.key
+	if key == "" {
+		key = "rsa-idp"
+	}
+	idp := newTestIdP(t, key)
+	if a.idp != nil {
+		a.idp(t, idp)
+	}
+	cfg := testConfig(t, idp)
+	cfg.Now = func() time.Time { return testNow.Add(a.clock) }
+	if a.config != nil {
+		a.config(t, &cfg, idp)
+	}
+	request := testRequestID
+	if a.request != nil {
+		request = *a.request
+	}
+	principal, err := newTestSP(t, cfg).Verify(t.Context(), Post{Response: a.build(t, idp)}, request)
+	if err != nil {
+		t.Logf("refused: %v", err)
+	}
+	return codeOf(t, err), principal
+}
+
+func TestCorpus(t *testing.T) {
+	for _, a := range corpus() {
+		t.Run(a.id+" "+a.name, func(t *testing.T) {
+			got, principal := a.run(t)
+			if got != a.want {
+				t.Fatalf("code %q, want %q", got, a.want)
+			}
+			if (principal != nil) != (a.want == "") {
+				t.Fatalf("principal %v with code %q", principal, got)
+			}
+			if a.check != nil {
+				a.check(t, *principal)
+			}
+		})
+	}
+}
+
+func TestCorpusHasEachIDOnce(t *testing.T) {
+	seen := map[string]bool{}
+	for _, a := range corpus() {
+		if seen[a.id] {
+			t.Errorf("two cases %s", a.id)
+		}
+		seen[a.id] = true
+		if a.check != nil && a.want != "" {
+			t.Errorf("%s checks a principal that must not be", a.id)
+		}
+	}
+	if len(seen) < 150 {
+		t.Errorf("%d cases, some got lost", len(seen))
+	}
+}
+
+// TestCorpusReachesEveryCode: a refusal that no input can provoke is dead, or
+// its check is.
+func TestCorpusReachesEveryCode(t *testing.T) {
+	elsewhere := []string{ // not for what the XML says: tests of their own
+		CodeMethod, CodeContentType, CodeBodySize, CodeForm, CodeRelayState, CodeBusy,
+		CodeIdPMetadataExpired, CodeReplay, CodeReplayFull, CodeInternal,
+	}
+	reached := map[string]bool{}
+	for _, a := range corpus() {
+		reached[a.want] = true
+	}
+	for _, code := range declaredCodes(t) {
+		if !reached[code] && !slices.Contains(elsewhere, code) {
+			t.Errorf("no case is refused with %q", code)
+		}
+	}
+}
+
+// alice is who the well-behaved response is about.
+func alice(a *testIdP) Principal {
+	return Principal{
+		User: "alice@example.com", Email: "alice@example.com", Name: "Alice Example",
+		Groups: []string{"engineers", "admins"},
+		NameID: "alice@example.com", NameIDFormat: "urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress",
+		SessionIndex: "_session", IdP: testIdPID, AssertionID: "_assertion",
+		AuthnContext:        "urn:oasis:names:tc:SAML:2.0:ac:classes:PasswordProtectedTransport",
+		AuthnInstant:        testNow.Add(-2 * time.Minute),
+		SessionNotOnOrAfter: testNow.Add(8 * time.Hour),
+		SigningCertificate:  fingerprint(a.cert.Raw),
+	}
+}
+
+func TestPrincipalIsWhatTheAssertionSays(t *testing.T) {
+	for _, sign := range []signing{signAssertion, signResponse, signBoth} {
+		idp := newTestIdP(t, "rsa-idp")
+		got, err := newTestSP(t, testConfig(t, idp)).Verify(t.Context(), Post{Response: attack{sign: sign}.build(t, idp)}, testRequestID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(alice(idp), *got); diff != "" {
+			t.Errorf("signing %d (-want +got):\n%s", sign, diff)
+		}
+	}
+}

@@ -1,0 +1,402 @@
+package proxy_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"errors"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/proxy"
+	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/proxy/policy"
+	"github.com/sallyport/sallyport/proxy/session"
+	"github.com/sallyport/sallyport/saml"
+)
+
+const (
+	doorHost    = "door.example.test"
+	headersHost = "headers.example.test"
+	notesHost   = "notes.example.test"
+	openHost    = "open.example.test"
+	closedHost  = "closed.example.test"
+)
+
+// authority is a throw-away certificate authority.
+type authority struct {
+	tb   testing.TB
+	key  *ecdsa.PrivateKey
+	cert *x509.Certificate
+	pool *x509.CertPool
+}
+
+func newAuthority(tb testing.TB) *authority {
+	tb.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test root"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(cert)
+	return &authority{tb: tb, key: key, cert: cert, pool: pool}
+}
+
+func (a *authority) issue(usage x509.ExtKeyUsage, names ...string) tls.Certificate {
+	a.tb.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		a.tb.Fatal(err)
+	}
+	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
+	if err != nil {
+		a.tb.Fatal(err)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		SerialNumber: serial, DNSNames: names, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{usage},
+	}, a.cert, &key.PublicKey, a.key)
+	if err != nil {
+		a.tb.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// scriptedSAML stands in for the service provider, whose own tests speak real
+// SAML: the answer to a request names the person.
+type scriptedSAML struct {
+	mu     sync.Mutex
+	issued map[string]bool
+	people map[string]saml.Principal
+}
+
+const idpSignOn = "https://idp.example.org/sso"
+
+func (s *scriptedSAML) Metadata() []byte { return []byte("<EntityDescriptor/>") }
+
+func (s *scriptedSAML) Begin(relayState string) (saml.AuthnRequest, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id := "_" + session.NewID()
+	s.issued[id] = true
+	return saml.AuthnRequest{ID: id, URL: idpSignOn + "?" + url.Values{"RelayState": {relayState}, "id": {id}}.Encode()}, nil
+}
+
+// Verify takes "REQUEST-ID person" for a response.
+func (s *scriptedSAML) Verify(_ context.Context, p saml.Post, requestID string) (*saml.Principal, error) {
+	id, person, _ := strings.Cut(p.Response, " ")
+	if id != requestID {
+		return nil, &saml.Refusal{Code: saml.CodeInResponseTo, Err: errors.New("private detail of the assertion")}
+	}
+	principal, ok := s.people[person]
+	if !ok {
+		return nil, &saml.Refusal{Code: saml.CodeSignature, Err: errors.New("private detail of the assertion")}
+	}
+	return &principal, nil
+}
+
+// lines collects the access log. While broken it takes nothing.
+type lines struct {
+	mu     sync.Mutex
+	buf    bytes.Buffer
+	broken bool
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.broken {
+		return 0, errors.New("disk is full")
+	}
+	return l.buf.Write(p)
+}
+
+func (l *lines) setBroken(broken bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.broken = broken
+}
+
+func (l *lines) text() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// world is a gateway with its backends, on real sockets with real TLS.
+type world struct {
+	tb      testing.TB
+	ca      *authority
+	gateway *proxy.Gateway
+	saml    *scriptedSAML
+	log     *lines
+	addr    string
+	backend *backend
+	stop    func() error
+}
+
+// backend is an application behind mutual TLS; it remembers what it got.
+type backend struct {
+	mux *http.ServeMux
+
+	mu   sync.Mutex
+	last *http.Request
+	hits int
+}
+
+func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	b.mu.Lock()
+	b.last, b.hits = r.Clone(context.Background()), b.hits+1
+	b.mu.Unlock()
+	b.mux.ServeHTTP(w, r)
+}
+
+func (b *backend) seen() (*http.Request, int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.last, b.hits
+}
+
+func newWorld(tb testing.TB, change func(*proxy.Config)) *world {
+	tb.Helper()
+	w := &world{tb: tb, ca: newAuthority(tb), log: new(lines), backend: &backend{mux: http.NewServeMux()}}
+	w.saml = &scriptedSAML{issued: map[string]bool{}, people: map[string]saml.Principal{
+		"alice": {User: "alice@example.com", Email: "alice@example.com", Name: "Alice Liddell", Groups: []string{"engineers", "admins"}, IdP: "https://idp.example.org", AuthnInstant: time.Now()},
+		"bob":   {User: "bob@example.com", Email: "bob@example.com", Name: "Bob", Groups: []string{"support"}, IdP: "https://idp.example.org", AuthnInstant: time.Now()},
+	}}
+	w.backend.mux.HandleFunc("/", func(rw http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(rw, "backend: "+r.Header.Get("X-Forwarded-User"))
+	})
+	upstream := httptest.NewUnstartedServer(w.backend)
+	upstream.TLS = &tls.Config{
+		Certificates: []tls.Certificate{w.ca.issue(x509.ExtKeyUsageServerAuth, "tool.backend.test")},
+		ClientCAs:    w.ca.pool, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13,
+	}
+	upstream.StartTLS()
+	tb.Cleanup(upstream.Close)
+	w.start(w.config(upstream.Listener.Addr().String()), change)
+	return w
+}
+
+// config is a gateway with one route for each kind of rule.
+func (w *world) config(upstream string) proxy.Config {
+	dial := &tls.Config{
+		RootCAs: w.ca.pool, ServerName: "tool.backend.test", MinVersion: tls.VersionTLS13,
+		Certificates: []tls.Certificate{w.ca.issue(x509.ExtKeyUsageClientAuth, "gateway.test")},
+	}
+	address := &url.URL{Scheme: "https", Host: upstream}
+	route := func(name, host string, rule policy.Rule) proxy.Route {
+		return proxy.Route{Name: name, Title: name, Host: host, Backend: address, TLS: dial.Clone(), Rule: rule, WebSocket: true}
+	}
+	return proxy.Config{
+		DoorHost: doorHost,
+		Routes: []proxy.Route{
+			route("headers", headersHost, policy.NewRule(nil, []string{"engineers", "support"}, false)),
+			route("notes", notesHost, policy.NewRule(nil, []string{"engineers"}, false)),
+			route("open", openHost, policy.NewRule(nil, nil, true)),
+			route("closed", closedHost, policy.Rule{}),
+		},
+		SAML: w.saml, Access: accesslog.New(w.log, "gateway"),
+	}
+}
+
+func (w *world) start(cfg proxy.Config, change func(*proxy.Config)) {
+	w.tb.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		w.tb.Fatal(err)
+	}
+	w.addr = listener.Addr().String()
+	_, port, _ := net.SplitHostPort(w.addr)
+	cfg.PublicPort, _ = strconv.Atoi(port)
+	hosts := []string{doorHost}
+	for _, rt := range cfg.Routes {
+		hosts = append(hosts, rt.Host)
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	if cfg.Sessions, err = session.New(session.Config{
+		Keys: session.Keys{Current: bytes.Repeat([]byte{7}, session.KeySize)}, Hosts: hosts, Idle: time.Hour, Absolute: 10 * time.Hour, Now: cfg.Now,
+	}); err != nil {
+		w.tb.Fatal(err)
+	}
+	if w.gateway, err = proxy.New(cfg); err != nil {
+		w.tb.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		done <- proxy.Serve(ctx, proxy.ServerConfig{
+			Listener: listener, Handler: w.gateway, Drain: 5 * time.Second,
+			TLS: &tls.Config{Certificates: []tls.Certificate{w.ca.issue(x509.ExtKeyUsageServerAuth, append(hosts, "unknown.example.test")...)}},
+		})
+	}()
+	w.stop = sync.OnceValue(func() error { cancel(); return <-done })
+	w.tb.Cleanup(func() { _ = w.stop() })
+}
+
+// origin is the address of a host as a browser writes it.
+func (w *world) origin(host string) string {
+	_, port, _ := net.SplitHostPort(w.addr)
+	return "https://" + net.JoinHostPort(host, port)
+}
+
+// browser is a client with cookies that follows no redirect by itself.
+type browser struct {
+	w      *world
+	client *http.Client
+}
+
+func (w *world) browser() *browser {
+	w.tb.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		w.tb.Fatal(err)
+	}
+	transport := &http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: w.ca.pool},
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", w.addr)
+		},
+	}
+	w.tb.Cleanup(transport.CloseIdleConnections)
+	return &browser{w: w, client: &http.Client{
+		Jar: jar, Transport: transport, Timeout: 20 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+// answer is a response that was read whole.
+type answer struct {
+	*http.Response
+	body string
+}
+
+func (b *browser) do(req *http.Request) answer {
+	b.w.tb.Helper()
+	res, err := b.client.Do(req)
+	if err != nil {
+		b.w.tb.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		b.w.tb.Fatal(err)
+	}
+	return answer{res, string(body)}
+}
+
+// navigate opens an address as a person does.
+func (b *browser) navigate(address string) answer {
+	b.w.tb.Helper()
+	return b.do(b.request(http.MethodGet, address, nil))
+}
+
+func (b *browser) request(method, address string, body io.Reader) *http.Request {
+	b.w.tb.Helper()
+	req, err := http.NewRequestWithContext(b.w.tb.Context(), method, address, body)
+	if err != nil {
+		b.w.tb.Fatal(err)
+	}
+	req.Header.Set("Accept", "text/html")
+	req.Header.Set("Sec-Fetch-Mode", "navigate")
+	return req
+}
+
+// post sends a form as a browser does from a page of the given site.
+func (b *browser) post(address, site string, form url.Values) answer {
+	b.w.tb.Helper()
+	req := b.request(http.MethodPost, address, strings.NewReader(form.Encode()))
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Sec-Fetch-Site", site)
+	return b.do(req)
+}
+
+// signIn opens address and follows every redirect; at the identity provider it
+// signs in as person.
+func (b *browser) signIn(address, person string) answer {
+	b.w.tb.Helper()
+	res := b.navigate(address)
+	for range 10 {
+		if res.StatusCode != http.StatusSeeOther {
+			return res
+		}
+		location := res.Header.Get("Location")
+		if !strings.HasPrefix(location, idpSignOn) {
+			res = b.navigate(location)
+			continue
+		}
+		res = b.post(b.w.origin(doorHost)+"/saml/acs", "cross-site", samlForm(b.w.tb, location, person))
+	}
+	b.w.tb.Fatalf("still redirected: %s", res.Header.Get("Location"))
+	return res
+}
+
+// samlForm is what the identity provider has the browser post.
+func samlForm(tb testing.TB, location, person string) url.Values {
+	tb.Helper()
+	at, err := url.Parse(location)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return url.Values{"RelayState": {at.Query().Get("RelayState")}, "SAMLResponse": {at.Query().Get("id") + " " + person}}
+}
+
+// records are the access log's lines so far. A line is written after its
+// answer, so the wanted number is waited for.
+func (w *world) records(want int) []map[string]any {
+	w.tb.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		text := strings.TrimSpace(w.log.text())
+		got := strings.Split(text, "\n")
+		if len(got) < want && time.Now().Before(deadline) {
+			<-time.After(time.Millisecond)
+			continue
+		}
+		var out []map[string]any
+		for _, line := range got {
+			var record map[string]any
+			if err := json.Unmarshal([]byte(line), &record); err != nil {
+				w.tb.Fatalf("line %q: %v", line, err)
+			}
+			out = append(out, record)
+		}
+		return out
+	}
+}
+
+// lastRecord waits for the wanted number of lines and returns the last.
+func (w *world) lastRecord(want int) map[string]any {
+	w.tb.Helper()
+	all := w.records(want)
+	return all[len(all)-1]
+}

@@ -73,12 +73,6 @@ func (c *collector) line(path string) int {
 	return 1
 }
 
-// has reports whether the key at path stands in the file.
-func (c *collector) has(path string) bool {
-	_, ok := c.places[path]
-	return ok
-}
-
 // err returns nil or a *Faults, ordered by line.
 func (c *collector) err(source string) error {
 	if len(c.list) == 0 {

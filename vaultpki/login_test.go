@@ -131,7 +131,9 @@ func TestIntroductionIsRefused(t *testing.T) {
 			refusal{vaultpki.ReasonNoToken, "empty", ""},
 		},
 		"garbage in the token file": {
-			func(t *testing.T) vaultpki.Config { return configFor(gatewayRole, tokenFile(t, "hvs.<script>alert(1)</script>")) },
+			func(t *testing.T) vaultpki.Config {
+				return configFor(gatewayRole, tokenFile(t, "hvs.<script>alert(1)</script>"))
+			},
 			refusal{vaultpki.ReasonNoToken, "expected a token", ""},
 		},
 		"directory in place of the token file": {

@@ -96,20 +96,39 @@ func prepareVault(ctx context.Context) error {
 			return err
 		}
 	}
-	// Certificates of seconds, for the tests of renewal: without the half
-	// minute that Vault dates them back.
-	return errors.Join(
-		shortRole(ctx, "pki-edge/roles/short", "server_flag", "client_flag"),
-		shortRole(ctx, "pki-backend/roles/short-client", "client_flag", "server_flag"),
-	)
+	return errors.Join(prepareShortLives(ctx), prepareLies(ctx))
 }
 
-func shortRole(ctx context.Context, path, flag, otherFlag string) error {
-	return vault.Call(ctx, "POST", path, map[string]any{
-		"allowed_domains": []string{"example.com", "sallyport.internal"}, "allow_subdomains": true, "require_cn": false,
+// prepareShortLives makes roles whose certificates and tokens last seconds:
+// without the half minute that Vault dates certificates back.
+func prepareShortLives(ctx context.Context) error {
+	errs := []error{vault.Call(ctx, "POST", "pki-edge/roles/short", map[string]any{
+		"allowed_domains": []string{"example.com"}, "allow_subdomains": true, "require_cn": false,
 		"key_type": "ec", "key_bits": 256, "ttl": "1m", "max_ttl": "1m", "not_before_duration": "1s",
-		"no_store": true, flag: true, otherFlag: false,
-	}, nil)
+		"no_store": true, "server_flag": true, "client_flag": false,
+	}, nil)}
+	rules := `path "pki-edge/sign/short" { capabilities = ["update"] }
+path "auth/token/renew-self" { capabilities = ["update"] }`
+	errs = append(errs, vault.Call(ctx, "PUT", "sys/policies/acl/short", map[string]string{"policy": rules}, nil))
+	for _, role := range []string{"lasting", "revoked", "capped"} {
+		body := map[string]any{"token_policies": []string{"short"}, "token_period": "24s", "secret_id_num_uses": 1}
+		switch role {
+		case "revoked":
+			body["token_period"] = "4s"
+		case "capped":
+			delete(body, "token_period")
+			body["token_ttl"], body["token_max_ttl"] = "2s", "3s"
+		}
+		errs = append(errs, vault.Call(ctx, "POST", "auth/approle/role/"+role, body, nil))
+		var id struct {
+			Data struct {
+				RoleID string `json:"role_id"`
+			} `json:"data"`
+		}
+		errs = append(errs, vault.Call(ctx, "GET", "auth/approle/role/"+role+"/role-id", nil, &id))
+		roleIDs[role] = id.Data.RoleID
+	}
+	return errors.Join(errs...)
 }
 
 // mint returns a fresh wrapping token for role.
@@ -335,5 +354,22 @@ func rewrite(change func(answer map[string]any)) fault {
 		}
 		w.WriteHeader(recorder.Code)
 		_, _ = w.Write(raw)
+	}
+}
+
+// failTwice breaks the first two calls and lets the others through.
+func failTwice(f fault) fault {
+	var mu sync.Mutex
+	failures := 0
+	return func(w http.ResponseWriter, r *http.Request, vault http.Handler) {
+		mu.Lock()
+		failures++
+		fail := failures <= 2
+		mu.Unlock()
+		if fail {
+			f(w, r, vault)
+			return
+		}
+		vault.ServeHTTP(w, r)
 	}
 }

@@ -19,7 +19,7 @@ with its line, the value and what was expected, and warnings for what is allowed
 but deserves a look.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := requireFlag(cmd, "config"); err != nil {
+			if err := requireFlags(cmd, "config"); err != nil {
 				return err
 			}
 			text, err := source(from).readFile()
@@ -37,7 +37,7 @@ but deserves a look.`,
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&from, "config", env(io, "", "SALLYPORT_CONFIG"), "configuration `FILE` (SALLYPORT_CONFIG)")
+	cmd.Flags().StringVar(&from, "config", env(io, "", "SALLYPORT_CONFIG"), "`FILE` with the configuration (SALLYPORT_CONFIG)")
 	cmd.Flags().BoolVar(&isSidecar, "sidecar", false, "the file configures a sidecar, not a gateway")
 	return cmd
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -35,6 +36,23 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
+// hinted adds to an error what to do about it.
+type hinted struct {
+	error
+	hint string
+}
+
+func (e *hinted) Unwrap() error { return e.error }
+
+// spentError is the failure of a process whose introduction is used up: the
+// next start needs another.
+type spentError struct {
+	error
+	role string
+}
+
+func (e *spentError) Unwrap() error { return e.error }
+
 // secretError is a secret that Vault gave and that is of no use.
 type secretError struct {
 	where, hint string
@@ -67,6 +85,8 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.Is(err, context.Canceled): // a signal, whatever Vault was doing
+		return exitFailure
 	case errors.As(err, &usage), errors.As(err, &faults):
 		return exitUsage
 	case errors.As(err, &secret):
@@ -80,11 +100,21 @@ func exitCode(err error) int {
 	return exitFailure
 }
 
-// explain prints what went wrong and, on a line of its own, what to do.
+// explain prints what went wrong and, on lines of their own, what to do.
 func explain(w io.Writer, command string, err error) {
-	_, _ = fmt.Fprintf(w, "%s: %v\n", command, err)
+	var faults *config.Faults
+	if errors.As(err, &faults) {
+		// Each fault is a line that an editor can jump to.
+		_, _ = fmt.Fprintf(w, "%s: the configuration has faults (%d)\n%v\n", command, len(faults.List), faults)
+	} else {
+		_, _ = fmt.Fprintf(w, "%s: %v\n", command, err)
+	}
 	if hint := hintOf(err); hint != "" {
 		_, _ = fmt.Fprintf(w, "hint: %s\n", hint)
+	}
+	var spent *spentError
+	if errors.As(err, &spent) {
+		_, _ = fmt.Fprintf(w, "hint: the introduction is used up, the next start needs another: sallyport introduce --role %s\n", spent.role)
 	}
 	if code := exitCode(err); slices.Contains(slices.Collect(maps.Values(vaultExits)), code) && code != exitUsage {
 		_, _ = fmt.Fprintf(w, "exit code: %d\n", code)
@@ -96,7 +126,10 @@ func hintOf(err error) string {
 	var vault *vaultpki.Error
 	var secret *secretError
 	var usage usageError
+	var more *hinted
 	switch {
+	case errors.As(err, &more):
+		return more.hint
 	case errors.As(err, &secret):
 		return secret.hint
 	case errors.As(err, &vault):

@@ -29,31 +29,36 @@ standard error; the access log goes to standard output unless the configuration
 names a file. docs/exit-codes.md lists the ways in which a start can fail.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := requireFlag(cmd, "config"); err != nil {
+			if err := requireFlags(cmd, "config"); err != nil {
 				return err
 			}
-			return runGateway(cmd.Context(), source(from), &identity, io)
+			log := newLogger(io.Err, "gateway")
+			err := runGateway(cmd.Context(), source(from), &identity, log)
+			return identity.closing(cmd.Context(), log, err)
 		},
 	}
 	identity.add(cmd.Flags(), io, "sallyport-gateway")
-	cmd.Flags().StringVar(&from, "config", env(io, "", "SALLYPORT_CONFIG"), "configuration: a `FILE`, or vault:MOUNT/PATH (SALLYPORT_CONFIG)")
+	cmd.Flags().StringVar(&from, "config", env(io, "", "SALLYPORT_CONFIG"), "`FILE` with the configuration, or vault:MOUNT/PATH (SALLYPORT_CONFIG)")
 	return cmd
 }
 
 // runGateway is the life of a gateway, from nothing to nothing.
-func runGateway(ctx context.Context, from source, identity *identityFlags, io stdio) error {
-	log := newLogger(io.Err, "gateway")
-	cfg, client, err := loadConfig(ctx, from, config.LoadGateway, func() (*vaultpki.Client, error) { return identity.login(ctx, log) })
+func runGateway(ctx context.Context, from source, identity *identityFlags, log *slog.Logger) error {
+	parse := func(name string, text []byte) (*config.Gateway, error) {
+		cfg, err := config.LoadGateway(name, text)
+		if err != nil {
+			return nil, err
+		}
+		logConfig(log, name, cfg.Warnings())
+		return cfg, checkFree(ctx, cfg.Listen.HTTPS, cfg.Listen.Admin)
+	}
+	cfg, client, err := loadConfig(ctx, from, parse, func() (*vaultpki.Client, error) { return identity.login(ctx, log) })
 	if err != nil {
 		return err
 	}
-	for _, warning := range cfg.Warnings() {
-		log.Warn("configuration warning", "warning", warning)
-	}
-	log.Info("configuration loaded", "source", string(from), "routes", len(cfg.Routes))
 	out, err := accesslog.Open(cfg.AccessLog.File)
 	if err != nil {
-		return err
+		return &hinted{err, "choose a file in access_log.file that this process may append to"}
 	}
 	defer out.Close()
 	g, err := equipGateway(ctx, cfg, client, accesslog.New(out, "sallyport-gateway"), log)

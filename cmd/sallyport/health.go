@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -14,36 +16,54 @@ import (
 const healthAnswer = 8 << 10
 
 func healthCommand(std stdio) *cobra.Command {
-	var url string
+	var address string
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "health",
 		Short: "Ask a gateway or sidecar on this machine whether it is ready (for HEALTHCHECK)",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			client := http.Client{Timeout: timeout, Transport: &http.Transport{}}
-			req, err := http.NewRequestWithContext(cmd.Context(), http.MethodGet, url, nil)
-			if err != nil {
-				return usageError{err}
+			if timeout <= 0 {
+				return usageError{fmt.Errorf("flag --timeout is %s, expected more than 0", timeout)}
 			}
-			res, err := client.Do(req)
+			answer, err := askHealth(cmd.Context(), address, timeout)
 			if err != nil {
-				return fmt.Errorf("asking for health: %w", err)
-			}
-			defer res.Body.Close()
-			body, err := io.ReadAll(io.LimitReader(res.Body, healthAnswer))
-			if err != nil {
-				return fmt.Errorf("asking for health: %w", err)
-			}
-			answer := strings.TrimSpace(string(body))
-			if res.StatusCode != http.StatusOK {
-				return fmt.Errorf("%s answers %d: %s", url, res.StatusCode, answer)
+				return err
 			}
 			_, err = fmt.Fprintln(std.Out, answer)
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&url, "url", env(std, "http://127.0.0.1:9090/readyz", "SALLYPORT_HEALTH_URL"), "`URL` of the admin listener's /readyz (SALLYPORT_HEALTH_URL); a sidecar's port is 9091")
+	cmd.Flags().StringVar(&address, "url", env(std, "http://127.0.0.1:9090/readyz", "SALLYPORT_HEALTH_URL"), "`URL` of the admin listener's /readyz (SALLYPORT_HEALTH_URL); a sidecar's port is 9091")
 	cmd.Flags().DurationVar(&timeout, "timeout", 3*time.Second, "how long to wait for an answer")
 	return cmd
+}
+
+// askHealth returns what is answered at address, with any status but 200 as an
+// error.
+func askHealth(ctx context.Context, address string, timeout time.Duration) (string, error) {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return "", usageError{fmt.Errorf("flag --url is %q, expected a URL such as http://127.0.0.1:9090/readyz", address)}
+	}
+	// A transport of its own, without a proxy: this machine is asked.
+	client := http.Client{Timeout: timeout, Transport: &http.Transport{DisableKeepAlives: true}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return "", fmt.Errorf("asking for health: %w", err)
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return "", &hinted{fmt.Errorf("asking for health: %w", err), "check that it runs here and that --url names its admin listener"}
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(res.Body, healthAnswer))
+	if err != nil {
+		return "", fmt.Errorf("asking for health: reading the answer of %s: %w", u, err)
+	}
+	answer := strings.TrimSpace(string(body))
+	if res.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("asking for health: %s answers %d: %s", u, res.StatusCode, answer)
+	}
+	return answer, nil
 }

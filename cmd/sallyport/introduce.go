@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -26,7 +25,7 @@ it first can log in as that role, once; a process that finds it used raises the
 interception alarm.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := requireFlag(cmd, "role"); err != nil {
+			if err := requireFlags(cmd, "role"); err != nil {
 				return err
 			}
 			token, err := operator.token()
@@ -40,7 +39,7 @@ interception alarm.`,
 			if err != nil {
 				return err
 			}
-			return deliver(cmd.Context(), io, file, wrapped)
+			return deliver(io, file, wrapped)
 		},
 	}
 	operator.add(cmd.Flags(), io)
@@ -52,13 +51,13 @@ interception alarm.`,
 
 // deliver prints the wrapping token alone on standard output, so that it can be
 // piped, or writes it to a file.
-func deliver(_ context.Context, io stdio, file string, wrapped introduce.Wrapped) error {
+func deliver(io stdio, file string, wrapped introduce.Wrapped) error {
 	if file == "" {
 		_, err := fmt.Fprintln(io.Out, wrapped.Token)
 		return err
 	}
 	if err := writeSecretFile(file, wrapped.Token+"\n"); err != nil {
-		return err
+		return &hinted{err, fmt.Sprintf("nothing was delivered; the token ends by itself in %s, or revoke its accessor %s", wrapped.TTL, wrapped.Accessor)}
 	}
 	_, err := fmt.Fprintf(io.Err, "wrapping token written to %s: use it within %s (accessor %s)\n", file, wrapped.TTL, wrapped.Accessor)
 	return err

@@ -45,6 +45,7 @@ const adminDrain = time.Second
 func (l *life) run(ctx context.Context) error {
 	work, admin, err := l.open(ctx)
 	if err != nil {
+		closeIdentity(l.certificates...)
 		return err
 	}
 	l.metrics.MustRegister(&identityMetrics{life: l})
@@ -78,12 +79,25 @@ func (l *life) run(ctx context.Context) error {
 func (l *life) open(ctx context.Context) (work, admin net.Listener, err error) {
 	var listen net.ListenConfig
 	if work, err = listen.Listen(ctx, "tcp", l.listen); err != nil {
-		return nil, nil, fmt.Errorf("listening for requests: %w", err)
+		return nil, nil, &hinted{fmt.Errorf("listening for requests: %w", err), hintAddress}
 	}
 	if admin, err = listen.Listen(ctx, "tcp", l.admin); err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("listening for probes and metrics: %w", err), work.Close())
+		return nil, nil, &hinted{errors.Join(fmt.Errorf("listening for probes and metrics: %w", err), work.Close()), hintAddress}
 	}
 	return work, admin, nil
+}
+
+const hintAddress = "end the process that has the address, or choose another one in the configuration"
+
+// checkFree finds an address that cannot be listened on before the introduction
+// is used up. Nothing is accepted, and the addresses are let go at once: only
+// run listens in earnest.
+func checkFree(ctx context.Context, listen, admin string) error {
+	work, probes, err := (&life{listen: listen, admin: admin}).open(ctx)
+	if err != nil {
+		return err
+	}
+	return errors.Join(work.Close(), probes.Close())
 }
 
 // keepFresh runs the keepers of the token and the certificates. When one of

@@ -25,7 +25,7 @@ type stdio struct {
 func main() {
 	harden()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	code := run(ctx, os.Args[1:], stdio{Out: os.Stdout, Err: os.Stderr, Env: os.LookupEnv})
-	stop()
 	os.Exit(code)
 }

@@ -28,18 +28,12 @@ func provisionCommand(io stdio) *cobra.Command {
 routes: mounts, certificate authorities and roles, policies, AppRoles, and the
 secrets that can be generated. Applying twice changes nothing; secrets that are
 there are never overwritten.`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usageError{fmt.Errorf("unknown action %q, expected plan or apply", args[0])}
-			}
-			return usageError{fmt.Errorf("no action, expected plan or apply")}
-		},
-		RunE: func(*cobra.Command, []string) error { return nil },
 	}
 	cmd.AddCommand(
 		provisionAction(io, "plan", "Show what apply would change", provision.Plan),
 		provisionAction(io, "apply", "Make Vault hold it, and show what was changed", provision.Apply),
 	)
+	demandAction(cmd)
 	return cmd
 }
 
@@ -50,7 +44,7 @@ func provisionAction(io stdio, name, short string, act provisionFunc) *cobra.Com
 	cmd := &cobra.Command{
 		Use: name, Short: short, Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := requireFlag(cmd, "config"); err != nil {
+			if err := requireFlags(cmd, "config"); err != nil {
 				return err
 			}
 			client, desired, err := flags.prepare()
@@ -94,7 +88,7 @@ func (f *provisionFlags) prepare() (*provision.Client, *provision.Desired, error
 	}
 	desired, err := provision.New(want)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, usageError{err}
 	}
 	token, err := f.token()
 	if err != nil {

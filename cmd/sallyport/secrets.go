@@ -22,6 +22,15 @@ const (
 	fieldPreviousKey = "previous"
 )
 
+// hintsSAML say where each field of the SAML secret comes from.
+var hintsSAML = map[string]string{
+	fieldSPKey:       hintKeyPair,
+	fieldSPCert:      hintKeyPair,
+	fieldIdPMetadata: "write the identity provider's metadata document to that field; `sallyport provision apply --idp-metadata FILE` does",
+}
+
+const hintKeyPair = "write " + fieldSPKey + " and " + fieldSPCert + " as PEM, the certificate made for that key; `sallyport provision apply` makes such a pair if neither is there"
+
 // readServiceProvider makes the service provider from what Vault holds.
 func readServiceProvider(ctx context.Context, client *vaultpki.Client, cfg *config.Gateway) (*saml.ServiceProvider, vaultpki.KV, error) {
 	kv, err := client.ReadKV(ctx, cfg.Vault.KVMount, cfg.Vault.SAMLPath)
@@ -31,15 +40,14 @@ func readServiceProvider(ctx context.Context, client *vaultpki.Client, cfg *conf
 	var fields [3]string
 	for i, name := range []string{fieldSPKey, fieldSPCert, fieldIdPMetadata} {
 		if fields[i], err = kv.Field(name); err != nil {
-			return nil, kv, err
+			return nil, kv, &hinted{err, hintsSAML[name]}
 		}
 	}
 	place := fmt.Sprintf("%s/%s (version %d)", kv.Mount, kv.Path, kv.Version)
 	key, certificate, err := saml.ParseKeyPair([]byte(fields[0]), []byte(fields[1]))
 	if err != nil {
 		return nil, kv, &secretError{
-			where: place, err: err,
-			hint: "write " + fieldSPKey + " and " + fieldSPCert + " as PEM, the certificate made for that key; `sallyport provision` makes such a pair",
+			where: place, err: err, hint: hintKeyPair,
 		}
 	}
 	provider, err := saml.New(saml.Config{
@@ -53,7 +61,7 @@ func readServiceProvider(ctx context.Context, client *vaultpki.Client, cfg *conf
 	if err != nil {
 		return nil, kv, &secretError{
 			where: place + ", field " + fieldIdPMetadata, err: err,
-			hint: "write the identity provider's metadata document to that field; `sallyport provision apply --idp-metadata FILE` does",
+			hint: hintsSAML[fieldIdPMetadata],
 		}
 	}
 	return provider, kv, nil
@@ -89,12 +97,15 @@ func sessionKeys(kv vaultpki.KV) (session.Keys, error) {
 	if keys.Current, err = decodeKey(kv, fieldCurrentKey, current); err != nil {
 		return keys, err
 	}
-	for name, key := range map[string]*[]byte{fieldNextKey: &keys.Next, fieldPreviousKey: &keys.Previous} {
-		value, ok := kv.Optional(name)
+	for _, optional := range []struct {
+		name string
+		key  *[]byte
+	}{{fieldNextKey, &keys.Next}, {fieldPreviousKey, &keys.Previous}} {
+		value, ok := kv.Optional(optional.name)
 		if !ok {
 			continue
 		}
-		if *key, err = decodeKey(kv, name, value); err != nil {
+		if *optional.key, err = decodeKey(kv, optional.name, value); err != nil {
 			return keys, err
 		}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 
 	"github.com/spf13/cobra"
 
@@ -25,30 +26,33 @@ signed, lets in only the gateway, and hands requests on to the application on
 loopback with the identity headers that the gateway set, and no others.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			for _, name := range []string{"config", "role"} {
-				if err := requireFlag(cmd, name); err != nil {
-					return err
-				}
+			if err := requireFlags(cmd, "config", "role"); err != nil {
+				return err
 			}
-			return runSidecar(cmd.Context(), source(from), &identity, io)
+			log := newLogger(io.Err, "sidecar")
+			err := runSidecar(cmd.Context(), source(from), &identity, accesslog.New(io.Out, "sallyport-sidecar"), log)
+			return identity.closing(cmd.Context(), log, err)
 		},
 	}
 	identity.add(cmd.Flags(), io, "")
-	cmd.Flags().StringVar(&from, "config", env(io, "", "SALLYPORT_CONFIG"), "configuration: a `FILE`, or vault:MOUNT/PATH (SALLYPORT_CONFIG)")
+	cmd.Flags().StringVar(&from, "config", env(io, "", "SALLYPORT_CONFIG"), "`FILE` with the configuration, or vault:MOUNT/PATH (SALLYPORT_CONFIG)")
 	return cmd
 }
 
 // runSidecar is the life of a sidecar.
-func runSidecar(ctx context.Context, from source, identity *identityFlags, io stdio) error {
-	log := newLogger(io.Err, "sidecar")
-	cfg, client, err := loadConfig(ctx, from, config.LoadSidecar, func() (*vaultpki.Client, error) { return identity.login(ctx, log) })
+func runSidecar(ctx context.Context, from source, identity *identityFlags, access *accesslog.Log, log *slog.Logger) error {
+	parse := func(name string, text []byte) (*config.Sidecar, error) {
+		cfg, err := config.LoadSidecar(name, text)
+		if err != nil {
+			return nil, err
+		}
+		logConfig(log, name, cfg.Warnings())
+		return cfg, checkFree(ctx, cfg.Listen, cfg.Admin)
+	}
+	cfg, client, err := loadConfig(ctx, from, parse, func() (*vaultpki.Client, error) { return identity.login(ctx, log) })
 	if err != nil {
 		return err
 	}
-	for _, warning := range cfg.Warnings() {
-		log.Warn("configuration warning", "warning", warning)
-	}
-	log.Info("configuration loaded", "source", string(from), "name", string(cfg.Name))
 	certificates, err := vaultpki.NewCertificates(ctx, vaultpki.CertificatesConfig{
 		Client: client, Mount: cfg.PKI.Mount, Role: cfg.PKI.Role, TTL: cfg.PKI.TTL.Duration,
 		Names: []string{string(cfg.Name)}, Usage: vaultpki.ServerUsage, Log: log,
@@ -56,7 +60,6 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, io st
 	if err != nil {
 		return fmt.Errorf("getting the sidecar's certificate: %w", err)
 	}
-	access := accesslog.New(io.Out, "sallyport-sidecar")
 	guard, err := sidecar.New(sidecar.Config{App: cfg.App.URL(), PeerName: vaultpki.PeerName, Access: access, Log: log})
 	if err != nil {
 		closeIdentity(certificates)

@@ -27,6 +27,9 @@ func (s source) inVault() bool { return strings.HasPrefix(string(s), vaultScheme
 
 // readFile returns the text of a configuration file.
 func (s source) readFile() ([]byte, error) {
+	if s.inVault() {
+		return nil, usageError{fmt.Errorf("configuration %q is in Vault, expected a file", string(s))}
+	}
 	f, err := os.Open(string(s))
 	if err != nil {
 		return nil, usageError{fmt.Errorf("opening the configuration: %w", err)}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/sallyport/sallyport/proxy"
 	"github.com/sallyport/sallyport/vaultpki"
 )
 
@@ -36,6 +37,8 @@ type identityFlags struct {
 	role, roleID, tokenFile string
 	wait                    time.Duration
 	maxWrapTTL              time.Duration
+
+	loggedIn bool // set by login: the introduction is used up
 }
 
 // defaultTokenFile is where container engines mount a secret of that name.
@@ -52,10 +55,31 @@ func (f *identityFlags) add(flags *pflag.FlagSet, io stdio, defaultRole string) 
 
 // login proves this process to Vault.
 func (f *identityFlags) login(ctx context.Context, log *slog.Logger) (*vaultpki.Client, error) {
-	return vaultpki.Login(ctx, vaultpki.Config{
+	if f.unsafeHTTP {
+		log.Warn("vault is spoken to without tls: whoever reads this host's loopback traffic has every secret", "flag", "--unsafe-vault-http")
+	}
+	client, err := vaultpki.Login(ctx, vaultpki.Config{
 		Address: f.address, CAFile: f.caFile, UnsafeHTTP: f.unsafeHTTP, AuthMount: f.authMount,
 		Role: f.role, RoleID: f.roleID, WrappingTokenFile: f.tokenFile, MaxWrapTTL: f.maxWrapTTL, Wait: f.wait, Log: log,
 	})
+	f.loggedIn = err == nil
+	return client, err
+}
+
+// closing says what the end of a process means, err being how its life ended:
+// nothing if the stop was asked for before it served, and what a failure after
+// the login costs.
+func (f *identityFlags) closing(ctx context.Context, log *slog.Logger, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		log.Info("stopped before serving", "logged_in", f.loggedIn, "cause", err.Error())
+		return nil
+	case f.loggedIn && !errors.Is(err, proxy.ErrDrain):
+		return &spentError{err, f.role}
+	}
+	return err
 }
 
 // operatorFlags are for commands that a person runs with a token of his own.
@@ -103,10 +127,15 @@ func env(io stdio, fallback string, names ...string) string {
 	return fallback
 }
 
-// requireFlag reports a flag without which the command makes no sense.
-func requireFlag(cmd *cobra.Command, name string) error {
-	if cmd.Flags().Lookup(name).Value.String() == "" {
-		return usageError{fmt.Errorf("flag --%s is missing: %s", name, cmd.Flags().Lookup(name).Usage)}
+// requireFlags reports the first flag that is empty and without which the
+// command makes no sense.
+func requireFlags(cmd *cobra.Command, names ...string) error {
+	for _, name := range names {
+		flag := cmd.Flags().Lookup(name)
+		if flag.Value.String() == "" {
+			_, usage := pflag.UnquoteUsage(flag)
+			return usageError{fmt.Errorf("flag --%s is missing, expected %s", name, usage)}
+		}
 	}
 	return nil
 }

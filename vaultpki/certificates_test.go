@@ -145,6 +145,10 @@ func prepareLies(ctx context.Context) error {
 		liar("pki-edge/roles/liar-lease", map[string]any{"generate_lease": true}),
 		liar("pki-edge/roles/liar-short", map[string]any{"ttl": "2s", "max_ttl": "2s"}),
 		liar("pki-backend/roles/liar", nil),
+		liar("pki-backend/roles/both", map[string]any{"client_flag": true}),
+		liar("pki-backend/roles/two", map[string]any{"server_flag": false, "client_flag": true, "use_csr_sans": false}),
+		liar("pki-backend/roles/wild", nil),
+		liar("pki-edge/roles/client", map[string]any{"server_flag": false, "client_flag": true}),
 	)
 }
 

@@ -132,7 +132,7 @@ path "auth/token/renew-self" { capabilities = ["update"] }`
 }
 
 // mint returns a fresh wrapping token for role.
-func mint(t *testing.T, role string, ttl time.Duration) string {
+func mint(t testing.TB, role string, ttl time.Duration) string {
 	t.Helper()
 	wrapped, err := introduce.Mint(t.Context(), introduce.Config{
 		Address: vault.Address, CAFile: vault.CAFile, Token: vault.RootToken, Role: role, WrapTTL: ttl,
@@ -144,7 +144,7 @@ func mint(t *testing.T, role string, ttl time.Duration) string {
 }
 
 // tokenFile writes a token file as a secret mount would.
-func tokenFile(t *testing.T, content string) string {
+func tokenFile(t testing.TB, content string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "vault_wrapping_token")
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
@@ -162,7 +162,7 @@ func configFor(role, file string) vaultpki.Config {
 }
 
 // login introduces a fresh client of role.
-func login(t *testing.T, role string) *vaultpki.Client {
+func login(t testing.TB, role string) *vaultpki.Client {
 	t.Helper()
 	client, err := vaultpki.Login(t.Context(), configFor(role, tokenFile(t, mint(t, role, time.Minute))))
 	if err != nil {

@@ -57,6 +57,16 @@ func wellBehaved() []attack {
 		}},
 		{id: "P18", name: "unsigned envelope without a Destination", edit: func(_ testing.TB, m *message) { m.root.RemoveAttr("Destination") }},
 		{id: "P19", name: "InclusiveNamespaces, as Shibboleth and Okta write them", idp: func(_ *testing.T, idp *testIdP) { idp.prefixes = "xs" }},
+		{id: "P21", name: "namespaces declared on each of 200 values, as Okta and Keycloak write them", edit: func(_ testing.TB, m *message) {
+			m.assertion.RemoveAttr("xmlns:xs")
+			m.assertion.RemoveAttr("xmlns:xsi")
+			manyGroups(200)(nil, m)
+			for _, value := range m.root.FindElements(".//AttributeValue") {
+				value.CreateAttr("xmlns:xs", "http://www.w3.org/2001/XMLSchema")
+				value.CreateAttr("xmlns:xsi", "http://www.w3.org/2001/XMLSchema-instance")
+				value.CreateAttr("xsi:type", "xs:string")
+			}
+		}},
 		{id: "P20", name: "InclusiveNamespaces in a signed response", sign: signResponse, idp: func(_ *testing.T, idp *testIdP) { idp.prefixes = "saml xs" }},
 	}
 }

@@ -107,11 +107,13 @@ func resources() []attack {
 		{id: "E3b", name: "600 KB of base64", want: CodeXMLLimit, encode: func([]byte) string { return strings.Repeat("AAAA", 150<<10) }},
 		{id: "E4", name: "2,000 empty elements", want: CodeXMLLimit, raw: inRoot(strings.Repeat("<x/>", 2000))},
 		{id: "E5", name: "20,000 namespace declarations", want: CodeXMLLimit, encode: func([]byte) string { return encode(xmlnsBomb(20_000)) }},
-		{id: "E5b", name: "65 namespace declarations on several elements", want: CodeXMLLimit, raw: inRoot(strings.Repeat(`<x xmlns="urn:x"/>`, 65))},
+		{id: "E5b", name: "32 namespaces in scope besides the two of the response", want: CodeXMLLimit, raw: inRoot(nested(32))},
+		{id: "E5c", name: "30 namespaces in scope besides the two of the response", want: CodeElement, raw: inRoot(nested(30))},
 		{id: "E6", name: "nesting of 10,000", want: CodeXMLLimit, raw: inRoot(strings.Repeat("<x>", 10_000))},
 		{id: "E6b", name: "nesting of 33", want: CodeXMLLimit, raw: inRoot(strings.Repeat("<x>", 32) + strings.Repeat("</x>", 32))},
 		{id: "E7", name: "10,000 attributes", want: CodeXMLLimit, raw: onRoot(manyAttributes(10_000))},
 		{id: "E7b", name: "33 attributes", want: CodeXMLLimit, raw: onRoot(manyAttributes(27))},
+		{id: "E7c", name: "4,000 attributes in all", want: CodeXMLLimit, raw: inRoot(strings.Repeat(`<x`+manyAttributes(8)+`/>`, 500))},
 		{id: "E8", name: "300 signatures", want: CodeSignatureShape, raw: inRoot(strings.Repeat(`<ds:Signature/>`, 300)), after: func(_ testing.TB, m *message) {
 			m.root.CreateAttr("xmlns:ds", nsDsig)
 		}},
@@ -133,6 +135,15 @@ func xmlnsBomb(n int) []byte {
 	}
 	b.WriteString(`></samlp:Response>`)
 	return []byte(b.String())
+}
+
+// nested are n elements in each other, each with a namespace of its own.
+func nested(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `<x xmlns:n%d="urn:n%d">`, i, i)
+	}
+	return b.String() + strings.Repeat("</x>", n)
 }
 
 func manyAttributes(n int) string {

@@ -24,30 +24,36 @@ const (
 
 // streamLimits bounds one XML document before a tree is made of it.
 type streamLimits struct {
-	size         int // bytes
-	depth        int
-	elements     int
-	attributes   int // of one element, namespace declarations included
-	declarations int // of namespaces, in the whole document
-	text         int // bytes of one run of text, or of one attribute value
-	comments     bool
-	rebinding    bool // one prefix may stand for several namespaces
+	size          int // bytes
+	depth         int
+	elements      int
+	attributes    int // of one element, namespace declarations included
+	allAttributes int // of the whole document
+	scope         int // namespace declarations in force at one place
+	text          int // bytes of one run of text, or of one attribute value
+	comments      bool
+	rebinding     bool // one prefix may stand for several namespaces
 }
 
-// responseLimits is for what strangers send. Twenty thousand namespace
-// declarations cost goxmldsig half a minute, so these are the tightest.
+// responseLimits is for what strangers send, so these are the tightest.
+//
+// What goxmldsig spends on a document grows with the number of elements times
+// the number of namespaces in scope of each: twenty thousand declarations on one
+// element cost it half a minute. So it is the scope that is bounded here, not
+// the number of declarations: Okta, Keycloak and Shibboleth write two of them on
+// every attribute value, and people have many groups.
 func responseLimits() streamLimits {
 	return streamLimits{
-		size: maxResponseSize, depth: 32, elements: 1000, attributes: 32,
-		declarations: 64, text: 64 << 10,
+		size: maxResponseSize, depth: 32, elements: 1000, attributes: 32, allAttributes: 4000,
+		scope: 32, text: 64 << 10,
 	}
 }
 
 // metadataLimits is for what the operator gives us and our own code reads.
-// ADFS declares a namespace on each of its claim types; people write comments.
+// Federations are large, and people write comments.
 func metadataLimits() streamLimits {
 	return streamLimits{
-		size: 2 << 20, depth: 32, elements: 20_000, attributes: 64,
-		declarations: 4000, text: 256 << 10, comments: true, rebinding: true,
+		size: 2 << 20, depth: 32, elements: 20_000, attributes: 64, allAttributes: 60_000,
+		scope: 64, text: 256 << 10, comments: true, rebinding: true,
 	}
 }

@@ -46,7 +46,7 @@ type streamGate struct {
 	scope    []binding
 	uris     map[string]string // prefix -> the one namespace that it ever had
 	elements int
-	declared int
+	attrs    int
 	rooted   bool // the root element has begun
 	started  bool // a token was read
 }
@@ -144,6 +144,9 @@ func (g *streamGate) open(t xml.StartElement) error {
 	if len(t.Attr) > g.limits.attributes {
 		return refusef(CodeXMLLimit, "%d attributes on one element, at most %d are allowed", len(t.Attr), g.limits.attributes)
 	}
+	if g.attrs += len(t.Attr); g.attrs > g.limits.allAttributes {
+		return refusef(CodeXMLLimit, "more than %d attributes", g.limits.allAttributes)
+	}
 	g.stack = append(g.stack, frame{name: t.Name, scope: len(g.scope)})
 	for _, a := range t.Attr {
 		if err := g.declare(a); err != nil {
@@ -174,8 +177,8 @@ func (g *streamGate) declare(a xml.Attr) error {
 	if !ok {
 		return nil
 	}
-	if g.declared++; g.declared > g.limits.declarations {
-		return refusef(CodeXMLLimit, "more than %d namespace declarations", g.limits.declarations)
+	if len(g.scope) >= g.limits.scope {
+		return refusef(CodeXMLLimit, "more than %d namespace declarations in force at once", g.limits.scope)
 	}
 	if err := g.checkDeclaration(prefix, a.Value); err != nil {
 		return err

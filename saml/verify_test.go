@@ -1,0 +1,201 @@
+package saml
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+
+	saml2 "github.com/russellhaering/gosaml2"
+	dsig "github.com/russellhaering/goxmldsig"
+	"github.com/russellhaering/goxmldsig/etreeutils"
+)
+
+func TestLibraryRefusal(t *testing.T) {
+	for want, errs := range map[string][]error{
+		CodeSignature:           {dsig.ErrMissingSignature, errors.New("Signature could not be verified")},
+		CodeTooManyValues:       {etreeutils.ErrTraversalLimit, fmt.Errorf("hidden: %v", etreeutils.ErrTraversalLimit)},
+		CodeDestination:         {saml2.ErrInvalidValue{Key: saml2.DestinationAttr}},
+		CodeIssuer:              {saml2.ErrInvalidValue{Key: saml2.IssuerTag}, saml2.ErrMissingElement{Tag: saml2.IssuerTag}},
+		CodeRecipient:           {saml2.ErrInvalidValue{Key: saml2.RecipientAttr}},
+		CodeExpired:             {saml2.ErrInvalidValue{Key: saml2.NotOnOrAfterAttr}},
+		CodeSubjectConfirmation: {saml2.ErrInvalidValue{Key: saml2.SubjectConfirmationTag}, saml2.ErrMissingElement{Tag: saml2.SubjectConfirmationDataTag}},
+		CodeInternal:            {saml2.ErrInvalidValue{Key: "SAML version"}, saml2.ErrMissingElement{Tag: saml2.AssertionTag}},
+	} {
+		for _, err := range errs {
+			if got := libraryRefusal(err); got.Code != want {
+				t.Errorf("%v: code %q, want %q", err, got.Code, want)
+			}
+		}
+	}
+}
+
+func TestRefusalsAreBoundedAndEscaped(t *testing.T) {
+	hostile := strings.Repeat("a\n\x1b[2J", 10_000)
+	for _, err := range []error{
+		libraryRefusal(saml2.ErrInvalidValue{Key: saml2.IssuerTag, Actual: hostile}),
+		checkValue(hostile),
+		checkContentType(map[string][]string{"Content-Type": {hostile}}),
+	} {
+		if s := err.Error(); len(s) > 2000 || strings.ContainsAny(s, "\n\x1b") {
+			t.Errorf("%d bytes: %.200q", len(s), s)
+		}
+	}
+}
+
+func TestPanicOfTheLibraryIsARefusal(t *testing.T) {
+	broken := &verifier{} // without a service provider in it the call panics
+	response, err := broken.verify("")
+	if response != nil || err == nil || err.Code != CodeInternal {
+		t.Errorf("%v, %v, want %s", response, err, CodeInternal)
+	}
+}
+
+func TestVerifiedAssertionMustBeTheGatedOne(t *testing.T) {
+	idp := newTestIdP(t, "rsa-idp")
+	sp := newTestSP(t, testConfig(t, idp))
+	raw, env, err := gate(attack{}.build(t, idp))
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, _, err := sp.verifySignature(raw, env, testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, other := range map[string]envelope{
+		"another ID":         {assertionID: "_other"},
+		"a signed response":  {assertionID: "_assertion", responseSigned: true},
+		"the one that it is": *env,
+	} {
+		err := sp.checkOneAssertion(response, &occasion{env: &other})
+		if want := map[bool]string{true: "", false: CodeInternal}[other.assertionID == env.assertionID && !other.responseSigned]; codeOf(t, err) != want {
+			t.Errorf("%s: %v, want %q", name, err, want)
+		}
+	}
+	response.Assertions = append(response.Assertions, response.Assertions[0])
+	if err := sp.checkOneAssertion(response, &occasion{env: env}); codeOf(t, err) != CodeAssertions {
+		t.Errorf("two assertions: %v, want %s", err, CodeAssertions)
+	}
+}
+
+// TestGateIsCheap: what the first gates refuse must not cost much more than
+// reading it. Memory is counted, because time depends on the machine.
+func TestGateIsCheap(t *testing.T) {
+	for _, a := range resources() {
+		response := a.build(t, newTestIdP(t, "rsa-idp"))
+		spent := allocated(func() {
+			if _, _, err := gate(response); err == nil {
+				t.Errorf("%s %s was let through", a.id, a.name)
+			}
+		})
+		if limit := uint64(24*len(response) + 512<<10); spent > limit {
+			t.Errorf("%s %s: %d bytes of response cost %d bytes of memory, at most %d are allowed", a.id, a.name, len(response), spent, limit)
+		}
+	}
+}
+
+// TestWorstAcceptedIsBounded: the most expensive response that passes the gates
+// and only fails at the signature, which is what an attacker would send.
+func TestWorstAcceptedIsBounded(t *testing.T) {
+	idp := newTestIdP(t, "rsa-idp")
+	sp := newTestSP(t, testConfig(t, idp))
+	post := Post{Response: worstAccepted(t, idp)}
+	spent := allocated(func() {
+		if _, err := sp.Verify(t.Context(), post, testRequestID); codeOf(t, err) != CodeTooManyValues && codeOf(t, err) != CodeSignature {
+			t.Errorf("refused by a gate: %v", err)
+		}
+	})
+	if limit := uint64(40 << 20); spent > limit {
+		t.Errorf("costs %d bytes of memory, at most %d are allowed", spent, limit)
+	}
+}
+
+func allocated(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}
+
+// worstAccepted uses every limit of the stream gate up: elements, namespace
+// declarations in scope of all of them, attributes and size.
+func worstAccepted(t testing.TB, idp *testIdP) string {
+	t.Helper()
+	a := attack{
+		edit: func(t testing.TB, m *message) {
+			for i := range 13 {
+				m.root.CreateAttr(fmt.Sprintf("xmlns:r%d", i), fmt.Sprintf("urn:r%d", i))
+				m.assertion.CreateAttr(fmt.Sprintf("xmlns:n%d", i), fmt.Sprintf("urn:n%d", i))
+			}
+			groups := m.root.FindElement(".//Attribute[@Name='groups']")
+			for i := range 930 {
+				value := groups.CreateElement("saml:AttributeValue")
+				value.SetText(fmt.Sprintf("group-%d", i))
+				for j := range 3 {
+					value.CreateAttr(fmt.Sprintf("n%d:a", j), "0123456")
+				}
+			}
+		},
+		after: func(_ testing.TB, m *message) { m.find("DigestValue").SetText(encode(make([]byte, 32))) },
+	}
+	return a.build(t, idp)
+}
+
+func BenchmarkVerify(b *testing.B) {
+	idp := newTestIdP(b, "rsa-idp")
+	cfg := testConfig(b, idp)
+	cfg.Replay = &recording{first: true}
+	for name, sign := range map[string]signing{"assertion": signAssertion, "both": signBoth} {
+		sp := newTestSP(b, cfg)
+		post := Post{Response: attack{sign: sign}.build(b, idp)}
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := sp.Verify(b.Context(), post, testRequestID); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run(name+"/library alone", func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := sp.verifiers[0].sp.RetrieveAssertionInfo(post.Response); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkWorstAccepted(b *testing.B) {
+	idp := newTestIdP(b, "rsa-idp")
+	sp := newTestSP(b, testConfig(b, idp))
+	post := Post{Response: worstAccepted(b, idp)}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := sp.Verify(b.Context(), post, testRequestID); err == nil {
+			b.Fatal("accepted")
+		}
+	}
+}
+
+func BenchmarkWorstRefused(b *testing.B) {
+	response := encode(xmlnsBomb(20_000))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, err := gate(response); err == nil {
+			b.Fatal("accepted")
+		}
+	}
+}
+
+func BenchmarkBegin(b *testing.B) {
+	sp := newTestSP(b, testConfig(b, newTestIdP(b, "rsa-idp")))
+	for b.Loop() {
+		if _, err := sp.Begin("state"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

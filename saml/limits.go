@@ -45,7 +45,7 @@ type streamLimits struct {
 func responseLimits() streamLimits {
 	return streamLimits{
 		size: maxResponseSize, depth: 32, elements: 1000, attributes: 32, allAttributes: 4000,
-		scope: 32, text: 64 << 10,
+		scope: 24, text: 64 << 10,
 	}
 }
 

@@ -2,7 +2,6 @@ package saml
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/russellhaering/gosaml2/types"
@@ -163,4 +162,4 @@ func (sp *ServiceProvider) checkAuthnStatement(r *types.Response, o *occasion) e
 	return nil
 }
 
-func stamp(t time.Time) string { return fmt.Sprint(t.UTC().Format(time.RFC3339)) }
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

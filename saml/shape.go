@@ -122,14 +122,6 @@ var instants = map[string]bool{
 	"AuthnInstant": true, "SessionNotOnOrAfter": true,
 }
 
-// envelope is what the shape gate learnt from a response that has no verified
-// signature yet: enough to choose how to verify it.
-type envelope struct {
-	assertionID    string
-	responseSigned bool
-	certificates   [][]byte // DER from each KeyInfo that has one, the response's first
-}
-
 // checkShape parses with the parser that the library uses and lets only one
 // plain response through.
 func checkShape(raw []byte) (*envelope, error) {

@@ -1,11 +1,17 @@
 package saml
 
 import (
+	"bytes"
+	"crypto/x509"
 	"encoding/asn1"
 	"encoding/base64"
+	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/beevik/etree"
+	dsig "github.com/russellhaering/goxmldsig"
+	"github.com/russellhaering/goxmldsig/etreeutils"
 )
 
 const (
@@ -17,13 +23,13 @@ const (
 // is what the library would accept besides; HMAC and "none" are what attackers
 // send.
 var (
-	signatureMethods = map[string]bool{
-		"http://www.w3.org/2001/04/xmldsig-more#rsa-sha256":   true,
-		"http://www.w3.org/2001/04/xmldsig-more#rsa-sha384":   true,
-		"http://www.w3.org/2001/04/xmldsig-more#rsa-sha512":   true,
-		"http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha256": true,
-		"http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha384": true,
-		"http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha512": true,
+	signatureMethods = map[string]x509.SignatureAlgorithm{
+		dsig.RSASHA256SignatureMethod:   x509.SHA256WithRSA,
+		dsig.RSASHA384SignatureMethod:   x509.SHA384WithRSA,
+		dsig.RSASHA512SignatureMethod:   x509.SHA512WithRSA,
+		dsig.ECDSASHA256SignatureMethod: x509.ECDSAWithSHA256,
+		dsig.ECDSASHA384SignatureMethod: x509.ECDSAWithSHA384,
+		dsig.ECDSASHA512SignatureMethod: x509.ECDSAWithSHA512,
 	}
 	digestMethods = map[string]bool{
 		"http://www.w3.org/2001/04/xmlenc#sha256":       true,
@@ -126,7 +132,7 @@ func checkAlgorithms(sig, info, reference *etree.Element) error {
 		return refusef(CodeAlgorithm, "digest method %.100q is not allowed", got)
 	}
 	method := algorithmOf(childOf(info, nsDsig, "SignatureMethod"))
-	if !signatureMethods[method] {
+	if _, ok := signatureMethods[method]; !ok {
 		return refusef(CodeAlgorithm, "signature method %.100q is not allowed", method)
 	}
 	if strings.Contains(method, "ecdsa") && !isDER(childOf(sig, nsDsig, "SignatureValue")) {
@@ -149,7 +155,22 @@ func isDER(value *etree.Element) bool {
 	return err == nil && len(rest) == 0 && sequence.Tag == asn1.TagSequence && sequence.IsCompound
 }
 
-// newEnvelope notes what is signed and by which certificate it says so.
+// envelope is what the gates learnt from a response that the library has not
+// seen yet: enough to choose the certificate to verify it with.
+type envelope struct {
+	assertionID    string
+	responseSigned bool
+	signatures     []signature // one or two, the response's first
+}
+
+// signature is a ds:Signature, read but not verified.
+type signature struct {
+	signed      []byte // SignedInfo in its canonical form
+	algorithm   x509.SignatureAlgorithm
+	value       []byte
+	certificate []byte // DER from KeyInfo; nil if it has none
+}
+
 func newEnvelope(root, assertion *etree.Element) (*envelope, error) {
 	e := &envelope{assertionID: assertion.SelectAttrValue("ID", "")}
 	for _, el := range []*etree.Element{root, assertion} {
@@ -157,20 +178,70 @@ func newEnvelope(root, assertion *etree.Element) (*envelope, error) {
 		if sig == nil {
 			continue
 		}
-		if el == root {
-			e.responseSigned = true
-		}
-		info := childOf(sig, nsDsig, "KeyInfo")
-		if info == nil {
-			continue
-		}
-		der, err := decodeBase64(childOf(childOf(info, nsDsig, "X509Data"), nsDsig, "X509Certificate").Text())
+		e.responseSigned = e.responseSigned || el == root
+		s, err := readSignature(sig)
 		if err != nil {
-			return nil, refusef(CodeSignatureShape, "decoding the certificate in KeyInfo: %w", err)
+			return nil, refusef(CodeSignatureShape, "reading the signature of the %s: %w", el.Tag, err)
 		}
-		e.certificates = append(e.certificates, der)
+		e.signatures = append(e.signatures, s)
 	}
 	return e, nil
+}
+
+func readSignature(el *etree.Element) (s signature, err error) {
+	info := childOf(el, nsDsig, "SignedInfo")
+	s.algorithm = signatureMethods[algorithmOf(childOf(info, nsDsig, "SignatureMethod"))]
+	if s.value, err = decodeBase64(childOf(el, nsDsig, "SignatureValue").Text()); err != nil {
+		return s, fmt.Errorf("decoding its value: %w", err)
+	}
+	if s.signed, err = canonical(info); err != nil {
+		return s, fmt.Errorf("canonicalising it: %w", err)
+	}
+	if key := childOf(el, nsDsig, "KeyInfo"); key != nil {
+		if s.certificate, err = decodeBase64(childOf(childOf(key, nsDsig, "X509Data"), nsDsig, "X509Certificate").Text()); err != nil {
+			return s, fmt.Errorf("decoding its certificate: %w", err)
+		}
+	}
+	return s, nil
+}
+
+// canonical returns the exclusive canonical form of an element in its place.
+func canonical(info *etree.Element) ([]byte, error) {
+	ctx, err := etreeutils.NSBuildParentContext(info)
+	if err != nil {
+		return nil, err
+	}
+	detached, err := etreeutils.NSDetatch(ctx, info)
+	if err != nil {
+		return nil, err
+	}
+	return dsig.MakeC14N10ExclusiveCanonicalizerWithPrefixList("").Canonicalize(detached)
+}
+
+// names reports whether every signature names this certificate or none.
+func (e *envelope) names(cert *x509.Certificate) bool {
+	return !slices.ContainsFunc(e.signatures, func(s signature) bool {
+		return s.certificate != nil && !bytes.Equal(s.certificate, cert.Raw)
+	})
+}
+
+// signedBy reports whether the key of this certificate made every signature.
+// That says nothing yet about what they cover: the library does. It keeps
+// whoever has no signature of the identity provider away from the library,
+// which walks the whole tree several times before it looks at a key.
+func (e *envelope) signedBy(cert *x509.Certificate) bool {
+	return !slices.ContainsFunc(e.signatures, func(s signature) bool {
+		return cert.CheckSignature(s.algorithm, s.signed, s.value) != nil
+	})
+}
+
+// fingerprints are of the certificates that the signatures name.
+func (e *envelope) fingerprints() string {
+	var all []string
+	for _, s := range e.signatures {
+		all = append(all, fingerprint(s.certificate))
+	}
+	return strings.Join(all, " and ")
 }
 
 // decodeBase64 decodes base64 in XML, where any white space may stand in it.

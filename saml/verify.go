@@ -121,64 +121,43 @@ func (sp *ServiceProvider) newVerifier(cert *x509.Certificate) *verifier {
 // verifySignature returns the response as the library read it back from the
 // bytes that were signed, and the certificate that signed them.
 func (sp *ServiceProvider) verifySignature(raw []byte, env *envelope, now time.Time) (*types.Response, *x509.Certificate, error) {
-	candidates, err := sp.candidates(env, now)
+	v, err := sp.chooseVerifier(env, now)
 	if err != nil {
 		return nil, nil, err
 	}
 	// Encoded again, so that the library reads the very bytes that were gated.
-	encoded := base64.StdEncoding.EncodeToString(raw)
-	var last error
-	for _, v := range candidates {
-		response, err := v.verify(encoded)
-		if err == nil {
-			return response, v.cert, nil
-		}
-		if last = err; err.Code != CodeSignature {
-			break // this key did verify; another would not do better
-		}
+	response, refusal := v.verify(base64.StdEncoding.EncodeToString(raw))
+	if refusal != nil {
+		return nil, nil, refusal
 	}
-	return nil, nil, last
+	return response, v.cert, nil
 }
 
-// candidates picks the verifiers to try: the one that the signature names, or
-// else every one that is in force.
-func (sp *ServiceProvider) candidates(env *envelope, now time.Time) ([]*verifier, error) {
-	var named, valid []*verifier
+// chooseVerifier picks the certificate that the signatures name, or else the
+// one whose key made them.
+func (sp *ServiceProvider) chooseVerifier(env *envelope, now time.Time) (*verifier, error) {
+	var named, valid *verifier
 	for _, v := range sp.verifiers {
-		if !env.allows(v.cert) {
+		if !env.names(v.cert) {
 			continue
 		}
-		named = append(named, v)
-		if !now.Before(v.cert.NotBefore) && !now.After(v.cert.NotAfter) {
-			valid = append(valid, v)
+		named = v
+		if now.Before(v.cert.NotBefore) || now.After(v.cert.NotAfter) {
+			continue
+		}
+		valid = v
+		if env.signedBy(v.cert) {
+			return v, nil
 		}
 	}
-	if len(named) == 0 {
+	switch {
+	case named == nil:
 		return nil, refusef(CodeUnknownCertificate, "signed with the certificate %s, the metadata has no such one", env.fingerprints())
+	case valid == nil:
+		return nil, refusef(CodeIdPCertificate, "certificate %s is valid from %s to %s",
+			fingerprint(named.cert.Raw), stamp(named.cert.NotBefore), stamp(named.cert.NotAfter))
 	}
-	if len(valid) == 0 {
-		return nil, refusef(CodeIdPCertificate, "certificate %s is valid from %s to %s", fingerprint(named[0].cert.Raw),
-			named[0].cert.NotBefore.Format(time.RFC3339), named[0].cert.NotAfter.Format(time.RFC3339))
-	}
-	return valid, nil
-}
-
-// allows reports whether every signature names this certificate or none.
-func (e *envelope) allows(cert *x509.Certificate) bool {
-	for _, der := range e.certificates {
-		if !bytes.Equal(der, cert.Raw) {
-			return false
-		}
-	}
-	return true
-}
-
-func (e *envelope) fingerprints() string {
-	var all []string
-	for _, der := range e.certificates {
-		all = append(all, fingerprint(der))
-	}
-	return strings.Join(all, " and ")
+	return nil, refusef(CodeSignature, "no key of the identity provider made it, tried %s", fingerprint(valid.cert.Raw))
 }
 
 // verify calls the library. It parses what a stranger wrote, and has panicked

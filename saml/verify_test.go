@@ -95,19 +95,28 @@ func TestGateIsCheap(t *testing.T) {
 	}
 }
 
-// TestWorstAcceptedIsBounded: the most expensive response that passes the gates
-// and only fails at the signature, which is what an attacker would send.
-func TestWorstAcceptedIsBounded(t *testing.T) {
+// TestWorstIsBounded: the most expensive response that passes the gates, of
+// somebody without a signature, and of somebody who has a signed response of
+// their own and changed it.
+func TestWorstIsBounded(t *testing.T) {
 	idp := newTestIdP(t, "rsa-idp")
 	sp := newTestSP(t, testConfig(t, idp))
-	post := Post{Response: worstAccepted(t, idp)}
-	spent := allocated(func() {
-		if _, err := sp.Verify(t.Context(), post, testRequestID); codeOf(t, err) != CodeTooManyValues && codeOf(t, err) != CodeSignature {
-			t.Errorf("refused by a gate: %v", err)
+	for name, tt := range map[string]struct {
+		after func(testing.TB, *message)
+		limit uint64
+	}{
+		"stranger": {forgeSignature, 8 << 20},
+		"insider":  {nil, 40 << 20},
+	} {
+		post := Post{Response: worst(t, idp, tt.after)}
+		spent := allocated(func() {
+			if _, err := sp.Verify(t.Context(), post, testRequestID); codeOf(t, err) != CodeTooManyValues && codeOf(t, err) != CodeSignature {
+				t.Errorf("%s: refused by a gate: %v", name, err)
+			}
+		})
+		if spent > tt.limit {
+			t.Errorf("%s: costs %d bytes of memory, at most %d are allowed", name, spent, tt.limit)
 		}
-	})
-	if limit := uint64(40 << 20); spent > limit {
-		t.Errorf("costs %d bytes of memory, at most %d are allowed", spent, limit)
 	}
 }
 
@@ -119,28 +128,28 @@ func allocated(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// worstAccepted uses every limit of the stream gate up: elements, namespace
-// declarations in scope of all of them, attributes and size.
-func worstAccepted(t testing.TB, idp *testIdP) string {
+// worst uses every limit of the stream gate up: elements, namespaces in scope
+// of all of them, attributes.
+func worst(t testing.TB, idp *testIdP, after func(testing.TB, *message)) string {
 	t.Helper()
-	a := attack{
-		edit: func(t testing.TB, m *message) {
-			for i := range 13 {
-				m.root.CreateAttr(fmt.Sprintf("xmlns:r%d", i), fmt.Sprintf("urn:r%d", i))
-				m.assertion.CreateAttr(fmt.Sprintf("xmlns:n%d", i), fmt.Sprintf("urn:n%d", i))
+	return attack{after: after, edit: func(t testing.TB, m *message) {
+		for i := range 9 {
+			m.root.CreateAttr(fmt.Sprintf("xmlns:r%d", i), fmt.Sprintf("urn:r%d", i))
+			m.assertion.CreateAttr(fmt.Sprintf("xmlns:n%d", i), fmt.Sprintf("urn:n%d", i))
+		}
+		groups := m.root.FindElement(".//Attribute[@Name='groups']")
+		for i := range 930 {
+			value := groups.CreateElement("saml:AttributeValue")
+			value.SetText(fmt.Sprintf("group-%d", i))
+			for j := range 3 {
+				value.CreateAttr(fmt.Sprintf("n%d:a", j), "0123456")
 			}
-			groups := m.root.FindElement(".//Attribute[@Name='groups']")
-			for i := range 930 {
-				value := groups.CreateElement("saml:AttributeValue")
-				value.SetText(fmt.Sprintf("group-%d", i))
-				for j := range 3 {
-					value.CreateAttr(fmt.Sprintf("n%d:a", j), "0123456")
-				}
-			}
-		},
-		after: func(_ testing.TB, m *message) { m.find("DigestValue").SetText(encode(make([]byte, 32))) },
-	}
-	return a.build(t, idp)
+		}
+	}}.build(t, idp)
+}
+
+func forgeSignature(_ testing.TB, m *message) {
+	m.find("SignatureValue").SetText(encode(make([]byte, 256)))
 }
 
 func BenchmarkVerify(b *testing.B) {
@@ -172,12 +181,16 @@ func BenchmarkVerify(b *testing.B) {
 func BenchmarkWorstAccepted(b *testing.B) {
 	idp := newTestIdP(b, "rsa-idp")
 	sp := newTestSP(b, testConfig(b, idp))
-	post := Post{Response: worstAccepted(b, idp)}
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := sp.Verify(b.Context(), post, testRequestID); err == nil {
-			b.Fatal("accepted")
-		}
+	for name, after := range map[string]func(testing.TB, *message){"stranger": forgeSignature, "insider": nil} {
+		post := Post{Response: worst(b, idp, after)}
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := sp.Verify(b.Context(), post, testRequestID); err == nil {
+					b.Fatal("accepted")
+				}
+			}
+		})
 	}
 }
 

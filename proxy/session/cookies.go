@@ -2,6 +2,7 @@ package session
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -14,52 +15,92 @@ func StripRequest(h http.Header) {
 	}
 	kept := make([]string, 0, len(lines))
 	for _, line := range lines {
-		if line = withoutOurs(line); line != "" {
+		if line = withoutOurs(line); strings.Trim(line, " \t;") != "" {
 			kept = append(kept, line)
 		}
 	}
-	if len(kept) == 0 {
-		delete(h, "Cookie")
-		return
-	}
-	h["Cookie"] = kept
+	replace(h, "Cookie", kept)
 }
 
 // withoutOurs returns one Cookie line without our cookies.
 func withoutOurs(line string) string {
-	if !strings.Contains(strings.ToLower(line), strings.ToLower(CookiePrefix)) {
-		return line
-	}
-	var kept []string
+	size, found := 0, false
 	for pair := range strings.SplitSeq(line, ";") {
-		if pair = strings.TrimSpace(pair); pair != "" && !ours(pair) {
-			kept = append(kept, pair)
+		if ours(pair) {
+			found = true
+		} else {
+			size += len(pair) + 1
 		}
 	}
-	return strings.Join(kept, "; ")
+	if !found {
+		return line
+	}
+	var kept strings.Builder
+	kept.Grow(size)
+	for pair := range strings.SplitSeq(line, ";") {
+		switch {
+		case ours(pair):
+			continue
+		case kept.Len() > 0:
+			kept.WriteByte(';')
+		default:
+			pair = strings.TrimLeft(pair, " \t")
+		}
+		kept.WriteString(pair)
+	}
+	return kept.String()
 }
 
 // StripResponse removes from a backend's answer every Set-Cookie that would
-// plant or take away one of our cookies.
+// plant or take away one of our cookies, and from Clear-Site-Data what would
+// clear them: browsers clear the cookies of the whole site, so one tool would
+// sign people out of the door and of all others.
 func StripResponse(h http.Header) {
-	lines := h["Set-Cookie"]
-	kept := lines[:0]
+	replace(h, "Set-Cookie", slices.DeleteFunc(h["Set-Cookie"], ours))
+	if clears := h["Clear-Site-Data"]; len(clears) > 0 {
+		replace(h, "Clear-Site-Data", harmlessClears(clears))
+	}
+}
+
+// harmlessClears returns what may stay of Clear-Site-Data lines: the known
+// directives that concern one origin alone. "*" becomes those that a tool most
+// likely means by it.
+func harmlessClears(lines []string) []string {
+	var kept []string
 	for _, line := range lines {
-		if !ours(line) {
-			kept = append(kept, line)
+		for directive := range strings.SplitSeq(line, ",") {
+			switch directive = strings.TrimSpace(directive); directive {
+			case `"cache"`, `"storage"`, `"executionContexts"`, `"clientHints"`, `"prefetchCache"`, `"prerenderCache"`:
+				kept = append(kept, directive)
+			case `"*"`:
+				kept = append(kept, `"cache"`, `"storage"`)
+			}
 		}
 	}
 	if len(kept) == 0 {
-		delete(h, "Set-Cookie")
+		return nil
+	}
+	return []string{strings.Join(kept, ", ")}
+}
+
+// replace stores lines under a canonical name; no lines, no header.
+func replace(h http.Header, name string, lines []string) {
+	if len(lines) == 0 {
+		delete(h, name)
 		return
 	}
-	h["Set-Cookie"] = kept
+	h[name] = lines
 }
 
 // ours reports whether a "name=value…" pair names a cookie of ours. Browsers
 // compare the __Host- prefix without case, trim blanks, and store a nameless
-// cookie "=x=y" so that it is sent as "x=y".
+// cookie "=x=y" so that it is sent as "x=y". Controls are trimmed as well: not
+// every browser refuses them.
 func ours(pair string) bool {
-	name := strings.TrimLeft(pair, "= \t")
+	start := 0
+	for start < len(pair) && (pair[start] <= ' ' || pair[start] == '=') {
+		start++
+	}
+	name := pair[start:]
 	return len(name) >= len(CookiePrefix) && strings.EqualFold(name[:len(CookiePrefix)], CookiePrefix)
 }

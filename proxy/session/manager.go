@@ -31,6 +31,9 @@ const maxCookie = 4096
 // the cookie; more often would cost a Set-Cookie for nothing.
 const refreshFraction = 20
 
+// clockSlack is how far the clocks of two replicas may lie apart.
+const clockSlack = time.Minute
+
 // Config is what a Manager needs. It must not be changed after New.
 type Config struct {
 	// Keys seal all cookies and tokens; Current is required.
@@ -125,13 +128,16 @@ func (m *Manager) Find(r *http.Request, host string) (*State, Absence) {
 	return m.judge(state)
 }
 
-// judge applies the limits to a state that opened.
+// judge applies the limits to a state that opened. A state from the future was
+// written under a wrong clock, or under limits that were wider than today's: it
+// must not outlive those that hold now.
 func (m *Manager) judge(s *State) (*State, Absence) {
 	now := m.cfg.Now()
+	left, unused := s.ExpiresAt().Sub(now), now.Sub(time.Unix(s.Seen, 0))
 	switch {
-	case !now.Before(s.ExpiresAt()):
+	case left <= 0 || left > m.cfg.Absolute+clockSlack:
 		return nil, AbsentExpired
-	case now.Sub(time.Unix(s.Seen, 0)) > m.cfg.Idle:
+	case unused > m.cfg.Idle || unused < -clockSlack:
 		return nil, AbsentIdle
 	case m.revoked.Revoked(s.ID):
 		return nil, AbsentRevoked
@@ -158,7 +164,7 @@ func (m *Manager) Start(r *http.Request, s State, notAfter time.Time) *State {
 		if before.User == s.User && !m.revoked.Revoked(before.ID) {
 			s.ID = before.ID
 		} else {
-			m.revoked.Revoke(before.ID, time.Unix(before.Expires, 0))
+			m.revoke(before.ID)
 		}
 	}
 	return &s
@@ -174,7 +180,20 @@ func (m *Manager) Save(w http.ResponseWriter, r *http.Request, host string, s *S
 	cookie := sessions.NewSession(store, CookieName)
 	cookie.Options = cookieOptions()
 	cookie.Values[stateKey] = s
-	return store.Save(r, w, cookie)
+	if err := store.Save(r, w, cookie); err != nil {
+		return fmt.Errorf("saving the session of host %q: %w", host, sole(err))
+	}
+	return nil
+}
+
+// sole unpacks the one error of our one codec: securecookie's list of errors
+// hides what it holds from errors.Is.
+func sole(err error) error {
+	var several securecookie.MultiError
+	if errors.As(err, &several) && len(several) == 1 {
+		return several[0]
+	}
+	return err
 }
 
 // SaveDoor is Save for the door's host. It also leaves a link to the session
@@ -211,8 +230,15 @@ func (m *Manager) Refresh(s *State) *State {
 
 // End revokes s everywhere and takes the cookie of this host away.
 func (m *Manager) End(w http.ResponseWriter, s *State) {
-	m.revoked.Revoke(s.ID, s.ExpiresAt())
+	m.revoke(s.ID)
 	m.Forget(w)
+}
+
+// revoke ends all states with this id. Another host may have one that expires
+// later, since a person who signs on again goes on under the id (see Start), so
+// no state's own end says how long to remember it.
+func (m *Manager) revoke(id string) {
+	m.revoked.Revoke(id, m.cfg.Now().Add(m.cfg.Absolute+clockSlack))
 }
 
 // Forget takes the session cookie of this host away and revokes nothing.

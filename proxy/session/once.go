@@ -16,7 +16,7 @@ type Once struct {
 
 	mu    sync.Mutex
 	used  map[string]time.Time // id to the time when it may be forgotten; guarded by mu
-	sweep time.Time            // when to look for expired entries next; guarded by mu
+	swept time.Time            // when expired entries were last looked for; guarded by mu
 }
 
 // NewOnce returns an empty memory. now is called concurrently.
@@ -30,10 +30,7 @@ func NewOnce(now func() time.Time) *Once {
 func (o *Once) Use(id string, until time.Time) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	now := o.now()
-	if now.After(o.sweep) || len(o.used) >= onceLimit {
-		o.forget(now)
-	}
+	o.sweep()
 	if _, seen := o.used[id]; seen || len(o.used) >= onceLimit {
 		return false
 	}
@@ -41,12 +38,24 @@ func (o *Once) Use(id string, until time.Time) bool {
 	return true
 }
 
-// forget drops what has expired. The caller holds mu.
-func (o *Once) forget(now time.Time) {
+const (
+	sweepEvery     = time.Minute
+	sweepEveryFull = time.Second // a sweep of a full memory holds everybody up for milliseconds
+)
+
+// sweep drops what has expired, if it is time to. The caller holds mu.
+func (o *Once) sweep() {
+	now, every := o.now(), sweepEvery
+	if len(o.used) >= onceLimit {
+		every = sweepEveryFull
+	}
+	if now.Sub(o.swept) < every {
+		return
+	}
+	o.swept = now
 	for id, until := range o.used {
 		if now.After(until) {
 			delete(o.used, id)
 		}
 	}
-	o.sweep = now.Add(time.Minute)
 }

@@ -14,7 +14,7 @@ type Revocations struct {
 	now func() time.Time
 
 	mu      sync.RWMutex
-	ended   map[string]time.Time            // session id to when it would have expired; guarded by mu
+	ended   map[string]time.Time            // session id to when it may be forgotten; guarded by mu
 	streams map[string]map[*stream]struct{} // open connections by session id; guarded by mu
 	sweep   time.Time                       // when to look for expired entries next; guarded by mu
 }
@@ -27,20 +27,23 @@ func NewRevocations(now func() time.Time) *Revocations {
 	return &Revocations{now: now, ended: make(map[string]time.Time), streams: make(map[string]map[*stream]struct{})}
 }
 
-// Revoke ends the session, which would have ended at expires anyway, and every
-// connection that was bound to it.
-func (r *Revocations) Revoke(id string, expires time.Time) {
+// Revoke ends the session and every connection that was bound to it. It is
+// remembered until the given time, when the last state with this id will have
+// expired; a second call never shortens that.
+func (r *Revocations) Revoke(id string, until time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if now := r.now(); now.After(r.sweep) {
-		for old, until := range r.ended {
-			if now.After(until) {
+		for old, end := range r.ended {
+			if now.After(end) {
 				delete(r.ended, old)
 			}
 		}
 		r.sweep = now.Add(time.Minute)
 	}
-	r.ended[id] = expires
+	if r.ended[id].Before(until) {
+		r.ended[id] = until
+	}
 	for s := range r.streams[id] {
 		s.cancel(ErrEnded)
 	}

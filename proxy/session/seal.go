@@ -9,6 +9,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
+	"strings"
 )
 
 // KeySize is the length in bytes of a session key.
@@ -46,22 +48,24 @@ var errUnsealed = errors.New("sealed value does not open under any session key")
 // overlap so that a rotation signs nobody out: the next key is known everywhere
 // before it seals anything, the previous one opens what it sealed until that
 // has expired. Each is nil or exactly KeySize bytes.
+//
+// Nonces are random, so a key must be rotated before it has sealed 2^32 values
+// (NIST SP 800-38D section 8.3): at a hundred a second, within a year.
 type Keys struct {
 	Current, Next, Previous []byte
 }
 
-// String keeps keys out of logs and error messages.
-func (Keys) String() string { return "[redacted]" }
+// Format keeps keys out of logs and error messages, under every verb.
+func (Keys) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[redacted]") }
 
-// GoString does the same for %#v.
-func (Keys) GoString() string { return "[redacted]" }
+// MarshalText does the same for JSON, YAML and slog.
+func (Keys) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
 
 // sealer seals and opens small values for one purpose. It is immutable and
 // safe for concurrent use.
 type sealer struct {
-	seals  sealKey
-	opens  []sealKey
-	labels string
+	seals sealKey
+	opens []sealKey
 }
 
 type sealKey struct {
@@ -75,7 +79,7 @@ func newSealer(keys Keys, p purpose) (*sealer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the current session key: %w", err)
 	}
-	s := &sealer{seals: current, opens: []sealKey{current}, labels: string(p)}
+	s := &sealer{seals: current, opens: []sealKey{current}}
 	for _, overlap := range []struct {
 		name string
 		key  []byte
@@ -128,7 +132,8 @@ func (s *sealer) seal(plaintext []byte, binding string) string {
 // open returns what seal was given, or errUnsealed.
 func (s *sealer) open(sealed, binding string) ([]byte, error) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(sealed)
-	if err != nil || len(raw) < sealOverhead || raw[0] != sealVersion {
+	if err != nil || strings.ContainsAny(sealed, "\r\n") || // which the decoder skips
+		len(raw) < sealOverhead || raw[0] != sealVersion {
 		return nil, errUnsealed
 	}
 	id, rest := [keyIDSize]byte(raw[1:]), raw[1+keyIDSize:]

@@ -57,25 +57,38 @@ type Ticket struct {
 	Expiry int64  `json:"x"`
 }
 
-// returning is the page first asked for, kept by the browser that asked.
+// returning is the page first asked for, kept by the browser that asked. The
+// URI is bytes, which JSON carries exactly: as a string, each "&" would take
+// six bytes of the cookie, and bytes that are no UTF-8 would be lost.
 type returning struct {
-	URI    string `json:"u"`
+	URI    []byte `json:"u"`
 	Expiry int64  `json:"x"`
 }
 
 // Begin remembers in a cookie of host that uri was asked for, and returns the
-// sealed token that the door takes.
+// sealed token that the door takes. A uri that is too long for a cookie, or
+// might lead to another host, is remembered as "/".
 func (m *Manager) Begin(w http.ResponseWriter, r *http.Request, host, uri string) string {
 	id, expiry := m.newSignOnID(), m.expiry(signOnLife)
-	if len(uri) > maxReturn || !strings.HasPrefix(uri, "/") {
-		uri = "/"
-	}
 	m.limitPending(w, r, returnPrefix, http.SameSiteLaxMode)
 	set(w, &http.Cookie{
-		Name: returnPrefix + id, Value: sealJSON(m.returns, returning{URI: uri, Expiry: expiry}, host+"|"+id),
+		Name: returnPrefix + id, Value: sealJSON(m.returns, returning{URI: []byte(returnURI(uri)), Expiry: expiry}, host+"|"+id),
 		MaxAge: int(signOnLife.Seconds()), SameSite: http.SameSiteLaxMode,
 	})
 	return sealJSON(m.begin, Begin{Host: host, Return: id, Expiry: expiry}, "")
+}
+
+// returnURI is uri when it is a path of the same host in every reading, else
+// "/": browsers take "//" and "/\" for the beginning of another host, and drop
+// tabs and line breaks before they look.
+func returnURI(uri string) string {
+	strange := len(uri) == 0 || len(uri) > maxReturn || uri[0] != '/' ||
+		len(uri) > 1 && (uri[1] == '/' || uri[1] == '\\') ||
+		strings.ContainsFunc(uri, func(c rune) bool { return c < ' ' || c == 0x7f })
+	if strange {
+		return "/"
+	}
+	return uri
 }
 
 // OpenBegin returns what Begin sealed, if it is still good.
@@ -159,7 +172,7 @@ func (m *Manager) Redeem(w http.ResponseWriter, r *http.Request, host, token str
 	if _, absent := m.judge(t.State); absent != Present {
 		return nil, "", TicketEnded
 	}
-	return t.State, page.URI, TicketGood
+	return t.State, string(page.URI), TicketGood
 }
 
 // limitPending takes the oldest cookies with this prefix away, so that one more

@@ -1,0 +1,15 @@
+package wire
+
+// otherCA is an authority whose key is thrown away: it signed nothing.
+const otherCA = `-----BEGIN CERTIFICATE-----
+MIIBjjCCATWgAwIBAgIULBgdgaqsGFNEU8h2iriJa8itsLUwCgYIKoZIzj0EAwIw
+HDEaMBgGA1UEAwwRQW5vdGhlciBhdXRob3JpdHkwIBcNMjYxMTIyMjExNjQxWhgP
+MjEyNjEwMjkyMTE2NDFaMBwxGjAYBgNVBAMMEUFub3RoZXIgYXV0aG9yaXR5MFkw
+EwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAETR92yoEhsBvfl7N5qao9E+5XbqnqkpYD
+gG7aKzfek4nD4nFfWd8zYsKXv+Ucg2C02ESA1zbTmI+alNVEQ+sPvqNTMFEwHQYD
+VR0OBBYEFJaw9Do1dkCS7BObbvmLKKrUWVXxMB8GA1UdIwQYMBaAFJaw9Do1dkCS
+7BObbvmLKKrUWVXxMA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDRwAwRAIg
+L6EqizRR59zlzpf3qYoXmX48o/woQPOhEC8l5YIF0jMCIBF4T/Kh2NEA2+tbtxVf
+Jl2knuuZnhIPv/sEZfzWm/Og
+-----END CERTIFICATE-----
+`

@@ -157,12 +157,12 @@ type defaulter interface {
 
 // mapping decodes a mapping key by key into the fields of target.
 func (d decoder) mapping(node ast.Node, target reflect.Value, path string) bool {
-	values, ok := pairs(node)
+	mapping, ok := node.(*ast.MappingNode)
 	if !ok {
 		return false
 	}
 	seen := map[string]int{}
-	for _, pair := range values {
+	for _, pair := range mapping.Values {
 		key, line := keyText(pair), lineOf(pair.Key.GetToken())
 		at := join(path, key)
 		if first, twice := seen[key]; twice {
@@ -179,17 +179,6 @@ func (d decoder) mapping(node ast.Node, target reflect.Value, path string) bool 
 		d.value(pair.Value, field, at)
 	}
 	return true
-}
-
-// pairs returns the entries of a mapping.
-func pairs(node ast.Node) ([]*ast.MappingValueNode, bool) {
-	switch node := node.(type) {
-	case *ast.MappingNode:
-		return node.Values, true
-	case *ast.MappingValueNode:
-		return []*ast.MappingValueNode{node}, true
-	}
-	return nil, false
 }
 
 // keyText returns a key as it shall appear in a path. One that is too long or
@@ -238,7 +227,7 @@ func describe(node ast.Node) string {
 	switch node := node.(type) {
 	case *ast.NullNode:
 		return "nothing"
-	case *ast.MappingNode, *ast.MappingValueNode:
+	case *ast.MappingNode:
 		return "a mapping"
 	case *ast.SequenceNode:
 		return "a list"

@@ -72,12 +72,12 @@ func (s settings) tools() []tool {
 	return []tool{
 		{
 			Name: "headers", Title: "Request headers", Description: "Shows what a backend receives",
-			Groups: []string{"engineers", "support"},
+			Groups:  []string{"engineers", "support"},
 			Sidecar: s.Port + 4, Admin: s.Port + 5, App: s.Port + 6,
 		},
 		{
 			Name: "notes", Title: "Notes", Description: "A notice board with a chat",
-			Groups: []string{"engineers"},
+			Groups:  []string{"engineers"},
 			Sidecar: s.Port + 7, Admin: s.Port + 8, App: s.Port + 9,
 		},
 	}

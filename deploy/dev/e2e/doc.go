@@ -1,0 +1,12 @@
+// Package e2e tests the whole of Sallyport from the outside: the demo's own
+// processes, started by its own command, and people with a headless Chromium that
+// trusts the demo's CA and nothing else besides the public ones.
+//
+// It holds tests only. They share one running demo, so their order is written
+// down in one place, TestStack; what starts a demo of its own is in TestDemo. Run
+// it with `make test`, or with
+//
+//	go -C deploy/dev test ./e2e
+//
+// DEMO_SCREENSHOTS=DIR saves pictures of the pages that are met on the way.
+package e2e

@@ -1,0 +1,124 @@
+package e2e
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+// webSocket: the chat works through the gateway, the sidecar and back.
+func webSocket(t *testing.T) {
+	d := shared.demo
+	alice := signedIn(t, "alice", d.notes()+"/chat")
+	alice.do(chromedp.WaitVisible(chromedp.CSS("#state.on")))
+	second := alice.tab()
+	second.open(d.notes() + "/chat")
+	second.do(chromedp.WaitVisible(chromedp.CSS("#state.on")))
+
+	alice.fill("#line", "is anybody there?")
+	alice.click("#say button")
+	alice.sees("is anybody there?")
+	second.sees("alice@example.com", "is anybody there?")
+	alice.picture("chat")
+}
+
+// eventStream: a note that is pinned in one tab comes up in the other by itself.
+func eventStream(t *testing.T) {
+	d := shared.demo
+	alice := signedIn(t, "alice", d.notes()+"/")
+	alice.do(chromedp.WaitVisible(chromedp.CSS("#state.on")))
+	second := alice.tab()
+	second.open(d.notes() + "/")
+	second.fill("#text", "The build is green again.")
+	second.click(".write button")
+	second.sees("The build is green again.")
+	alice.sees("The build is green again.", "alice@example.com")
+	second.picture("notes")
+}
+
+// get asks for address with cookies, as a program that stole them would.
+func get(t *testing.T, address string, cookies []*http.Cookie) (status int, body string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, cookie := range cookies {
+		req.AddCookie(cookie)
+	}
+	resp, err := shared.demo.client(t).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(data)
+}
+
+// record is one line of the access log.
+type record map[string]any
+
+// records reads the whole access log of the shared demo.
+func records(t *testing.T) []record {
+	t.Helper()
+	file, err := os.Open(shared.demo.log("access"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	var all []record
+	lines := bufio.NewScanner(file)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var r record
+		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
+			t.Fatalf("line %d of the access log is no JSON: %v: %s", len(all)+1, err, lines.Text())
+		}
+		all = append(all, r)
+	}
+	if err := lines.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// findRecord returns the record of a request; it is written when the answer ends,
+// which may be a moment after the client has it.
+func findRecord(t *testing.T, requestID string) record {
+	t.Helper()
+	var found record
+	eventually(t, "the access record of "+requestID, 5*time.Second, func() error {
+		for _, r := range records(t) {
+			if r["http.request.id"] == requestID {
+				found = r
+				return nil
+			}
+		}
+		return fmt.Errorf("%d records, none of it", len(records(t)))
+	})
+	return found
+}
+
+// refusals counts the records whose reason is one of those.
+func refusals(t *testing.T, reasons ...string) int {
+	t.Helper()
+	count := 0
+	for _, r := range records(t) {
+		reason, _ := r["event.reason"].(string)
+		if strings.Contains(" "+strings.Join(reasons, " ")+" ", " "+reason+" ") {
+			count++
+		}
+	}
+	return count
+}

@@ -132,9 +132,9 @@ func hintOf(err error) string {
 		return more.hint
 	case errors.As(err, &secret):
 		return secret.hint
-	case errors.As(err, &vault):
+	case errors.As(err, &vault) && (vault.Hint != "" || vault.Reason != vaultpki.ReasonConfig):
 		return vault.Hint
-	case errors.As(err, &usage):
+	case errors.As(err, &usage), errors.As(err, &vault):
 		return "run the command with --help"
 	}
 	return ""

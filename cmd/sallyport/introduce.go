@@ -25,7 +25,7 @@ it first can log in as that role, once; a process that finds it used raises the
 interception alarm.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := requireFlags(cmd, "role"); err != nil {
+			if err := requireFlags(cmd, "role", "vault-addr"); err != nil {
 				return err
 			}
 			token, err := operator.token()

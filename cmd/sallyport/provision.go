@@ -44,7 +44,7 @@ func provisionAction(io stdio, name, short string, act provisionFunc) *cobra.Com
 	cmd := &cobra.Command{
 		Use: name, Short: short, Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := requireFlags(cmd, "config"); err != nil {
+			if err := requireFlags(cmd, "config", "vault-addr"); err != nil {
 				return err
 			}
 			client, desired, err := flags.prepare()

@@ -42,12 +42,17 @@ func (s source) readFile() ([]byte, error) {
 	return text, nil
 }
 
-// readVault returns the text of a configuration in Vault, "vault:MOUNT/PATH".
-func (s source) readVault(ctx context.Context, client *vaultpki.Client) ([]byte, error) {
-	mount, path, ok := strings.Cut(strings.TrimPrefix(string(s), vaultScheme), "/")
-	if !ok || mount == "" || path == "" {
-		return nil, usageError{fmt.Errorf("configuration %q: expected vault:MOUNT/PATH, such as vault:secret/sallyport/gateway", string(s))}
+// place returns where in Vault a configuration is, "vault:MOUNT/PATH".
+func (s source) place() (mount, path string, err error) {
+	mount, path, _ = strings.Cut(strings.TrimPrefix(string(s), vaultScheme), "/")
+	if mount == "" || path == "" {
+		return "", "", usageError{fmt.Errorf("configuration %q: expected vault:MOUNT/PATH, such as vault:secret/sallyport/gateway", string(s))}
 	}
+	return mount, path, nil
+}
+
+// readVault returns the text of the configuration at mount and path.
+func readVault(ctx context.Context, client *vaultpki.Client, mount, path string) ([]byte, error) {
 	kv, err := client.ReadKV(ctx, mount, path)
 	if err != nil {
 		return nil, err
@@ -63,11 +68,15 @@ func loadConfig[T any](
 	ctx context.Context, s source, parse func(string, []byte) (*T, error), login func() (*vaultpki.Client, error),
 ) (*T, *vaultpki.Client, error) {
 	if s.inVault() {
+		mount, path, err := s.place()
+		if err != nil {
+			return nil, nil, err
+		}
 		client, err := login()
 		if err != nil {
 			return nil, nil, err
 		}
-		text, err := s.readVault(ctx, client)
+		text, err := readVault(ctx, client, mount, path)
 		if err != nil {
 			return nil, nil, err
 		}

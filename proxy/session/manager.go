@@ -1,7 +1,6 @@
 package session
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -111,17 +110,19 @@ func (m *Manager) Find(r *http.Request, host string) (*State, Absence) {
 	if store == nil {
 		return nil, AbsentForged
 	}
-	switch n := len(r.CookiesNamed(CookieName)); {
+	cookies := r.CookiesNamed(CookieName)
+	switch n := len(cookies); {
 	case n == 0:
 		return nil, AbsentCookie
 	case n > 1:
 		return nil, AbsentTwice
 	}
-	found, err := store.New(r, CookieName)
-	if err != nil || found.IsNew {
+	values := make(map[any]any, 1)
+	// store.New would do the same, but parse the Cookie header once more.
+	if err := securecookie.DecodeMulti(CookieName, cookies[0].Value, &values, store.Codecs...); err != nil {
 		return nil, AbsentForged
 	}
-	state, ok := found.Values[stateKey].(*State)
+	state, ok := values[stateKey].(*State)
 	if !ok {
 		return nil, AbsentForged
 	}
@@ -267,11 +268,7 @@ func (c stateCodec) Encode(name string, value any) (string, error) {
 	if !ok {
 		return "", errors.New("sealing session: values hold no state")
 	}
-	plaintext, err := json.Marshal(state)
-	if err != nil {
-		return "", fmt.Errorf("sealing session: %w", err)
-	}
-	sealed := c.sealer.seal(plaintext, name+"|"+c.host)
+	sealed := c.sealer.seal(state.append(nil), name+"|"+c.host)
 	if len(name)+len(sealed) > maxCookie-len("=; Path=/; HttpOnly; Secure; SameSite=Lax") {
 		return "", ErrTooLarge
 	}
@@ -288,8 +285,8 @@ func (c stateCodec) Decode(name, sealed string, dst any) error {
 	if err != nil {
 		return err
 	}
-	state := new(State)
-	if err := json.Unmarshal(plaintext, state); err != nil {
+	state, err := parseState(plaintext)
+	if err != nil {
 		return fmt.Errorf("opening session: %w", err)
 	}
 	(*values)[stateKey] = state

@@ -22,6 +22,8 @@ type Client struct {
 	wire     *wire.Client
 	patience patience
 	log      *slog.Logger
+	// renew asks for another life of a token, once.
+	renew func(ctx context.Context, g grant) (grant, error)
 
 	mu    sync.Mutex // guards grant
 	grant grant      // what Vault last granted
@@ -33,6 +35,16 @@ type grant struct {
 	ttl       time.Duration // as granted, which may be less than asked for
 	expires   time.Time     // counted from before the call: never too late
 	renewable bool
+}
+
+// newClient returns a Client that holds g.
+func newClient(caller *wire.Client, cfg Config, g grant) *Client {
+	c := &Client{
+		wire: caller, log: cfg.Log, grant: g,
+		patience: patience{wait: cfg.Wait, log: cfg.Log},
+	}
+	c.renew = c.renewSelf
+	return c
 }
 
 // TokenExpiry returns when the current token ends unless it is renewed.

@@ -210,10 +210,7 @@ func (i *introduction) login(ctx context.Context, secretID string) (*Client, err
 	if !g.renewable {
 		i.cfg.Log.Warn("vault token cannot be renewed", "ends", g.expires)
 	}
-	return &Client{
-		wire: i.wire, log: i.cfg.Log, grant: g,
-		patience: patience{wait: i.cfg.Wait, log: i.cfg.Log},
-	}, nil
+	return newClient(i.wire, i.cfg, g), nil
 }
 
 func (i *introduction) loginError(path, secretID string, err error) error {

@@ -17,7 +17,7 @@ import (
 const (
 	progressEvery = 10 * time.Second
 	attemptBound  = 5 * time.Second
-	longestDelay  = 4 * time.Second
+	longestDelay  = 3 * time.Second // before jitter, which adds up to a half
 )
 
 // patience repeats a call that may be repeated: as long as what failed can pass

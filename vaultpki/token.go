@@ -62,7 +62,7 @@ func renewalPoint(g grant) time.Duration {
 func (c *Client) renewWhileAlive(ctx context.Context, g grant) (grant, error) {
 	delays := newDelays(firstRenewalDelay, min(longestRenewalDelay, g.ttl/10+time.Millisecond))
 	for attempt := 1; ; attempt++ {
-		renewed, err := c.renewOnce(ctx, g)
+		renewed, err := c.renew(ctx, g)
 		if err == nil || ctx.Err() != nil {
 			return renewed, ctx.Err()
 		}
@@ -82,8 +82,8 @@ func (c *Client) renewWhileAlive(ctx context.Context, g grant) (grant, error) {
 	}
 }
 
-// renewOnce asks Vault for another life of the token.
-func (c *Client) renewOnce(ctx context.Context, g grant) (grant, error) {
+// renewSelf asks Vault for another life of the token.
+func (c *Client) renewSelf(ctx context.Context, g grant) (grant, error) {
 	asked := time.Now()
 	secret, err := c.write(ctx, "auth/token/renew-self", map[string]any{})
 	if err != nil {

@@ -1,0 +1,147 @@
+package vaultpki
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/caddyserver/certmagic"
+	"github.com/google/go-cmp/cmp"
+)
+
+func filled(t *testing.T) *memory {
+	t.Helper()
+	m := newMemory()
+	for _, key := range []string{"certs/a/a.crt", "certs/a/a.key", "certs/b/b.crt", "certsx/c", "top"} {
+		if err := m.Store(t.Context(), key, []byte("value of "+key)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return m
+}
+
+func TestMemoryKeepsWhatItIsGiven(t *testing.T) {
+	var _ certmagic.Storage = (*memory)(nil)
+	m, ctx := filled(t), t.Context()
+	value := []byte("mine")
+	if err := m.Store(ctx, "top", value); err != nil {
+		t.Fatal(err)
+	}
+	value[0] = 'x'
+	got, err := m.Load(ctx, "top")
+	if err != nil || string(got) != "mine" {
+		t.Errorf("Load = %q, %v; the caller's slice must not be kept", got, err)
+	}
+	got[0] = 'y'
+	if again, _ := m.Load(ctx, "top"); string(again) != "mine" {
+		t.Errorf("Load = %q; the stored slice must not be given away", again)
+	}
+	info, err := m.Stat(ctx, "top")
+	if err != nil || info.Key != "top" || info.Size != 4 || !info.IsTerminal || info.Modified.IsZero() {
+		t.Errorf("Stat = %+v, %v", info, err)
+	}
+	if folder, err := m.Stat(ctx, "certs/a"); err != nil || folder.IsTerminal {
+		t.Errorf("Stat of a folder = %+v, %v", folder, err)
+	}
+	for key, want := range map[string]bool{"top": true, "certs": true, "certs/a": true, "cert": false, "certs/a/a": false, "nope": false} {
+		if m.Exists(ctx, key) != want {
+			t.Errorf("Exists(%s) = %t", key, !want)
+		}
+	}
+}
+
+func TestMemoryListsLikeFolders(t *testing.T) {
+	m := filled(t)
+	tests := map[string]struct {
+		path      string
+		recursive bool
+		want      []string
+	}{
+		"next level":       {"certs", false, []string{"certs/a", "certs/b"}},
+		"all below":        {"certs", true, []string{"certs/a/a.crt", "certs/a/a.key", "certs/b/b.crt"}},
+		"with a slash":     {"certs/", false, []string{"certs/a", "certs/b"}},
+		"files":            {"certs/a", false, []string{"certs/a/a.crt", "certs/a/a.key"}},
+		"everything":       {"", false, []string{"certs", "certsx", "top"}},
+		"not a whole name": {"cert", true, nil},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := m.List(t.Context(), test.path, test.recursive)
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if (test.want == nil) != errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+}
+
+func TestMemoryDeletesFolders(t *testing.T) {
+	m, ctx := filled(t), t.Context()
+	for _, key := range []string{"certs", "certs", "never there"} {
+		if err := m.Delete(ctx, key); err != nil {
+			t.Errorf("Delete(%s): %v", key, err)
+		}
+	}
+	left, err := m.List(ctx, "", true)
+	if diff := cmp.Diff([]string{"certsx/c", "top"}, left); diff != "" || err != nil {
+		t.Errorf("left %v (-want +got):\n%s", err, diff)
+	}
+	if _, err := m.Load(ctx, "certs/a/a.key"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Load of a deleted key: %v, expected fs.ErrNotExist", err)
+	}
+}
+
+func TestMemoryHonoursCancellation(t *testing.T) {
+	m := filled(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, load := m.Load(ctx, "top")
+	_, list := m.List(ctx, "", true)
+	_, stat := m.Stat(ctx, "top")
+	for name, err := range map[string]error{"Store": m.Store(ctx, "x", nil), "Load": load, "List": list, "Stat": stat, "Delete": m.Delete(ctx, "top")} {
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v, expected context.Canceled", name, err)
+		}
+	}
+	if err := m.Lock(t.Context(), "held"); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Lock(ctx, "held"); !errors.Is(err, context.Canceled) {
+		t.Errorf("Lock of a held lock: %v, expected context.Canceled", err)
+	}
+}
+
+func TestMemoryLockIsHeldByOne(t *testing.T) {
+	m, ctx := newMemory(), t.Context()
+	var holders, most atomic.Int64
+	var group sync.WaitGroup
+	for range 16 {
+		group.Go(func() {
+			for range 50 {
+				if err := m.Lock(ctx, "one"); err != nil {
+					t.Error(err)
+					return
+				}
+				if n := holders.Add(1); n > most.Load() {
+					most.Store(n)
+				}
+				holders.Add(-1)
+				if err := m.Unlock(ctx, "one"); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	if most.Load() != 1 {
+		t.Errorf("%d held the lock at once", most.Load())
+	}
+	if err := m.Unlock(ctx, "one"); err == nil {
+		t.Error("a lock that is not held was unlocked")
+	}
+}

@@ -116,8 +116,8 @@ func TestParseIdPMetadataRefuses(t *testing.T) {
 	weak := newTestIdP(t, "rsa1024-idp")
 	one := string(metadataOf(t))
 	var nine []*x509.Certificate
-	for range 9 {
-		nine = append(nine, testCertificate(t, testKey(t, "p256-idp"), 0))
+	for i := range 9 {
+		nine = append(nine, testCertificate(t, testKey(t, "p256-idp"), time.Duration(i)*time.Hour))
 	}
 	for name, tt := range map[string]struct {
 		raw  []byte

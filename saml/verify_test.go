@@ -106,7 +106,7 @@ func TestWorstIsBounded(t *testing.T) {
 		limit uint64
 	}{
 		"stranger": {forgeSignature, 8 << 20},
-		"insider":  {nil, 40 << 20},
+		"insider":  {nil, 48 << 20},
 	} {
 		post := Post{Response: worst(t, idp, tt.after)}
 		spent := allocated(func() {

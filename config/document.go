@@ -14,14 +14,16 @@ import (
 )
 
 // Limits on a file, kept before the parser sees it. The parser recurses once
-// for each level and for each key of a mapping, and its work grows with the
-// square of the latter: these figures keep the worst file below two seconds,
-// while a thousand routes fit with room to spare.
+// for each level and once for each key of a mapping, and copies all keys before
+// it each time: without limits a file of 1 MiB could hold it up for minutes, or
+// overflow its stack. A thousand routes fit with room to spare, and no mapping
+// of ours has more than a dozen keys.
 const (
 	maxBytes     = 1 << 20
 	maxLineBytes = 4096
 	maxTokens    = 1 << 16
 	maxFlowDepth = 16
+	maxKeys      = 256
 )
 
 // parseDocument returns the root of the only YAML document in text. On a
@@ -72,20 +74,58 @@ func withinTokenLimits(tokens token.Tokens, faults *collector) bool {
 		faults.addFile(1, fmt.Sprintf("%d keys, values and signs", len(tokens)), fmt.Sprintf("at most %d", maxTokens))
 		return false
 	}
-	depth := 0
+	var brackets int
+	var mappings indents
 	for _, t := range tokens {
 		switch t.Type {
 		case token.SequenceStartType, token.MappingStartType:
-			depth++
+			brackets++
 		case token.SequenceEndType, token.MappingEndType:
-			depth--
+			brackets--
 		}
-		if depth > maxFlowDepth {
+		if brackets > maxFlowDepth {
 			faults.addFile(lineOf(t), "brackets in brackets", fmt.Sprintf("at most %d levels", maxFlowDepth))
+			return false
+		}
+		if keys := mappings.see(t); keys > maxKeys {
+			faults.addFile(lineOf(t), fmt.Sprintf("a mapping with %d keys", keys), fmt.Sprintf("at most %d", maxKeys))
 			return false
 		}
 	}
 	return true
+}
+
+// indents counts the keys of the mappings in block style that are open, the
+// innermost last. The keys of one such mapping stand in one column, and a line
+// that begins further left ends it. Mappings in brackets are counted with the
+// rest, each key in its column, which does no harm: the parser reads those
+// without recursion.
+type indents []struct{ column, keys int }
+
+// see counts t if it is the colon behind a key, and returns the number of keys
+// in that key's mapping so far.
+func (in *indents) see(t *token.Token) int {
+	if t.Prev == nil || t.Prev.Position.Line < t.Position.Line {
+		in.end(t.Position.Column)
+	}
+	if t.Type != token.MappingValueType || t.Prev == nil {
+		return 0
+	}
+	column := t.Prev.Position.Column
+	in.end(column)
+	if last := len(*in) - 1; last < 0 || (*in)[last].column < column {
+		*in = append(*in, struct{ column, keys int }{column: column})
+	}
+	innermost := &(*in)[len(*in)-1]
+	innermost.keys++
+	return innermost.keys
+}
+
+// end forgets the mappings whose keys stand to the right of column.
+func (in *indents) end(column int) {
+	for len(*in) > 0 && (*in)[len(*in)-1].column > column {
+		*in = (*in)[:len(*in)-1]
+	}
 }
 
 // onlyDocument refuses a file with no document, or with more than one: what

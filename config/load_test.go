@@ -182,7 +182,9 @@ func TestFilesOutOfBoundsAreRefused(t *testing.T) {
 	}{
 		"too large":             {strings.Repeat("# comment\n", maxBytes/10+1), `f:1: found 1048580 bytes, expected at most 1048576`},
 		"a long line":           {"door:\n  host: " + strings.Repeat("a", maxLineBytes), `f:2: found a line of 4104 bytes, expected at most 4096`},
-		"many keys":             {strings.Repeat("a: b\n", maxTokens/3+1), `f:1: found 65538 keys, values and signs, expected at most 65536`},
+		"many entries":          {strings.Repeat("- a\n", maxTokens/2+1), `f:1: found 65538 keys, values and signs, expected at most 65536`},
+		"many keys":             {strings.Repeat("a: b\n", maxKeys+1), `f:257: found a mapping with 257 keys, expected at most 256`},
+		"many keys further in":  {"a:\n  b:\n" + strings.Repeat("    c: {d: e}\n", maxKeys+1), `f:259: found a mapping with 257 keys, expected at most 256`},
 		"deep on one line":      {"door:\n  " + deep, `f:2: found brackets in brackets, expected at most 16 levels`},
 		"deep on many lines":    {strings.Repeat("{a:\n", maxFlowDepth+1), `f:17: found brackets in brackets, expected at most 16 levels`},
 		"not UTF-8":             {"door:\n  host: d\xffoor\n", `f:2: found bytes that are not text, expected UTF-8 without NUL`},

@@ -60,6 +60,17 @@ func TestFilesAtTheBoundsAreLoaded(t *testing.T) {
 			}
 		})
 	}
+	for name, text := range map[string]string{
+		"keys at the bound":       strings.Repeat("a: b\n", maxKeys),
+		"keys of many mappings":   "routes:\n" + strings.Repeat("- name: a\n", maxKeys+1),
+		"keys in many brackets":   "routes: [\n" + strings.Repeat("{name: a},\n", maxKeys+1) + "]\n",
+		"keys in and out, by two": strings.Repeat("a:\n  b: c\n", maxKeys),
+	} {
+		_, err := LoadGateway("f", []byte(text))
+		if err == nil || strings.Contains(err.Error(), "a mapping with") {
+			t.Errorf("%s: %v, want faults of the keys themselves", name, err)
+		}
+	}
 	_, err := LoadGateway("f", []byte(strings.Repeat("[", maxFlowDepth)+strings.Repeat("]", maxFlowDepth)))
 	if err == nil || !strings.Contains(err.Error(), "found a list") {
 		t.Errorf("brackets as deep as allowed: %v, want a fault of the value", err)

@@ -383,7 +383,8 @@ func TestTicketRace(t *testing.T) {
 func FuzzHeld(f *testing.F) {
 	c := newClock()
 	m := newTestManager(f, c, Keys{Current: testKey(1)})
-	b, id, w := newBrowser(), m.RelayState(), httptest.NewRecorder()
+	const id = "1795338000AAAAAAAAAAAAAAAAAAAAAA"
+	b, w := newBrowser(), httptest.NewRecorder()
 	m.Hold(w, b.request(), id, Pending{RequestID: "_1", Host: door})
 	b.take(w)
 	plain, err := json.Marshal(Pending{RequestID: "_1", Host: door, Expiry: c.now.Add(time.Hour).Unix()})

@@ -140,17 +140,17 @@ func (g *Gateway) serveACS(ex *exchange, r *http.Request) {
 	ex.note(accesslog.ActionSignIn, "deny", "")
 	principal, pending, relayState, err := g.verify(ex, r)
 	if err != nil {
-		g.refuseSignIn(ex, r, err)
+		g.refuseSignIn(ex, err)
 		return
 	}
 	ex.record.User, ex.record.IdP = principal.User, principal.IdP
 	if !g.cfg.Sessions.Finish(ex, relayState, pending) {
-		g.refuseSignIn(ex, r, &saml.Refusal{Code: "signin_used", Err: errors.New("this sign-on was finished before")})
+		g.refuseSignIn(ex, &saml.Refusal{Code: "signin_used", Err: errors.New("this sign-on was finished before")})
 		return
 	}
 	state := g.startSession(r, principal)
 	if err := g.cfg.Sessions.SaveDoor(ex, r, g.cfg.DoorHost, state); err != nil {
-		g.refuseSignIn(ex, r, &saml.Refusal{Code: "session_size", Err: err})
+		g.refuseSignIn(ex, &saml.Refusal{Code: "session_size", Err: err})
 		return
 	}
 	g.noteSession(ex, state)
@@ -186,7 +186,7 @@ const codeNoPending = "no_pending_signin"
 
 // refuseSignIn answers with one and the same page, whatever was wrong: the
 // details are for the log.
-func (g *Gateway) refuseSignIn(ex *exchange, r *http.Request, err error) {
+func (g *Gateway) refuseSignIn(ex *exchange, err error) {
 	reason := "internal"
 	var refused *saml.Refusal
 	if errors.As(err, &refused) {

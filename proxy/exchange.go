@@ -123,14 +123,12 @@ func (c *countedConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// requestIDs are read aloud to a help desk: no upper case, no 0, 1, 8, 9.
-var requestIDs = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
-
-// newRequestID returns 80 random bits as 16 letters and digits.
+// newRequestID returns 80 random bits as 16 lower-case letters and digits
+// without 0, 1, 8 and 9: it is read aloud to a help desk.
 func newRequestID() string {
 	var raw [10]byte
 	_, _ = rand.Read(raw[:]) // never fails: crypto/rand ends the process instead
-	return requestIDs.EncodeToString(raw[:])
+	return strings.ToLower(base32.StdEncoding.EncodeToString(raw[:]))
 }
 
 // protocol is the version of HTTP as ECS writes it: "1.1", "2".

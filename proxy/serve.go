@@ -57,10 +57,10 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 		return fmt.Errorf("serving on %s: %w", cfg.Listener.Addr(), err)
 	case <-ctx.Done():
 	}
-	err := drain(server, cfg.Drain)
+	err := drain(context.WithoutCancel(ctx), server, cfg.Drain)
 	cut()
 	_ = server.Close() // what is left is cut: there is nobody to tell
-	<-failed
+	_ = <-failed // http.ErrServerClosed, since it was asked to stop
 	return err
 }
 
@@ -72,8 +72,8 @@ func serveListener(server *http.Server, cfg ServerConfig) error {
 }
 
 // drain waits for requests in flight, for the given time.
-func drain(server *http.Server, limit time.Duration) error {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
+func drain(ctx context.Context, server *http.Server, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	err := server.Shutdown(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {

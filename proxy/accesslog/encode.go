@@ -14,14 +14,6 @@ const maxValue = 2048
 // timeFormat has a fixed width, so that lines sort.
 const timeFormat = "2006-01-02T15:04:05.000000Z"
 
-// categories are the ECS categories of each action.
-var categories = map[Action]string{
-	ActionSignInBegin: `["web","authentication"]`,
-	ActionSignIn:      `["web","authentication"]`,
-	ActionTicket:      `["web","session"]`,
-	ActionSignOut:     `["web","session"]`,
-}
-
 // AppendJSON appends r as one line, newline included, to dst.
 func (r *Record) AppendJSON(dst []byte, service string) []byte {
 	e := encoder{buf: append(dst, `{"@timestamp":"`...)}
@@ -75,9 +67,13 @@ func (r *Record) result(e *encoder) {
 	e.optional("error.message", r.Cause)
 }
 
+// categoriesOf are the ECS categories of an action, as JSON.
 func categoriesOf(a Action) string {
-	if c, ok := categories[a]; ok {
-		return c
+	switch a {
+	case ActionSignInBegin, ActionSignIn:
+		return `["web","authentication"]`
+	case ActionTicket, ActionSignOut:
+		return `["web","session"]`
 	}
 	return `["web"]`
 }
@@ -144,7 +140,7 @@ const lowerHex = "0123456789abcdef"
 func appendString(dst []byte, s string) []byte {
 	cut := len(s) > maxValue
 	if cut {
-		s = s[:maxValue]
+		s = s[:boundary(s, maxValue)]
 	}
 	dst = append(dst, '"')
 	for i := 0; i < len(s); {
@@ -169,6 +165,17 @@ func appendString(dst []byte, s string) []byte {
 	return append(dst, '"')
 }
 
+// boundary returns the last place in s, at or before limit, where no character
+// is cut in two.
+func boundary(s string, limit int) int {
+	for i := limit; i > limit-utf8.UTFMax; i-- {
+		if utf8.RuneStart(s[i]) {
+			return i
+		}
+	}
+	return limit // no UTF-8: nothing to cut in two
+}
+
 func appendASCII(dst []byte, c byte) []byte {
 	switch {
 	case c == '"' || c == '\\':
@@ -180,8 +187,15 @@ func appendASCII(dst []byte, c byte) []byte {
 }
 
 // harmless reports whether r only looks like itself: no control, no format
-// character, no line or paragraph separator, no private use.
-func harmless(r rune) bool { return unicode.IsPrint(r) }
+// character, no line or paragraph separator, no private use, and nothing that
+// is drawn as nothing (fillers, variation selectors).
+func harmless(r rune) bool {
+	return unicode.IsPrint(r) && r != brailleBlank &&
+		!unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
+}
+
+// brailleBlank is a printable character by its category, and no ink.
+const brailleBlank = '\u2800'
 
 // appendEscaped appends r as \uXXXX, in two halves beyond the basic plane.
 func appendEscaped(dst []byte, r rune) []byte {

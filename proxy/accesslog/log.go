@@ -14,9 +14,10 @@ type Log struct {
 	service string
 	failure atomic.Pointer[error] // why the last line was not written; nil when it was
 
-	mu  sync.Mutex
-	w   io.Writer // guarded by mu
-	buf []byte    // reused between lines; guarded by mu
+	mu   sync.Mutex
+	w    io.Writer // guarded by mu
+	buf  []byte    // reused between lines; guarded by mu
+	torn bool      // the last line broke off in the middle; guarded by mu
 }
 
 // New returns a Log for records of the named service (gateway, sidecar) on w,
@@ -26,7 +27,9 @@ func New(w io.Writer, service string) *Log {
 }
 
 // Open returns the writer that a configuration names: standard output for "-",
-// else a file that lines are appended to, readable by its owner and group.
+// else a file that lines are appended to, readable by its owner and group. A
+// line that an earlier process left unfinished is ended, so that it spoils only
+// itself.
 func Open(name string) (io.WriteCloser, error) {
 	if name == "-" {
 		return nopCloser{os.Stdout}, nil
@@ -35,19 +38,55 @@ func Open(name string) (io.WriteCloser, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening access log: %w", err)
 	}
+	if endsInside(f) {
+		if _, err := f.WriteString("\n"); err != nil {
+			_ = f.Close() // the first error is the one to tell
+			return nil, fmt.Errorf("ending the last line of the access log: %w", err)
+		}
+	}
 	return f, nil
+}
+
+// endsInside reports whether a file's last line is not ended, or cannot be
+// read: an empty line does less harm than two lines glued together.
+func endsInside(f *os.File) bool {
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
+		return false
+	}
+	reader, err := os.Open(f.Name())
+	if err != nil {
+		return true
+	}
+	defer func() { _ = reader.Close() }() // was only read from
+	var last [1]byte
+	_, err = reader.ReadAt(last[:], info.Size()-1)
+	return err != nil || last[0] != '\n'
 }
 
 type nopCloser struct{ io.Writer }
 
 func (nopCloser) Close() error { return nil }
 
-// Write writes r as one line. An error is also remembered; see Err.
+// Write writes r as one line. An error is also remembered; see Err. After a
+// line that broke off in the middle, the next one begins with a line break: what
+// was torn is lost, and what follows is not.
 func (l *Log) Write(r *Record) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.buf = r.AppendJSON(l.buf[:0], l.service)
-	if _, err := l.w.Write(l.buf); err != nil {
+	l.buf = l.buf[:0]
+	if l.torn {
+		l.buf = append(l.buf, '\n')
+	}
+	l.buf = r.AppendJSON(l.buf, l.service)
+	n, err := l.w.Write(l.buf)
+	if n > 0 && n <= len(l.buf) {
+		l.torn = l.buf[n-1] != '\n'
+	}
+	if err == nil && n != len(l.buf) {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
 		err = fmt.Errorf("writing access log: %w", err)
 		l.failure.Store(&err)
 		return err

@@ -1,0 +1,397 @@
+package accesslog
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// full is a record in which every field is set.
+func full() Record {
+	return Record{
+		Time:     time.Date(2026, 11, 22, 10, 30, 0, 1500, time.FixedZone("CET", 3600)),
+		Duration: 12345 * time.Microsecond, RequestID: "abcdefghij234567",
+		Action: ActionAccess, Decision: "allow", Reason: "group", Rule: "group:engineers",
+		User: "alice@example.com", Groups: []string{"engineers", "admins"}, SessionID: "0123456789abcdef", IdP: "https://idp.example.org/metadata",
+		Route: "headers", Method: "GET", Host: "headers.example.com", Path: "/a b/ü", Query: "page=2", Protocol: "2",
+		Status: 200, BytesIn: 17, BytesOut: 4096, Upstream: "10.0.0.7:8443", UpstreamTime: 9 * time.Millisecond,
+		ClientAddress: "192.0.2.7", ClientPort: "51234", TLSVersion: "1.3", UserAgent: `Mozilla/5.0 "x"`, Cause: "context canceled",
+	}
+}
+
+func TestWholeRecord(t *testing.T) {
+	const want = `{"@timestamp":"2026-11-22T09:30:00.000001Z","ecs.version":"8.17.0","event.kind":"event","event.category":["web"],` +
+		`"event.action":"access","event.outcome":"success","service.name":"gateway","http.request.id":"abcdefghij234567",` +
+		`"sallyport.decision":"allow","event.reason":"group","rule.name":"group:engineers","user.name":"alice@example.com",` +
+		`"user.roles":["engineers","admins"],"sallyport.session.id":"0123456789abcdef","sallyport.idp":"https://idp.example.org/metadata",` +
+		`"sallyport.route":"headers","http.request.method":"GET","url.domain":"headers.example.com","url.path":"/a b/ü","url.query":"page=2",` +
+		`"http.version":"2","client.address":"192.0.2.7","client.port":51234,"tls.version":"1.3","user_agent.original":"Mozilla/5.0 \"x\"",` +
+		`"http.response.status_code":200,"http.request.body.bytes":17,"http.response.body.bytes":4096,"event.duration":12345000,` +
+		`"server.address":"10.0.0.7:8443","sallyport.upstream.duration":9000000,"error.message":"context canceled"}` + "\n"
+	r := full()
+	if diff := cmp.Diff(want, string(r.AppendJSON(nil, "gateway"))); diff != "" {
+		t.Errorf("line (-want +got):\n%s", diff)
+	}
+}
+
+func TestEmptyFieldsAreLeftOut(t *testing.T) {
+	const want = `{"@timestamp":"0001-01-01T00:00:00.000000Z","ecs.version":"8.17.0","event.kind":"event","event.category":["web"],` +
+		`"event.action":"","event.outcome":"unknown","service.name":"sidecar","http.request.id":"","sallyport.decision":"",` +
+		`"http.request.method":"","url.domain":"","url.path":"","client.address":"","http.response.status_code":0,` +
+		`"http.request.body.bytes":0,"http.response.body.bytes":0,"event.duration":0}` + "\n"
+	var r Record
+	if diff := cmp.Diff(want, string(r.AppendJSON(nil, "sidecar"))); diff != "" {
+		t.Errorf("line (-want +got):\n%s", diff)
+	}
+}
+
+// TestEveryFieldIsWritten sets each field of Record to a value of its own, and
+// looks for it: a field that is added and forgotten in the encoder fails here.
+func TestEveryFieldIsWritten(t *testing.T) {
+	r := full()
+	fields := reflect.ValueOf(&r).Elem()
+	for i := range fields.NumField() {
+		name, before := fields.Type().Field(i).Name, reflect.ValueOf(fields.Field(i).Interface())
+		var mark string
+		switch v := fields.Field(i).Addr().Interface().(type) {
+		case *string:
+			mark = "54321"
+			*v = mark
+		case *Action:
+			mark = "marked"
+			*v = Action(mark)
+		case *[]string:
+			mark = "marked-group"
+			*v = []string{"x", mark}
+		case *int:
+			mark = "54321"
+			*v = 54321
+		case *int64:
+			mark = "54321"
+			*v = 54321
+		case *time.Duration:
+			mark = "987654321"
+			*v = 987654321
+		case *time.Time:
+			mark = "2031-05-06T07:08:09.123456Z"
+			*v = time.Date(2031, 5, 6, 7, 8, 9, 123456789, time.UTC)
+		default:
+			t.Fatalf("field %s has type %T, which this test does not know", name, v)
+		}
+		if line := string(r.AppendJSON(nil, "gateway")); !strings.Contains(line, mark) {
+			t.Errorf("field %s is not in %s", name, line)
+		}
+		fields.Field(i).Set(before)
+	}
+}
+
+func TestCategoriesAndOutcome(t *testing.T) {
+	tests := []struct {
+		action   Action
+		decision string
+		status   int
+		want     string
+	}{
+		{ActionAccess, "allow", 200, `["web"] success`},
+		{ActionAccess, "allow", 502, `["web"] failure`},
+		{ActionAccess, "deny", 200, `["web"] failure`},
+		{ActionSignInBegin, "signin", 303, `["web","authentication"] unknown`},
+		{ActionSignIn, "deny", 403, `["web","authentication"] failure`},
+		{ActionTicket, "allow", 303, `["web","session"] success`},
+		{ActionSignOut, "allow", 303, `["web","session"] success`},
+		{ActionPortal, "allow", 200, `["web"] success`},
+		{ActionRefused, "deny", 400, `["web"] failure`},
+	}
+	for _, test := range tests {
+		r := Record{Action: test.action, Decision: test.decision, Status: test.status}
+		var line struct {
+			Category json.RawMessage `json:"event.category"`
+			Outcome  string          `json:"event.outcome"`
+		}
+		if err := json.Unmarshal(r.AppendJSON(nil, "gateway"), &line); err != nil {
+			t.Fatal(err)
+		}
+		if got := string(line.Category) + " " + line.Outcome; got != test.want {
+			t.Errorf("%s, %s, %d: %s, want %s", test.action, test.decision, test.status, got, test.want)
+		}
+	}
+}
+
+func TestNoValueForgesALine(t *testing.T) {
+	tests := []struct{ name, give, want string }{
+		{"plain", "/index.html?a=<b>&c='d'", `"/index.html?a=<b>&c='d'"`},
+		{"letters and marks of the world", "Jürgen 東京 עברית 😀 e\u0301", "\"Jürgen 東京 עברית 😀 e\u0301\""},
+		{"line break", "a\nb\r\nc", `"a\u000ab\u000d\u000ac"`},
+		{"quote and backslash", `a"b\c`, `"a\"b\\c"`},
+		{"forged member", `x","user.name":"root`, `"x\",\"user.name\":\"root"`},
+		{"NUL, escape sequence, delete", "\x00\x1b[31m\x7f", `"\u0000\u001b[31m\u007f"`},
+		{"C1 controls", "\u0085\u009b31m", `"\u0085\u009b31m"`},
+		{"line and paragraph separators", "\u2028\u2029", `"\u2028\u2029"`},
+		{"bidi override and isolate", "\u202egpj.exe\u2066", `"\u202egpj.exe\u2066"`},
+		{"zero width and byte order mark", "ro\u200bot\u200d\ufeff", `"ro\u200bot\u200d\ufeff"`},
+		{"soft hyphen and no-break space", "a\u00adb\u00a0c", `"a\u00adb\u00a0c"`},
+		{"fillers that draw nothing", "\u3164\u115f\u2800\u034f\ufe0f", `"\u3164\u115f\u2800\u034f\ufe0f"`},
+		{"private use", "\ue000\U000f0000", `"\ue000\udb80\udc00"`},
+		{"astral format characters", "\U000e0041\U0001d173", `"\udb40\udc41\ud834\udd73"`},
+		{"invalid UTF-8", "a\xffb\xc3", `"a\ufffdb\ufffd"`},
+		{"encoded surrogate", "\xed\xa0\x80", `"\ufffd\ufffd\ufffd"`},
+		{"overlong slash", "\xc0\xaf", `"\ufffd\ufffd"`},
+		{"a replacement character that was sent", "\ufffd", `"` + "\ufffd" + `"`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if got := string(appendString(nil, test.give)); got != test.want {
+				t.Errorf("appendString(%q) = %s, want %s", test.give, got, test.want)
+			}
+		})
+	}
+}
+
+func TestLongValuesAreCutBetweenCharacters(t *testing.T) {
+	ascii := strings.Repeat("a", maxValue)
+	tests := []struct{ name, give, want string }{
+		{"just fits", ascii, ascii},
+		{"one byte too long", ascii + "b", ascii + "…"},
+		{"a megabyte", strings.Repeat("a", 1<<20), ascii + "…"},
+		{"two-byte character across the limit", ascii[1:] + "ü", ascii[1:] + "…"},
+		{"four-byte character across the limit", ascii[3:] + "😀", ascii[3:] + "…"},
+		{"a megabyte of three-byte characters", strings.Repeat("東", 1<<20/3), strings.Repeat("東", maxValue/3) + "…"},
+		{"a megabyte of stray bytes", strings.Repeat("\x80", 1<<20), strings.Repeat("\ufffd", maxValue) + "…"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var got string
+			if err := json.Unmarshal(appendString(nil, test.give), &got); err != nil {
+				t.Fatal(err)
+			}
+			if got != test.want {
+				t.Errorf("%d bytes, ending in %q, want %d bytes, ending in %q", len(got), got[len(got)-9:], len(test.want), test.want[len(test.want)-9:])
+			}
+		})
+	}
+}
+
+// flaky is a disk that takes what limit allows, and nothing when broken.
+type flaky struct {
+	bytes.Buffer
+	limit  int // of the next write; negative for none
+	broken error
+}
+
+func (f *flaky) Write(p []byte) (int, error) {
+	if f.limit >= 0 && f.limit < len(p) {
+		n, _ := f.Buffer.Write(p[:f.limit])
+		return n, f.broken
+	}
+	return f.Buffer.Write(p)
+}
+
+func TestLogRecovers(t *testing.T) {
+	full := errors.New("no space left on device")
+	tests := []struct {
+		name               string
+		written            func(length int) int // how much of a line of that length
+		broken, wantErr    error
+		wantGood, wantTorn int
+	}{
+		{name: "nothing was written", written: func(int) int { return 0 }, broken: full, wantErr: full, wantGood: 3},
+		{name: "half a line was written", written: func(n int) int { return n / 2 }, broken: full, wantErr: full, wantGood: 3, wantTorn: 1},
+		{name: "all but the line break was written", written: func(n int) int { return n - 1 }, broken: full, wantErr: full, wantGood: 4},
+		{name: "a writer that says nothing", written: func(n int) int { return n / 2 }, wantErr: io.ErrShortWrite, wantGood: 3, wantTorn: 1},
+	}
+	r := Record{Time: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), Action: ActionAccess}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			w := &flaky{limit: -1, broken: test.broken}
+			l := New(w, "gateway")
+			if err := errors.Join(l.Err(), l.Write(&r), l.Err()); err != nil {
+				t.Fatalf("while all is well: %v", err)
+			}
+			w.limit = test.written(w.Len())
+			if err := l.Write(&r); !errors.Is(err, test.wantErr) {
+				t.Errorf("Write = %v, want %v", err, test.wantErr)
+			}
+			if err := l.Err(); !errors.Is(err, test.wantErr) {
+				t.Errorf("Err after a failure = %v, want %v", err, test.wantErr)
+			}
+			w.limit = -1
+			if err := errors.Join(l.Write(&r), l.Err(), l.Write(&r)); err != nil {
+				t.Errorf("after it works again: %v", err)
+			}
+			good, torn := 0, 0
+			for line := range strings.Lines(w.String()) {
+				if json.Valid([]byte(line)) {
+					good++
+				} else {
+					torn++
+				}
+			}
+			if good != test.wantGood || torn != test.wantTorn {
+				t.Errorf("%d good lines and %d torn ones, want %d and %d:\n%s", good, torn, test.wantGood, test.wantTorn, w.String())
+			}
+		})
+	}
+}
+
+// TestATornLineStaysTornUntilItsEndIsWritten fails twice in a row.
+func TestATornLineStaysTornUntilItsEndIsWritten(t *testing.T) {
+	w := &flaky{limit: 40, broken: io.ErrShortWrite}
+	l, r := New(w, "gateway"), Record{}
+	for _, limit := range []int{40, 0, 1, 0, -1} {
+		w.limit = limit
+		_ = l.Write(&r) // fails each time but the last
+	}
+	lines := strings.Split(strings.TrimSuffix(w.String(), "\n"), "\n")
+	if len(lines) != 2 || len(lines[0]) != 40 || !json.Valid([]byte(lines[1])) {
+		t.Errorf("lines: %q", lines)
+	}
+}
+
+func TestConcurrentWritersNeverInterleave(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "access.log")
+	var wg sync.WaitGroup
+	const writers, each = 8, 50
+	for i := range writers {
+		f, err := Open(name) // half of them as processes of their own would
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = f.Close() })
+		l := New(f, "gateway")
+		for range 2 {
+			wg.Go(func() {
+				r := full()
+				r.User = strings.Repeat(fmt.Sprint(i), maxValue)
+				for range each {
+					if err := l.Write(&r); err != nil || l.Err() != nil {
+						t.Errorf("Write: %v, %v", err, l.Err())
+					}
+				}
+			})
+		}
+	}
+	wg.Wait()
+	written, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bytes.SplitAfter(bytes.TrimSuffix(written, []byte("\n")), []byte("\n"))
+	if len(lines) != 2*writers*each {
+		t.Errorf("%d lines, want %d", len(lines), 2*writers*each)
+	}
+	for _, line := range lines {
+		if !json.Valid(line) {
+			t.Fatalf("line is no JSON: %.200s", line)
+		}
+	}
+}
+
+func TestOpen(t *testing.T) {
+	tests := []struct {
+		name         string
+		before, want string
+	}{
+		{name: "new file", want: "new\n"},
+		{name: "whole lines", before: "old\n", want: "old\nnew\n"},
+		{name: "a line that a crash left unfinished", before: "old\nto", want: "old\nto\nnew\n"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			name := filepath.Join(t.TempDir(), "access.log")
+			if test.before != "" {
+				if err := os.WriteFile(name, []byte(test.before), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w, err := Open(name)
+			if err != nil {
+				t.Fatalf("Open: %v", err)
+			}
+			if _, err := io.WriteString(w, "new\n"); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.Close(); err != nil {
+				t.Fatal(err)
+			}
+			got, err := os.ReadFile(name)
+			if err != nil || string(got) != test.want {
+				t.Errorf("file holds %q (%v), want %q", got, err, test.want)
+			}
+			info, err := os.Stat(name)
+			if err != nil || info.Mode().Perm()&0o137 != 0 {
+				t.Errorf("mode %v (%v): nobody but the owner may write, and others not read", info.Mode(), err)
+			}
+		})
+	}
+}
+
+func TestOpenOfStandardOutputAndOfNowhere(t *testing.T) {
+	w, err := Open("-")
+	if err != nil || w.Close() != nil {
+		t.Fatalf("Open(-) = %v", err)
+	}
+	if _, err := os.Stdout.WriteString(""); err != nil {
+		t.Errorf("standard output was closed: %v", err)
+	}
+	if _, err := Open(filepath.Join(t.TempDir(), "no", "access.log")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("Open in a directory that is not there = %v", err)
+	}
+}
+
+// FuzzAppendJSON: whatever clients send, a record is one line of valid JSON in
+// which nothing acts on whoever looks at it, and says the same to a parser.
+func FuzzAppendJSON(f *testing.F) {
+	f.Add("/a", "alice", "g", "51234")
+	f.Add("\n\u2028\u202e\x00\xff", `"\`, strings.Repeat("\xf0\x9f\x98", 900), "-1")
+	f.Add(strings.Repeat("a", maxValue-1)+"ü", "\U000e0001", "\xed\xa0\x80", "99999")
+	f.Fuzz(func(t *testing.T, path, user, group, port string) {
+		r := Record{Path: path, User: user, Groups: []string{group, group}, ClientPort: port, UserAgent: user, Cause: path, Rule: group}
+		line := r.AppendJSON(nil, "gateway")
+		if bytes.IndexByte(line, '\n') != len(line)-1 {
+			t.Fatalf("not one line: %q", line)
+		}
+		if !utf8.Valid(line) {
+			t.Fatalf("invalid UTF-8: %q", line)
+		}
+		for _, c := range string(line[:len(line)-1]) {
+			if unicode.In(c, unicode.C, unicode.Zl, unicode.Zp) {
+				t.Fatalf("raw %U in %q", c, line)
+			}
+		}
+		var got struct {
+			Path string `json:"url.path"`
+			User string `json:"user.name"`
+		}
+		if err := json.Unmarshal(line, &got); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		for give, back := range map[string]string{path: got.Path, user: got.User} {
+			if len(give) <= maxValue && utf8.ValidString(give) && give != back {
+				t.Fatalf("%q came back as %q", give, back)
+			}
+		}
+	})
+}
+
+func BenchmarkAppendJSON(b *testing.B) {
+	r := full()
+	r.UserAgent = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36"
+	buf := make([]byte, 0, 4096)
+	b.ReportAllocs()
+	for b.Loop() {
+		buf = r.AppendJSON(buf[:0], "gateway")
+	}
+}

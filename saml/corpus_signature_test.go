@@ -67,6 +67,8 @@ func wellBehaved() []attack {
 				value.CreateAttr("xsi:type", "xs:string")
 			}
 		}},
+		{id: "P22", name: "signature in the default namespace, as Entra writes it", idp: func(_ *testing.T, idp *testIdP) { idp.noPrefix = true }},
+		{id: "P23", name: "both signed, in the default namespace", sign: signBoth, idp: func(_ *testing.T, idp *testIdP) { idp.noPrefix = true }},
 		{id: "P20", name: "InclusiveNamespaces in a signed response", sign: signResponse, idp: func(_ *testing.T, idp *testIdP) { idp.prefixes = "saml xs" }},
 	}
 }

@@ -10,12 +10,13 @@ import (
 	"github.com/russellhaering/gosaml2/types"
 )
 
-// invisible are the characters that make two different names look alike, or one
-// name look like another: format and bidirectional controls, zero-width and
-// default-ignorable ones, selectors, surrogates and private use.
-var invisible = []*unicode.RangeTable{
-	unicode.Cc, unicode.Cf, unicode.Co, unicode.Cs, unicode.Zl, unicode.Zp,
-	unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector, unicode.Noncharacter_Code_Point,
+// invisible reports the characters that make two different names look alike, or
+// one name look like another: controls, bidirectional and zero-width formats,
+// default-ignorable ones, selectors, private use, and what replaces a letter
+// that somebody could not read.
+func invisible(r rune) bool {
+	return r == utf8.RuneError || unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co, unicode.Cs, unicode.Zl, unicode.Zp,
+		unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector, unicode.Noncharacter_Code_Point)
 }
 
 // checkValue is the one rule for every text that leaves this package. It never
@@ -28,7 +29,7 @@ func checkValue(s string) error {
 		return fmt.Errorf("value %.100q of %d characters, at most %d are allowed", s, n, maxTextLength)
 	}
 	for _, r := range s {
-		if unicode.In(r, invisible...) || r == utf8.RuneError {
+		if invisible(r) {
 			return fmt.Errorf("value %.100q has the character %U, which cannot be seen", s, r)
 		}
 	}
@@ -38,7 +39,9 @@ func checkValue(s string) error {
 	return nil
 }
 
-// identity maps a verified assertion to a principal.
+// identity maps a verified assertion to a principal. It comes behind the
+// signature and the profile, and yet trusts no text: most directories let people
+// edit some of their own entry.
 func (sp *ServiceProvider) identity(a *types.Assertion) (*Principal, error) {
 	p := &Principal{IdP: sp.idp.entityID, AssertionID: a.ID}
 	if err := takeSubject(p, a); err != nil {
@@ -56,6 +59,8 @@ func (sp *ServiceProvider) identity(a *types.Assertion) (*Principal, error) {
 	return p, nil
 }
 
+// takeSubject takes the NameID, mapped or not: it will be in a log and in a
+// logout request.
 func takeSubject(p *Principal, a *types.Assertion) error {
 	if id := a.Subject.NameID; id != nil {
 		p.NameID, p.NameIDFormat = id.Value, id.Format
@@ -69,6 +74,8 @@ func takeSubject(p *Principal, a *types.Assertion) error {
 	return nil
 }
 
+// takeAuthn takes when and how the person proved who they are; the instants
+// have been judged.
 func takeAuthn(p *Principal, s *types.AuthnStatement) error {
 	p.SessionIndex = s.SessionIndex
 	p.AuthnInstant = *s.AuthnInstant
@@ -138,6 +145,7 @@ func (s *attributeSource) first(names []string) (string, []string, error) {
 	return "", nil, nil
 }
 
+// takeUser is strict: a user name decides, so there must be one and only one.
 func takeUser(s *attributeSource, names Attributes) error {
 	from, values, err := s.first(names.User)
 	switch {
@@ -157,6 +165,8 @@ func takeUser(s *attributeSource, names Attributes) error {
 	return nil
 }
 
+// takeEmail wants one address or none. Of two, which one a tool would take is
+// anybody's guess.
 func takeEmail(s *attributeSource, names Attributes) error {
 	from, values, err := s.first(names.Email)
 	if err != nil || len(values) == 0 {
@@ -180,15 +190,18 @@ func checkEmail(from, v string) error {
 	return nil
 }
 
+// takeName is not strict about the number: cn often has several values.
 func takeName(s *attributeSource, names Attributes) error {
 	_, values, err := s.first(names.Name)
 	if err != nil || len(values) == 0 {
 		return err
 	}
-	s.p.Name = values[0] // cn may have several; it is for display only
+	s.p.Name = values[0]
 	return nil
 }
 
+// takeGroups keeps the order of the assertion. Backends get the groups as one
+// header, joined with commas, and will split it there.
 func takeGroups(s *attributeSource, names Attributes) error {
 	from, values, err := s.first(names.Groups)
 	if err != nil {

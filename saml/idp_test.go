@@ -11,6 +11,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"strings"
@@ -102,6 +103,7 @@ type testIdP struct {
 	c14n      dsig.Canonicalizer
 	prefixes  string // for InclusiveNamespaces
 	noKeyInfo bool
+	noPrefix  bool // signature in the default namespace
 }
 
 func newTestIdP(t testing.TB, keyName string) *testIdP {
@@ -193,6 +195,9 @@ func (idp *testIdP) sign(t testing.TB, el *etree.Element) *etree.Element {
 	if idp.c14n == nil {
 		ctx.Canonicalizer = dsig.MakeC14N10ExclusiveCanonicalizerWithPrefixList(idp.prefixes)
 	}
+	if idp.noPrefix {
+		ctx.Prefix = ""
+	}
 	if idp.method != "" {
 		if err := ctx.SetSignatureMethod(idp.method); err != nil {
 			t.Fatal(err)
@@ -256,7 +261,7 @@ func codeOf(t testing.TB, err error) string {
 	if err == nil {
 		return ""
 	}
-	refusal, ok := err.(*Refusal)
+	refusal, ok := errors.AsType[*Refusal](err)
 	if !ok {
 		t.Fatalf("error of type %T, want *Refusal: %v", err, err)
 	}

@@ -71,6 +71,7 @@ func findIdP(root *etree.Element) (*etree.Element, error) {
 	return roles[0], nil
 }
 
+// idpRoles finds the roles in an entity, or in all entities of an aggregate.
 func idpRoles(el *etree.Element) []*etree.Element {
 	if el.Tag == "EntityDescriptor" {
 		return slices.DeleteFunc(childrenOf(el, nsMetadata, "IDPSSODescriptor"), func(role *etree.Element) bool {
@@ -87,6 +88,7 @@ func idpRoles(el *etree.Element) []*etree.Element {
 	return roles
 }
 
+// checkEntityID is for theirs and ours: both are compared byte for byte.
 func checkEntityID(id string) error {
 	if id == "" || len(id) > 1024 {
 		return fmt.Errorf("entityID of %d characters, expected 1 to 1024", len(id))
@@ -120,6 +122,7 @@ func validUntil(role *etree.Element, now time.Time) (time.Time, error) {
 	return earliest, nil
 }
 
+// ssoURL returns the first address for HTTP-Redirect, which must be usable.
 func ssoURL(role *etree.Element) (string, error) {
 	for _, endpoint := range childrenOf(role, nsMetadata, "SingleSignOnService") {
 		if endpoint.SelectAttrValue("Binding", "") != bindingRedirect {
@@ -189,6 +192,8 @@ func signingCertificates(role *etree.Element) ([]*x509.Certificate, error) {
 	return certs, nil
 }
 
+// metadataCertificate returns nil if there is none in it: an X509Data may name a
+// key in other ways, which say nothing that could be trusted.
 func metadataCertificate(data *etree.Element) (*x509.Certificate, error) {
 	el := childOf(data, nsDsig, "X509Certificate")
 	if el == nil {
@@ -216,6 +221,7 @@ func (idp *identityProvider) checkFresh(now time.Time) error {
 	return nil
 }
 
+// info says it for the caller.
 func (idp *identityProvider) info() IdPInfo {
 	info := IdPInfo{EntityID: idp.entityID, SSOURL: idp.ssoURL, ValidUntil: idp.validUntil}
 	for _, cert := range idp.certificates {

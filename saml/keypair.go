@@ -35,6 +35,7 @@ func ParseKeyPair(keyPEM, certPEM []byte) (crypto.Signer, *x509.Certificate, err
 	return key, cert, nil
 }
 
+// parseKey goes by the type of the PEM block.
 func parseKey(data []byte) (crypto.Signer, error) {
 	block, err := onlyBlock(data)
 	if err != nil {
@@ -65,6 +66,7 @@ func parseKey(data []byte) (crypto.Signer, error) {
 	return nil, fmt.Errorf("PEM block of type %q does not hold such a key", block.Type)
 }
 
+// parseCertificate reads the one certificate; a chain is not published.
 func parseCertificate(data []byte) (*x509.Certificate, error) {
 	block, err := onlyBlock(data)
 	if err != nil {
@@ -95,6 +97,7 @@ func onlyBlock(data []byte) (*pem.Block, error) {
 	return block, nil
 }
 
+// publishes reports whether the certificate is for this key.
 func publishes(cert *x509.Certificate, key crypto.Signer) bool {
 	public, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
 	return ok && public.Equal(cert.PublicKey)

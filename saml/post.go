@@ -34,6 +34,8 @@ func ReadPost(w http.ResponseWriter, r *http.Request) (Post, error) {
 	return newPost(form)
 }
 
+// checkContentType wants what browsers send for a form, and nothing that another
+// reader of the body might decode in another way.
 func checkContentType(h http.Header) error {
 	media, params, err := mime.ParseMediaType(h.Get("Content-Type"))
 	if err != nil || media != "application/x-www-form-urlencoded" || len(h.Values("Content-Type")) != 1 {
@@ -50,6 +52,8 @@ func checkContentType(h http.Header) error {
 	return nil
 }
 
+// newPost picks the two fields. A field that is there twice has no value that
+// everybody agrees on.
 func newPost(form url.Values) (Post, error) {
 	responses, states := form["SAMLResponse"], form["RelayState"]
 	if len(responses) != 1 || responses[0] == "" {

@@ -44,7 +44,7 @@ func (sp *ServiceProvider) checkOneAssertion(r *types.Response, o *occasion) err
 		return refusef(CodeAssertions, "%d verified assertions, expected one", len(r.Assertions))
 	}
 	a := &r.Assertions[0]
-	if a.ID != o.env.assertionID || !(a.SignatureValidated || r.SignatureValidated) || r.SignatureValidated != o.env.responseSigned {
+	if a.ID != o.env.assertionID || (!a.SignatureValidated && !r.SignatureValidated) || r.SignatureValidated != o.env.responseSigned {
 		return refusef(CodeInternal, "verified assertion %.100q, gated %.100q", a.ID, o.env.assertionID)
 	}
 	return nil
@@ -97,6 +97,8 @@ func (sp *ServiceProvider) checkAudience(r *types.Response, _ *occasion) error {
 	return nil
 }
 
+// checkIssueInstant bounds the age, so that a response that was caught is soon
+// worth nothing, and the replay memory may forget.
 func (sp *ServiceProvider) checkIssueInstant(r *types.Response, o *occasion) error {
 	issued := r.Assertions[0].IssueInstant
 	if issued.After(o.now.Add(sp.skew)) {
@@ -108,6 +110,8 @@ func (sp *ServiceProvider) checkIssueInstant(r *types.Response, o *occasion) err
 	return nil
 }
 
+// checkConditionTimes: either end may be missing (saml-core 2.5.1.2), the age and
+// the confirmation bound it then.
 func (sp *ServiceProvider) checkConditionTimes(r *types.Response, o *occasion) error {
 	a := &r.Assertions[0]
 	if v := a.Conditions.NotBefore; v != "" {
@@ -125,12 +129,14 @@ func (sp *ServiceProvider) checkConditionTimes(r *types.Response, o *occasion) e
 	return nil
 }
 
+// checkConfirmationTimes: this end must be there, the library has seen to that.
 func (sp *ServiceProvider) checkConfirmationTimes(r *types.Response, o *occasion) error {
 	a := &r.Assertions[0]
 	return sp.checkEnd("confirmation", a.Subject.SubjectConfirmation.SubjectConfirmationData.NotOnOrAfter, a.IssueInstant, o.now)
 }
 
-// checkEnd: at the instant itself it is over.
+// checkEnd: at the instant itself it is over. An end that is far away is an
+// assertion that works for whoever finds it.
 func (sp *ServiceProvider) checkEnd(what, value string, issued, now time.Time) error {
 	end, err := time.Parse(time.RFC3339, value)
 	if err != nil {
@@ -145,6 +151,8 @@ func (sp *ServiceProvider) checkEnd(what, value string, issued, now time.Time) e
 	return nil
 }
 
+// checkAuthnStatement holds the session at the identity provider against the
+// clock. Which context it was made in goes to the caller, for its policy.
 func (sp *ServiceProvider) checkAuthnStatement(r *types.Response, o *occasion) error {
 	s := r.Assertions[0].AuthnStatement
 	if s == nil || s.AuthnInstant == nil {

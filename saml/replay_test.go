@@ -1,6 +1,7 @@
 package saml
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -15,7 +16,7 @@ func TestMemory(t *testing.T) {
 	m := newMemory(2, func() time.Time { return now })
 	step := func(id string, until time.Duration, want error) {
 		t.Helper()
-		if got := m.remember(id, testNow.Add(until)); got != want {
+		if got := m.remember(id, testNow.Add(until)); !errors.Is(got, want) {
 			t.Errorf("%s at %s: %v, want %v", id, now.Sub(testNow), got, want)
 		}
 	}
@@ -113,6 +114,29 @@ func TestReplayMemoryOfTheCaller(t *testing.T) {
 		if len(memory.ids) != 1 || len(memory.ids[0]) != 64 || memory.until.Before(testNow.Add(maxAssertionAge+testSkew)) {
 			t.Errorf("remembered %q until %s", memory.ids, memory.until)
 		}
+	}
+}
+
+// TestVerifyLetsOneOfManyIn: however many bring it at once.
+func TestVerifyLetsOneOfManyIn(t *testing.T) {
+	idp := newTestIdP(t, "rsa-idp")
+	sp := newTestSP(t, testConfig(t, idp))
+	post := Post{Response: attack{}.build(t, idp)}
+	var in, replayed atomic.Int32
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			switch _, err := sp.Verify(t.Context(), post, testRequestID); codeOf(t, err) {
+			case "":
+				in.Add(1)
+			case CodeReplay:
+				replayed.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	if in.Load() != 1 || replayed.Load() != 19 {
+		t.Errorf("%d got in, %d were replays, want 1 and 19", in.Load(), replayed.Load())
 	}
 }
 

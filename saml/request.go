@@ -31,6 +31,8 @@ type requester struct {
 	location  string // with "?" or "&" at its end
 }
 
+// newRequester chooses the algorithm by the key: one of each is enough, and
+// SHA-1 is none.
 func newRequester(cfg *Config, idp *identityProvider) (*requester, error) {
 	algorithm := dsig.RSASHA256SignatureMethod
 	if _, ok := cfg.Key.Public().(*ecdsa.PublicKey); ok {
@@ -64,6 +66,7 @@ func openQuery(location string) string {
 	return location + "&"
 }
 
+// begin makes one request.
 func (r *requester) begin(relayState string) (AuthnRequest, error) {
 	doc, err := r.sp.BuildAuthRequestDocumentNoSig()
 	if err != nil {
@@ -94,6 +97,7 @@ func newRequestID() string {
 	return "_" + hex.EncodeToString(random)
 }
 
+// deflate packs a message as saml-bindings 3.4.4.1 has it: raw DEFLATE, base64.
 func deflate(message []byte) (string, error) {
 	var buf bytes.Buffer
 	w, err := flate.NewWriter(&buf, flate.BestCompression)
@@ -124,6 +128,7 @@ func (r *requester) signedQuery(packed, relayState string) (string, error) {
 	return query + "&Signature=" + url.QueryEscape(base64.StdEncoding.EncodeToString(signature)), nil
 }
 
+// sign signs the SHA-256 of the octets.
 func (r *requester) sign(octets string) ([]byte, error) {
 	digest := sha256.Sum256([]byte(octets))
 	signature, err := r.key.Sign(rand.Reader, digest[:], crypto.SHA256)

@@ -90,7 +90,8 @@ type Post struct {
 
 // Principal is who the identity provider says it is. Every text in it has been
 // through the same rule: valid UTF-8, at most 256 characters, no white space at
-// its ends, no control or invisible characters.
+// its ends, no control or invisible characters. Nothing is folded: names that
+// differ in case, or in how an accent is composed, are different names.
 type Principal struct {
 	User   string   // never empty, never a transient NameID
 	Email  string   // empty, or with exactly one '@'
@@ -172,6 +173,7 @@ func New(cfg Config) (*ServiceProvider, error) {
 	return sp, nil
 }
 
+// check judges what does not need the metadata.
 func (cfg *Config) check() error {
 	if err := checkEntityID(cfg.EntityID); err != nil {
 		return fmt.Errorf("checking our own entity ID: %w", err)

@@ -212,6 +212,7 @@ func checkConfirmation(_, assertion *etree.Element) error {
 	return nil
 }
 
+// matches compares the expanded name.
 func (s *shape) matches(el *etree.Element) bool {
 	return el.Tag == s.tag && el.NamespaceURI() == s.ns
 }
@@ -250,6 +251,7 @@ func (s *shape) check(el *etree.Element) error {
 	return nil
 }
 
+// checkChild finds the shape of a child, counts it and holds it against it.
 func (s *shape) checkChild(child *etree.Element, counts []int) error {
 	for i := range s.children {
 		c := &s.children[i]
@@ -287,6 +289,7 @@ func unexpectedCode(el *etree.Element) string {
 	return CodeElement
 }
 
+// checkText: the library would drop an element in text and join the halves.
 func (s *shape) checkText(el *etree.Element) error {
 	for _, token := range el.Child {
 		if child, ok := token.(*etree.Element); ok && unexpectedCode(child) == CodeEncrypted {
@@ -314,6 +317,8 @@ func checkOpaque(el *etree.Element) error {
 	return nil
 }
 
+// checkAttributes looks for imitations and for times that cannot be read. An
+// attribute that nobody reads may be there.
 func (s *shape) checkAttributes(el *etree.Element) error {
 	for _, a := range el.Attr {
 		if s.ns == nsDsig && !isDeclaration(a) && !signatureAttributes[a.FullKey()] {

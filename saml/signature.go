@@ -92,6 +92,8 @@ func checkSignatures(root, assertion *etree.Element) error {
 	return nil
 }
 
+// checkSignature holds one signature to its place, its reference and its
+// algorithms. What stands in it besides was settled by its shape.
 func checkSignature(parent, sig *etree.Element) error {
 	siblings := parent.ChildElements()
 	if siblings[0].Tag != "Issuer" || siblings[1] != sig {
@@ -124,6 +126,7 @@ func checkTransforms(reference *etree.Element) error {
 	return nil
 }
 
+// checkAlgorithms is the allow-list. The library's own list has SHA-1 in it.
 func checkAlgorithms(sig, info, reference *etree.Element) error {
 	if got := algorithmOf(childOf(info, nsDsig, "CanonicalizationMethod")); got != algExcC14N {
 		return refusef(CodeAlgorithm, "canonicalization method %.100q, expected %s", got, algExcC14N)
@@ -171,6 +174,7 @@ type signature struct {
 	certificate []byte // DER from KeyInfo; nil if it has none
 }
 
+// newEnvelope notes which signatures there are.
 func newEnvelope(root, assertion *etree.Element) (*envelope, error) {
 	e := &envelope{assertionID: assertion.SelectAttrValue("ID", "")}
 	for _, el := range []*etree.Element{root, assertion} {
@@ -188,6 +192,7 @@ func newEnvelope(root, assertion *etree.Element) (*envelope, error) {
 	return e, nil
 }
 
+// readSignature takes apart a signature that has the right shape.
 func readSignature(el *etree.Element) (s signature, err error) {
 	info := childOf(el, nsDsig, "SignedInfo")
 	s.algorithm = signatureMethods[algorithmOf(childOf(info, nsDsig, "SignatureMethod"))]

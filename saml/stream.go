@@ -79,6 +79,7 @@ func checkStream(raw []byte, limits streamLimits) error {
 	}
 }
 
+// end judges the end of the input.
 func (g *streamGate) end() error {
 	if len(g.stack) > 0 {
 		return refusef(CodeXML, "document ends inside element %.100q", g.stack[len(g.stack)-1].name.Local)
@@ -89,6 +90,7 @@ func (g *streamGate) end() error {
 	return nil
 }
 
+// token judges one token.
 func (g *streamGate) token(token xml.Token) error {
 	switch t := token.(type) {
 	case xml.StartElement:
@@ -110,6 +112,7 @@ func (g *streamGate) token(token xml.Token) error {
 	return refusef(CodeXML, "unexpected %T", token)
 }
 
+// instruction lets an XML declaration through, as the very first thing.
 func (g *streamGate) instruction(t xml.ProcInst) error {
 	if g.started || t.Target != "xml" {
 		return refusef(CodeXML, "processing instruction %.100q", t.Target)
@@ -120,6 +123,8 @@ func (g *streamGate) instruction(t xml.ProcInst) error {
 	return nil
 }
 
+// text lets white space stand around the root; what text is good for inside is
+// the shape gate's to say.
 func (g *streamGate) text(t xml.CharData) error {
 	if len(t) > g.limits.text {
 		return refusef(CodeXMLLimit, "text of %d bytes, at most %d are allowed", len(t), g.limits.text)
@@ -130,6 +135,8 @@ func (g *streamGate) text(t xml.CharData) error {
 	return nil
 }
 
+// open judges a start tag: the counts first, because they are cheap, then the
+// names, which need the declarations on the element itself.
 func (g *streamGate) open(t xml.StartElement) error {
 	if len(g.stack) == 0 && g.rooted {
 		return refusef(CodeXML, "second root element %.100q", t.Name.Local)
@@ -159,6 +166,7 @@ func (g *streamGate) open(t xml.StartElement) error {
 	return g.checkAttributes(t.Attr)
 }
 
+// close matches an end tag with its start: RawToken does not.
 func (g *streamGate) close(t xml.EndElement) error {
 	if len(g.stack) == 0 {
 		return refusef(CodeXML, "end of element %.100q, which is not open", t.Name.Local)
@@ -238,6 +246,8 @@ func (g *streamGate) resolve(prefix string) string {
 	return nsNone
 }
 
+// checkName wants an XML name with a declared prefix or none. Go's decoder lets
+// names through that begin with colons, and writes them differently.
 func (g *streamGate) checkName(n xml.Name, what string) error {
 	if !ncName.MatchString(n.Local) || (n.Space != "" && !ncName.MatchString(n.Space)) {
 		return refusef(CodeXML, "%s with the malformed name %.100q", what, n.Space+":"+n.Local)

@@ -117,7 +117,7 @@ func (i *issuer) logFailure(name string, attempt int, delay time.Duration, err e
 	}
 	i.log.Log(context.Background(), level, "renewing the certificate did not succeed",
 		"name", name, "cause", err.Error(), "attempt", attempt,
-		"next_try", delay.Round(time.Millisecond), "time_left", left.Round(time.Second))
+		"next_try", delay.Round(time.Millisecond).String(), "time_left", left.Round(time.Second).String())
 }
 
 // sign makes one call to Vault. It may be repeated: a lost answer costs one
@@ -180,7 +180,7 @@ func (i *issuer) accept(secret *api.Secret, request *x509.CertificateRequest) ([
 	}
 	if life := time.Until(leaf[0].NotAfter); life < i.ttl-clockSkew {
 		i.log.Warn("certificate lives shorter than asked for", "name", nameOf(request),
-			"asked", i.ttl, "granted", life.Round(time.Second))
+			"asked", i.ttl.String(), "granted", life.Round(time.Second).String())
 	}
 	return withoutRoots(chain), nil
 }

@@ -103,7 +103,7 @@ func (i *introduction) lookup(ctx context.Context, token string) error {
 		return i.forged(token, err)
 	}
 	i.cfg.Log.Info("wrapping token checked", "creation_path", info.path,
-		"creation_ttl", info.ttl, "age", i.cfg.Now().Sub(info.created).Round(time.Millisecond))
+		"creation_ttl", info.ttl.String(), "age", i.cfg.Now().Sub(info.created).Round(time.Millisecond).String())
 	return nil
 }
 
@@ -206,7 +206,7 @@ func (i *introduction) login(ctx context.Context, secretID string) (*Client, err
 		return nil, &Error{Reason: ReasonLoginRefused, Op: "logging in", Where: path, Err: err, Hint: hintMint}
 	}
 	i.cfg.Log.Info("logged in", "accessor_hash", fingerprint(secret.Auth.Accessor), "policies", secret.Auth.TokenPolicies,
-		"token_ttl", g.ttl, "renewable", g.renewable)
+		"token_ttl", g.ttl.String(), "renewable", g.renewable)
 	if !g.renewable {
 		i.cfg.Log.Warn("vault token cannot be renewed", "ends", g.expires)
 	}

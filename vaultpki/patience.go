@@ -38,7 +38,7 @@ func (p patience) do(ctx context.Context, what string, call func(context.Context
 		err := p.attempt(ctx, call)
 		if err == nil {
 			if attempt > 1 {
-				p.log.Info("vault answers", "step", what, "attempts", attempt, "waited", time.Since(start).Round(time.Millisecond))
+				p.log.Info("vault answers", "step", what, "attempts", attempt, "waited", time.Since(start).Round(time.Millisecond).String())
 			}
 			return nil
 		}
@@ -53,7 +53,7 @@ func (p patience) do(ctx context.Context, what string, call func(context.Context
 		if now := causeOf(err); now != cause || time.Since(told)+delay+attemptBound >= progressEvery {
 			cause, told = now, time.Now()
 			p.log.Warn("waiting for vault", "step", what, "cause", cause, "attempt", attempt,
-				"next_try", delay.Round(time.Millisecond), "time_left", left.Round(time.Second))
+				"next_try", delay.Round(time.Millisecond).String(), "time_left", left.Round(time.Second).String())
 		}
 		if !sleep(ctx, delay) {
 			return ctx.Err()

@@ -253,3 +253,12 @@ func echo(conn net.Conn) error {
 	_, err := conn.Write(one)
 	return err
 }
+
+func leafOf(t *testing.T, pair tls.Certificate) *x509.Certificate {
+	t.Helper()
+	leaf, err := x509.ParseCertificate(pair.Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return leaf
+}

@@ -44,9 +44,9 @@ func (c *Client) Run(ctx context.Context) error {
 			return err
 		}
 		c.adopt(renewed)
-		c.log.Info("vault token renewed", "token_ttl", renewed.ttl, "expires", renewed.expires)
-		if renewed.ttl < g.ttl-time.Second {
-			c.log.Warn("vault token was granted a shorter life: it nears its maximum", "token_ttl", renewed.ttl, "before", g.ttl)
+		c.log.Info("vault token renewed", "token_ttl", renewed.ttl.String(), "expires", renewed.expires)
+		if renewed.ttl < g.ttl {
+			c.log.Warn("vault token was granted a shorter life: it nears its maximum", "token_ttl", renewed.ttl.String(), "before", g.ttl.String())
 		}
 	}
 }
@@ -75,7 +75,7 @@ func (c *Client) renewWhileAlive(ctx context.Context, g grant) (grant, error) {
 		}
 		delay := min(max(delays.NextBackOff(), wire.RetryAfter(err)), left)
 		c.log.Warn("renewing the vault token did not succeed", "cause", causeOf(err), "attempt", attempt,
-			"next_try", delay.Round(time.Millisecond), "time_left", left.Round(time.Second))
+			"next_try", delay.Round(time.Millisecond).String(), "time_left", left.Round(time.Second).String())
 		if !sleep(ctx, delay) {
 			return grant{}, ctx.Err()
 		}

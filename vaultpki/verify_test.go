@@ -1,0 +1,193 @@
+package vaultpki
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+)
+
+// mountPKI is a root with an intermediate below it.
+type mountPKI struct {
+	root, intermediate *x509.Certificate
+	rootKey, key       *ecdsa.PrivateKey
+}
+
+func newKey(t *testing.T) *ecdsa.PrivateKey {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// sign makes a certificate out of a template.
+func sign(t *testing.T, template, parent *x509.Certificate, public any, key *ecdsa.PrivateKey) *x509.Certificate {
+	t.Helper()
+	if template.SerialNumber == nil {
+		template.SerialNumber = big.NewInt(time.Now().UnixNano())
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
+}
+
+func authorityTemplate(name string) *x509.Certificate {
+	return &x509.Certificate{
+		Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+}
+
+func newMountPKI(t *testing.T) mountPKI {
+	t.Helper()
+	p := mountPKI{rootKey: newKey(t), key: newKey(t)}
+	template := authorityTemplate("root")
+	p.root = sign(t, template, template, &p.rootKey.PublicKey, p.rootKey)
+	p.intermediate = sign(t, authorityTemplate("intermediate"), p.root, &p.key.PublicKey, p.rootKey)
+	return p
+}
+
+// leafTemplate is what an honest Vault would sign for a.example.com.
+func leafTemplate() *x509.Certificate {
+	return &x509.Certificate{
+		DNSNames: []string{"a.example.com"}, NotBefore: time.Now().Add(-30 * time.Second), NotAfter: time.Now().Add(time.Hour),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+}
+
+func TestIssuedCertificateIsCheckedAgainstTheRequest(t *testing.T) {
+	pki, stranger, ours := newMountPKI(t), newMountPKI(t), newKey(t)
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{DNSNames: []string{"a.example.com"}}, ours)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := x509.ParseCertificateRequest(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(pki.root)
+	tests := map[string]struct {
+		change func(leaf *x509.Certificate)
+		signer mountPKI
+		key    *ecdsa.PrivateKey
+		fault  string // "" is accepted
+	}{
+		"what was asked for": {func(*x509.Certificate) {}, pki, ours, ""},
+		"clock a little behind vault's": {
+			func(leaf *x509.Certificate) { leaf.NotBefore = time.Now().Add(50 * time.Second) }, pki, ours, "",
+		},
+		"another key":       {func(*x509.Certificate) {}, pki, pki.key, "another key"},
+		"another authority": {func(*x509.Certificate) {}, stranger, ours, "root of this mount"},
+		"authority's certificate": {
+			func(leaf *x509.Certificate) { leaf.IsCA, leaf.BasicConstraintsValid = true, true }, pki, ours, "an authority's",
+		},
+		"not yet valid": {
+			func(leaf *x509.Certificate) { leaf.NotBefore = time.Now().Add(2 * time.Minute) }, pki, ours, "compare the clocks",
+		},
+		"expired": {func(leaf *x509.Certificate) { leaf.NotAfter = time.Now().Add(-time.Second) }, pki, ours, "is valid from"},
+		"about to expire": {
+			func(leaf *x509.Certificate) { leaf.NotAfter = time.Now().Add(2 * time.Second) }, pki, ours, "is valid from",
+		},
+		"wildcard in place of the name": {
+			func(leaf *x509.Certificate) { leaf.DNSNames = []string{"*.example.com"} }, pki, ours, `"*.example.com"`,
+		},
+		"name in other case": {func(leaf *x509.Certificate) { leaf.DNSNames = []string{"A.example.com"} }, pki, ours, "for the names"},
+		"same name twice": {
+			func(leaf *x509.Certificate) { leaf.DNSNames = []string{"a.example.com", "a.example.com"} }, pki, ours, "for the names",
+		},
+		"address": {func(leaf *x509.Certificate) { leaf.IPAddresses = []net.IP{net.IPv4(10, 0, 0, 1)} }, pki, ours, "not asked for"},
+		"e-mail":  {func(leaf *x509.Certificate) { leaf.EmailAddresses = []string{"a@example.com"} }, pki, ours, "not asked for"},
+		"URI": {
+			func(leaf *x509.Certificate) { leaf.URIs = []*url.URL{{Scheme: "spiffe", Host: "x"}} }, pki, ours, "not asked for",
+		},
+		"no usage": {func(leaf *x509.Certificate) { leaf.ExtKeyUsage = nil }, pki, ours, "not for use as a server"},
+		"any usage": {
+			func(leaf *x509.Certificate) { leaf.ExtKeyUsage = append(leaf.ExtKeyUsage, x509.ExtKeyUsageAny) }, pki, ours, "more uses",
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			template := leafTemplate()
+			test.change(template)
+			leaf := sign(t, template, test.signer.intermediate, &test.key.PublicKey, test.signer.key)
+			want := expectation{request: request, usage: ServerUsage, roots: roots, now: time.Now()}
+			err := want.check([]*x509.Certificate{leaf, test.signer.intermediate, test.signer.root})
+			if (err == nil) != (test.fault == "") || (err != nil && !strings.Contains(err.Error(), test.fault)) {
+				t.Errorf("check: %v, expected %q", err, test.fault)
+			}
+		})
+	}
+}
+
+func TestChainIsPassedOnWithoutItsRoots(t *testing.T) {
+	pki := newMountPKI(t)
+	leaf := sign(t, leafTemplate(), pki.intermediate, &newKey(t).PublicKey, pki.key)
+	// The same intermediate, signed by another root: browsers of an older trust
+	// store need it.
+	crossKey := newKey(t)
+	crossTemplate := authorityTemplate("older root")
+	cross := sign(t, crossTemplate, crossTemplate, &crossKey.PublicKey, crossKey)
+	crossSigned := sign(t, authorityTemplate("intermediate"), cross, &pki.key.PublicKey, crossKey)
+	given := []*x509.Certificate{leaf, pki.intermediate, pki.root, crossSigned, cross}
+	got := withoutRoots(given)
+	want := []*x509.Certificate{leaf, pki.intermediate, crossSigned}
+	if len(got) != len(want) {
+		t.Fatalf("%d certificates, expected %d", len(got), len(want))
+	}
+	for i := range want {
+		if !got[i].Equal(want[i]) {
+			t.Errorf("certificate %d is %q of %q", i, got[i].Subject, got[i].Issuer)
+		}
+	}
+}
+
+func TestSerialIsWrittenAsVaultDoes(t *testing.T) {
+	for want, serial := range map[string]*big.Int{
+		"0a:ff:00": big.NewInt(0x0aff00), "01": big.NewInt(1), "": big.NewInt(0),
+	} {
+		if got := serialOf(&x509.Certificate{SerialNumber: serial}); got != want {
+			t.Errorf("serial %s is %q, expected %q", serial, got, want)
+		}
+	}
+}
+
+// FuzzParseChain: a chain is all certificates or an error, never a part.
+func FuzzParseChain(f *testing.F) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		f.Fatal(err)
+	}
+	template := authorityTemplate("root")
+	template.SerialNumber = big.NewInt(1)
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		f.Fatal(err)
+	}
+	text := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	for _, seed := range []string{text, text + text, "junk\n" + text, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", ""} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		chain, err := parseChain(text)
+		if (err == nil) != (len(chain) > 0) {
+			t.Errorf("%d certificates and error %v", len(chain), err)
+		}
+	})
+}

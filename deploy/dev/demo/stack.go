@@ -62,7 +62,7 @@ func (s *stack) start(spec process.Spec) (*process.Child, error) {
 // proxies: the demo is the same for everybody.
 func baseEnvironment() []string {
 	env := []string{"LANG=C.UTF-8"}
-	for _, name := range []string{"PATH", "HOME", "TMPDIR"} {
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "GORACE"} {
 		if value, ok := os.LookupEnv(name); ok {
 			env = append(env, name+"="+value)
 		}

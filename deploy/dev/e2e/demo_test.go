@@ -52,7 +52,7 @@ func (t *transcript) String() string {
 func launch(state string, port int, env ...string) (*demo, error) {
 	d := &demo{port: port, state: state, out: &transcript{}, ended: make(chan struct{})}
 	d.cmd = exec.Command(filepath.Join(shared.bin, "demo"))
-	d.cmd.Env = append(os.Environ(), append(env, "DEMO_PORT="+strconv.Itoa(port), "DEMO_STATE="+state)...)
+	d.cmd.Env = append(append(os.Environ(), "GORACE=atexit_sleep_ms=0", "DEMO_PORT="+strconv.Itoa(port), "DEMO_STATE="+state), env...)
 	d.cmd.Stdout, d.cmd.Stderr = d.out, d.out
 	if err := d.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting the demo: %w", err)
@@ -144,31 +144,38 @@ func (d *demo) client(t *testing.T) *http.Client {
 	return client
 }
 
-// pids are the processes of this demo that run: those that have its state folder
-// on their command line, and the orchestrator itself.
-func (d *demo) pids(t *testing.T) map[int]string {
+// running lists the processes of this demo that live: those whose output goes into
+// its state folder, and the orchestrator itself.
+func (d *demo) running(t *testing.T) []string {
 	t.Helper()
-	found := make(map[int]string)
-	paths, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	var found []string
+	paths, err := filepath.Glob("/proc/[0-9]*/fd/1")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, path := range paths {
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		process := filepath.Dir(filepath.Dir(path))
+		target, err := os.Readlink(path)
 		if err != nil {
-			t.Fatal(err)
+			continue // it ended meanwhile, or is not ours
 		}
-		line, err := os.ReadFile(path)
-		if err != nil {
-			continue // it ended meanwhile
-		}
-		text := strings.ReplaceAll(string(line), "\x00", " ")
-		ours := strings.Contains(text, d.state+"/") || strings.Contains(text, "-listen 127.0.0.1:") && strings.Contains(text, strconv.Itoa(d.port)[:3])
-		if ours || pid == d.cmd.Process.Pid {
-			found[pid] = strings.TrimSpace(text)
+		if strings.HasPrefix(target, d.state+"/") || filepath.Base(process) == strconv.Itoa(d.cmd.Process.Pid) {
+			name, _ := os.ReadFile(filepath.Join(process, "comm")) //nolint:errcheck // only for the message
+			found = append(found, filepath.Base(process)+" "+strings.TrimSpace(string(name)))
 		}
 	}
 	return found
+}
+
+// leavesNothing waits until no process of the demo is left.
+func (d *demo) leavesNothing(t *testing.T) {
+	t.Helper()
+	eventually(t, "the end of every process", 10*time.Second, func() error {
+		if left := d.running(t); len(left) > 0 {
+			return fmt.Errorf("still running: %q", left)
+		}
+		return nil
+	})
 }
 
 // freePorts returns the first of eleven ports in a row that were free a moment

@@ -16,6 +16,7 @@ var shared struct {
 	bin     string // the programs under test
 	demo    *demo
 	browser *browser
+	serials map[string]string // of the first certificates, by name
 }
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
@@ -26,21 +27,29 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
 	}
-	defer os.RemoveAll(dir)
+	code := runIn(dir, m)
+	if code != 0 {
+		fmt.Fprintln(os.Stderr, "e2e: the state and the logs of the demo stay in", dir)
+		return code
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+	}
+	return code
+}
+
+func runIn(dir string, m *testing.M) int {
 	if err := setUp(dir); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
 	}
 	defer shared.browser.close()
-	code := m.Run()
-	if err := shared.demo.stop(); err != nil {
-		fmt.Fprintln(os.Stderr, "e2e:", err)
-		return 1
-	}
-	return code
+	defer shared.demo.stop() //nolint:errcheck // for runs of some tests only; the last one stops it
+	return m.Run()
 }
 
 func setUp(dir string) error {
+	shared.serials = make(map[string]string)
 	chromium, err := findTools()
 	if err != nil {
 		return err

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"strings"
 	"testing"
 	"time"
 
@@ -108,17 +107,4 @@ func findRecord(t *testing.T, requestID string) record {
 		return fmt.Errorf("%d records, none of it", len(records(t)))
 	})
 	return found
-}
-
-// refusals counts the records whose reason is one of those.
-func refusals(t *testing.T, reasons ...string) int {
-	t.Helper()
-	count := 0
-	for _, r := range records(t) {
-		reason, _ := r["event.reason"].(string)
-		if strings.Contains(" "+strings.Join(reasons, " ")+" ", " "+reason+" ") {
-			count++
-		}
-	}
-	return count
 }

@@ -60,7 +60,7 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 	err := drain(context.WithoutCancel(ctx), server, cfg.Drain)
 	cut()
 	_ = server.Close() // what is left is cut: there is nobody to tell
-	_ = <-failed // http.ErrServerClosed, since it was asked to stop
+	_ = <-failed       // http.ErrServerClosed, since it was asked to stop
 	return err
 }
 

@@ -20,11 +20,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/http/httputil"
 	"net/netip"
 	"net/url"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/sallyport/sallyport/proxy/accesslog"
@@ -63,8 +63,8 @@ const (
 
 // New returns a Sidecar, or an error that names what is wrong with cfg.
 func New(cfg Config) (*Sidecar, error) {
-	if cfg.App == nil || cfg.App.Scheme != "http" || !loopback(cfg.App.Hostname()) {
-		return nil, fmt.Errorf("application address %v: expected http:// and a loopback host, so that nobody walks round the sidecar", cfg.App)
+	if err := checkApp(cfg.App); err != nil {
+		return nil, err
 	}
 	if cfg.PeerName == nil || cfg.Access == nil {
 		return nil, errors.New("sidecar needs PeerName and Access")
@@ -77,20 +77,39 @@ func New(cfg Config) (*Sidecar, error) {
 	}
 	s := &Sidecar{cfg: cfg}
 	s.proxy = &httputil.ReverseProxy{
-		Rewrite: s.rewrite,
-		Transport: &http.Transport{
-			DialContext:            (&net.Dialer{Timeout: appDialTimeout}).DialContext,
-			ResponseHeaderTimeout:  appHeaderTimeout,
-			MaxResponseHeaderBytes: appHeaderBytes,
-			MaxIdleConnsPerHost:    appIdleConns,
-			IdleConnTimeout:        time.Minute,
-			DisableCompression:     true,
-		},
-		ModifyResponse: func(res *http.Response) error { header.StripResponse(res.Header); return nil },
+		Rewrite:        s.rewrite,
+		Transport:      appTransport{newTransport()},
+		ModifyResponse: filterResponse,
 		ErrorHandler:   appFailed,
+		BufferPool:     new(bufferPool),
 		ErrorLog:       slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 	}
 	return s, nil
+}
+
+// checkApp refuses an address that anybody but this machine's sidecar may
+// reach, or that is more than an origin.
+func checkApp(app *url.URL) error {
+	switch {
+	case app == nil || app.Scheme != "http" || !loopback(app.Hostname()):
+		return fmt.Errorf("application address %v: expected http:// and a loopback host, so that nobody walks round the sidecar", app)
+	case app.User != nil || app.Path != "" && app.Path != "/" || app.RawQuery != "" || app.Fragment != "":
+		return fmt.Errorf("application address %s: expected http://HOST:PORT and nothing else", app.Redacted())
+	}
+	return nil
+}
+
+// newTransport is HTTP/1.1 in the clear, over loopback, past any proxy that the
+// environment names.
+func newTransport() *http.Transport {
+	return &http.Transport{
+		DialContext:            (&net.Dialer{Timeout: appDialTimeout}).DialContext,
+		ResponseHeaderTimeout:  appHeaderTimeout,
+		MaxResponseHeaderBytes: appHeaderBytes,
+		MaxIdleConnsPerHost:    appIdleConns,
+		IdleConnTimeout:        time.Minute,
+		DisableCompression:     true,
+	}
 }
 
 // loopback reports whether host is this machine and nothing else.
@@ -104,70 +123,100 @@ func loopback(host string) bool {
 
 // ServeHTTP hands one request on and writes its line.
 func (s *Sidecar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	start := s.cfg.Now()
-	answer := &answer{ResponseWriter: w}
+	a := &answer{ResponseWriter: w, start: s.cfg.Now()}
+	a.count(r)
 	record := accesslog.Record{
-		Time: start, Action: accesslog.ActionAccess, Decision: "deny", Method: r.Method, Host: r.Host, Path: r.URL.Path,
-		Protocol: strings.TrimPrefix(r.Proto, "HTTP/"), Upstream: s.cfg.App.Host,
+		Time: a.start, Action: accesslog.ActionAccess, Decision: "deny", Method: r.Method, Host: r.Host, Path: r.URL.Path,
+		Protocol: strings.TrimSuffix(strings.TrimPrefix(r.Proto, "HTTP/"), ".0"), UserAgent: r.UserAgent(),
 	}
 	record.ClientAddress, record.ClientPort, _ = net.SplitHostPort(r.RemoteAddr)
 	defer func() {
 		fault := recover()
-		record.Duration, record.Status, record.BytesOut = s.cfg.Now().Sub(start), answer.status, answer.bytes.Load()
-		if answer.cause != nil {
-			record.Cause = answer.cause.Error()
-		}
-		if err := s.cfg.Access.Write(&record); err != nil {
-			s.cfg.Log.Error("access log cannot be written; nobody is let in", "error", err)
-		}
+		s.finish(a, r, &record, fault)
 		if fault != nil {
-			panic(http.ErrAbortHandler)
+			panic(http.ErrAbortHandler) // the connection is cut; the cause is in the line
 		}
 	}()
-	if err := s.admit(r, &record); err != nil {
-		record.Cause = err.Error()
-		http.Error(answer, http.StatusText(http.StatusForbidden), http.StatusForbidden)
+	if status, err := s.admit(r, &record); err != nil {
+		a.cause = err
+		refuse(a, status, record.Reason)
 		return
 	}
-	s.proxy.ServeHTTP(answer, r)
+	record.Upstream = s.cfg.App.Host
+	s.proxy.ServeHTTP(a, r.WithContext(httptrace.WithClientTrace(r.Context(), a.trace(s.cfg.Now))))
 }
 
-// admit decides whether a request comes from the gateway and is unambiguous. It
-// leaves only the gateway's managed headers in r.
-func (s *Sidecar) admit(r *http.Request, record *accesslog.Record) error {
-	if err := s.cfg.Access.Err(); err != nil {
-		record.Reason = "access_log"
-		return err
+// statusClientClosed marks, in the log only, a request whose client went away
+// before there was an answer.
+const statusClientClosed = 499
+
+// finish writes the line of a request, also of one that ended in a panic.
+func (s *Sidecar) finish(a *answer, r *http.Request, record *accesslog.Record, fault any) {
+	record.Duration, record.Status = s.cfg.Now().Sub(a.start), a.status
+	record.BytesIn, record.BytesOut = a.in.Load(), a.out.Load()
+	record.UpstreamTime = time.Duration(a.upstream.Load())
+	if err, ok := fault.(error); fault != nil && !(ok && errors.Is(err, http.ErrAbortHandler)) {
+		a.cause = fmt.Errorf("panic: %v", fault)
+		s.cfg.Log.Error("panic in a request", "request_id", record.RequestID, "cause", a.cause.Error())
+	} else if fault != nil && a.cause == nil {
+		a.cause = errBrokeOff
 	}
+	if record.Status == 0 {
+		record.Status = http.StatusOK // net/http sends this for a handler that wrote nothing
+		if r.Context().Err() != nil || fault != nil {
+			record.Status = statusClientClosed
+		}
+	}
+	if a.cause != nil {
+		record.Cause = a.cause.Error()
+	}
+	if err := s.cfg.Access.Write(record); err != nil {
+		s.cfg.Log.Error("access log cannot be written; nobody is let in", "error", err, "request_id", record.RequestID)
+	}
+}
+
+// errBrokeOff is the cause of an answer that ended in the middle.
+var errBrokeOff = errors.New("connection to the gateway or the application broke off")
+
+// admit decides whether a request comes from the gateway and is unambiguous,
+// and gives the status of the refusal if not. It leaves only the gateway's
+// managed headers in r.
+func (s *Sidecar) admit(r *http.Request, record *accesslog.Record) (status int, err error) {
 	if r.TLS == nil {
 		record.Reason = "no_tls"
-		return errors.New("request without TLS")
+		return http.StatusForbidden, errors.New("request without TLS")
 	}
 	record.TLSVersion = strings.TrimPrefix(tls.VersionName(r.TLS.Version), "TLS ")
 	peer, err := s.cfg.PeerName(*r.TLS)
 	if err != nil {
 		record.Reason = "no_peer"
-		return err
+		return http.StatusForbidden, err
 	}
 	record.Rule = "peer:" + peer
 	if err := header.Carry(r.Header, r.Header); err != nil {
 		record.Reason = "ambiguous_header"
-		return err
+		return http.StatusBadRequest, err
 	}
 	record.User, record.RequestID = r.Header.Get(header.User), r.Header.Get(header.RequestID)
+	if err := s.cfg.Access.Err(); err != nil { // tried again with this refusal's own line
+		record.Reason = "access_log"
+		return http.StatusServiceUnavailable, err
+	}
 	record.Decision, record.Reason = "allow", "gateway"
-	return nil
+	return 0, nil
 }
 
 // rewrite makes the request that the application gets. The hop-by-hop headers
 // are gone before it runs, and with them every X-Forwarded header that
 // net/http knows, so all of the gateway's values are carried over from In.
 func (s *Sidecar) rewrite(pr *httputil.ProxyRequest) {
+	keepEscapes(pr.Out.URL)
 	pr.SetURL(s.cfg.App)
 	pr.Out.Host = pr.In.Host
 	pr.Out.URL.RawQuery = pr.In.URL.RawQuery
 	pr.Out.Trailer = nil
 	delete(pr.Out.Header, "Trailer")
+	delete(pr.Out.Header, "Http2-Settings")
 	if !strings.EqualFold(pr.Out.Header.Get("Upgrade"), "websocket") {
 		delete(pr.Out.Header, "Upgrade")
 		delete(pr.Out.Header, "Connection")
@@ -176,45 +225,66 @@ func (s *Sidecar) rewrite(pr *httputil.ProxyRequest) {
 	_ = header.Carry(pr.Out.Header, pr.In.Header)
 }
 
+// keepEscapes keeps "%2F" apart from "/" on the way. Go does so by itself, but
+// not in a path that also holds a byte which it would have escaped and a browser
+// did not, such as "|": it then writes the whole path anew from its decoded
+// form. Here only those bytes are escaped, and every other stays as it came.
+func keepEscapes(u *url.URL) {
+	if u.RawPath == "" || u.EscapedPath() == u.RawPath {
+		return
+	}
+	var raw strings.Builder
+	for i := range len(u.RawPath) {
+		c := u.RawPath[i]
+		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("-._~!$&'()*+,;=:@[]%/", c) >= 0 {
+			raw.WriteByte(c)
+		} else {
+			fmt.Fprintf(&raw, "%%%02X", c)
+		}
+	}
+	u.RawPath = raw.String()
+}
+
+// filterResponse takes from the application's answer what is not its to say.
+func filterResponse(res *http.Response) error {
+	header.StripResponse(res.Header)
+	delete(res.Header, "Trailer")
+	return nil
+}
+
+// appTransport hides trailers from the reverse proxy: they arrive after the
+// answer was filtered. net/http stores them, announced or not, in the Response
+// that it made, so the proxy is given a copy.
+type appTransport struct{ base http.RoundTripper }
+
+func (t appTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, err := t.base.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	filtered := *res
+	filtered.Trailer = nil
+	return &filtered, nil
+}
+
 // appFailed answers for an application that did not; the gateway turns it into
 // a page.
 func appFailed(w http.ResponseWriter, r *http.Request, err error) {
-	if a, ok := w.(*answer); ok {
+	a, ok := w.(*answer)
+	if ok {
 		a.cause = err
 	}
 	if r.Context().Err() != nil {
-		return // the gateway has hung up
+		// The gateway has hung up, or we are stopping: an empty answer must not
+		// pass for the application's.
+		panic(http.ErrAbortHandler)
 	}
-	w.Header().Set(header.Fault, "app_unreachable")
-	http.Error(w, http.StatusText(http.StatusBadGateway), http.StatusBadGateway)
+	refuse(w, http.StatusBadGateway, "app_unreachable")
 }
 
-// answer is the http.ResponseWriter of one request: it counts.
-type answer struct {
-	http.ResponseWriter
-	status int
-	bytes  atomic.Int64
-	cause  error
+// refuse answers for the sidecar itself, so that the gateway can tell it from
+// the application.
+func refuse(w http.ResponseWriter, status int, reason string) {
+	w.Header().Set(header.Fault, reason)
+	http.Error(w, http.StatusText(status), status)
 }
-
-func (a *answer) WriteHeader(status int) {
-	if status >= 100 && status < 200 && status != http.StatusSwitchingProtocols {
-		return // interim answers bypass the gateway's filter
-	}
-	if a.status == 0 {
-		a.status = status
-	}
-	a.ResponseWriter.WriteHeader(status)
-}
-
-func (a *answer) Write(p []byte) (int, error) {
-	if a.status == 0 {
-		a.status = http.StatusOK
-	}
-	n, err := a.ResponseWriter.Write(p)
-	a.bytes.Add(int64(n))
-	return n, err
-}
-
-// Unwrap lets http.ResponseController flush, hijack and set deadlines.
-func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }

@@ -1,0 +1,598 @@
+package sidecar
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/coder/websocket"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/proxy/header"
+)
+
+func TestNewRefusesAppsThatOthersReach(t *testing.T) {
+	for app, good := range map[string]bool{
+		"http://127.0.0.1:3000": true, "http://127.8.9.1:3000/": true, "http://[::1]:3000": true, "http://localhost:3000": true,
+		"http://192.0.2.1:3000": false, "http://0.0.0.0:3000": false, "http://[::]:3000": false, "http://app:3000": false,
+		"http://localhost.example.com:3000": false, "http://127.0.0.1.example.com": false, "http://2130706433": false, "http://:3000": false,
+		"https://127.0.0.1:3000": false, "unix:///run/app.sock": false, "127.0.0.1:3000": false, "": false,
+		"http://127.0.0.1:3000/base": false, "http://127.0.0.1:3000?a": false, "http://u:secret@127.0.0.1:3000": false,
+	} {
+		target, err := url.Parse(app)
+		if err != nil {
+			target = nil // New is given what a careless caller would pass on
+		}
+		_, err = New(Config{App: target, PeerName: peerName, Access: accesslog.New(io.Discard, "sidecar")})
+		if (err == nil) != good {
+			t.Errorf("New with app %q = %v, want good: %t", app, err, good)
+		}
+		if err != nil && strings.Contains(err.Error(), "secret") {
+			t.Errorf("error shows a password: %v", err)
+		}
+	}
+	if _, err := New(Config{}); err == nil {
+		t.Error("New without an app succeeded")
+	}
+	if _, err := New(Config{App: &url.URL{Scheme: "http", Host: "127.0.0.1"}}); err == nil {
+		t.Error("New without PeerName and Access succeeded")
+	}
+}
+
+// TestHeadersReachTheAppExactly sends what a gateway sends, and everything that
+// could pass for it, and compares all that arrives.
+func TestHeadersReachTheAppExactly(t *testing.T) {
+	app, requests := recorder(t)
+	w := newWorld(t, app)
+	res := w.raw(t, wire("GET /a HTTP/1.1", "Host: headers.example.com",
+		"X-Forwarded-User: alice@example.com", "X-Forwarded-Email: alice@example.com", "X-Forwarded-Groups: engineers,admins",
+		"X-Forwarded-Preferred-Username: J%C3%BCrgen", "X-Forwarded-For: 192.0.2.7", "X-Forwarded-Host: headers.example.com",
+		"X-Forwarded-Proto: https", "X-Request-Id: abcdefghij234567",
+		"X_Forwarded_User: root", "X.Forwarded.User: root", "X-Forwarded_User: root", "x~forwarded~user: root",
+		"Remote-User: root", "Remote_User: root", "X-Remote-User: root", "Forwarded: for=127.0.0.1", "X-Real-IP: 127.0.0.1",
+		"X-Forwarded-Prefix: /evil", "X-Original-URL: /admin", "Proxy: http://evil", "Proxy-Authorization: Basic eA==",
+		"X-Sallyport-Fault: x", "Keep-Alive: timeout=5", "TE: trailers", "HTTP2-Settings: AAMAAABkAAQAAP__",
+		"Accept: text/html", "Cookie: a=1; b=2", "Authorization: Bearer t", "Accept: text/plain", "User-Agent: x"))
+	if res.StatusCode != http.StatusOK {
+		t.Fatalf("status %d", res.StatusCode)
+	}
+	want := http.Header{
+		"X-Forwarded-User": {"alice@example.com"}, "X-Forwarded-Email": {"alice@example.com"}, "X-Forwarded-Groups": {"engineers,admins"},
+		"X-Forwarded-Preferred-Username": {"J%C3%BCrgen"}, "X-Forwarded-For": {"192.0.2.7"}, "X-Forwarded-Host": {"headers.example.com"},
+		"X-Forwarded-Proto": {"https"}, "X-Request-Id": {"abcdefghij234567"},
+		"Accept": {"text/html", "text/plain"}, "Cookie": {"a=1; b=2"}, "Authorization": {"Bearer t"}, "User-Agent": {"x"},
+	}
+	got := next(t, requests)
+	got.Header.Del("Te") // "trailers" is hop-by-hop, and ReverseProxy says it anew
+	if diff := cmp.Diff(want, got.Header); diff != "" {
+		t.Errorf("headers at the application (-want +got):\n%s", diff)
+	}
+	if got.Host != "headers.example.com" {
+		t.Errorf("Host = %q", got.Host)
+	}
+}
+
+// TestConnectionTricks names the gateway's headers as hop-by-hop, to have them
+// removed on the way.
+func TestConnectionTricks(t *testing.T) {
+	app, requests := recorder(t)
+	w := newWorld(t, app)
+	for _, connection := range []string{
+		"close, X-Forwarded-User", "X-Forwarded-User, X-Forwarded-Groups", "x-forwarded-user", "keep-alive,\tX-FORWARDED-USER",
+	} {
+		w.raw(t, wire("GET / HTTP/1.1", "Host: a", "Connection: "+connection, "X-Forwarded-User: alice", "X-Forwarded-Groups: engineers"))
+		h := next(t, requests).Header
+		if diff := cmp.Diff([]string{"alice", "engineers"}, append(h[header.User], h[header.Groups]...)); diff != "" {
+			t.Errorf("Connection: %s (-want +got):\n%s", connection, diff)
+		}
+		if len(h["Connection"]) != 0 {
+			t.Errorf("Connection: %q reached the application", h["Connection"])
+		}
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	tests := []struct {
+		name    string
+		request string
+		status  int
+		reason  string
+		cause   string
+	}{
+		{
+			name: "two users", status: http.StatusBadRequest, reason: "ambiguous_header", cause: "X-Forwarded-User came 2 times",
+			request: wire("GET / HTTP/1.1", "Host: a", "X-Forwarded-User: alice", "x-forwarded-user: root"),
+		},
+		{
+			name: "two request ids", status: http.StatusBadRequest, reason: "ambiguous_header", cause: "X-Request-Id came 2 times",
+			request: wire("GET / HTTP/1.1", "Host: a", "X-Request-Id: a", "X-Request-Id: b"),
+		},
+	}
+	app, requests := recorder(t)
+	w := newWorld(t, app)
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			res := w.raw(t, test.request)
+			if res.StatusCode != test.status || res.Header.Get(header.Fault) != test.reason {
+				t.Errorf("status %d, fault %q, want %d, %q", res.StatusCode, res.Header.Get(header.Fault), test.status, test.reason)
+			}
+			line := w.line(t)
+			cause, _ := line["error.message"].(string)
+			if line["event.reason"] != test.reason || line["sallyport.decision"] != "deny" || !strings.Contains(cause, test.cause) || strings.Contains(cause, "root") {
+				t.Errorf("line: %v", line)
+			}
+		})
+	}
+	if len(requests) != 0 {
+		t.Errorf("%d refused requests reached the application", len(requests))
+	}
+}
+
+// TestPeersWithoutAProvenName covers what the TLS configuration would have let
+// through by mistake: the handler asks once more.
+func TestPeersWithoutAProvenName(t *testing.T) {
+	app, requests := recorder(t)
+	target, err := url.Parse(app)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := make(lineWriter, 10)
+	guard, err := New(Config{App: target, PeerName: peerName, Access: accesslog.New(lines, "sidecar")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, state := range map[string]*tls.ConnectionState{
+		"no_tls": nil, "no_peer": {Version: tls.VersionTLS13, PeerCertificates: []*x509.Certificate{{DNSNames: []string{gatewayName}}}},
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
+		r.TLS = state
+		r.Header.Set(header.User, "root")
+		rec := httptest.NewRecorder()
+		guard.ServeHTTP(rec, r)
+		if line := <-lines; rec.Code != http.StatusForbidden || !strings.Contains(line, `"event.reason":"`+name+`"`) || strings.Contains(line, "root") {
+			t.Errorf("%s: status %d, line %s", name, rec.Code, line)
+		}
+	}
+	if len(requests) != 0 {
+		t.Error("a stranger reached the application")
+	}
+}
+
+func TestStrangersFailTheHandshake(t *testing.T) {
+	app, requests := recorder(t)
+	w := newWorld(t, app)
+	stranger := newAuthority(t)
+	for name, certificates := range map[string][]tls.Certificate{
+		"no certificate":                     nil,
+		"a certificate of another authority": {stranger.issue(t, gatewayName, x509.ExtKeyUsageClientAuth)},
+	} {
+		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: w.dial.RootCAs, ServerName: sidecarName, Certificates: certificates}}
+		res, err := (&http.Client{Transport: transport, Timeout: patience}).Get(w.server.URL)
+		if err == nil {
+			_ = res.Body.Close()
+			t.Errorf("with %s: status %d", name, res.StatusCode)
+		}
+		transport.CloseIdleConnections()
+	}
+	if len(requests) != 0 {
+		t.Error("a stranger reached the application")
+	}
+}
+
+// TestNobodyEntersUnrecorded breaks the log and mends it again.
+func TestNobodyEntersUnrecorded(t *testing.T) {
+	app, requests := recorder(t)
+	target, err := url.Parse(app)
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk := &breakable{}
+	guard, err := New(Config{App: target, PeerName: func(tls.ConnectionState) (string, error) { return gatewayName, nil }, Access: accesslog.New(disk, "sidecar")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var statuses []int
+	for _, broken := range []bool{false, true, true, false, false} {
+		disk.broken = broken
+		r := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
+		r.TLS = &tls.ConnectionState{Version: tls.VersionTLS13}
+		rec := httptest.NewRecorder()
+		guard.ServeHTTP(rec, r)
+		statuses = append(statuses, rec.Code)
+	}
+	if diff := cmp.Diff([]int{200, 200, 503, 503, 200}, statuses); diff != "" {
+		t.Errorf("statuses (-want +got):\n%s", diff)
+	}
+	if len(requests) != 3 {
+		t.Errorf("%d requests reached the application, want 3", len(requests))
+	}
+}
+
+type breakable struct {
+	bytes.Buffer
+	broken bool
+}
+
+func (b *breakable) Write(p []byte) (int, error) {
+	if b.broken {
+		return 0, errors.New("no space left on device")
+	}
+	return b.Buffer.Write(p)
+}
+
+func TestTargetsReachTheAppAsTheyCame(t *testing.T) {
+	app, requests := rawApp(t, "HTTP/1.1 204 No Content\r\n\r\n")
+	w := newWorld(t, app)
+	for give, want := range map[string]string{
+		"/":                        "",
+		"/a%2Fb/c":                 "",
+		"/a;b=c;d?e;f=g&%zz&h=%2F": "",
+		"//a//b/../c/./d":          "",
+		"/%2e%2e/%5c%00":           "",
+		"/a?":                      "",
+		"/a?b=c?d":                 "",
+		"/a+b%20c/@:!$'()*,":       "",
+		"/~a_b-c.d/%E2%82%AC":      "",
+		"/a|b%2Fc":                 "/a%7Cb%2Fc",
+		"/[a]{b}%2F^`\"<>":         "/[a]%7Bb%7D%2F%5E%60%22%3C%3E",
+		`/a\b`:                     "/a%5Cb",
+		"/\xc3\xbc%2F":             "/%C3%BC%2F",
+		"http://a/b%2Fc?d":         "/b%2Fc?d",
+	} {
+		if want == "" {
+			want = give
+		}
+		res := w.raw(t, wire("GET "+give+" HTTP/1.1", "Host: a"))
+		if res.StatusCode != http.StatusNoContent {
+			t.Errorf("%q: status %d", give, res.StatusCode)
+			continue
+		}
+		if got := next(t, requests); got != "GET "+want {
+			t.Errorf("%q reached the application as %q, want %q", give, got, want)
+		}
+	}
+}
+
+func FuzzKeepEscapes(f *testing.F) {
+	f.Add("/a|b%2Fc")
+	f.Add("/%2e%2E//;[]{}^")
+	f.Fuzz(func(t *testing.T, target string) {
+		u, err := url.ParseRequestURI(target)
+		if err != nil || u.Path == "" {
+			return
+		}
+		path, escaped := u.Path, strings.Count(strings.ToUpper(u.RawPath), "%2F")
+		keepEscapes(u)
+		got := u.EscapedPath()
+		if back, err := url.PathUnescape(got); err != nil || back != path {
+			t.Fatalf("%q became %q, which means %q, %v", target, got, back, err)
+		}
+		if n := strings.Count(strings.ToUpper(got), "%2F"); n != escaped {
+			t.Fatalf("%q became %q: %d escaped slashes, want %d", target, got, n, escaped)
+		}
+	})
+}
+
+func TestRecordLine(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.WriteHeader(http.StatusTeapot)
+		_, _ = io.WriteString(w, "short and stout")
+	}))
+	defer server.Close()
+	w := newWorld(t, server.URL)
+	w.raw(t, "POST /pot?secret=1 HTTP/1.1\r\nHost: tea.example.com\r\nX-Forwarded-User: alice\r\nX-Request-Id: r1\r\nUser-Agent: kettle\r\nContent-Length: 5\r\n\r\nwater")
+	got := w.line(t)
+	for _, varies := range []string{"@timestamp", "event.duration", "client.port", "sallyport.upstream.duration"} {
+		if v, ok := got[varies]; !ok || v == float64(0) {
+			t.Errorf("no %s in %v", varies, got)
+		}
+		delete(got, varies)
+	}
+	want := map[string]any{
+		"ecs.version": "8.17.0", "event.kind": "event", "event.category": []any{"web"}, "event.action": "access", "event.outcome": "failure",
+		"service.name": "sidecar", "http.request.id": "r1", "sallyport.decision": "allow", "event.reason": "gateway", "rule.name": "peer:" + gatewayName,
+		"user.name": "alice", "http.request.method": "POST", "url.domain": "tea.example.com", "url.path": "/pot", "http.version": "1.1",
+		"client.address": "127.0.0.1", "tls.version": "1.3", "user_agent.original": "kettle", "http.response.status_code": float64(http.StatusTeapot),
+		"http.request.body.bytes": float64(5), "http.response.body.bytes": float64(15), "server.address": strings.TrimPrefix(server.URL, "http://"),
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("line (-want +got):\n%s", diff)
+	}
+}
+
+func TestAppDown(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	server.Close()
+	w := newWorld(t, server.URL)
+	res := w.raw(t, wire("GET / HTTP/1.1", "Host: a"))
+	if res.StatusCode != http.StatusBadGateway || res.Header.Get(header.Fault) != "app_unreachable" {
+		t.Errorf("status %d, fault %q", res.StatusCode, res.Header.Get(header.Fault))
+	}
+	body, err := io.ReadAll(res.Body)
+	if err != nil || strings.Contains(string(body), "127.0.0.1") {
+		t.Errorf("body %q (%v) shows the inside", body, err)
+	}
+	if line := w.line(t); !strings.Contains(line["error.message"].(string), "refused") || line["http.response.status_code"] != float64(http.StatusBadGateway) {
+		t.Errorf("line: %v", line)
+	}
+}
+
+// TestHostileApp answers in every way that an application should not.
+func TestHostileApp(t *testing.T) {
+	tests := []struct {
+		name, answer string
+		status       int
+		want         http.Header
+		body         string
+	}{
+		{
+			name: "managed headers", status: http.StatusOK, body: "ok",
+			answer: wire("HTTP/1.1 200 OK", "X-Sallyport-Fault: app_unreachable", "x_sallyport_fault: x", "X-Forwarded-User: root", "X-Accel-Redirect: /etc", "Content-Length: 2", "A: b") + "ok",
+			want:   http.Header{"A": {"b"}, "Content-Length": {"2"}},
+		},
+		{
+			name: "early hints", status: http.StatusOK,
+			answer: wire("HTTP/1.1 103 Early Hints", "Set-Cookie: __Host-sallyport=x", "Link: </a.css>; rel=preload") + wire("HTTP/1.1 200 OK", "Content-Length: 0"),
+			want:   http.Header{"Content-Length": {"0"}},
+		},
+		{
+			name: "announced trailers", status: http.StatusOK, body: "ok",
+			answer: wire("HTTP/1.1 200 OK", "Transfer-Encoding: chunked", "Trailer: X-Forwarded-User, Set-Cookie") + "2\r\nok\r\n0\r\n" + wire("X-Forwarded-User: root", "Set-Cookie: a=b"),
+			want:   http.Header{},
+		},
+		{
+			name: "trailers that nobody announced", status: http.StatusOK, body: "ok",
+			answer: wire("HTTP/1.1 200 OK", "Transfer-Encoding: chunked") + "2\r\nok\r\n0\r\n" + wire("X-Forwarded-User: root", "Set-Cookie: a=b"),
+			want:   http.Header{},
+		},
+		{
+			name: "an upgrade that nobody asked for", status: http.StatusBadGateway, body: "Bad Gateway\n",
+			answer: wire("HTTP/1.1 101 Switching Protocols", "Connection: Upgrade", "Upgrade: websocket"),
+			want:   http.Header{"X-Sallyport-Fault": {"app_unreachable"}, "Content-Length": {"12"}, "Content-Type": {"text/plain; charset=utf-8"}, "X-Content-Type-Options": {"nosniff"}},
+		},
+		{
+			name: "no HTTP at all", status: http.StatusBadGateway, body: "Bad Gateway\n",
+			answer: "SSH-2.0-OpenSSH_9.2\r\n",
+			want:   http.Header{"X-Sallyport-Fault": {"app_unreachable"}, "Content-Length": {"12"}, "Content-Type": {"text/plain; charset=utf-8"}, "X-Content-Type-Options": {"nosniff"}},
+		},
+		{
+			name: "headers without end", status: http.StatusBadGateway, body: "Bad Gateway\n",
+			answer: "HTTP/1.1 200 OK\r\n" + strings.Repeat("A: "+strings.Repeat("b", 1000)+"\r\n", 300) + "\r\n",
+			want:   http.Header{"X-Sallyport-Fault": {"app_unreachable"}, "Content-Length": {"12"}, "Content-Type": {"text/plain; charset=utf-8"}, "X-Content-Type-Options": {"nosniff"}},
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			app, _ := rawApp(t, test.answer)
+			res := newWorld(t, app).raw(t, wire("GET / HTTP/1.1", "Host: a"))
+			body, err := io.ReadAll(res.Body)
+			if err != nil || string(body) != test.body || res.StatusCode != test.status {
+				t.Errorf("status %d, body %q (%v), want %d, %q", res.StatusCode, body, err, test.status, test.body)
+			}
+			delete(res.Header, "Date")
+			if diff := cmp.Diff(test.want, res.Header); diff != "" {
+				t.Errorf("headers (-want +got):\n%s", diff)
+			}
+			if len(res.Trailer) != 0 {
+				t.Errorf("trailers: %v", res.Trailer)
+			}
+		})
+	}
+}
+
+// TestAnswerThatBreaksOff: half an answer must not look like a whole one.
+func TestAnswerThatBreaksOff(t *testing.T) {
+	for name, answer := range map[string]string{
+		"with a length": wire("HTTP/1.1 200 OK", "Content-Length: 100") + "half",
+		"chunked":       wire("HTTP/1.1 200 OK", "Transfer-Encoding: chunked") + "4\r\nhalf\r\n",
+	} {
+		app, _ := rawApp(t, answer)
+		w := newWorld(t, app)
+		res, err := w.client.Get(w.server.URL)
+		var body []byte
+		if err == nil { // else it was cut before the first byte
+			body, err = io.ReadAll(res.Body)
+			_ = res.Body.Close()
+		}
+		if err == nil {
+			t.Errorf("%s: the gateway read %q and saw no error", name, body)
+		}
+		if line := w.line(t); line["error.message"] != errBrokeOff.Error() || line["http.response.status_code"] != float64(http.StatusOK) {
+			t.Errorf("%s: line: %v", name, line)
+		}
+	}
+}
+
+func TestClientTrailersAreDropped(t *testing.T) {
+	app, requests := recorder(t)
+	w := newWorld(t, app)
+	w.raw(t, wire("POST / HTTP/1.1", "Host: a", "X-Forwarded-User: alice", "Transfer-Encoding: chunked", "Trailer: X-Forwarded-User, A")+
+		"2\r\nok\r\n0\r\n"+wire("X-Forwarded-User: root", "A: b"))
+	got := next(t, requests)
+	if len(got.Trailer) != 0 || len(got.Header["Trailer"]) != 0 || got.Header.Get(header.User) != "alice" {
+		t.Errorf("trailers %v, headers %v", got.Trailer, got.Header)
+	}
+}
+
+func TestOnlyWebSocketIsUpgraded(t *testing.T) {
+	app, requests := recorder(t)
+	w := newWorld(t, app)
+	for _, upgrade := range []string{"h2c", "h2c, websocket", "TLS/1.0", "connect-udp"} {
+		w.raw(t, wire("GET / HTTP/1.1", "Host: a", "Connection: Upgrade, HTTP2-Settings", "Upgrade: "+upgrade, "HTTP2-Settings: AAMAAABkAAQAAP__"))
+		h := next(t, requests).Header
+		for _, name := range []string{"Upgrade", "Connection", "Http2-Settings"} {
+			if v, ok := h[name]; ok {
+				t.Errorf("upgrade to %s: %s: %q reached the application", upgrade, name, v)
+			}
+		}
+	}
+}
+
+func TestWebSocketPasses(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer func() { _ = conn.CloseNow() }()
+		kind, message, err := conn.Read(r.Context())
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if err := conn.Write(r.Context(), kind, append([]byte(r.Header.Get(header.User)+" said "), message...)); err != nil {
+			t.Error(err)
+		}
+		_ = conn.Close(websocket.StatusNormalClosure, "")
+	}))
+	defer server.Close()
+	w := newWorld(t, server.URL)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	conn, _, err := websocket.Dial(ctx, strings.Replace(w.server.URL, "https", "wss", 1), &websocket.DialOptions{
+		HTTPClient: w.client, HTTPHeader: http.Header{header.User: {"alice"}, "X_forwarded_user": {"root"}},
+	})
+	if err != nil {
+		t.Fatalf("Dial: %v", err)
+	}
+	defer func() { _ = conn.CloseNow() }()
+	if err := conn.Write(ctx, websocket.MessageText, []byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	if _, message, err := conn.Read(ctx); err != nil || string(message) != "alice said hello" {
+		t.Errorf("read %q, %v", message, err)
+	}
+	_, _, _ = conn.Read(ctx) // the closing handshake
+	line := w.line(t)
+	if line["http.response.status_code"] != float64(http.StatusSwitchingProtocols) || line["http.request.body.bytes"].(float64) < 5 || line["http.response.body.bytes"].(float64) < 16 {
+		t.Errorf("line: %v", line)
+	}
+}
+
+func TestEventStreamPasses(t *testing.T) {
+	proceed := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, "data: one\n\n")
+		if err := http.NewResponseController(w).Flush(); err != nil {
+			t.Error(err)
+		}
+		select { // the first event must arrive while the answer is open
+		case <-proceed:
+		case <-r.Context().Done():
+		}
+		_, _ = io.WriteString(w, "data: two\n\n")
+	}))
+	defer server.Close()
+	w := newWorld(t, server.URL)
+	res := w.raw(t, wire("GET / HTTP/1.1", "Host: a", "Accept: text/event-stream"))
+	first := make([]byte, len("data: one\n\n"))
+	if _, err := io.ReadFull(res.Body, first); err != nil {
+		t.Fatalf("first event: %v", err)
+	}
+	close(proceed)
+	if rest, err := io.ReadAll(res.Body); err != nil || string(rest) != "data: two\n\n" {
+		t.Errorf("then %q, %v", rest, err)
+	}
+}
+
+// TestGatewayHangsUp: the application is told, and the line says so.
+func TestGatewayHangsUp(t *testing.T) {
+	arrived, gone := make(chan struct{}), make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		close(arrived)
+		<-r.Context().Done()
+		close(gone)
+	}))
+	defer server.Close()
+	w := newWorld(t, server.URL)
+	conn := w.connect(t)
+	if _, err := io.WriteString(conn, wire("GET / HTTP/1.1", "Host: a")); err != nil {
+		t.Fatal(err)
+	}
+	next(t, arrived)
+	if err := conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	next(t, gone)
+	if line := w.line(t); line["http.response.status_code"] != float64(statusClientClosed) || line["error.message"] == nil {
+		t.Errorf("line: %v", line)
+	}
+}
+
+// TestStoppingNeverLooksLikeAnEmptyAnswer ends a request's context while its
+// connection is open, as a drain that ran out of time does.
+func TestStoppingNeverLooksLikeAnEmptyAnswer(t *testing.T) {
+	app, _ := recorder(t)
+	w := newWorld(t, app)
+	handler := w.server.Config.Handler
+	w.server.Config.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithCancel(r.Context())
+		cancel()
+		handler.ServeHTTP(rw, r.WithContext(ctx))
+	})
+	res, err := w.client.Get(w.server.URL)
+	if err == nil {
+		_ = res.Body.Close()
+		t.Errorf("status %d, want a broken connection", res.StatusCode)
+	}
+}
+
+// TestPanicIsRecorded: the request is cut, and the cause is not lost.
+func TestPanicIsRecorded(t *testing.T) {
+	app, _ := recorder(t)
+	w := newWorld(t, app)
+	guard, ok := w.server.Config.Handler.(*Sidecar)
+	if !ok {
+		t.Fatal("handler is no Sidecar")
+	}
+	guard.cfg.PeerName = func(tls.ConnectionState) (string, error) { panic("boom") }
+	if res, err := w.client.Get(w.server.URL); err == nil {
+		_ = res.Body.Close()
+		t.Errorf("status %d, want a broken connection", res.StatusCode)
+	}
+	if line := w.line(t); line["error.message"] != "panic: boom" || line["http.response.status_code"] != float64(statusClientClosed) || line["sallyport.decision"] != "deny" {
+		t.Errorf("line: %v", line)
+	}
+	w.server.Close() // waits for the handler, which logs
+	if !strings.Contains(w.log.String(), "panic in a request") {
+		t.Errorf("log: %s", w.log)
+	}
+}
+
+func BenchmarkSidecar(b *testing.B) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, strings.Repeat("x", 1024))
+	}))
+	defer server.Close()
+	w := newWorld(b, server.URL)
+	go func() {
+		for range w.lines { // nobody reads them here
+		}
+	}()
+	r, err := http.NewRequest(http.MethodGet, w.server.URL+"/page", http.NoBody)
+	if err != nil {
+		b.Fatal(err)
+	}
+	r.Header = http.Header{header.User: {"alice"}, header.Groups: {"engineers"}, header.RequestID: {"r1"}, "Accept": {"text/html"}, "Cookie": {"a=1"}}
+	b.ReportAllocs()
+	for b.Loop() {
+		res, err := w.client.Do(r)
+		if err != nil {
+			b.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+		_ = res.Body.Close()
+	}
+}

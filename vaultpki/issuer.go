@@ -23,7 +23,7 @@ import (
 // would let a leaf of five minutes expire after the second failure.
 const (
 	firstSignDelay   = 500 * time.Millisecond
-	longestSignDelay = 30 * time.Second
+	longestSignDelay = time.Minute
 )
 
 // issuer is certmagic's Issuer on MOUNT/sign/ROLE. Only the request leaves the

@@ -330,6 +330,27 @@ func (d discard) Header() http.Header         { return d.header }
 func (d discard) Write(p []byte) (int, error) { return len(p), nil }
 func (d discard) WriteHeader(int)             {}
 
+// TestOneTimeCallsUseNoIdleConnection: one that the other side is just closing
+// would leave it open whether the call arrived.
+func TestOneTimeCallsUseNoIdleConnection(t *testing.T) {
+	front := newStandIn(t)
+	from := map[string]string{}
+	for _, path := range []string{"sys/wrapping/lookup", "sys/wrapping/unwrap", "auth/approle/login"} {
+		front.on(path, func(w http.ResponseWriter, r *http.Request, vault http.Handler) {
+			from[r.RemoteAddr] = path // the calls come one after the other
+			vault.ServeHTTP(w, r)
+		})
+	}
+	cfg := configFor(gatewayRole, tokenFile(t, mint(t, gatewayRole, time.Minute)))
+	cfg.Address, cfg.CAFile = front.URL, front.CAFile
+	if _, err := vaultpki.Login(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	if len(from) != 3 {
+		t.Errorf("calls by connection: %v, expected three connections", from)
+	}
+}
+
 func TestSealedVaultIsWaitedFor(t *testing.T) {
 	var log journal
 	cfg := configFor(gatewayRole, tokenFile(t, mint(t, gatewayRole, 10*time.Minute)))

@@ -113,6 +113,17 @@ func TestNoEnvironmentVariableHasAnyInfluence(t *testing.T) {
 	if diff := cmp.Diff(want, header); diff != "" {
 		t.Errorf("header (-want +got):\n%s", diff)
 	}
+	// Go proxies no loopback address, so a call to an address for documentation
+	// (RFC 5737), where nobody answers, must not find its way to the proxy.
+	away, err := New(Config{Address: "https://192.0.2.1:8200", CAFile: caFile(t, server)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := away.Do(ctx, Call{Method: "GET", Path: "x"}); err == nil {
+		t.Error("an address where nobody answers answered")
+	}
 	if n := reached.Load(); n != 0 {
 		t.Errorf("%d requests went to the address of a variable", n)
 	}

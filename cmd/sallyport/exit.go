@@ -62,6 +62,11 @@ type secretError struct {
 func (e *secretError) Error() string { return fmt.Sprintf("reading %s: %v", e.where, e.err) }
 func (e *secretError) Unwrap() error { return e.err }
 
+// certificateError is a certificate that Vault did not give.
+type certificateError struct{ error }
+
+func (e *certificateError) Unwrap() error { return e.error }
+
 // vaultExits are the exit codes of the reasons for which Vault's side fails.
 var vaultExits = map[vaultpki.Reason]int{
 	vaultpki.ReasonConfig:         exitUsage,
@@ -82,6 +87,7 @@ func exitCode(err error) int {
 	var usage usageError
 	var faults *config.Faults
 	var secret *secretError
+	var certificate *certificateError
 	switch {
 	case err == nil:
 		return exitOK
@@ -91,6 +97,8 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.As(err, &secret):
 		return exitBadSecret
+	case errors.As(err, &certificate) && vaultpki.ReasonOf(err) == vaultpki.ReasonDenied:
+		return exitCertificate // by the PKI role or by a policy: the hint knows
 	case errors.Is(err, proxy.ErrDrain):
 		return exitDrain
 	}

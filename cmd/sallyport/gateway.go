@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 	"github.com/sallyport/sallyport/vaultpki"
 )
 
-func gatewayCommand(io stdio) *cobra.Command {
+func gatewayCommand(std stdio) *cobra.Command {
 	var identity identityFlags
 	var from string
 	cmd := &cobra.Command{
@@ -32,33 +33,38 @@ names a file. docs/exit-codes.md lists the ways in which a start can fail.`,
 			if err := requireFlags(cmd, "config", "vault-addr", "role-id"); err != nil {
 				return err
 			}
-			log := newLogger(io.Err, "gateway")
+			log := newLogger(std.Err, "gateway")
 			err := runGateway(cmd.Context(), source(from), &identity, log)
 			return identity.closing(cmd.Context(), log, err)
 		},
 	}
-	identity.add(cmd.Flags(), io, "sallyport-gateway")
-	cmd.Flags().StringVar(&from, "config", env(io, "", "SALLYPORT_CONFIG"), "`FILE` with the configuration, or vault:MOUNT/PATH (SALLYPORT_CONFIG)")
+	identity.add(cmd.Flags(), std, "sallyport-gateway")
+	cmd.Flags().StringVar(&from, "config", env(std, "", "SALLYPORT_CONFIG"), "`FILE` with the configuration, or vault:MOUNT/PATH (SALLYPORT_CONFIG)")
 	return cmd
 }
 
-// runGateway is the life of a gateway, from nothing to nothing.
+// runGateway is the life of a gateway, from nothing to nothing. What this host
+// can say no to is tried before Vault is asked: a start that fails then costs no
+// introduction.
 func runGateway(ctx context.Context, from source, identity *identityFlags, log *slog.Logger) error {
+	var out io.WriteCloser
 	parse := func(name string, text []byte) (*config.Gateway, error) {
 		cfg, err := config.LoadGateway(name, text)
 		if err != nil {
 			return nil, err
 		}
 		logConfig(log, name, cfg.Warnings())
-		return cfg, checkFree(ctx, cfg.Listen.HTTPS, cfg.Listen.Admin)
+		if err := checkFree(ctx, cfg.Listen.HTTPS, cfg.Listen.Admin); err != nil {
+			return nil, err
+		}
+		if out, err = accesslog.Open(cfg.AccessLog.File); err != nil {
+			return nil, &hinted{err, "choose a file in access_log.file that this process may append to"}
+		}
+		return cfg, nil
 	}
 	cfg, client, err := loadConfig(ctx, from, parse, func() (*vaultpki.Client, error) { return identity.login(ctx, log) })
 	if err != nil {
 		return err
-	}
-	out, err := accesslog.Open(cfg.AccessLog.File)
-	if err != nil {
-		return &hinted{err, "choose a file in access_log.file that this process may append to"}
 	}
 	defer out.Close()
 	g, err := equipGateway(ctx, cfg, client, accesslog.New(out, "sallyport-gateway"), log)
@@ -93,14 +99,14 @@ func equipGateway(
 	issue := edgeCertificates(cfg, client)
 	issue.Log = log
 	if edge, err = vaultpki.NewCertificates(ctx, issue); err != nil {
-		return nil, fmt.Errorf("getting certificates for browsers: %w", err)
+		return nil, &certificateError{fmt.Errorf("getting certificates for browsers: %w", err)}
 	}
 	metrics := proxy.NewMetrics()
 	var door *proxy.Gateway
 	issue = clientCertificate(cfg, client)
 	issue.Log, issue.OnRenew = log, func(string) { door.CloseIdleConnections() }
 	if backend, err = vaultpki.NewCertificates(ctx, issue); err != nil {
-		return nil, fmt.Errorf("getting the client certificate for backends: %w", err)
+		return nil, &certificateError{fmt.Errorf("getting the client certificate for backends: %w", err)}
 	}
 	door, err = proxy.New(proxy.Config{
 		DoorHost: string(cfg.Door.Host), PublicPort: cfg.Door.PublicPort, Routes: routes(cfg, backend.DialTLS),

@@ -58,7 +58,7 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, acces
 		Names: []string{string(cfg.Name)}, Usage: vaultpki.ServerUsage, Log: log,
 	})
 	if err != nil {
-		return fmt.Errorf("getting the sidecar's certificate: %w", err)
+		return &certificateError{fmt.Errorf("getting the sidecar's certificate: %w", err)}
 	}
 	guard, err := sidecar.New(sidecar.Config{App: cfg.App.URL(), PeerName: vaultpki.PeerName, Access: access, Log: log})
 	if err != nil {

@@ -11,10 +11,12 @@ import (
 //go:embed templates
 var templateFiles embed.FS
 
-var templates = template.Must(template.New("").Funcs(template.FuncMap{
-	"loopback": loopback,
-	"join":     strings.Join,
-}).ParseFS(templateFiles, "templates/*"))
+func templates() *template.Template {
+	return template.Must(template.New("").Funcs(template.FuncMap{
+		"loopback": loopback,
+		"join":     strings.Join,
+	}).ParseFS(templateFiles, "templates/*"))
+}
 
 // toolView is a tool with the names that follow from it.
 type toolView struct {
@@ -67,7 +69,7 @@ func (s settings) sidecarFile(t tool) string { return s.in("sidecar-" + t.Name +
 
 func fill(name, path string, data any) error {
 	var buf bytes.Buffer
-	if err := templates.ExecuteTemplate(&buf, name, data); err != nil {
+	if err := templates().ExecuteTemplate(&buf, name, data); err != nil {
 		return fmt.Errorf("filling in %s: %w", name, err)
 	}
 	return save(path, buf.Bytes())

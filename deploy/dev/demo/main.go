@@ -28,10 +28,11 @@ import (
 )
 
 func main() {
-	runtime.LockOSThread() // the children's death signal is tied to this thread
-	if err := run(os.Stdout, os.Getenv); err != nil {
-		fmt.Fprintln(os.Stderr, "demo:", err)
-		os.Exit(1)
+	runtime.LockOSThread()                                 // the children's death signal is tied to this thread
+	err := run(context.Background(), os.Stdout, os.Getenv) //nolint:forbidigo // main makes the root
+	if err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, "demo:", err)
+		os.Exit(1) //nolint:forbidigo // main ends the process
 	}
 }
 
@@ -40,12 +41,12 @@ var errAsked = errors.New("asked to stop")
 
 // run starts the stack, waits for a reason to stop, and stops it. A stop that was
 // asked for is no error.
-func run(out io.Writer, getenv func(string) string) error {
+func run(ctx context.Context, out io.Writer, getenv func(string) string) error {
 	set, err := readSettings(getenv)
 	if err != nil {
 		return err
 	}
-	if err := checkPorts(set.portUses()); err != nil {
+	if err := checkPorts(ctx, set.portUses()); err != nil {
 		return err
 	}
 	release, err := prepareState(set.State)
@@ -54,7 +55,7 @@ func run(out io.Writer, getenv func(string) string) error {
 	}
 	defer release()
 
-	ctx, cancel := context.WithCancelCause(context.Background())
+	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	s := newStack(set, out, cancel)
 	signals := make(chan os.Signal, 4)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -34,10 +35,10 @@ func (s settings) portUses() []portUse {
 
 // checkPorts tries each port, so that a taken one is told of before anything is
 // started, with all the others that are taken too.
-func checkPorts(uses []portUse) error {
+func checkPorts(ctx context.Context, uses []portUse) error {
 	var errs []error
 	for _, use := range uses {
-		ln, err := net.Listen("tcp", loopback(use.port))
+		ln, err := new(net.ListenConfig).Listen(ctx, "tcp", loopback(use.port))
 		switch {
 		case err == nil:
 			ln.Close()
@@ -58,7 +59,7 @@ func checkPorts(uses []portUse) error {
 // /proc tells: on Linux, for processes that we may look into.
 func holder(port int) string {
 	inodes := listeningInodes(port)
-	links, _ := filepath.Glob("/proc/[0-9]*/fd/*") //nolint:errcheck // the pattern is right
+	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
 	for _, link := range links {
 		target, err := os.Readlink(link)
 		if err != nil || !inodes[target] {

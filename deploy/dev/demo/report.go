@@ -25,7 +25,7 @@ func newReporter(out io.Writer) *reporter { return &reporter{out: out} }
 func (r *reporter) line(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	fmt.Fprintf(r.out, format+"\n", args...)
+	_, _ = fmt.Fprintf(r.out, format+"\n", args...)
 }
 
 func (r *reporter) step(name, outcome string, took time.Duration) {
@@ -36,7 +36,7 @@ func (r *reporter) step(name, outcome string, took time.Duration) {
 func (r *reporter) ready(set settings, token string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	fmt.Fprintf(r.out, "\nready: %s/\n", set.doorURL())
+	_, _ = fmt.Fprintf(r.out, "\nready: %s/\n", set.doorURL())
 	r.block(toolRows(set))
 	r.block(peopleRows(set))
 	r.block([]row{
@@ -53,16 +53,16 @@ func (r *reporter) ready(set settings, token string) {
 		{"stop", fmt.Sprintf("Ctrl-C, or: kill %d", pid)},
 		{"restart Vault", fmt.Sprintf("kill -USR1 %d   (and see that nobody notices)", pid)},
 	})
-	fmt.Fprintln(r.out)
+	_, _ = fmt.Fprintln(r.out)
 }
 
 // row is one line of the summary; a name of "" continues the row above.
 type row struct{ name, text string }
 
 func (r *reporter) block(rows []row) {
-	fmt.Fprintln(r.out)
+	_, _ = fmt.Fprintln(r.out)
 	for _, row := range rows {
-		fmt.Fprintf(r.out, "  %-14s %s\n", row.name, row.text)
+		_, _ = fmt.Fprintf(r.out, "  %-14s %s\n", row.name, row.text)
 	}
 }
 

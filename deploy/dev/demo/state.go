@@ -69,7 +69,7 @@ func wipe(dir string, entries []os.DirEntry) error {
 			return fmt.Errorf("wiping the state folder: %w", err)
 		}
 	}
-	if err := os.Chmod(dir, 0o700); err != nil {
+	if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a folder is entered by its x bit
 		return fmt.Errorf("closing the state folder to others: %w", err)
 	}
 	for _, sub := range []string{"vault", "vault/raft", "idp", "run", "log"} {

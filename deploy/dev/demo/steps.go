@@ -80,7 +80,7 @@ func (s *stack) stepVault(ctx context.Context) (string, error) {
 	if err := save(s.set.tokenFile(), []byte(s.vault.token+"\n")); err != nil {
 		return "", err
 	}
-	version, err := exec.CommandContext(ctx, s.vaultProgram(), "version").Output()
+	version, err := exec.CommandContext(ctx, s.vaultProgram(), "version").Output() //nolint:gosec // the demo's own Vault
 	if err != nil {
 		return "", fmt.Errorf("asking Vault for its version: %w", err)
 	}
@@ -125,7 +125,7 @@ func (s *stack) vaultEnvironment() []string {
 
 func runOnce(ctx context.Context, program string, env, args []string) ([]byte, error) {
 	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, program, args...)
+	cmd := exec.CommandContext(ctx, program, args...) //nolint:gosec // the demo's own programs
 	cmd.Env = append(baseEnvironment(), env...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
@@ -211,7 +211,7 @@ type identity struct {
 // it and waits until it is ready. By then the token in the file is used up.
 func (s *stack) introduced(ctx context.Context, id identity) error {
 	token := s.set.in("run", id.name+".wrapping-token")
-	defer os.Remove(token)
+	defer os.Remove(token) //nolint:errcheck // a token that is used up is worth nothing
 	if _, err := s.sallyport(ctx, "introduce", "--role", id.role, "--file", token, "--token-file", s.set.tokenFile()); err != nil {
 		return err
 	}

@@ -82,10 +82,10 @@ const personTime = 90 * time.Second
 // newPerson opens an empty tab with no cookies. It is closed with the test.
 func newPerson(t *testing.T) *person {
 	t.Helper()
-	return newTab(t, shared.browser.ctx, chromedp.WithNewBrowserContext())
+	return newTab(shared.browser.ctx, t, chromedp.WithNewBrowserContext())
 }
 
-func newTab(t *testing.T, parent context.Context, options ...chromedp.ContextOption) *person {
+func newTab(parent context.Context, t *testing.T, options ...chromedp.ContextOption) *person {
 	t.Helper()
 	ctx, closeTab := chromedp.NewContext(parent, options...)
 	t.Cleanup(closeTab)
@@ -100,7 +100,7 @@ func newTab(t *testing.T, parent context.Context, options ...chromedp.ContextOpt
 // tab opens a second tab of the same person.
 func (p *person) tab() *person {
 	p.t.Helper()
-	return newTab(p.t, p.ctx)
+	return newTab(p.ctx, p.t)
 }
 
 func (p *person) do(steps ...chromedp.Action[chromedp.Void]) {

@@ -89,7 +89,7 @@ func (d *demo) waitFor(text string, within time.Duration) error {
 		}
 		select {
 		case <-d.ended:
-			return fmt.Errorf("the demo ended (%v) before it said %q:\n%s", d.err, text, d.out)
+			return fmt.Errorf("the demo ended before it said %q: %w\n%s", text, d.err, d.out)
 		case <-deadline:
 			return fmt.Errorf("the demo did not say %q within %s:\n%s", text, within, d.out)
 		case <-time.After(20 * time.Millisecond):
@@ -160,7 +160,7 @@ func (d *demo) running(t *testing.T) []string {
 			continue // it ended meanwhile, or is not ours
 		}
 		if strings.HasPrefix(target, d.state+"/") || filepath.Base(process) == strconv.Itoa(d.cmd.Process.Pid) {
-			name, _ := os.ReadFile(filepath.Join(process, "comm")) //nolint:errcheck // only for the message
+			name, _ := os.ReadFile(filepath.Join(process, "comm")) // for the message only
 			found = append(found, filepath.Base(process)+" "+strings.TrimSpace(string(name)))
 		}
 	}
@@ -215,6 +215,10 @@ func eventually(t *testing.T, what string, within time.Duration, ok func() error
 		if time.Now().After(deadline) {
 			t.Fatalf("waiting for %s: %v", what, err)
 		}
-		time.Sleep(50 * time.Millisecond)
+		select {
+		case <-t.Context().Done():
+			t.Fatalf("waiting for %s: the test is over: %v", what, err)
+		case <-time.After(50 * time.Millisecond):
+		}
 	}
 }

@@ -13,29 +13,21 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 
 	"golang.org/x/term"
 
+	"github.com/sallyport/sallyport/deploy/dev/program"
 	"github.com/sallyport/sallyport/deploy/dev/vaultbin"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "ensurevault:", err)
-		os.Exit(1)
-	}
-}
+func main() { program.Main("ensurevault", run) }
 
-func run(ctx context.Context, args []string, out *os.File) error {
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("ensurevault", flag.ContinueOnError)
 	module := flags.String("module", "deploy/dev/vault", "folder of the module that builds Vault")
 	link := flags.String("link", "", "symbolic link to make to the server")
-	if err := flags.Parse(args); err != nil {
+	if err := program.Parse(flags, args, stderr); err != nil {
 		return err
 	}
 	userCache, err := os.UserCacheDir()
@@ -45,8 +37,8 @@ func run(ctx context.Context, args []string, out *os.File) error {
 	bin, err := vaultbin.Ensure(ctx, vaultbin.Config{
 		ModuleDir: *module,
 		CacheDir:  filepath.Join(userCache, "sallyport"),
-		Out:       out,
-		Terminal:  term.IsTerminal(int(out.Fd())),
+		Out:       stdout,
+		Terminal:  isTerminal(stdout),
 	})
 	if err != nil {
 		return err
@@ -56,7 +48,12 @@ func run(ctx context.Context, args []string, out *os.File) error {
 			return err
 		}
 	}
-	return say(out, bin)
+	return say(stdout, bin)
+}
+
+func isTerminal(out io.Writer) bool {
+	file, ok := out.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
 }
 
 func say(out io.Writer, bin vaultbin.Binary) error {
@@ -67,7 +64,7 @@ func say(out io.Writer, bin vaultbin.Binary) error {
 // relink replaces the link at path in one step, so that a test that starts
 // meanwhile sees the old target or the new one.
 func relink(target, path string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return fmt.Errorf("making the folder of the link: %w", err)
 	}
 	tmp := fmt.Sprintf("%s.%d", path, os.Getpid())

@@ -17,6 +17,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"html/template"
 	"log/slog"
 	"net"
 	"net/http"
@@ -48,6 +49,7 @@ type IdP struct {
 	saml     saml.IdentityProvider
 	users    []User
 	log      *slog.Logger
+	pages    *template.Template
 	now      func() time.Time
 	pending  *store[pending]
 	sessions *store[session]
@@ -87,7 +89,7 @@ func New(cfg Config) (*IdP, error) {
 	}
 	life := metadataLife
 	p := &IdP{
-		users: cfg.Users, log: cfg.Log, now: cfg.Now,
+		users: cfg.Users, log: cfg.Log, now: cfg.Now, pages: parsePages(),
 		pending:  newStore[pending](maxPending, pendingLife, cfg.Now),
 		sessions: newStore[session](maxSessions, sessionLife, cfg.Now),
 	}
@@ -98,7 +100,7 @@ func New(cfg Config) (*IdP, error) {
 		SSOURL:                  *cfg.BaseURL.JoinPath("sso"),
 		ServiceProviderProvider: providers{cfg.Provider},
 		ValidDuration:           &life,
-		ResponseFormTemplate:    pages.Lookup("respond.html"),
+		ResponseFormTemplate:    p.pages.Lookup("respond.html"),
 	}
 	p.Handler = p.routes()
 	return p, nil
@@ -170,7 +172,7 @@ func (p *IdP) serveMetadata(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/samlmetadata+xml")
-	w.Write(data) //nolint:errcheck // the browser went away
+	_, _ = w.Write(data) // the browser went away
 }
 
 // withoutPort returns r with a bare address: crewjam copies RemoteAddr into the

@@ -13,20 +13,22 @@ var pageFiles embed.FS
 //go:embed static
 var static embed.FS
 
-var pages = template.Must(template.ParseFS(pageFiles, "pages/*.html"))
+func parsePages() *template.Template {
+	return template.Must(template.ParseFS(pageFiles, "pages/*.html"))
+}
 
 // page renders whole before the first byte is sent, so that a template that fails
 // is an error page and not half a page.
 func (p *IdP) page(w http.ResponseWriter, status int, name string, data any) {
 	var buf bytes.Buffer
-	if err := pages.ExecuteTemplate(&buf, name, data); err != nil {
+	if err := p.pages.ExecuteTemplate(&buf, name, data); err != nil {
 		p.log.Error("rendering a page", "page", name, "error", err)
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	w.Write(buf.Bytes()) //nolint:errcheck // the browser went away
+	_, _ = w.Write(buf.Bytes()) // the browser went away
 }
 
 // fail shows the person message and the log its cause; err may be nil.

@@ -44,7 +44,7 @@ func Start(spec Spec) (*Child, error) {
 		return nil, fmt.Errorf("opening the log of %s: %w", spec.Name, err)
 	}
 	defer log.Close()
-	cmd := exec.Command(spec.Path, spec.Args...)
+	cmd := exec.Command(spec.Path, spec.Args...) //nolint:gosec,noctx // what the orchestrator names; it is stopped by signals
 	cmd.Env = spec.Env
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = attributes()

@@ -31,7 +31,7 @@ func waitFor(t *testing.T, what string, ok func() bool) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waiting for %s: it did not come", what)
 		}
-		time.Sleep(5 * time.Millisecond) // a real process is being waited for
+		<-time.After(5 * time.Millisecond) // a real process is being waited for
 	}
 }
 

@@ -42,7 +42,7 @@ func Until(ctx context.Context, ln net.Listener, handler http.Handler, log *slog
 	if err := server.Shutdown(deadline); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("stopping: %w", err)
 	}
-	<-ended
+	_ = <-ended // http.ErrServerClosed
 	log.Info("stopped")
 	return nil
 }

@@ -22,9 +22,9 @@ func cacheKey(moduleDir, goVersion string) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("reading the Vault build module: %w", err)
 		}
-		fmt.Fprintf(sum, "%s %d\n%s", name, len(data), data)
+		say(sum, "%s %d\n%s", name, len(data), data)
 	}
-	fmt.Fprintf(sum, "%s\n%q\n", goVersion, buildFlags())
+	say(sum, "%s\n%q\n", goVersion, buildFlags())
 	return hex.EncodeToString(sum.Sum(nil))[:16], nil
 }
 
@@ -36,7 +36,7 @@ func cached(ctx context.Context, cfg Config, key string) (Binary, error) {
 	if version, err := askVersion(ctx, path); err == nil {
 		return Binary{Path: path, Version: version, Origin: "cached build"}, nil
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return Binary{}, fmt.Errorf("making the cache folder: %w", err)
 	}
 	unlock, err := lock(ctx, filepath.Join(dir, "lock"), cfg.Out)
@@ -62,7 +62,7 @@ func cached(ctx context.Context, cfg Config, key string) (Binary, error) {
 // buildInto builds next to path and renames, so that path is either absent or whole.
 func buildInto(ctx context.Context, cfg Config, path string) error {
 	tmp := fmt.Sprintf("%s.%d", path, os.Getpid())
-	defer os.Remove(tmp)
+	defer os.Remove(tmp) //nolint:errcheck // it is gone after a build that went well
 	if err := build(ctx, cfg, tmp); err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func buildInto(ctx context.Context, cfg Config, path string) error {
 // lock takes an advisory lock on the file at path, which the kernel releases when
 // the process ends, however it ends. It says on out when it has to wait.
 func lock(ctx context.Context, path string, out io.Writer) (unlock func(), err error) {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("opening the build lock: %w", err)
 	}
@@ -89,7 +89,7 @@ func lock(ctx context.Context, path string, out io.Writer) (unlock func(), err e
 			return nil, fmt.Errorf("locking %s: %w", path, err)
 		}
 		if !told {
-			fmt.Fprintln(out, "vault: another build of the same Vault is running; waiting for it")
+			say(out, "vault: another build of the same Vault is running; waiting for it\n")
 		}
 		select {
 		case <-ctx.Done():

@@ -3,7 +3,6 @@ package vaultbin
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -172,7 +171,7 @@ func TestEnsureStopsWhenCancelled(t *testing.T) {
 	}()
 	deadline := time.Now().Add(10 * time.Second)
 	for m.built(t) == 0 && time.Now().Before(deadline) {
-		time.Sleep(10 * time.Millisecond) // a real process is being waited for
+		<-time.After(10 * time.Millisecond) // a real process is being waited for
 	}
 	cancel()
 	if err := <-ended; err == nil || !strings.Contains(err.Error(), "context canceled") {
@@ -183,7 +182,7 @@ func TestEnsureStopsWhenCancelled(t *testing.T) {
 func TestProgressCountsWholeLines(t *testing.T) {
 	p := &progress{started: time.Now()}
 	for _, piece := range []string{"go: downloading a v1\ngo: down", "loading b v2\nexample.org/a\n", "# example.org/b\nb.go:3:1: wrong\n"} {
-		fmt.Fprint(p, piece)
+		say(p, "%s", piece)
 	}
 	if p.downloaded != 2 || p.compiled != 1 {
 		t.Errorf("%d downloaded, %d compiled, want 2 and 1", p.downloaded, p.compiled)

@@ -17,8 +17,6 @@ var static embed.FS
 //go:embed page.html
 var pageText string
 
-var page = template.Must(template.New("page").Parse(pageText))
-
 // received is one request, as this program saw it.
 type received struct {
 	Method  string              `json:"method"`
@@ -36,10 +34,11 @@ func receive(r *http.Request) received {
 }
 
 func handler() http.Handler {
+	page := template.Must(template.New("page").Parse(pageText))
 	mux := http.NewServeMux()
 	mux.Handle("GET /static/", http.FileServerFS(static))
 	mux.HandleFunc("/json", serveJSON)
-	mux.HandleFunc("/", servePage)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { servePage(w, r, page) })
 	return mux
 }
 
@@ -48,7 +47,7 @@ func serveJSON(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	out := json.NewEncoder(w)
 	out.SetIndent("", "  ")
-	out.Encode(receive(r)) //nolint:errcheck // the client went away
+	_ = out.Encode(receive(r)) // the client went away
 }
 
 // line is one header field of the page.
@@ -80,7 +79,7 @@ func isForwarded(name string) bool {
 	return strings.HasPrefix(name, "X-") || name == "Forwarded"
 }
 
-func servePage(w http.ResponseWriter, r *http.Request) {
+func servePage(w http.ResponseWriter, r *http.Request, page *template.Template) {
 	var buf bytes.Buffer
 	if err := page.Execute(&buf, newView(r)); err != nil {
 		http.Error(w, "the page could not be rendered", http.StatusInternalServerError)
@@ -89,5 +88,5 @@ func servePage(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Security-Policy", "default-src 'self'; img-src data:; frame-ancestors 'none'")
-	w.Write(buf.Bytes()) //nolint:errcheck // the client went away
+	_, _ = w.Write(buf.Bytes()) // the client went away
 }

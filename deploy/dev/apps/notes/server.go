@@ -18,10 +18,12 @@ var static embed.FS
 //go:embed pages/*.html
 var pageFiles embed.FS
 
-var pages = template.Must(template.New("").Funcs(template.FuncMap{
-	"clock": func(t time.Time) string { return t.Format("15:04") },
-	"stamp": func(t time.Time) string { return t.Format(time.RFC3339) },
-}).ParseFS(pageFiles, "pages/*.html"))
+func parsePages() *template.Template {
+	return template.Must(template.New("").Funcs(template.FuncMap{
+		"clock": func(t time.Time) string { return t.Format("15:04") },
+		"stamp": func(t time.Time) string { return t.Format(time.RFC3339) },
+	}).ParseFS(pageFiles, "pages/*.html"))
+}
 
 // maxText is the longest note or chat message, in characters.
 const maxText = 1000
@@ -30,13 +32,14 @@ const maxText = 1000
 type server struct {
 	log   *slog.Logger
 	now   func() time.Time
+	pages *template.Template
 	board board
 	added hub[note]
 	chat  hub[message]
 }
 
 func newServer(log *slog.Logger, now func() time.Time) *server {
-	return &server{log: log, now: now}
+	return &server{log: log, now: now, pages: parsePages()}
 }
 
 func (s *server) handler() http.Handler {
@@ -74,7 +77,7 @@ type view struct {
 func (s *server) page(w http.ResponseWriter, r *http.Request, status int, name string, v view) {
 	v.User, v.MaxText = user(r), maxText
 	var buf bytes.Buffer
-	if err := pages.ExecuteTemplate(&buf, name, v); err != nil {
+	if err := s.pages.ExecuteTemplate(&buf, name, v); err != nil {
 		s.log.Error("rendering a page", "page", name, "error", err)
 		http.Error(w, "the page could not be rendered", http.StatusInternalServerError)
 		return
@@ -84,7 +87,7 @@ func (s *server) page(w http.ResponseWriter, r *http.Request, status int, name s
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Security-Policy", "default-src 'self'; img-src data:; frame-ancestors 'none'")
 	w.WriteHeader(status)
-	w.Write(buf.Bytes()) //nolint:errcheck // the client went away
+	_, _ = w.Write(buf.Bytes()) // the client went away
 }
 
 func (s *server) serveBoard(w http.ResponseWriter, r *http.Request) {

@@ -20,24 +20,15 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
-	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"github.com/sallyport/sallyport/deploy/dev/idp"
 	"github.com/sallyport/sallyport/deploy/dev/localhost"
+	"github.com/sallyport/sallyport/deploy/dev/program"
 	"github.com/sallyport/sallyport/deploy/dev/serve"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
-		fmt.Fprintln(os.Stderr, "demo-idp:", err)
-		os.Exit(1)
-	}
-}
+func main() { program.Main("demo-idp", run) }
 
 // options are the flags.
 type options struct {
@@ -50,7 +41,6 @@ type options struct {
 func parse(args []string, stderr io.Writer) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("demo-idp", flag.ContinueOnError)
-	flags.SetOutput(stderr)
 	flags.StringVar(&o.url, "url", "", "address that browsers use, https://HOST:PORT")
 	flags.StringVar(&o.listen, "listen", "", "address to listen on")
 	flags.StringVar(&o.provider, "provider", "", "service provider's metadata: a file or an https address")
@@ -60,7 +50,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.StringVar(&o.tlsKey, "tls-key", "", "file with the key of the listener")
 	flags.StringVar(&o.tlsCert, "tls-cert", "", "file with its certificate and chain")
 	flags.BoolVar(&o.printMetadata, "print-metadata", false, "write the IdP's metadata to the standard output and end")
-	return o, flags.Parse(args)
+	return o, program.Parse(flags, args, stderr)
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
@@ -85,7 +75,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("reading the listener's certificate: %w", err)
 	}
-	plain, err := net.Listen("tcp", opts.listen)
+	plain, err := new(net.ListenConfig).Listen(ctx, "tcp", opts.listen)
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)
 	}

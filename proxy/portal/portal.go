@@ -34,7 +34,7 @@ type Home struct {
 
 // Notice is a page with a title, a sentence and at most one thing to do.
 type Notice struct {
-	Status  int    // HTTP status; shown for 4xx and 5xx
+	Status  int    // HTTP status, 200 to 599; shown for 4xx and 5xx
 	Title   string // what happened, in a few words
 	Message string // what it means for the person, and what to do
 	// Reason is a stable code and RequestID the number of the access-log line:
@@ -78,8 +78,12 @@ func (p *Pages) WriteHome(w http.ResponseWriter, home Home) error {
 	return p.write(w, http.StatusOK, "home.html", home)
 }
 
-// WriteNotice answers with n and its status.
+// WriteNotice answers with n and its status. Without a valid status it answers
+// nothing and returns an error.
 func (p *Pages) WriteNotice(w http.ResponseWriter, n Notice) error {
+	if n.Status < http.StatusOK || n.Status > 599 {
+		return fmt.Errorf("rendering notice %q: status %d, expected 200 to 599", n.Title, n.Status)
+	}
 	return p.write(w, n.Status, "notice.html", n)
 }
 

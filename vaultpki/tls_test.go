@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -262,6 +263,29 @@ func TestEdgeSpeaksToBrowsers(t *testing.T) {
 		if _, err := shake(edge, client); err == nil {
 			t.Errorf("%s: the handshake succeeded", name)
 		}
+	}
+}
+
+// What strangers send to an open port is noise: it must not fill the log.
+func TestStrangersWriteNoLogLine(t *testing.T) {
+	var log journal
+	cfg := edgeConfig(login(t, gatewayRole))
+	cfg.Log = slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	edge := issue(t, cfg).EdgeTLS()
+	before := log.String()
+	for name, client := range map[string]*tls.Config{
+		"unknown name":    {ServerName: "evil.example.com", InsecureSkipVerify: true},
+		"no name":         {InsecureSkipVerify: true},
+		"ACME validation": {ServerName: doorHost, InsecureSkipVerify: true, NextProtos: []string{"acme-tls/1"}},
+		"odd protocol":    {ServerName: doorHost, InsecureSkipVerify: true, NextProtos: []string{"x"}},
+		"long name":       {ServerName: strings.Repeat("a.", 120) + "example.com", InsecureSkipVerify: true},
+	} {
+		if _, err := shake(edge, client); err == nil {
+			t.Errorf("%s: the handshake succeeded", name)
+		}
+	}
+	if after := log.String(); after != before {
+		t.Errorf("the log grew by:\n%s", strings.TrimPrefix(after, before))
 	}
 }
 

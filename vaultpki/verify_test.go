@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -133,6 +134,43 @@ func TestIssuedCertificateIsCheckedAgainstTheRequest(t *testing.T) {
 				t.Errorf("check: %v, expected %q", err, test.fault)
 			}
 		})
+	}
+}
+
+// A resumed connection brings the chain of an earlier handshake, which crypto/tls
+// does not verify again: checkPeer must judge it alone.
+func TestPeerOfAResumedConnectionIsJudgedByItsChain(t *testing.T) {
+	pki, retired := newMountPKI(t), newMountPKI(t)
+	roots := x509.NewCertPool()
+	roots.AddCert(pki.root)
+	c := &Certificates{roots: roots}
+	tests := map[string]struct {
+		signer   mountPKI
+		notAfter time.Duration
+		fault    string
+	}{
+		"still good":                 {pki, time.Hour, ""},
+		"expired since":              {pki, -time.Second, "expired"},
+		"of a root that was retired": {retired, time.Hour, "unknown authority"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			template := leafTemplate()
+			template.NotAfter = time.Now().Add(test.notAfter)
+			template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+			leaf := sign(t, template, test.signer.intermediate, &newKey(t).PublicKey, test.signer.key)
+			state := tls.ConnectionState{
+				DidResume: true, PeerCertificates: []*x509.Certificate{leaf, test.signer.intermediate},
+				VerifiedChains: [][]*x509.Certificate{{leaf, test.signer.intermediate, test.signer.root}},
+			}
+			err := c.checkPeer(state, ClientUsage, []string{"a.example.com"})
+			if (err == nil) != (test.fault == "") || (err != nil && !strings.Contains(err.Error(), test.fault)) {
+				t.Errorf("checkPeer: %v, expected %q", err, test.fault)
+			}
+		})
+	}
+	if err := c.checkPeer(tls.ConnectionState{}, ClientUsage, []string{"a.example.com"}); err == nil {
+		t.Error("a peer without a certificate is let in")
 	}
 }
 

@@ -4,13 +4,17 @@ import "strings"
 
 // managedNames are folded names that no client may set.
 var managedNames = map[string]bool{
-	"forwarded": true, "x-forwarded": true, "via": true,
+	"forwarded": true, "forwarded-for": true, "x-forwarded": true, "via": true,
 	// Where a request came from.
 	"x-real-ip": true, "true-client-ip": true, "x-client-ip": true, "client-ip": true,
-	"x-cluster-client-ip": true, "x-proxyuser-ip": true, "cf-connecting-ip": true,
-	"fastly-client-ip": true, "x-host": true, "x-request-id": true,
+	"x-cluster-client-ip": true, "x-proxyuser-ip": true,
+	"fastly-client-ip": true, "fly-client-ip": true, "x-azure-clientip": true, "x-azure-socketip": true,
+	"x-originating-ip": true, "cf-pseudo-ipv4": true, "x-host": true, "x-request-id": true,
+	// How it came: WSGI servers and frameworks take these for https.
+	"x-scheme": true, "x-url-scheme": true, "front-end-https": true,
 	// Who somebody is.
 	"x-user": true, "x-username": true, "x-email": true, "x-groups": true, "x-roles": true,
+	"x-user-id": true, "x-user-email": true, "x-user-name": true, "x-user-groups": true, "x-user-roles": true,
 	// What is asked for, said twice (CVE-2026-40575 and the like).
 	"x-rewrite-url": true, "x-http-method-override": true, "x-http-method": true,
 	"x-method-override": true,
@@ -22,8 +26,10 @@ var managedNames = map[string]bool{
 var managedPrefixes = [...]string{
 	"x-forwarded-", "x-sallyport-", "x-original-", "proxy-",
 	"remote-", "x-remote-", "x-auth-request-", "x-webauth-", "x-authentik-",
-	"x-authenticated-", "x-pomerium-", "x-goog-authenticated-", "x-goog-iap-",
-	"x-ms-client-principal", "x-amzn-oidc-", "cf-access-", "teleport-",
+	"x-auth-user", "x-auth-email", "x-auth-name", "x-auth-groups", "x-auth-roles", "x-authenticated-",
+	"oidc-claim-", "mellon-", "shib-", "x-saml-", "x-vouch-", "x-proxy-", "x-appengine-", "x-pomerium-",
+	"x-goog-authenticated-", "x-goog-iap-",
+	"x-ms-client-principal", "x-amzn-oidc-", "cf-access-", "cf-connecting-", "wl-proxy-", "teleport-",
 	"x-ssl-", "ssl-client-", "x-client-cert", "client-cert", "x-tls-client-",
 	"x-accel-", "x-sendfile", "x-envoy-",
 }

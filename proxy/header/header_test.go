@@ -20,6 +20,9 @@ func TestStripRemovesEverySpelling(t *testing.T) {
 		"Remote-User", "Remote_User", "X-Remote-User", "X-Auth-Request-Email", "X-WEBAUTH-USER",
 		"X-Ssl-Client-S-Dn", "X-Client-Cert", "Client-Cert-Chain", "X-Authentik-Username",
 		"X-Goog-Iap-Jwt-Assertion", "Cf-Access-Jwt-Assertion", "Teleport-Jwt-Assertion", "X-Pomerium-Claim-Email",
+		"X-Auth-User", "X_Auth_Username", "X-User-Email", "Oidc-Claim-Sub", "OIDC_CLAIM_email", "Mellon-Name-Id", "Shib-Identity-Provider",
+		"X-Vouch-User", "X-Proxy-User", "X-Appengine-User-Email", "Wl-Proxy-Client-Ip", "Cf-Connecting-Ipv6", "Forwarded-For",
+		"X-Scheme", "Front-End-Https",
 		"X-Sallyport-Assertion", "X-Original-Url", "X-Rewrite-Url", "X-Http-Method-Override",
 		"Proxy", "Proxy-Authorization", "X-Accel-Redirect", "X-Request-Id", "Odd_Name", "Odd.Name", "",
 	} {
@@ -37,7 +40,7 @@ func TestStripKeepsWhatToolsNeed(t *testing.T) {
 	h := http.Header{
 		"Accept": {"a"}, "Accept-Language": {"a"}, "Content-Type": {"a"}, "Cookie": {"a=b"}, "Authorization": {"Basic x"},
 		"Origin": {"a"}, "Referer": {"a"}, "User-Agent": {"a"}, "X-Requested-With": {"a"}, "X-Csrf-Token": {"a"},
-		"Sec-Websocket-Key": {"a"}, "Grpc-Timeout": {"a"}, "X-User-Agent": {"a"}, "Traceparent": {"a"}, "Range": {"a"},
+		"Sec-Websocket-Key": {"a"}, "Grpc-Timeout": {"a"}, "X-User-Agent": {"a"}, "X-Auth-Token": {"a"}, "Traceparent": {"a"}, "Range": {"a"},
 	}
 	want := h.Clone()
 	if got := Strip(h); got != 0 {

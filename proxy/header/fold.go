@@ -2,24 +2,26 @@ package header
 
 import "strings"
 
-// managedNames are folded names that no client may set.
-var managedNames = map[string]bool{
-	"forwarded": true, "forwarded-for": true, "x-forwarded": true, "via": true,
-	// Where a request came from.
-	"x-real-ip": true, "true-client-ip": true, "x-client-ip": true, "client-ip": true,
-	"x-cluster-client-ip": true, "x-proxyuser-ip": true,
-	"fastly-client-ip": true, "fly-client-ip": true, "x-azure-clientip": true, "x-azure-socketip": true,
-	"x-originating-ip": true, "cf-pseudo-ipv4": true, "x-host": true, "x-request-id": true,
-	// How it came: WSGI servers and frameworks take these for https.
-	"x-scheme": true, "x-url-scheme": true, "front-end-https": true,
-	// Who somebody is.
-	"x-user": true, "x-username": true, "x-email": true, "x-groups": true, "x-roles": true,
-	"x-user-id": true, "x-user-email": true, "x-user-name": true, "x-user-groups": true, "x-user-roles": true,
-	// What is asked for, said twice (CVE-2026-40575 and the like).
-	"x-rewrite-url": true, "x-http-method-override": true, "x-http-method": true,
-	"x-method-override": true,
-	// Read by CGI as the variable that names an outgoing proxy.
-	"proxy": true,
+// managedName reports whether a folded name is one that no client may set.
+func managedName(folded []byte) bool {
+	switch string(folded) { // the compiler makes no copy for this
+	case "forwarded", "forwarded-for", "x-forwarded", "via",
+		// Where a request came from.
+		"x-real-ip", "true-client-ip", "x-client-ip", "client-ip", "x-cluster-client-ip", "x-proxyuser-ip",
+		"fastly-client-ip", "fly-client-ip", "x-azure-clientip", "x-azure-socketip", "x-originating-ip",
+		"cf-pseudo-ipv4", "x-host", "x-request-id",
+		// How it came: servers and frameworks take these for https.
+		"x-scheme", "x-url-scheme", "front-end-https",
+		// Who somebody is.
+		"x-user", "x-username", "x-email", "x-groups", "x-roles",
+		"x-user-id", "x-user-email", "x-user-name", "x-user-groups", "x-user-roles",
+		// What is asked for, said twice (CVE-2026-40575 and the like).
+		"x-rewrite-url", "x-http-method-override", "x-http-method", "x-method-override",
+		// Read by CGI as the variable that names an outgoing proxy.
+		"proxy":
+		return true
+	}
+	return false
 }
 
 // managedPrefixes are the beginnings of folded names that no client may set.
@@ -39,7 +41,7 @@ var managedPrefixes = [...]string{
 func Managed(name string) bool {
 	var buf [64]byte
 	folded := fold(buf[:0], name)
-	if managedNames[string(folded)] { // the compiler makes no copy for a look-up
+	if managedName(folded) {
 		return true
 	}
 	for _, prefix := range managedPrefixes {

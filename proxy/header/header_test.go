@@ -121,6 +121,67 @@ func TestCarryRefusesTwoUsers(t *testing.T) {
 	}
 }
 
+func TestCarryBetweenTwoHeaders(t *testing.T) {
+	in := http.Header{User: {"alice"}, Email: {""}, Groups: nil, "Accept": {"in"}}
+	out := http.Header{User: {"root"}, Email: {"root"}, RequestID: {"root"}, "Remote-User": {"root"}, "Accept": {"out"}}
+	if err := Carry(out, in); err != nil {
+		t.Fatalf("Carry: %v", err)
+	}
+	if diff := cmp.Diff(http.Header{User: {"alice"}, "Accept": {"out"}}, out); diff != "" {
+		t.Errorf("out (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(http.Header{User: {"alice"}, Email: {""}, Groups: nil, "Accept": {"in"}}, in); diff != "" {
+		t.Errorf("in was changed (-want +got):\n%s", diff)
+	}
+}
+
+// TestCarryRefusesEachNameTwice: whichever header is doubled, the error names it.
+func TestCarryRefusesEachNameTwice(t *testing.T) {
+	for _, name := range []string{User, Email, Groups, PreferredUsername, ForwardedFor, ForwardedHost, ForwardedProto, RequestID} {
+		in, out := http.Header{name: {"a", "a"}}, http.Header{User: {"root"}}
+		err := Carry(out, in)
+		if err == nil || !strings.Contains(err.Error(), name) || len(out) != 0 {
+			t.Errorf("Carry of two %s = %v, left %v", name, err, out)
+		}
+	}
+}
+
+func TestStripResponseKeepsWhatBrowsersNeed(t *testing.T) {
+	h := http.Header{
+		"Content-Type": {"a"}, "Set-Cookie": {"a=b"}, "Location": {"/"}, "Server": {"x"}, "X-Frame-Options": {"DENY"}, "Odd_Name": {"kept"},
+		"Strict-Transport-Security": {"max-age=1"}, "Access-Control-Allow-Origin": {"*"}, "Www-Authenticate": {"Basic"},
+	}
+	want := h.Clone()
+	for _, name := range []string{Fault, User, RequestID, "x_forwarded_user", "X-Accel-Redirect", "Proxy-Authenticate", "Via"} {
+		h[name] = []string{"x"}
+	}
+	StripResponse(h)
+	if diff := cmp.Diff(want, h); diff != "" {
+		t.Errorf("headers (-want +got):\n%s", diff)
+	}
+}
+
+func TestManagedWithLongNames(t *testing.T) {
+	if !Managed("X_Forwarded-" + strings.Repeat("a", 1000)) {
+		t.Error("a long name with a managed beginning is not managed")
+	}
+	if Managed(strings.Repeat("a", 1000)) {
+		t.Error("a long harmless name is managed")
+	}
+	for _, name := range []string{"", "X", "X-Forwarde", "X-Forwardedx", "XForwarded-User", "My-X-Forwarded-User"} {
+		if Managed(name) {
+			t.Errorf("%q is managed", name)
+		}
+	}
+}
+
+func TestStripAllocatesNothing(t *testing.T) {
+	h := http.Header{"Accept": {"a"}, "Sec-Fetch-Mode": {"navigate"}, "User-Agent": {"x"}, "Cookie": {"a=b"}}
+	if n := testing.AllocsPerRun(100, func() { Strip(h) }); n != 0 {
+		t.Errorf("Strip allocates %v times, want 0", n)
+	}
+}
+
 // FuzzStripAndSet feeds raw header blocks, as net/http reads them, and holds
 // the promise that a backend may rely on: whatever folds to a managed name is
 // the gateway's own value.

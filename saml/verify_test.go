@@ -68,13 +68,13 @@ func TestVerifiedAssertionMustBeTheGatedOne(t *testing.T) {
 		"a signed response":  {assertionID: "_assertion", responseSigned: true},
 		"the one that it is": *env,
 	} {
-		err := sp.checkOneAssertion(response, &occasion{env: &other})
+		err := sp.checkProfile(response, &occasion{now: testNow, requestID: testRequestID, env: &other})
 		if want := map[bool]string{true: "", false: CodeInternal}[other.assertionID == env.assertionID && !other.responseSigned]; codeOf(t, err) != want {
 			t.Errorf("%s: %v, want %q", name, err, want)
 		}
 	}
 	response.Assertions = append(response.Assertions, response.Assertions[0])
-	if err := sp.checkOneAssertion(response, &occasion{env: env}); codeOf(t, err) != CodeAssertions {
+	if err := sp.checkProfile(response, &occasion{env: env}); codeOf(t, err) != CodeAssertions {
 		t.Errorf("two assertions: %v, want %s", err, CodeAssertions)
 	}
 }

@@ -1,8 +1,8 @@
 # Sallyport's commands. `make help` lists them.
 #
-# Everything that is built goes to .build, the demo's state to .demo; both are
-# safe to delete. Nothing here needs root but the installation of the Debian
-# packages that the tests use.
+# What is built goes to .build, the demo's state to .demo; both can be deleted at
+# any time. Only `make test` ever wants root, and only where one of the programs
+# that the tests run is missing.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -10,19 +10,26 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 BUILD ?= .build
-# RACE=-race builds every program with the race detector.
-RACE ?=
-CGO := $(if $(RACE),1,0)
-DEV := go -C deploy/dev
 OUT := $(abspath $(BUILD))
 
-GOLANGCI_VERSION := v2.6.2
+# RACE=-race builds the programs with the race detector, which needs cgo.
+RACE ?=
+GOBUILD = CGO_ENABLED=$(if $(RACE),1,0) go
+
+# The demo and its tests are a module of their own; there is no go.work, which
+# would build the product with the demo's versions of things.
+DEV := deploy/dev
+
+# The version that .golangci.yml is written for.
+LINT_VERSION := 2.15.0
+LINT := $(abspath .build/bin/golangci-lint)
+
 FUZZTIME ?= 3s
-TEST_PACKAGES := chromium libnss3-tools
+TEST_FLAGS ?= -race -count=1 -timeout 15m
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: build vault ## run the whole stack on this machine (DEMO_PORT, DEMO_STATE, DEMO_IDP_METADATA)
@@ -30,14 +37,94 @@ demo: build vault ## run the whole stack on this machine (DEMO_PORT, DEMO_STATE,
 
 .PHONY: build
 build: ## build sallyport and the demo's programs into .build
-	@echo "build: sallyport and the demo's programs into $(BUILD)"
-	@CGO_ENABLED=$(CGO) go build -trimpath $(RACE) -o $(OUT)/sallyport ./cmd/sallyport
-	@CGO_ENABLED=$(CGO) $(DEV) build -trimpath $(RACE) -o $(OUT)/demo ./demo
-	@CGO_ENABLED=$(CGO) $(DEV) build -trimpath $(RACE) -o $(OUT)/demo-idp ./idp/demo-idp
-	@CGO_ENABLED=$(CGO) $(DEV) build -trimpath $(RACE) -o $(OUT)/app-headers ./apps/headers
-	@CGO_ENABLED=$(CGO) $(DEV) build -trimpath $(RACE) -o $(OUT)/app-notes ./apps/notes
+	@echo "build: sallyport and the demo's programs"
+	@$(GOBUILD) build -trimpath $(RACE) -o $(OUT)/sallyport ./cmd/sallyport
+	@$(GOBUILD) -C $(DEV) build -trimpath $(RACE) -o $(OUT)/demo ./demo
+	@$(GOBUILD) -C $(DEV) build -trimpath $(RACE) -o $(OUT)/demo-idp ./idp/demo-idp
+	@$(GOBUILD) -C $(DEV) build -trimpath $(RACE) -o $(OUT)/app-headers ./apps/headers
+	@$(GOBUILD) -C $(DEV) build -trimpath $(RACE) -o $(OUT)/app-notes ./apps/notes
 
 .PHONY: vault
 vault: ## find or build a Vault server and link to it as .build/vault
-	@CGO_ENABLED=0 $(DEV) build -trimpath -o $(OUT)/ensurevault ./ensurevault
-	@exec $(OUT)/ensurevault -module deploy/dev/vault -link $(OUT)/vault
+	@CGO_ENABLED=0 go -C $(DEV) build -trimpath -o $(OUT)/ensurevault ./ensurevault
+	@exec $(OUT)/ensurevault -module $(DEV)/vault -link $(OUT)/vault
+
+.PHONY: test
+test: packages vault vet ## run every test: unit, integration, end to end in a browser, fuzz targets briefly
+	@echo "test: the product, with the race detector"
+	@go test $(TEST_FLAGS) ./...
+	@echo "test: the demo and the whole stack in a browser, with the race detector"
+	@go -C $(DEV) test $(TEST_FLAGS) ./...
+	@$(MAKE) fuzz
+	@echo "test: everything passed"
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZTIME (default 3s)
+	@go test -list '^Fuzz' ./... | awk '/^Fuzz/ {names = names " " $$1} /^ok/ {if (names) print $$2 names; names = ""}' | \
+	while read -r package targets; do \
+		for target in $$targets; do \
+			echo "fuzz: $$package $$target for $(FUZZTIME)"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" | grep -v -e '^fuzz: elapsed' -e '^PASS$$'; \
+		done; \
+	done
+
+.PHONY: vet
+vet:
+	@echo "test: go vet"
+	@go vet ./...
+	@go -C $(DEV) vet ./...
+
+# What the tests run besides Go: the race detector's C compiler, the browser, and
+# the program that adds a CA to those that the browser trusts.
+.PHONY: packages
+packages:
+	@missing=; \
+	for need in gcc:gcc gcc:libc6-dev chromium:chromium certutil:libnss3-tools; do \
+		command -v "$${need%%:*}" >/dev/null || missing+=" $${need##*:}"; \
+	done; \
+	if [[ -z $$missing ]]; then exit 0; fi; \
+	if [[ $$(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then \
+		echo "test: these Debian packages are needed and cannot be installed from here:$$missing" >&2; \
+		echo "test: run this once as root: apt-get install --no-install-recommends$$missing" >&2; \
+		exit 1; \
+	fi; \
+	echo "test: installing$$missing"; \
+	log=$$(mktemp); \
+	if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; } >"$$log" 2>&1; then \
+		tail -20 "$$log" >&2; echo "test: installing$$missing did not work; the whole output is in $$log" >&2; exit 1; \
+	fi; \
+	rm -f "$$log"
+
+.PHONY: check
+check: format lint test ## what must pass before a merge: format, vet, golangci-lint, tests
+
+.PHONY: format
+format:
+	@echo "check: gofmt"
+	@unformatted=$$(gofmt -l .); if [[ -n $$unformatted ]]; then echo "not formatted (run: make fmt):" $$unformatted >&2; exit 1; fi
+
+.PHONY: lint
+lint: ## run golangci-lint on both modules
+	@if ! "$(LINT)" version 2>/dev/null | grep -q "version $(LINT_VERSION) "; then \
+		echo "check: building golangci-lint $(LINT_VERSION) (once; takes a minute or two)"; \
+		GOBIN=$(dir $(LINT)) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v$(LINT_VERSION); \
+	fi
+	@echo "check: golangci-lint"
+	@$(LINT) run ./...
+	@cd $(DEV) && $(LINT) run --config $(CURDIR)/.golangci.yml ./...
+
+.PHONY: fmt
+fmt: ## format the Go files
+	@gofmt -w .
+
+.PHONY: bench
+bench: ## run the benchmarks of the hot path
+	@go test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: image
+image: ## build the container image sallyport:latest
+	@docker build --build-arg SOURCE_DATE_EPOCH="$$(git log -1 --format=%ct)" -t sallyport .
+
+.PHONY: clean
+clean: ## remove what was built and the demo's state (the cached Vault stays)
+	@rm -rf .build .demo

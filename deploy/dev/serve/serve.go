@@ -42,7 +42,7 @@ func Until(ctx context.Context, ln net.Listener, handler http.Handler, log *slog
 	if err := server.Shutdown(deadline); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("stopping: %w", err)
 	}
-	_ = <-ended // http.ErrServerClosed
+	<-ended //nolint:errcheck // http.ErrServerClosed, as Shutdown makes it
 	log.Info("stopped")
 	return nil
 }

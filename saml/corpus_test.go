@@ -123,7 +123,7 @@ func TestCorpusHasEachIDOnce(t *testing.T) {
 			t.Errorf("%s checks a principal that must not be", a.id)
 		}
 	}
-	if len(seen) < 150 {
+	if len(seen) < 280 {
 		t.Errorf("%d cases, some got lost", len(seen))
 	}
 }

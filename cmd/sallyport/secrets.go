@@ -50,14 +50,7 @@ func readServiceProvider(ctx context.Context, client *vaultpki.Client, cfg *conf
 			where: place, err: err, hint: hintKeyPair,
 		}
 	}
-	provider, err := saml.New(saml.Config{
-		EntityID: cfg.SAML.EntityID, ACSURL: cfg.ACSURL(), Key: key, Certificate: certificate,
-		IdPMetadata: []byte(fields[2]), ClockSkew: cfg.SAML.ClockSkew.Duration, MaxAge: cfg.SAML.MaxAge.Duration,
-		Attributes: saml.Attributes{
-			User: cfg.SAML.Attributes.User, Email: cfg.SAML.Attributes.Email,
-			Name: cfg.SAML.Attributes.Name, Groups: cfg.SAML.Attributes.Groups,
-		},
-	})
+	provider, err := saml.New(samlConfig(cfg, key, certificate, []byte(fields[2])))
 	if err != nil {
 		return nil, kv, &secretError{
 			where: place + ", field " + fieldIdPMetadata, err: err,
@@ -77,12 +70,8 @@ func readSessions(ctx context.Context, client *vaultpki.Client, cfg *config.Gate
 	if err != nil {
 		return nil, kv, err
 	}
-	hosts := []string{string(cfg.Door.Host)}
-	for _, route := range cfg.Routes {
-		hosts = append(hosts, string(route.Host))
-	}
 	manager, err := session.New(session.Config{
-		Keys: keys, Hosts: hosts, Idle: cfg.Session.Idle.Duration, Absolute: cfg.Session.Absolute.Duration, Now: time.Now,
+		Keys: keys, Hosts: cfg.Hosts(), Idle: cfg.Session.Idle.Duration, Absolute: cfg.Session.Absolute.Duration, Now: time.Now,
 	})
 	return manager, kv, err
 }

@@ -21,6 +21,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -51,6 +52,7 @@ const patience = 30 * time.Second
 // unless they say otherwise.
 type stand struct {
 	vault     *vaulttest.Server
+	http      *http.Client // trusts the Vault
 	dir       string
 	tokenFile string            // the operator's token
 	metadata  string            // of an identity provider
@@ -68,7 +70,11 @@ func newStand(t *testing.T) *stand {
 		t.Fatal(err)
 	}
 	t.Cleanup(vault.Stop)
-	s := &stand{vault: vault, dir: dir, metadata: idpMetadata(t), roleIDs: map[string]string{}}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM([]byte(read(t, vault.CAFile)))
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}
+	t.Cleanup(transport.CloseIdleConnections)
+	s := &stand{vault: vault, http: &http.Client{Timeout: patience, Transport: transport}, dir: dir, metadata: idpMetadata(t), roleIDs: map[string]string{}}
 	s.tokenFile = s.write(t, "operator-token", vault.RootToken+"\n")
 	s.provision(t)
 	s.saml, s.session = s.readKV(t, "sallyport/saml"), s.readKV(t, "sallyport/session")
@@ -151,8 +157,8 @@ func (s *stand) writeKV(t *testing.T, path string, fields map[string]string) {
 // the process that uses it empties.
 type introduction struct{ file, token string }
 
-// introduce has the command mint a token for role.
-func (s *stand) introduce(t *testing.T, role string) introduction {
+// introduceByCommand has the command mint a token for role.
+func (s *stand) introduceByCommand(t *testing.T, role string) introduction {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "wrapping-token")
 	p := s.start(t, "introduce", "--role", role, "--file", file, "--token-file", s.tokenFile)
@@ -162,24 +168,27 @@ func (s *stand) introduce(t *testing.T, role string) introduction {
 	return introduction{file, strings.TrimSpace(read(t, file))}
 }
 
+// introduce mints a token for role without a process of its own.
+func (s *stand) introduce(t *testing.T, role string) introduction {
+	t.Helper()
+	return deliverToken(t, s.wrapped(t, "auth/approle/role/"+role+"/secret-id", ""))
+}
+
 // deliverToken writes a token to a file.
 func deliverToken(t *testing.T, token string) introduction {
 	t.Helper()
 	return introduction{writeFile(t, t.TempDir(), "wrapping-token", token+"\n"), token}
 }
 
-// wrap has Vault wrap what the caller says, the way a forger can.
-func (s *stand) wrap(t *testing.T, body string) string {
+// wrapped has Vault wrap the answer to a call, and returns the wrapping token.
+func (s *stand) wrapped(t *testing.T, path, body string) string {
 	t.Helper()
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM([]byte(read(t, s.vault.CAFile)))
-	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, DisableKeepAlives: true}}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, s.vault.Address+"/v1/sys/wrapping/wrap", strings.NewReader(body))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, s.vault.Address+"/v1/"+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
 	req.Header = http.Header{"X-Vault-Token": {s.vault.RootToken}, "X-Vault-Wrap-Ttl": {"300s"}, "X-Vault-Request": {"true"}}
-	res, err := client.Do(req)
+	res, err := s.http.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +197,7 @@ func (s *stand) wrap(t *testing.T, body string) string {
 		WrapInfo struct{ Token string } `json:"wrap_info"`
 	}
 	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil || answer.WrapInfo.Token == "" {
-		t.Fatalf("wrapping: status %d, error %v", res.StatusCode, err)
+		t.Fatalf("wrapping %s: status %d, error %v", path, res.StatusCode, err)
 	}
 	return answer.WrapInfo.Token
 }
@@ -381,31 +390,52 @@ func (b *buffer) String() string {
 // Shapes of secrets: Vault's tokens, SecretIDs (UUIDs), PEM.
 var secretShapes = regexp.MustCompile(`hv[sbr]\.[A-Za-z0-9]|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|-----BEGIN`)
 
+// leak finds one of secrets, or what has the shape of one, in a text. Of what
+// it finds it returns the beginning.
+func leak(text string, secrets []string, public ...string) (string, bool) {
+	for _, secret := range secrets {
+		for line := range strings.Lines(secret) { // PEM may be quoted or cut
+			line = strings.TrimSpace(line)
+			if line != "" && !strings.HasPrefix(line, "-----") && strings.Contains(text, line) {
+				return fmt.Sprintf("%.8s…", line), true
+			}
+		}
+	}
+	for _, harmless := range public {
+		text = strings.ReplaceAll(text, harmless, "")
+	}
+	shape := secretShapes.FindString(text)
+	return fmt.Sprintf("%.12s…", shape), shape != ""
+}
+
 // checkNoSecret looks for everything in a process's output that must not leave
 // it: the stand's own secrets, more that the caller knows, and the shapes of
 // those that nobody but the process and Vault has seen.
 func (s *stand) checkNoSecret(t *testing.T, p *process, more ...string) {
 	t.Helper()
 	text := p.out.String() + p.err.String()
-	secrets := append([]string{s.vault.RootToken, s.session["current"]}, more...)
-	for _, block := range []string{s.saml[fieldSPKey], s.saml[fieldSPCert]} {
-		for line := range strings.Lines(block) {
-			secrets = append(secrets, strings.TrimSpace(line))
-		}
+	secrets := append([]string{s.vault.RootToken, s.session[fieldCurrentKey], s.saml[fieldSPKey], s.saml[fieldSPCert]}, more...)
+	if what, found := leak(text, secrets, slices.Collect(maps.Values(s.roleIDs))...); found {
+		t.Errorf("the output holds a secret, %s:\n%s", what, text)
 	}
-	for _, secret := range secrets {
-		if secret == "" || strings.HasPrefix(secret, "-----") {
-			continue
+}
+
+// TestLeaksAreFound shows the canary check what it must find, and what not.
+func TestLeaksAreFound(t *testing.T) {
+	key := "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkq\nhkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----\n"
+	roleID := "0b3f2a1c-9d8e-4f70-a1b2-c3d4e5f60718"
+	for text, want := range map[string]bool{
+		`{"msg":"logged in","token":"hvs.CAESIJ"}`:                            true,
+		`{"msg":"unwrapped","id":"6f1a2b3c-1d2e-4f70-a1b2-c3d4e5f60718"}`:     true,
+		`bad key: hkiG9w0BAQEFAASC`:                                           true,
+		`bad key: "-----BEGIN EC PRIVATE KEY"`:                                true,
+		`decoding "canary-1"`:                                                 true,
+		`{"msg":"logged in","accessor_hash":"0979995b7768","role":"gateway"}`: false,
+		"role id " + roleID + ", serial 3a:0b:1c":                             false,
+	} {
+		if what, found := leak(text, []string{key, "canary-1", ""}, roleID); found != want {
+			t.Errorf("%q: found a leak: %t (%s), expected %t", text, found, what, want)
 		}
-		if strings.Contains(text, secret) {
-			t.Errorf("the output holds the secret %.8s…:\n%s", secret, text)
-		}
-	}
-	for _, roleID := range s.roleIDs {
-		text = strings.ReplaceAll(text, roleID, "")
-	}
-	if shape := secretShapes.FindString(text); shape != "" {
-		t.Errorf("the output holds what looks like a secret, %.12s…:\n%s", shape, text)
 	}
 }
 

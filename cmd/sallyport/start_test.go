@@ -31,6 +31,7 @@ func TestProcesses(t *testing.T) {
 			"a sidecar starts and stops":                 testSidecar,
 			"a stop is asked for before Vault answers":   testStopBeforeServing,
 			"a token is introduced":                      testIntroduce,
+			"roles are printed, and refusals explained":  testProvision,
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
@@ -201,7 +202,7 @@ func (s *stand) introductionFailures(t *testing.T) map[string]failure {
 			says: []string{`"event":"interception_alarm"`},
 		},
 		"the token wraps what a forger says": {
-			intro: deliverToken(t, s.wrap(t, `{"secret_id":"canary-1"}`)), config: good, code: exitForged, usable: true,
+			intro: deliverToken(t, s.wrapped(t, "sys/wrapping/wrap", `{"secret_id":"canary-1"}`)), config: good, code: exitForged, usable: true,
 			says: []string{`creation path "sys/wrapping/wrap": expected "auth/approle/role/case/secret-id"`, `"event":"introduction_forged"`, "hint: "},
 		},
 		"the token is another role's": {
@@ -279,7 +280,7 @@ func (s *stand) introductionFailures(t *testing.T) map[string]failure {
 // testGatewayStarts holds the log of a good start against what it must tell.
 func testGatewayStarts(t *testing.T, s *stand) {
 	https, admin := free(t), free(t)
-	intro := s.introduce(t, gatewayRole)
+	intro := s.introduceByCommand(t, gatewayRole)
 	p := s.startGateway(t, gatewayRole, intro.file, writeFile(t, t.TempDir(), "gateway.yaml", gatewayYAML(https, admin, "")))
 	p.ready(t, admin)
 	var messages []string
@@ -371,5 +372,40 @@ func testIntroduce(t *testing.T, s *stand) {
 		if strings.Contains(p.err.String(), "canary") {
 			t.Errorf("%s: the output holds the operator's token", name)
 		}
+	}
+}
+
+// testProvision looks at what provision says beside plan and apply, and at how
+// it fails.
+func testProvision(t *testing.T, s *stand) {
+	config := s.yamlFile(t, "")
+	p := s.start(t, "provision", "roles", "--config", config, "--token-file", s.tokenFile)
+	want := gatewayRole + " " + s.roleIDs[gatewayRole] + "\n" + sidecarRole + " " + s.roleIDs[sidecarRole] + "\n"
+	if code := p.wait(t); code != exitOK || p.out.String() != want {
+		t.Errorf("provision roles: exit code %d, output %q, expected %q\n%s", code, p.out.String(), want, p.err.String())
+	}
+	stranger := writeFile(t, t.TempDir(), "token", "hvs.canary-1\n")
+	for name, test := range map[string]struct {
+		args []string
+		code int
+		says []string
+	}{
+		"a token that vault does not know":   {[]string{"plan", "--token-file", stranger}, exitDenied, []string{"sallyport provision plan: reading ", "permission denied", "hint: check the policies of the token", "exit code: 16"}},
+		"a vault that is away":               {[]string{"apply", "--token-file", s.tokenFile, "--vault-addr", "https://" + free(t)}, exitUnreachable, []string{"connection refused", "hint: check the address"}},
+		"roles that are not there yet":       {[]string{"roles", "--token-file", s.tokenFile, "--gateway-role", "nosuch"}, exitFailure, []string{"there is no such AppRole", "hint: check what is there with `sallyport provision plan`"}},
+		"a role name that is a pattern":      {[]string{"plan", "--token-file", s.tokenFile, "--gateway-role", "*"}, exitUsage, []string{`GatewayRole "*": expected a plain path`}},
+		"a period that is too short to keep": {[]string{"plan", "--token-file", s.tokenFile, "--token-period", "1s"}, exitUsage, []string{"TokenPeriod 1s"}},
+	} {
+		p := s.start(t, append([]string{"provision", test.args[0], "--config", config}, test.args[1:]...)...)
+		code := p.wait(t)
+		if code != test.code || p.out.String() != "" {
+			t.Errorf("%s: exit code %d, expected %d, output %q", name, code, test.code, p.out.String())
+		}
+		for _, part := range test.says {
+			if !strings.Contains(p.err.String(), part) {
+				t.Errorf("%s: expected %q in:\n%s", name, part, p.err.String())
+			}
+		}
+		s.checkNoSecret(t, p, "hvs.canary-1")
 	}
 }

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"crypto"
 	"crypto/tls"
+	"crypto/x509"
 
 	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy"
 	"github.com/sallyport/sallyport/proxy/policy"
+	"github.com/sallyport/sallyport/saml"
 	"github.com/sallyport/sallyport/vaultpki"
 	"github.com/sallyport/sallyport/vaultpki/provision"
 )
@@ -25,20 +28,23 @@ func routes(cfg *config.Gateway, dial func(name string) *tls.Config) []proxy.Rou
 	return out
 }
 
-// edgeNames are the hosts that browsers come to, the door's first.
-func edgeNames(cfg *config.Gateway) []string {
-	names := []string{string(cfg.Door.Host)}
-	for _, route := range cfg.Routes {
-		names = append(names, string(route.Host))
+// samlConfig is the service provider of the configuration, with what Vault holds.
+func samlConfig(cfg *config.Gateway, key crypto.Signer, certificate *x509.Certificate, metadata []byte) saml.Config {
+	return saml.Config{
+		EntityID: cfg.SAML.EntityID, ACSURL: cfg.ACSURL(), Key: key, Certificate: certificate,
+		IdPMetadata: metadata, ClockSkew: cfg.SAML.ClockSkew.Duration, MaxAge: cfg.SAML.MaxAge.Duration,
+		Attributes: saml.Attributes{
+			User: cfg.SAML.Attributes.User, Email: cfg.SAML.Attributes.Email,
+			Name: cfg.SAML.Attributes.Name, Groups: cfg.SAML.Attributes.Groups,
+		},
 	}
-	return names
 }
 
 // edgeCertificates are those that browsers see.
 func edgeCertificates(cfg *config.Gateway, client *vaultpki.Client) vaultpki.CertificatesConfig {
 	return vaultpki.CertificatesConfig{
 		Client: client, Mount: cfg.Vault.EdgePKI.Mount, Role: cfg.Vault.EdgePKI.Role, TTL: cfg.Vault.EdgePKI.TTL.Duration,
-		Names: edgeNames(cfg), Usage: vaultpki.ServerUsage,
+		Names: cfg.Hosts(), Usage: vaultpki.ServerUsage,
 	}
 }
 
@@ -55,7 +61,7 @@ func clientCertificate(cfg *config.Gateway, client *vaultpki.Client) vaultpki.Ce
 func spec(cfg *config.Gateway) provision.Spec {
 	s := provision.Spec{
 		KVMount: cfg.Vault.KVMount, SAMLPath: cfg.Vault.SAMLPath, SessionPath: cfg.Vault.SessionPath,
-		EdgeMount: cfg.Vault.EdgePKI.Mount, EdgeRole: cfg.Vault.EdgePKI.Role, EdgeHosts: edgeNames(cfg),
+		EdgeMount: cfg.Vault.EdgePKI.Mount, EdgeRole: cfg.Vault.EdgePKI.Role, EdgeHosts: cfg.Hosts(),
 		BackendMount: cfg.Vault.BackendPKI.Mount, ClientRole: cfg.Vault.BackendPKI.Role, ClientName: string(cfg.Vault.ClientName),
 		GatewayConfigPath: "sallyport/gateway", SPEntityID: cfg.SAML.EntityID,
 		CertTTL: max(cfg.Vault.EdgePKI.TTL.Duration, cfg.Vault.BackendPKI.TTL.Duration),

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"crypto/tls"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sallyport/sallyport/config"
+	"github.com/sallyport/sallyport/proxy/policy"
+	"github.com/sallyport/sallyport/vaultpki"
+	"github.com/sallyport/sallyport/vaultpki/provision"
+)
+
+// everyKey is a configuration in which nothing has its default.
+const everyKey = `door: {host: door.example.com, public_port: 8443}
+vault:
+  kv_mount: kv
+  saml_path: a/saml
+  session_path: a/session
+  edge_pki: {mount: e, role: edge, ttl: 1h}
+  backend_pki: {mount: b, role: gw, ttl: 2h}
+  client_name: gw.internal
+saml:
+  entity_id: urn:example:sp
+  clock_skew: 1m
+  max_age: 8h
+  attributes: {user: [u], email: [e], name: [n], groups: [g]}
+routes:
+  - name: notes
+    title: Notes
+    description: what we know
+    host: notes.example.com
+    backend: {url: "https://notes:9443", name: notes.internal}
+    allow: {groups: [engineers], users: [bob]}
+    pass_authorization: true
+    websocket: false
+  - name: wiki
+    host: wiki.example.com
+    backend: {url: "https://wiki"}
+    allow: {any_signed_in: true}
+`
+
+func load(t *testing.T) *config.Gateway {
+	t.Helper()
+	cfg, err := config.LoadGateway("test", []byte(everyKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+func TestRoutesCarryTheConfiguration(t *testing.T) {
+	var dialled []string
+	got := routes(load(t), func(name string) *tls.Config {
+		dialled = append(dialled, name)
+		return &tls.Config{ServerName: name}
+	})
+	if diff := cmp.Diff([]string{"notes.internal", "wiki.backend.sallyport.internal"}, dialled); diff != "" {
+		t.Errorf("pinned names (-want +got):\n%s", diff)
+	}
+	type route struct {
+		Name, Title, Description, Host, Backend, Pinned string
+		Authorization, WebSocket                        bool
+		Bob, Engineer, Anybody                          bool
+	}
+	var flat []route
+	for _, r := range got {
+		may := func(user string, groups ...string) bool {
+			return r.Rule.Decide(user, groups).Verdict == policy.Allow
+		}
+		flat = append(flat, route{
+			r.Name, r.Title, r.Description, r.Host, r.Backend.String(), r.TLS.ServerName,
+			r.PassAuthorization, r.WebSocket, may("bob"), may("eve", "engineers"), may("eve"),
+		})
+	}
+	want := []route{
+		{"notes", "Notes", "what we know", "notes.example.com", "https://notes:9443", "notes.internal", true, false, true, true, false},
+		{"wiki", "wiki", "", "wiki.example.com", "https://wiki:443", "wiki.backend.sallyport.internal", false, true, true, true, true},
+	}
+	if diff := cmp.Diff(want, flat); diff != "" {
+		t.Errorf("routes (-want +got):\n%s", diff)
+	}
+}
+
+func TestCertificatesAreThoseOfTheConfiguration(t *testing.T) {
+	cfg, client := load(t), &vaultpki.Client{}
+	type wanted struct {
+		Mount, Role string
+		TTL         time.Duration
+		Names       []string
+		Usage       vaultpki.Usage
+	}
+	flat := func(c vaultpki.CertificatesConfig) wanted {
+		if c.Client != client {
+			t.Error("another client")
+		}
+		return wanted{c.Mount, c.Role, c.TTL, c.Names, c.Usage}
+	}
+	edge := wanted{"e", "edge", time.Hour, []string{"door.example.com", "notes.example.com", "wiki.example.com"}, vaultpki.ServerUsage}
+	if diff := cmp.Diff(edge, flat(edgeCertificates(cfg, client))); diff != "" {
+		t.Errorf("for browsers (-want +got):\n%s", diff)
+	}
+	backend := wanted{"b", "gw", 2 * time.Hour, []string{"gw.internal"}, vaultpki.ClientUsage}
+	if diff := cmp.Diff(backend, flat(clientCertificate(cfg, client))); diff != "" {
+		t.Errorf("for sidecars (-want +got):\n%s", diff)
+	}
+}
+
+func TestSpecAsksForWhatTheGatewayUses(t *testing.T) {
+	want := provision.Spec{
+		KVMount: "kv", SAMLPath: "a/saml", SessionPath: "a/session", GatewayConfigPath: "sallyport/gateway",
+		EdgeMount: "e", EdgeRole: "edge", EdgeHosts: []string{"door.example.com", "notes.example.com", "wiki.example.com"},
+		BackendMount: "b", ClientRole: "gw", ClientName: "gw.internal",
+		Sidecars: []provision.Sidecar{
+			{Role: "sallyport-sidecar-notes", PKIRole: "sidecar-notes", Name: "notes.internal", ConfigPath: "sallyport/sidecar/notes"},
+			{Role: "sallyport-sidecar-wiki", PKIRole: "sidecar-wiki", Name: "wiki.backend.sallyport.internal", ConfigPath: "sallyport/sidecar/wiki"},
+		},
+		SPEntityID: "urn:example:sp", CertTTL: 2 * time.Hour,
+	}
+	if diff := cmp.Diff(want, spec(load(t))); diff != "" {
+		t.Errorf("spec (-want +got):\n%s", diff)
+	}
+}
+
+func TestServiceProviderIsThatOfTheConfiguration(t *testing.T) {
+	got := samlConfig(load(t), nil, nil, []byte("metadata"))
+	if got.EntityID != "urn:example:sp" || got.ACSURL != "https://door.example.com:8443/saml/acs" {
+		t.Errorf("entity id %q, acs %q", got.EntityID, got.ACSURL)
+	}
+	if got.ClockSkew != time.Minute || got.MaxAge != 8*time.Hour || string(got.IdPMetadata) != "metadata" {
+		t.Errorf("skew %s, age %s, metadata %q", got.ClockSkew, got.MaxAge, got.IdPMetadata)
+	}
+	attributes := [][]string{got.Attributes.User, got.Attributes.Email, got.Attributes.Name, got.Attributes.Groups}
+	if diff := cmp.Diff([][]string{{"u"}, {"e"}, {"n"}, {"g"}}, attributes); diff != "" {
+		t.Errorf("attributes (-want +got):\n%s", diff)
+	}
+}

@@ -8,6 +8,8 @@ import (
 	"github.com/sallyport/sallyport/config"
 )
 
+// checkCommand validates a file with nobody's help: it runs where a
+// configuration is written and reviewed, which is not where Vault is.
 func checkCommand(io stdio) *cobra.Command {
 	var from string
 	var isSidecar bool
@@ -42,6 +44,7 @@ but deserves a look.`,
 	return cmd
 }
 
+// checkText returns the warnings of a configuration that has no faults.
 func checkText(from string, text []byte, isSidecar bool) ([]string, error) {
 	if isSidecar {
 		cfg, err := config.LoadSidecar(from, text)

@@ -34,6 +34,7 @@ const (
 // usageError is a mistake in the command line.
 type usageError struct{ error }
 
+// Unwrap returns the mistake.
 func (e usageError) Unwrap() error { return e.error }
 
 // hinted adds to an error what to do about it.
@@ -42,6 +43,7 @@ type hinted struct {
 	hint string
 }
 
+// Unwrap returns the error without the hint.
 func (e *hinted) Unwrap() error { return e.error }
 
 // spentError is the failure of a process whose introduction is used up: the
@@ -51,6 +53,7 @@ type spentError struct {
 	role string
 }
 
+// Unwrap returns the failure.
 func (e *spentError) Unwrap() error { return e.error }
 
 // secretError is a secret that Vault gave and that is of no use.
@@ -59,12 +62,16 @@ type secretError struct {
 	err         error
 }
 
+// Error names the place and the cause, never the content.
 func (e *secretError) Error() string { return fmt.Sprintf("reading %s: %v", e.where, e.err) }
+
+// Unwrap returns the cause.
 func (e *secretError) Unwrap() error { return e.err }
 
 // certificateError is a certificate that Vault did not give.
 type certificateError struct{ error }
 
+// Unwrap returns the cause.
 func (e *certificateError) Unwrap() error { return e.error }
 
 // vaultExits are the exit codes of the reasons for which Vault's side fails.

@@ -15,6 +15,7 @@ import (
 	"github.com/sallyport/sallyport/vaultpki"
 )
 
+// gatewayCommand is the process that browsers meet.
 func gatewayCommand(std stdio) *cobra.Command {
 	var identity identityFlags
 	var from string
@@ -90,6 +91,8 @@ func equipGateway(
 	}
 	log.Info("session keys read", "path", kv.Mount+"/"+kv.Path, "version", kv.Version)
 
+	// From here on there is something to end: certificates renew themselves as
+	// soon as they are there.
 	var edge, backend *vaultpki.Certificates
 	defer func() {
 		if err != nil {
@@ -102,6 +105,8 @@ func equipGateway(
 		return nil, &certificateError{fmt.Errorf("getting certificates for browsers: %w", err)}
 	}
 	metrics := proxy.NewMetrics()
+	// A renewed client certificate is only shown on new connections, so the old
+	// ones are let go. Renewals are told of by life, when the door is there.
 	var door *proxy.Gateway
 	issue = clientCertificate(cfg, client)
 	issue.Log, issue.OnRenew = log, func(string) { door.CloseIdleConnections() }

@@ -15,6 +15,8 @@ import (
 // healthAnswer bounds what is read of an answer.
 const healthAnswer = 8 << 10
 
+// healthCommand is for the HEALTHCHECK of an image that holds this binary and
+// nothing else: no shell, no curl.
 func healthCommand(std stdio) *cobra.Command {
 	var address string
 	var timeout time.Duration

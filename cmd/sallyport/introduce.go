@@ -12,6 +12,8 @@ import (
 	"github.com/sallyport/sallyport/vaultpki/introduce"
 )
 
+// introduceCommand is for whoever starts a process, and needs a token that can do
+// just this: the policy sallyport-introducer.
 func introduceCommand(io stdio) *cobra.Command {
 	var operator operatorFlags
 	var role, file string

@@ -49,6 +49,8 @@ func (l *life) run(ctx context.Context) error {
 		return err
 	}
 	l.metrics.MustRegister(&identityMetrics{life: l})
+	// Renewals and probes outlive ctx by the drain: a certificate may end, and
+	// somebody will ask for readiness, while the last requests are answered.
 	background, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	group, background := errgroup.WithContext(background)
@@ -59,10 +61,10 @@ func (l *life) run(ctx context.Context) error {
 		})
 	})
 	group.Go(func() error {
-		defer end()
+		defer end() // when the work is over, everything else may stop
 		serving, stop := context.WithCancel(ctx)
 		defer stop()
-		defer context.AfterFunc(background, stop)()
+		defer context.AfterFunc(background, stop)() // a broken admin listener ends the work too
 		defer context.AfterFunc(serving, func() {
 			l.stopping.Store(true)
 			l.log.Info("stopping", "drain", l.drain.String())
@@ -87,6 +89,7 @@ func (l *life) open(ctx context.Context) (work, admin net.Listener, err error) {
 	return work, admin, nil
 }
 
+// hintAddress is what to do about an address that cannot be listened on.
 const hintAddress = "end the process that has the address, or choose another one in the configuration"
 
 // checkFree finds an address that cannot be listened on before the introduction

@@ -5,6 +5,22 @@
 // gateway, the sidecar beside each tool, and what a deployer needs. This package
 // is the only place that knows both the configuration and the domain; wire.go
 // translates between them.
+//
+// It holds no rule of the domain: what is a good response, session, certificate
+// or configuration is judged by the packages that own it. Its own are the order
+// of a start (what this host can refuse comes before the introduction is used,
+// and nothing listens before everything is there), the two phases of a stop, and
+// what a person and an orchestrator are told: an explanation with a hint on
+// standard error, and an exit code of docs/exit-codes.md.
+//
+// Inputs are the command line, the environment variables that the help of each
+// flag names and no others, configuration files, and the wrapping token's file,
+// which is hostile until Vault has said where it comes from. A secret is never
+// an argument: command lines are visible to everybody on a machine. Outputs are
+// the log (JSON, standard error), the access log (JSON, standard output or a
+// file) and, for the commands that are run by hand, plain text. What is
+// written for people holds no secret; `introduce` without --file prints one,
+// because it is asked to.
 package main
 
 import (
@@ -22,8 +38,10 @@ type stdio struct {
 	Env func(name string) (string, bool)
 }
 
+// main is the only place that ends the process, so that whatever is deferred
+// elsewhere runs.
 func main() {
-	harden()
+	harden() // before there is anything in memory to protect
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	code := run(ctx, os.Args[1:], stdio{Out: os.Stdout, Err: os.Stderr, Env: os.LookupEnv})

@@ -27,6 +27,8 @@ type provisionFlags struct {
 	tokenPeriod         time.Duration
 }
 
+// provisionCommand is run by a person with a powerful token, rarely; what the
+// processes run with is what it sets up.
 func provisionCommand(std stdio) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "provision",
@@ -48,6 +50,8 @@ there are never overwritten.`,
 // provisionFunc does one action and writes its result.
 type provisionFunc func(ctx context.Context, w io.Writer, client *provision.Client, want provision.Spec) error
 
+// provisionAction makes one of the commands below provision; they share all flags,
+// so that a plan is turned into an apply by one word.
 func provisionAction(std stdio, name, short string, act provisionFunc) *cobra.Command {
 	var flags provisionFlags
 	cmd := &cobra.Command{

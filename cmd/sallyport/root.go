@@ -21,7 +21,8 @@ var groups = [...]group{
 	{"Look:", []func(io stdio) *cobra.Command{checkCommand, healthCommand, versionCommand}},
 }
 
-// run runs one command line and returns the exit code.
+// run runs one command line and returns the exit code. It is all of the program
+// but the process: signals are ctx's end, output and environment are io's.
 func run(ctx context.Context, args []string, io stdio) int {
 	root := newRoot(io)
 	root.SetArgs(args)
@@ -41,6 +42,8 @@ func newRoot(io stdio) *cobra.Command {
 		SilenceUsage:  true,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	// Unknown commands reach this function: cobra's own answer would have exit
+	// code 1 and no expectation.
 	root.Args = func(_ *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return nil
@@ -57,8 +60,8 @@ func newRoot(io stdio) *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	for _, g := range groups {
 		root.AddGroup(&cobra.Group{ID: g.title, Title: g.title})
-		for _, make := range g.commands {
-			command := make(io)
+		for _, newCommand := range g.commands {
+			command := newCommand(io)
 			command.GroupID = g.title
 			root.AddCommand(command)
 		}

@@ -13,6 +13,8 @@ import (
 	"github.com/sallyport/sallyport/vaultpki"
 )
 
+// sidecarCommand is the process beside a tool. Its role has no default: every
+// sidecar has its own, so that none can take another's certificate.
 func sidecarCommand(io stdio) *cobra.Command {
 	var identity identityFlags
 	var from string
@@ -39,7 +41,7 @@ loopback with the identity headers that the gateway set, and no others.`,
 	return cmd
 }
 
-// runSidecar is the life of a sidecar.
+// runSidecar is the life of a sidecar, in the order of runGateway.
 func runSidecar(ctx context.Context, from source, identity *identityFlags, access *accesslog.Log, log *slog.Logger) error {
 	parse := func(name string, text []byte) (*config.Sidecar, error) {
 		cfg, err := config.LoadSidecar(name, text)

@@ -24,6 +24,8 @@ type vaultFlags struct {
 	unsafeHTTP      bool
 }
 
+// add declares the flags. Nothing that begins with VAULT_ is read but what they
+// name: VAULT_SKIP_VERIFY and its kin must not loosen a front door.
 func (f *vaultFlags) add(flags *pflag.FlagSet, io stdio) {
 	flags.StringVar(&f.address, "vault-addr", env(io, "", "VAULT_ADDR", "BAO_ADDR"), "Vault's base `URL` (VAULT_ADDR or BAO_ADDR)")
 	flags.StringVar(&f.caFile, "vault-ca-file", env(io, "", "VAULT_CACERT", "BAO_CACERT"), "PEM `FILE` with the only CA trusted for Vault (VAULT_CACERT or BAO_CACERT)")
@@ -44,6 +46,7 @@ type identityFlags struct {
 // defaultTokenFile is where container engines mount a secret of that name.
 const defaultTokenFile = "/run/secrets/vault_wrapping_token" //nolint:gosec // a path, not a credential
 
+// add declares the flags; defaultRole may be empty for a role that must be named.
 func (f *identityFlags) add(flags *pflag.FlagSet, io stdio, defaultRole string) {
 	f.vaultFlags.add(flags, io)
 	flags.StringVar(&f.role, "role", env(io, defaultRole, "SALLYPORT_ROLE"), "`NAME` of the AppRole that the wrapping token must come from (SALLYPORT_ROLE)")
@@ -89,6 +92,7 @@ type operatorFlags struct {
 	io        stdio
 }
 
+// add declares the flags.
 func (f *operatorFlags) add(flags *pflag.FlagSet, io stdio) {
 	f.vaultFlags.add(flags, io)
 	f.io = io

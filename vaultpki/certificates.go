@@ -92,7 +92,7 @@ func NewCertificates(ctx context.Context, cfg CertificatesConfig) (*Certificates
 	if err != nil {
 		return nil, err
 	}
-	c := newCertificates(cfg, roots)
+	c := newCertificates(ctx, cfg, roots)
 	if err := c.issueAll(ctx); err != nil {
 		c.Close()
 		return nil, err
@@ -100,7 +100,7 @@ func NewCertificates(ctx context.Context, cfg CertificatesConfig) (*Certificates
 	c.issuer.persistent.Store(true)
 	for _, status := range c.Status() {
 		c.serials[status.Name] = status.Serial
-		c.tell("certificate issued", status)
+		cfg.Log.Info("certificate issued", status.attrs()...)
 	}
 	return c, nil
 }
@@ -167,7 +167,7 @@ func readMountRoots(ctx context.Context, client *Client, mount string) (*x509.Ce
 // newCertificates wires certmagic. Every field that certmagic would otherwise
 // fill from its package-wide defaults is set: those keep keys on disk, use
 // Let's Encrypt, and fetch OCSP answers from addresses inside certificates.
-func newCertificates(cfg CertificatesConfig, roots *x509.CertPool) *Certificates {
+func newCertificates(ctx context.Context, cfg CertificatesConfig, roots *x509.CertPool) *Certificates {
 	c := &Certificates{
 		cfg: cfg, roots: roots, serials: map[string]string{},
 		tick: min(max(cfg.TTL/60, time.Second), longestTick),
@@ -176,7 +176,7 @@ func newCertificates(cfg CertificatesConfig, roots *x509.CertPool) *Certificates
 		client: cfg.Client, mount: cfg.Mount, role: cfg.Role, ttl: cfg.TTL, usage: cfg.Usage,
 		roots: roots, log: cfg.Log, timeLeft: c.timeLeft,
 	}
-	logger := newZap(cfg.Log)
+	logger := newZap(ctx, cfg.Log)
 	c.cache = certmagic.NewCache(certmagic.CacheOptions{
 		GetConfigForCert:   func(certmagic.Certificate) (*certmagic.Config, error) { return c.magic, nil },
 		RenewCheckInterval: c.tick,
@@ -249,14 +249,14 @@ func (c *Certificates) observe(status CertificateStatus, expired map[string]bool
 	if c.serials[status.Name] != status.Serial {
 		c.serials[status.Name] = status.Serial
 		delete(expired, status.Name)
-		c.tell("certificate renewed", status)
+		c.cfg.Log.Info("certificate renewed", status.attrs()...)
 		if c.cfg.OnRenew != nil {
 			c.cfg.OnRenew(status.Name)
 		}
 	}
 	if time.Now().After(status.NotAfter) && !expired[status.Name] {
 		expired[status.Name] = true
-		c.cfg.Log.Error("certificate has expired", "name", status.Name, "serial", status.Serial, "not_after", status.NotAfter)
+		c.cfg.Log.Error("certificate has expired", status.attrs()...)
 	}
 }
 
@@ -295,6 +295,8 @@ func (c *Certificates) certificate(name string) *certmagic.Certificate {
 	return best
 }
 
+// timeLeft returns how long the certificate in use is still valid, negative if
+// it expired.
 func (c *Certificates) timeLeft(name string) time.Duration {
 	cert := c.certificate(name)
 	if cert == nil {
@@ -303,7 +305,7 @@ func (c *Certificates) timeLeft(name string) time.Duration {
 	return time.Until(cert.Leaf.NotAfter)
 }
 
-func (c *Certificates) tell(message string, status CertificateStatus) {
-	c.cfg.Log.Info(message, "name", status.Name, "serial", status.Serial,
-		"not_before", status.NotBefore, "not_after", status.NotAfter)
+// attrs describes the certificate in a log line.
+func (s CertificateStatus) attrs() []any {
+	return []any{"name", s.Name, "serial", s.Serial, "not_before", s.NotBefore, "not_after", s.NotAfter}
 }

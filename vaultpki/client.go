@@ -58,12 +58,14 @@ func (c *Client) LogValue() slog.Value {
 	return slog.GroupValue(slog.Time("token_expiry", c.TokenExpiry()))
 }
 
+// current returns the grant in use, as one value: token and expiry fit together.
 func (c *Client) current() grant {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.grant
 }
 
+// adopt puts a new grant in use.
 func (c *Client) adopt(g grant) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -3,9 +3,10 @@ package vaultpki
 import (
 	"errors"
 	"fmt"
-	"github.com/sallyport/sallyport/vaultpki/internal/wire"
 	"net/http"
 	"strings"
+
+	"github.com/sallyport/sallyport/vaultpki/internal/wire"
 )
 
 // Reason says why an operation of this package failed, in terms that a caller

@@ -100,7 +100,7 @@ func (i *issuer) signUntilDone(ctx context.Context, request *x509.CertificateReq
 			return issued, err
 		}
 		delay := max(delays.NextBackOff(), wire.RetryAfter(err))
-		i.logFailure(name, attempt, delay, err)
+		i.logFailure(ctx, name, attempt, delay, err)
 		if !sleep(ctx, delay) {
 			return nil, ctx.Err()
 		}
@@ -109,13 +109,13 @@ func (i *issuer) signUntilDone(ctx context.Context, request *x509.CertificateReq
 
 // logFailure tells of a failed renewal, louder the less time is left: at half
 // of a certificate's life nothing is lost yet.
-func (i *issuer) logFailure(name string, attempt int, delay time.Duration, err error) {
+func (i *issuer) logFailure(ctx context.Context, name string, attempt int, delay time.Duration, err error) {
 	left := i.timeLeft(name)
 	level := slog.LevelWarn
 	if left < i.ttl/4 {
 		level = slog.LevelError
 	}
-	i.log.Log(context.Background(), level, "renewing the certificate did not succeed",
+	i.log.Log(ctx, level, "renewing the certificate did not succeed",
 		"name", name, "cause", err.Error(), "attempt", attempt,
 		"next_try", delay.Round(time.Millisecond).String(), "time_left", left.Round(time.Second).String())
 }
@@ -165,6 +165,7 @@ func (i *issuer) accept(secret *api.Secret, request *x509.CertificateRequest) ([
 		return nil, fmt.Errorf("vault's answer has %d certificates in place of one", len(leaf))
 	}
 	chain := leaf
+	// Vault gives the chain separately, and none if the issuer is a root.
 	authorities, _ := secret.Data["ca_chain"].([]any)
 	for _, authority := range authorities {
 		text, _ := authority.(string)
@@ -198,6 +199,7 @@ func withoutRoots(chain []*x509.Certificate) []*x509.Certificate {
 	return kept
 }
 
+// signError explains a failed signing call.
 func (i *issuer) signError(path string, request *x509.CertificateRequest, err error) error {
 	e := Classify("issuing a certificate for "+nameOf(request)+" by", path, err)
 	switch wire.Status(err) {

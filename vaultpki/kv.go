@@ -85,6 +85,7 @@ func (kv *KV) readError(err error) error {
 	return Classify("reading the secret", kv.where(), err)
 }
 
+// missing says that there is no secret to read.
 func (kv *KV) missing(cause error) *Error {
 	return &Error{
 		Reason: ReasonMissingSecret, Op: "reading the secret", Where: kv.where(), Err: cause,
@@ -92,6 +93,7 @@ func (kv *KV) missing(cause error) *Error {
 	}
 }
 
+// where names the secret as an operator does: without the "data" of the API.
 func (kv KV) where() string { return kv.Mount + "/" + kv.Path }
 
 // Field returns the value of a field that must be there. The error is an
@@ -118,6 +120,7 @@ func (kv KV) Optional(name string) (string, bool) {
 	return text, text != ""
 }
 
+// fieldError says what is wrong with one field, never what is in it.
 func (kv KV) fieldError(name, fault string) *Error {
 	return &Error{
 		Reason: ReasonMissingField, Op: "reading the secret", Where: kv.where(),

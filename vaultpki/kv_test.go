@@ -2,6 +2,7 @@ package vaultpki_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -109,8 +110,8 @@ func TestKVReadIsRefused(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			_, err := client.ReadKV(t.Context(), test.mount, test.path)
-			e, ok := err.(*vaultpki.Error)
-			if !ok {
+			var e *vaultpki.Error
+			if !errors.As(err, &e) {
 				t.Fatalf("error is %T %v", err, err)
 			}
 			if e.Reason != test.reason || !strings.Contains(err.Error(), test.text) || !strings.Contains(e.Hint, test.hint) {

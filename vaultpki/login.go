@@ -58,6 +58,7 @@ type introduction struct {
 	wire *wire.Client
 }
 
+// run takes the steps in their order. Each needs the one before.
 func (i *introduction) run(ctx context.Context) (*Client, error) {
 	token, err := readTokenFile(i.cfg.WrappingTokenFile, i.cfg.Log)
 	if err != nil {
@@ -114,6 +115,7 @@ type wrapInfo struct {
 	created time.Time
 }
 
+// parseWrapInfo reads the three values that are judged; each must be there.
 func parseWrapInfo(secret *api.Secret) (wrapInfo, error) {
 	if secret == nil {
 		return wrapInfo{}, errors.New("vault's answer is empty")
@@ -213,6 +215,8 @@ func (i *introduction) login(ctx context.Context, secretID string) (*Client, err
 	return newClient(i.wire, i.cfg, g), nil
 }
 
+// loginError explains a failed login. Unlike an unwrapping, a refusal has
+// harmless causes: a wrong RoleID, an address outside the role's bounds.
 func (i *introduction) loginError(path, secretID string, err error) error {
 	switch status := wire.Status(err); {
 	case status >= 400 && status < 500 && !wire.MaySucceedLater(err):

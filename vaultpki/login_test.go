@@ -248,7 +248,7 @@ func TestIntroductionIsRefused(t *testing.T) {
 // wrapAnything does what anybody with any token may do.
 func wrapAnything(t *testing.T, body string) string {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), "POST", vault.Address+"/v1/sys/wrapping/wrap", strings.NewReader(body))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, vault.Address+"/v1/sys/wrapping/wrap", strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}

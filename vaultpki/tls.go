@@ -58,19 +58,13 @@ func (c *Certificates) DialTLS(serverName string) *tls.Config {
 	}
 }
 
-// acmeALPN is the protocol by which an ACME server would validate a name,
-// RFC 8737. No certificate here comes from ACME.
-const acmeALPN = "acme-tls/1"
-
 // serverCertificate implements tls.Config.GetCertificate. Whatever a stranger
-// sends, it writes nothing to the log above Debug; certmagic would tell of each
-// ACME validation that it does not know.
+// sends, nothing is written to the log above Debug: names without a certificate
+// are certmagic's Debug, and its louder lines are about protocols (acme-tls/1)
+// that crypto/tls refuses first, since both listeners list theirs.
 func (c *Certificates) serverCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if c.cfg.Usage != ServerUsage {
 		return nil, fmt.Errorf("answering a handshake with a certificate for use as a %s", c.cfg.Usage)
-	}
-	if slices.Contains(hello.SupportedProtos, acmeALPN) {
-		return nil, fmt.Errorf("answering a handshake for protocol %q: not spoken here", acmeALPN)
 	}
 	return c.magic.GetCertificate(hello)
 }

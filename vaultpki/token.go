@@ -54,6 +54,7 @@ func (c *Client) Run(ctx context.Context) error {
 // renewalPoint returns how long to wait before the next renewal.
 func renewalPoint(g grant) time.Duration {
 	from, span := g.ttl/2, g.ttl/6
+	//nolint:gosec // jitter spreads the renewals of replicas; it keeps no secret
 	point := g.expires.Add(-g.ttl).Add(from + rand.N(span+1))
 	return max(time.Until(point), 0)
 }
@@ -97,6 +98,7 @@ func (c *Client) renewSelf(ctx context.Context, g grant) (grant, error) {
 	return renewed, nil
 }
 
+// tokenLost ends Run.
 func tokenLost(cause error) *Error {
 	return &Error{
 		Reason: ReasonTokenLost, Op: "keeping the vault token alive", Err: cause,

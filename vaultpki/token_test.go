@@ -141,7 +141,7 @@ func TestTokenIsGivenUpOnlyWhenItIsDead(t *testing.T) {
 				if lived := time.Since(begin); lived < test.atLeast {
 					t.Errorf("given up after %s, expected at least %s", lived, test.atLeast)
 				}
-				if test.fail == revoked && attempts.Load() != 1 {
+				if errors.Is(test.fail, revoked) && attempts.Load() != 1 {
 					t.Errorf("%d attempts with a revoked token", attempts.Load())
 				}
 			})

@@ -15,12 +15,13 @@ import (
 // certmagic tells at Info what its locks do and at Error what this package
 // tells by itself; so its levels are taken one step down: nothing is lost, and
 // the operator's log has one line per certificate.
-func newZap(log *slog.Logger) *zap.Logger {
-	return zap.New(slogCore{log: log}, zap.WithFatalHook(zapcore.WriteThenPanic))
+func newZap(ctx context.Context, log *slog.Logger) *zap.Logger {
+	return zap.New(slogCore{ctx: context.WithoutCancel(ctx), log: log}, zap.WithFatalHook(zapcore.WriteThenPanic))
 }
 
 // slogCore is a zapcore.Core on top of slog. It is immutable.
 type slogCore struct {
+	ctx context.Context // for slog's handlers; zap passes none along
 	log *slog.Logger
 }
 
@@ -40,12 +41,12 @@ func levelOf(level zapcore.Level) slog.Level {
 
 // Enabled implements [zapcore.LevelEnabler].
 func (c slogCore) Enabled(level zapcore.Level) bool {
-	return c.log.Enabled(context.Background(), levelOf(level))
+	return c.log.Enabled(c.ctx, levelOf(level))
 }
 
 // With implements [zapcore.Core].
 func (c slogCore) With(fields []zapcore.Field) zapcore.Core {
-	return slogCore{log: slog.New(c.log.Handler().WithAttrs(attrsOf(fields)))}
+	return slogCore{ctx: c.ctx, log: slog.New(c.log.Handler().WithAttrs(attrsOf(fields)))}
 }
 
 // Check implements [zapcore.Core].
@@ -60,7 +61,7 @@ func (c slogCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zap
 func (c slogCore) Write(entry zapcore.Entry, fields []zapcore.Field) error {
 	record := slog.NewRecord(entry.Time, levelOf(entry.Level), "certmagic: "+entry.Message, 0)
 	record.AddAttrs(attrsOf(fields)...)
-	return c.log.Handler().Handle(context.Background(), record)
+	return c.log.Handler().Handle(c.ctx, record)
 }
 
 // Sync implements [zapcore.Core]; slog has nothing to flush.

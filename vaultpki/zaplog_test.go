@@ -23,7 +23,7 @@ func TestZapWritesToSlogOneLevelLower(t *testing.T) {
 			return a
 		},
 	})
-	log := newZap(slog.New(handler)).Named("maintenance").With(zap.String("b", "2"), zap.String("a", "1"))
+	log := newZap(t.Context(), slog.New(handler)).Named("maintenance").With(zap.String("b", "2"), zap.String("a", "1"))
 	log.Debug("dropped: below slog's debug")
 	log.Info("locks", zap.Strings("names", []string{"x", "y"}), zap.Duration("wait", time.Second))
 	log.Warn("soon", zap.Int("n", 3))
@@ -40,7 +40,7 @@ func TestZapWritesToSlogOneLevelLower(t *testing.T) {
 }
 
 func TestZapAsksSlogWhetherALineIsWanted(t *testing.T) {
-	log := newZap(slog.New(slog.NewTextHandler(&bytes.Buffer{}, nil)))
+	log := newZap(t.Context(), slog.New(slog.NewTextHandler(&bytes.Buffer{}, nil)))
 	for level, want := range map[string]bool{"debug": false, "info": false, "warn": true, "error": true} {
 		parsed, err := zap.ParseAtomicLevel(level)
 		if err != nil {

@@ -1,6 +1,7 @@
 package vaulttest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -75,13 +76,14 @@ type process struct {
 // The kernel sends Pdeathsig when the *thread* that started the child ends, not
 // the process; so one goroutine starts the child and waits for it on a thread
 // that it keeps to itself.
-func startProcess(binary, dir, logFile string) (*process, error) {
+func startProcess(ctx context.Context, binary, dir, logFile string) (*process, error) {
 	log, err := os.OpenFile(logFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("opening the log of vault: %w", err)
 	}
 	defer log.Close() // the child has its own descriptor
-	cmd := exec.Command(binary, "server", "-config", filepath.Join(dir, "vault.json"))
+	// The process outlives the call that starts it.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), binary, "server", "-config", filepath.Join(dir, "vault.json"))
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
 	// No variable of the caller's reaches the server, least of all VAULT_TOKEN.
 	cmd.Env = []string{"HOME=" + dir, "PATH=" + os.Getenv("PATH")}

@@ -78,7 +78,7 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 	}
 	addr := opts.Addr
 	if addr == "" {
-		if addr, err = freeAddr(); err != nil {
+		if addr, err = freeAddr(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -89,7 +89,7 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 		LogFile: filepath.Join(dir, "vault.log"),
 		binary:  binary,
 	}
-	if err := s.prepare(addr); err != nil {
+	if err := s.prepare(ctx, addr); err != nil {
 		return nil, err
 	}
 	if err := s.launch(ctx); err != nil {
@@ -100,11 +100,11 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 }
 
 // prepare writes certificate and configuration, and makes the API client.
-func (s *Server) prepare(addr string) error {
+func (s *Server) prepare(ctx context.Context, addr string) error {
 	if err := writeTLS(s.Dir, addr); err != nil {
 		return fmt.Errorf("making the server's certificate: %w", err)
 	}
-	cluster, err := freeAddr()
+	cluster, err := freeAddr(ctx)
 	if err != nil {
 		return err
 	}
@@ -140,7 +140,7 @@ func (s *Server) prepare(addr string) error {
 func (s *Server) launch(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	proc, err := startProcess(s.binary, s.Dir, s.LogFile)
+	proc, err := startProcess(ctx, s.binary, s.Dir, s.LogFile)
 	if err != nil {
 		return err
 	}
@@ -255,8 +255,8 @@ func (s *Server) Call(ctx context.Context, method, path string, body, out any) e
 }
 
 // freeAddr returns a loopback address whose port was free a moment ago.
-func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func freeAddr(ctx context.Context) (string, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", fmt.Errorf("looking for a free port: %w", err)
 	}

@@ -2,6 +2,7 @@ package introduce_test
 
 import (
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -86,8 +87,8 @@ func TestMintWrapsTheIssuingCall(t *testing.T) {
 			changed := cfg
 			test.change(&changed)
 			_, err := introduce.Mint(t.Context(), changed)
-			e, ok := err.(*vaultpki.Error)
-			if !ok || e.Reason != test.reason || !strings.Contains(e.Hint, test.hint) || strings.Contains(err.Error(), "hvs.") {
+			var e *vaultpki.Error
+			if !errors.As(err, &e) || e.Reason != test.reason || !strings.Contains(e.Hint, test.hint) || strings.Contains(err.Error(), "hvs.") {
 				t.Errorf("error %#v, expected %s with hint %q", err, test.reason, test.hint)
 			}
 		})

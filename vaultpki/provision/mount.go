@@ -19,6 +19,7 @@ type mount struct {
 	maxTTL  time.Duration // of leases; 0 leaves it alone
 }
 
+// object names the mount in a diff.
 func (m mount) object() string {
 	if m.auth {
 		return "auth method " + m.path
@@ -34,6 +35,8 @@ func (m mount) table() string {
 	return "sys/mounts"
 }
 
+// plan looks the mount up in the table of all mounts: reading one mount alone
+// answers 400 if it is absent, like a dozen other faults.
 func (m mount) plan(ctx context.Context, client *Client) (*Change, error) {
 	secret, err := client.read(ctx, m.table())
 	if err != nil {
@@ -85,6 +88,7 @@ func (m mount) planTTL(have map[string]any) *Change {
 	}
 }
 
+// create makes the mount with its options and tuning in one call.
 func (m mount) create(ctx context.Context, client *Client) error {
 	body := map[string]any{"type": m.kind}
 	if m.version != "" {
@@ -101,6 +105,8 @@ type root struct {
 	mount, name string
 }
 
+// plan makes a root only where there is no issuer at all: an operator's own
+// root, or an intermediate, is taken as it is.
 func (r root) plan(ctx context.Context, client *Client) (*Change, error) {
 	issuers, err := client.list(ctx, r.mount+"/issuers")
 	if err != nil || len(issuers) > 0 {

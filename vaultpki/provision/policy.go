@@ -40,6 +40,9 @@ func ownToken() []rule {
 	}
 }
 
+// gatewayPolicy allows three secrets to be read and two certificates to be
+// signed. It cannot list, write, issue (which would make keys in Vault), or
+// introduce others.
 func (s Spec) gatewayPolicy() string {
 	return render("The gateway: its secrets and its certificates", append([]rule{
 		{path: s.KVMount + "/data/" + s.SAMLPath, capability: "read"},
@@ -52,6 +55,8 @@ func (s Spec) gatewayPolicy() string {
 	}, ownToken()...))
 }
 
+// sidecarPolicy allows one secret and one certificate. A sidecar that is broken
+// into cannot become the gateway, nor another sidecar.
 func (s Spec) sidecarPolicy(sidecar Sidecar) string {
 	return render("The sidecar "+sidecar.Name+": its certificate and its configuration", append([]rule{
 		{path: s.KVMount + "/data/" + sidecar.ConfigPath, capability: "read"},
@@ -60,6 +65,8 @@ func (s Spec) sidecarPolicy(sidecar Sidecar) string {
 	}, ownToken()...))
 }
 
+// introducerPolicy allows SecretIDs to be made, wrapped and no other way: the
+// deployer never sees one, so a log or shell history of his has none.
 func (s Spec) introducerPolicy() string {
 	var rules []rule
 	roles := []string{s.GatewayRole}
@@ -79,6 +86,8 @@ type policy struct {
 	name, text string
 }
 
+// plan compares texts, not meanings: a hand-made change that allows the same is
+// reverted too, so that what is in Vault is what was reviewed.
 func (p policy) plan(ctx context.Context, client *Client) (*Change, error) {
 	path := "sys/policies/acl/" + p.name
 	secret, err := client.read(ctx, path)
@@ -118,14 +127,14 @@ func diffPaths(have, want string) []string {
 	return details
 }
 
-// missingIn returns the paths of policy b that policy a has not.
+// missingIn returns the paths of policy b, quoted, that policy a has not.
 func missingIn(a, b string) []string {
 	var missing []string
 	for line := range strings.Lines(b) {
-		path, isPath := strings.CutPrefix(strings.TrimSpace(line), "path ")
-		path = strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(path), "{"))
-		if isPath && !strings.Contains(a, path) {
-			missing = append(missing, path)
+		rest, isPath := strings.CutPrefix(strings.TrimSpace(line), `path "`)
+		path, _, closed := strings.Cut(rest, `"`)
+		if quoted := `"` + path + `"`; isPath && closed && !strings.Contains(a, quoted) {
+			missing = append(missing, quoted)
 		}
 	}
 	return missing

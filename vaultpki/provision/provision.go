@@ -96,7 +96,11 @@ func (c *Client) list(ctx context.Context, path string) ([]any, error) {
 func (c *Client) get(ctx context.Context, call wire.Call) (*api.Secret, error) {
 	call.Token, call.Limit = c.token, wire.DataBytes
 	secret, err := c.wire.Do(ctx, call)
-	if wire.Status(err) == http.StatusNotFound {
+	var status *wire.StatusError
+	if errors.As(err, &status) && status.Status == http.StatusNotFound {
+		if status.Data != nil && len(status.Data.Data) > 0 {
+			return status.Data, nil // metadata of what was deleted
+		}
 		return nil, nil
 	}
 	if err != nil {

@@ -202,6 +202,25 @@ func TestHalfAKeyPairIsRefused(t *testing.T) {
 	}
 }
 
+func TestDeletedSecretIsNotReplaced(t *testing.T) {
+	spec := specFor("deleted")
+	mustApply(t, spec)
+	if err := vault.Call(t.Context(), "DELETE", "deleted-kv/data/sallyport/saml", nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	_, err := provision.Apply(t.Context(), newClient(t), desired(t, spec))
+	if err == nil || !strings.Contains(err.Error(), "version 1 is deleted") {
+		t.Errorf("error %v, expected one that says what is deleted", err)
+	}
+	// Once the operator has decided, a new one is made.
+	if err := vault.Call(t.Context(), "DELETE", "deleted-kv/metadata/sallyport/saml", nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := mustApply(t, spec); len(got) != 1 || !strings.HasPrefix(got[0], "+ secret deleted-kv/sallyport/saml") {
+		t.Errorf("apply did %q", got)
+	}
+}
+
 func TestDriftIsShownAndRepaired(t *testing.T) {
 	spec := specFor("drift")
 	mustApply(t, spec)

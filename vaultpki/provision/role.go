@@ -58,20 +58,26 @@ func pkiRole(path string, names []string, usage string, ttl time.Duration) role 
 // alone empowers and that lives as long as it is renewed.
 func appRole(mount, name string, period time.Duration) role {
 	return role{object: "approle " + name, path: "auth/" + mount + "/role/" + name, settings: map[string]any{
-		"bind_secret_id":          true,
-		"secret_id_num_uses":      1,
+		"bind_secret_id":     true,
+		"secret_id_num_uses": 1,
+		// As long as a wrapping token may live: a SecretID that nobody unwrapped
+		// is worthless soon after.
 		"secret_id_ttl":           time.Hour,
 		"token_policies":          []string{name},
 		"token_no_default_policy": true,
-		"token_period":            period,
-		"token_ttl":               time.Duration(0),
-		"token_max_ttl":           time.Duration(0),
-		"token_explicit_max_ttl":  time.Duration(0),
-		"token_num_uses":          0,
-		"token_type":              "service",
+		// Renewable for ever. With a maximum the process would end there: its
+		// SecretID is spent.
+		"token_period":           period,
+		"token_ttl":              time.Duration(0),
+		"token_max_ttl":          time.Duration(0),
+		"token_explicit_max_ttl": time.Duration(0),
+		"token_num_uses":         0,
+		"token_type":             "service",
 	}}
 }
 
+// plan compares setting by setting. A value that Vault does not report counts
+// as the zero value, which is what it stands for.
 func (r role) plan(ctx context.Context, client *Client) (*Change, error) {
 	secret, err := client.read(ctx, r.path)
 	if err != nil {
@@ -93,6 +99,8 @@ func (r role) plan(ctx context.Context, client *Client) (*Change, error) {
 	return change, nil
 }
 
+// write sends all settings, also those that are right: an update of a PKI role
+// sets what it does not name back to Vault's defaults.
 func (r role) write(ctx context.Context, client *Client) error {
 	body := map[string]any{}
 	for name, value := range r.settings {
@@ -133,10 +141,12 @@ func show(value, like any) string {
 	return fmt.Sprint(value)
 }
 
+// showSet writes a list whose order says nothing.
 func showSet(texts []string) string {
 	return "[" + strings.Join(slices.Sorted(slices.Values(texts)), " ") + "]"
 }
 
+// zeroLike returns the zero value of the wanted value's type.
 func zeroLike(like any) any {
 	switch like.(type) {
 	case time.Duration:

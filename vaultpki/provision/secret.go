@@ -66,6 +66,8 @@ type content struct {
 	version int // 0 if there is none: the value that check-and-set wants for "create"
 }
 
+// read returns the latest version. A deleted one is an error: it may hold keys
+// that are in use, and can be brought back until somebody writes over it.
 func (s secret) read(ctx context.Context, client *Client) (content, error) {
 	answer, err := client.read(ctx, s.mount+"/data/"+s.path)
 	if err != nil || answer == nil {
@@ -78,9 +80,13 @@ func (s secret) read(ctx context.Context, client *Client) (content, error) {
 		return content{}, fmt.Errorf("reading %s/%s: version %q: %w", s.mount, s.path, number, err)
 	}
 	data, _ := answer.Data["data"].(map[string]any)
+	if data == nil {
+		return content{}, fmt.Errorf("reading %s/%s: version %d is deleted: undelete it, or remove the metadata to start afresh", s.mount, s.path, version)
+	}
 	return content{data: data, version: int(version)}, nil
 }
 
+// plan lists the fields that are to be written; it generates nothing.
 func (s secret) plan(ctx context.Context, client *Client) (*Change, error) {
 	have, err := s.read(ctx, client)
 	if err != nil {

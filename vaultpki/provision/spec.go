@@ -3,6 +3,8 @@ package provision
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 )
@@ -94,11 +96,8 @@ func (s Spec) check() error {
 		texts["ConfigPath of sidecar "+sidecar.Name] = sidecar.ConfigPath
 		faults = append(faults, checkHost(sidecar.Name))
 	}
-	for field, text := range texts {
-		// These go into policies, where '*' and '+' would match other paths.
-		if strings.Trim(text, "/") != text || strings.ContainsAny(text, "*+?#%\"\\{} \t\r\n") || strings.Contains(text, "..") {
-			faults = append(faults, fmt.Errorf("%s %q: expected a plain path", field, text))
-		}
+	for _, field := range slices.Sorted(maps.Keys(texts)) {
+		faults = append(faults, checkText(field, texts[field]))
 	}
 	if len(s.EdgeHosts) == 0 {
 		faults = append(faults, errors.New("EdgeHosts: expected at least the door's host"))
@@ -133,10 +132,25 @@ func (s Spec) checkDistinct() error {
 	return nil
 }
 
-// checkHost refuses what a PKI role would take for a pattern.
+// checkHost accepts a lower-case DNS name and nothing that a PKI role would take
+// for a pattern.
 func checkHost(host string) error {
-	if host == "" || host != strings.ToLower(host) || strings.Trim(host, ".") != host || strings.ContainsAny(host, "*:/@ ,") {
+	if host == "" || strings.Trim(host, ".-") != host || strings.ContainsFunc(host, notOfHost) {
 		return fmt.Errorf("host %q: expected a lower-case DNS name", host)
+	}
+	return nil
+}
+
+func notOfHost(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '.' && r != '-'
+}
+
+// checkText accepts a mount, path or role as it stands in a policy, where '*'
+// and '+' would match other paths too and a quote would end the path.
+func checkText(field, text string) error {
+	unusable := func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("*+?#%\"\\{}", r) }
+	if text == "" || strings.Trim(text, "/") != text || strings.Contains(text, "..") || strings.ContainsFunc(text, unusable) {
+		return fmt.Errorf("%s %q: expected a plain path", field, text)
 	}
 	return nil
 }
@@ -148,6 +162,9 @@ func New(spec Spec) (*Desired, error) {
 		return nil, fmt.Errorf("checking what Vault must hold: %w", err)
 	}
 	d := &Desired{}
+	// Each object comes after those that it needs: mounts before what is on
+	// them, a root before the roles that sign with it, a policy before the role
+	// that grants it.
 	add := func(objects ...object) { d.objects = append(d.objects, objects...) }
 	add(
 		mount{path: s.KVMount, kind: "kv", version: "2"},

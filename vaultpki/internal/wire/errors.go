@@ -74,13 +74,13 @@ func MaySucceedLater(err error) bool {
 	if errors.Is(err, context.Canceled) || Untrusted(err) {
 		return false
 	}
-	switch status := Status(err); {
-	case status == 0:
+	switch status := Status(err); status {
+	case 0:
 		var transport *TransportError
 		return errors.As(err, &transport)
-	case status == http.StatusTooManyRequests, status == http.StatusPreconditionFailed:
+	case http.StatusTooManyRequests, http.StatusPreconditionFailed:
 		return true
-	case status == 472 || status == 473: // standbys of Vault's replication
+	case 472, 473: // standbys of Vault's replication
 		return true
 	default:
 		return status >= 500 || status < 400

@@ -66,7 +66,7 @@ func TestCallOnTheWire(t *testing.T) {
 	if secret.LeaseID != "x" || secret.Data["n"] != json.Number("1") {
 		t.Errorf("secret %+v", secret)
 	}
-	if got.Method != "PUT" || got.URL.String() != "/v1/auth/approle/login?list=true" {
+	if got.Method != http.MethodPut || got.URL.String() != "/v1/auth/approle/login?list=true" {
 		t.Errorf("request %s %s", got.Method, got.URL)
 	}
 	want := http.Header{
@@ -314,7 +314,7 @@ func TestUnsentIsToldFromLost(t *testing.T) {
 // TestFreshCallUsesNoIdleConnection: the other side may just be closing it.
 func TestFreshCallUsesNoIdleConnection(t *testing.T) {
 	var connections atomic.Int64
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }))
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
 	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 		if state == http.StateNew {
 			connections.Add(1)

@@ -61,10 +61,11 @@ func judgeText(value string) string {
 	return ""
 }
 
-// judgeMember is judgeText for a user or a group.
+// judgeMember is judgeText for a user or a group. A comma is nearly always two
+// names in one entry, except in a distinguished name (RFC 4514).
 func judgeMember(value string) string {
-	if strings.Contains(value, ",") {
-		return "text without a comma: that separates groups in a header"
+	if strings.Contains(value, ",") && !strings.Contains(value, "=") {
+		return "one name per entry, without a comma unless it is a distinguished name such as CN=Staff,DC=example,DC=com"
 	}
 	return judgeText(value)
 }

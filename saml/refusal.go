@@ -95,7 +95,6 @@ const (
 	CodeAmbiguous = "ambiguous"         // several user names or several addresses
 	CodeValue     = "value"             // a value with characters that have no business in a name
 	CodeEmail     = "email"             // not an e-mail address
-	CodeGroup     = "group"             // a group with a comma, which would forge the list
 )
 
 // CodeInternal is a fault of ours or of a library: it panicked.

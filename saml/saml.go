@@ -96,7 +96,7 @@ type Principal struct {
 	User   string   // never empty, never a transient NameID
 	Email  string   // empty, or with exactly one '@'
 	Name   string   // for display only; may be empty
-	Groups []string // in the order of the assertion, no repetition, no commas
+	Groups []string // in the order of the assertion, no repetition; a name may have commas
 
 	NameID, NameIDFormat string // may be empty
 	SessionIndex         string // the IdP's name for the session; may be empty

@@ -41,8 +41,8 @@ const (
 // did not answer. An application cannot say so itself: the name is managed.
 const Fault = "X-Sallyport-Fault"
 
-// GroupSeparator joins the group names in [Groups]. A group that contains it
-// must have been refused at sign-on: it would read as two groups.
+// GroupSeparator joins the group names in [Groups]. Within a name it is
+// percent-encoded.
 const GroupSeparator = ","
 
 // carried are the names that a sidecar takes over from the gateway, and the
@@ -71,7 +71,17 @@ func Set(h http.Header, id Identity) {
 	set(h, User, Encode(id.User))
 	set(h, Email, Encode(id.Email))
 	set(h, PreferredUsername, Encode(id.Name))
-	set(h, Groups, Encode(strings.Join(id.Groups, GroupSeparator)))
+	set(h, Groups, encodeGroups(id.Groups))
+}
+
+// encodeGroups joins the encoded names. A comma within a name (distinguished
+// names have them) becomes %2C: it must not read as two groups.
+func encodeGroups(groups []string) string {
+	encoded := make([]string, len(groups))
+	for i, group := range groups {
+		encoded[i] = strings.ReplaceAll(Encode(group), GroupSeparator, "%2C")
+	}
+	return strings.Join(encoded, GroupSeparator)
 }
 
 // set stores the one value under name, or removes the name when value is empty.

@@ -73,6 +73,11 @@ func TestSetReplacesAndLeavesNothingBehind(t *testing.T) {
 			want: http.Header{User: {"j%C3%BCrgen"}, PreferredUsername: {"100%25 J%C3%BCrgen%20"}},
 		},
 		{
+			name: "a comma in a group makes no second one",
+			id:   Identity{Groups: []string{"CN=Staff,DC=example", "engineers", "wheel,admins"}},
+			want: http.Header{Groups: {"CN=Staff%2CDC=example,engineers,wheel%2Cadmins"}},
+		},
+		{
 			name: "a line break can forge no header",
 			id:   Identity{User: "eve\r\nX-Admin: 1"},
 			want: http.Header{User: {"eve%0D%0AX-Admin: 1"}},

@@ -90,7 +90,7 @@ func (i *introduction) lookup(ctx context.Context, token string) error {
 		})
 		return err
 	})
-	if wire.Status(err) == http.StatusBadRequest {
+	if isUnknownWrapping(err) {
 		return i.intercepted("looking up the wrapping token", token, err)
 	}
 	if err != nil {
@@ -158,9 +158,9 @@ func (i *introduction) unwrap(ctx context.Context, token string) (string, error)
 	secret, err := i.wire.Do(ctx, wire.Call{
 		Method: http.MethodPut, Path: "sys/wrapping/unwrap", Token: token, Fresh: true,
 	})
-	switch status := wire.Status(err); {
+	switch {
 	case err == nil:
-	case status == http.StatusBadRequest || status == http.StatusForbidden:
+	case isUnknownWrapping(err):
 		return "", i.intercepted("unwrapping the SecretID", token, err)
 	case untouched(err):
 		return "", Classify("unwrapping the SecretID", "sys/wrapping/unwrap", err)
@@ -177,6 +177,14 @@ func (i *introduction) unwrap(ctx context.Context, token string) (string, error)
 	}
 	i.cfg.Log.Info("secret id unwrapped")
 	return secretID, nil
+}
+
+// isUnknownWrapping recognises Vault's answer to a wrapping token that it does
+// not know. A proxy's page of the same status raises no alarm.
+func isUnknownWrapping(err error) bool {
+	var status *wire.StatusError
+	return errors.As(err, &status) && status.FromVault &&
+		(status.Status == http.StatusBadRequest || status.Status == http.StatusForbidden)
 }
 
 // untouched says that a failed one-time call certainly did nothing: it never

@@ -274,6 +274,12 @@ func TestOneTimeCallsAreSentOnceWhateverHappens(t *testing.T) {
 		"unwrap answered by a proxy's 503": {
 			unwrap, answer(503, "<html>"), refusal{vaultpki.ReasonAmbiguous, "503", "introduction_ambiguous"},
 		},
+		"unwrap refused by a proxy's page": {
+			unwrap, answer(403, "<html>"), refusal{vaultpki.ReasonAmbiguous, "403", "introduction_ambiguous"},
+		},
+		"lookup refused by a proxy's page": {
+			"sys/wrapping/lookup", answer(400, "<html>"), refusal{vaultpki.ReasonConfig, "400", ""},
+		},
 		"unwrap at a vault that was just sealed": {
 			unwrap, answer(503, `{"errors":["Vault is sealed"]}`), refusal{vaultpki.ReasonUnreachable, "sealed", ""},
 		},

@@ -13,7 +13,7 @@ import (
 
 // serveDoor answers at the door's own host.
 func (g *Gateway) serveDoor(ex *exchange, r *http.Request) {
-	ex.record.Action = accesslog.ActionPortal
+	ex.Record.Action = accesslog.ActionPortal
 	get := r.Method == http.MethodGet || r.Method == http.MethodHead
 	switch path := r.URL.Path; {
 	case path == "/" && get:
@@ -29,7 +29,7 @@ func (g *Gateway) serveDoor(ex *exchange, r *http.Request) {
 	case path == reservedPrefix+"signed-out" && get:
 		g.serveSignedOut(ex, r)
 	default:
-		ex.record.Action = accesslog.ActionRefused
+		ex.Record.Action = accesslog.ActionRefused
 		g.refuse(ex, r, refusal{
 			status: http.StatusNotFound, reason: "not_found",
 			title: "There is nothing here", message: "This address leads nowhere.",
@@ -43,21 +43,21 @@ func (g *Gateway) serveHome(ex *exchange, r *http.Request) {
 	state, absence := g.cfg.Sessions.Find(r, g.cfg.DoorHost)
 	if absence != session.Present {
 		if !navigates(r) {
-			ex.note(accesslog.ActionPortal, "deny", string(absence))
+			ex.Note(accesslog.ActionPortal, "deny", string(absence))
 			writeJSON(ex, http.StatusUnauthorized, map[string]string{
-				"error": string(absence), "message": "not signed in", "request_id": ex.record.RequestID, "signin": g.door + "/",
+				"error": string(absence), "message": "not signed in", "request_id": ex.Record.RequestID, "signin": g.door + "/",
 			})
 			return
 		}
-		ex.note(accesslog.ActionSignInBegin, "signin", string(absence))
+		ex.Note(accesslog.ActionSignInBegin, "signin", string(absence))
 		g.beginSAML(ex, r, session.Pending{Host: g.cfg.DoorHost})
 		return
 	}
 	g.noteSession(ex, state)
-	ex.note(accesslog.ActionPortal, "allow", "signed_in")
+	ex.Note(accesslog.ActionPortal, "allow", "signed_in")
 	if renewed := g.cfg.Sessions.Refresh(state); renewed != nil {
 		if err := g.cfg.Sessions.SaveDoor(ex, r, g.cfg.DoorHost, renewed); err != nil {
-			ex.record.Cause = err.Error()
+			ex.Fail(err)
 		}
 	}
 	home := portal.Home{User: state.User, Name: state.Name, SignOutURL: reservedPrefix + "signout"}
@@ -67,13 +67,13 @@ func (g *Gateway) serveHome(ex *exchange, r *http.Request) {
 		}
 	}
 	if err := g.pages.WriteHome(ex, home); err != nil {
-		ex.record.Cause = err.Error()
+		ex.Fail(err)
 	}
 }
 
 // serveMetadata is public: it is what an identity provider is given.
 func (g *Gateway) serveMetadata(ex *exchange) {
-	ex.note(accesslog.ActionPortal, "allow", "public")
+	ex.Note(accesslog.ActionPortal, "allow", "public")
 	ex.Header().Set("Content-Type", "application/samlmetadata+xml")
 	ex.Header().Set("X-Content-Type-Options", "nosniff")
 	_, _ = ex.Write(g.cfg.SAML.Metadata()) // whoever asked may have gone away
@@ -84,7 +84,7 @@ func (g *Gateway) serveMetadata(ex *exchange) {
 func (g *Gateway) serveSignIn(ex *exchange, r *http.Request) {
 	begin, ok := g.cfg.Sessions.OpenBegin(r.URL.Query().Get("begin"))
 	if !ok || g.routes[begin.Host] == nil || !navigates(r) {
-		ex.note(accesslog.ActionSignInBegin, "deny", "begin_invalid")
+		ex.Note(accesslog.ActionSignInBegin, "deny", "begin_invalid")
 		g.refuse(ex, r, refusal{
 			status: http.StatusBadRequest, reason: "begin_invalid",
 			title: "This sign-in has expired", message: "It took too long, or the address is incomplete. Open the tool again.",
@@ -92,15 +92,15 @@ func (g *Gateway) serveSignIn(ex *exchange, r *http.Request) {
 		})
 		return
 	}
-	ex.record.Route = g.routes[begin.Host].Name
+	ex.Record.Route = g.routes[begin.Host].Name
 	state, absence := g.cfg.Sessions.Find(r, g.cfg.DoorHost)
 	if absence == session.Present {
 		g.noteSession(ex, state)
-		ex.note(accesslog.ActionTicket, "allow", "signed_in")
+		ex.Note(accesslog.ActionTicket, "allow", "signed_in")
 		g.carry(ex, r, state, begin.Host, begin.Return)
 		return
 	}
-	ex.note(accesslog.ActionSignInBegin, "signin", string(absence))
+	ex.Note(accesslog.ActionSignInBegin, "signin", string(absence))
 	g.beginSAML(ex, r, session.Pending{Host: begin.Host, Return: begin.Return})
 }
 
@@ -128,7 +128,7 @@ func (g *Gateway) carry(ex *exchange, r *http.Request, state *session.State, hos
 	if renewed := g.cfg.Sessions.Refresh(state); renewed != nil {
 		state = renewed
 		if err := g.cfg.Sessions.SaveDoor(ex, r, g.cfg.DoorHost, state); err != nil {
-			ex.record.Cause = err.Error()
+			ex.Fail(err)
 		}
 	}
 	g.redirect(ex, g.origin(host)+reservedPrefix+"ticket?ticket="+g.cfg.Sessions.Issue(state, host, ret))
@@ -137,13 +137,13 @@ func (g *Gateway) carry(ex *exchange, r *http.Request, state *session.State, hos
 // serveACS is the assertion consumer service (saml-bindings 3.5): the identity
 // provider's answer, brought by the browser that asked.
 func (g *Gateway) serveACS(ex *exchange, r *http.Request) {
-	ex.note(accesslog.ActionSignIn, "deny", "")
+	ex.Note(accesslog.ActionSignIn, "deny", "")
 	principal, pending, relayState, err := g.verify(ex, r)
 	if err != nil {
 		g.refuseSignIn(ex, err)
 		return
 	}
-	ex.record.User, ex.record.IdP = principal.User, principal.IdP
+	ex.Record.User, ex.Record.IdP = principal.User, principal.IdP
 	if !g.cfg.Sessions.Finish(ex, relayState, pending) {
 		g.refuseSignIn(ex, &saml.Refusal{Code: "signin_used", Err: errors.New("this sign-on was finished before")})
 		return
@@ -154,9 +154,9 @@ func (g *Gateway) serveACS(ex *exchange, r *http.Request) {
 		return
 	}
 	g.noteSession(ex, state)
-	ex.note(accesslog.ActionSignIn, "allow", "assertion_verified")
+	ex.Note(accesslog.ActionSignIn, "allow", "assertion_verified")
 	if rt := g.routes[pending.Host]; rt != nil {
-		ex.record.Route = rt.Name
+		ex.Record.Route = rt.Name
 		g.carry(ex, r, state, pending.Host, pending.Return)
 		return
 	}
@@ -192,15 +192,15 @@ func (g *Gateway) refuseSignIn(ex *exchange, err error) {
 	if errors.As(err, &refused) {
 		reason = refused.Code
 	}
-	ex.note(accesslog.ActionSignIn, "deny", reason)
-	ex.record.Cause = err.Error()
+	ex.Note(accesslog.ActionSignIn, "deny", reason)
+	ex.Fail(err)
 	notice := portal.Notice{
 		Status: http.StatusForbidden, Title: "Signing in did not work",
 		Message:   "Sallyport could not accept the answer of your identity provider. Try again; if it stays like this, give the request number below to your help desk.",
-		RequestID: ex.record.RequestID, Link: g.door + "/", LinkText: "Try again",
+		RequestID: ex.Record.RequestID, Link: g.door + "/", LinkText: "Try again",
 	}
 	if err := g.pages.WriteNotice(ex, notice); err != nil {
-		g.cfg.Log.Debug("page not sent", "error", err, "request_id", ex.record.RequestID)
+		g.cfg.Log.Debug("page not sent", "error", err, "request_id", ex.Record.RequestID)
 	}
 }
 
@@ -243,9 +243,9 @@ func (g *Gateway) keptGroups(groups []string) []string {
 // serveSignOut ends the session on every host. It takes a POST from a page of
 // the same origin; a GET shows the button, since a link must end nothing.
 func (g *Gateway) serveSignOut(ex *exchange, r *http.Request, host string) {
-	ex.note(accesslog.ActionSignOut, "deny", "method")
+	ex.Note(accesslog.ActionSignOut, "deny", "method")
 	if r.Method != http.MethodPost {
-		ex.note(accesslog.ActionSignOut, "allow", "asked")
+		ex.Note(accesslog.ActionSignOut, "allow", "asked")
 		g.notice(ex, portal.Notice{
 			Status: http.StatusOK, Title: "Sign out?", Message: "This signs you out of every tool behind this door.",
 			Post: reservedPrefix + "signout", PostText: "Sign out",
@@ -266,7 +266,7 @@ func (g *Gateway) serveSignOut(ex *exchange, r *http.Request, host string) {
 		g.cfg.Sessions.End(ex, state)
 		reason = "asked"
 	}
-	ex.note(accesslog.ActionSignOut, "allow", reason)
+	ex.Note(accesslog.ActionSignOut, "allow", reason)
 	g.cfg.Sessions.Forget(ex)
 	ex.Header().Set("Clear-Site-Data", `"cache"`)
 	g.redirect(ex, g.door+reservedPrefix+"signed-out")
@@ -274,7 +274,7 @@ func (g *Gateway) serveSignOut(ex *exchange, r *http.Request, host string) {
 
 // serveSignedOut says so.
 func (g *Gateway) serveSignedOut(ex *exchange, r *http.Request) {
-	ex.note(accesslog.ActionPortal, "allow", "public")
+	ex.Note(accesslog.ActionPortal, "allow", "public")
 	if _, absence := g.cfg.Sessions.Find(r, g.cfg.DoorHost); absence == session.AbsentRevoked {
 		g.cfg.Sessions.Forget(ex) // signed out on a tool's host, which cannot take this cookie
 	}
@@ -288,6 +288,6 @@ func (g *Gateway) serveSignedOut(ex *exchange, r *http.Request) {
 // notice shows a page that is no refusal.
 func (g *Gateway) notice(ex *exchange, n portal.Notice) {
 	if err := g.pages.WriteNotice(ex, n); err != nil {
-		ex.record.Cause = err.Error()
+		ex.Fail(err)
 	}
 }

@@ -29,23 +29,19 @@ type refusal struct {
 
 // refuse answers with rf: a page for a person, JSON for a program.
 func (g *Gateway) refuse(ex *exchange, r *http.Request, rf refusal) {
-	ex.record.Reason = rf.reason
-	if rf.cause != nil {
-		ex.record.Cause = rf.cause.Error()
-	}
+	ex.Record.Reason = rf.reason
+	ex.Fail(rf.cause)
 	if !wantsPage(r) {
 		writeJSON(ex, rf.status, map[string]string{
-			"error": rf.reason, "message": rf.message, "request_id": ex.record.RequestID,
+			"error": rf.reason, "message": rf.message, "request_id": ex.Record.RequestID,
 		})
 		return
 	}
 	err := g.pages.WriteNotice(ex, portal.Notice{
 		Status: rf.status, Title: rf.title, Message: rf.message, Reason: rf.reason,
-		RequestID: ex.record.RequestID, Link: rf.link, LinkText: rf.text,
+		RequestID: ex.Record.RequestID, Link: rf.link, LinkText: rf.text,
 	})
-	if err != nil && ex.record.Cause == "" {
-		ex.record.Cause = err.Error() // the person has gone away
-	}
+	ex.Fail(err) // the person has gone away
 }
 
 // writeJSON answers with a small JSON object that belongs in no cache.

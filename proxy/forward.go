@@ -8,15 +8,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/http/httputil"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/sallyport/sallyport/proxy/header"
 	"github.com/sallyport/sallyport/proxy/policy"
+	"github.com/sallyport/sallyport/proxy/relay"
 	"github.com/sallyport/sallyport/proxy/session"
 )
 
@@ -65,10 +64,10 @@ func (g *Gateway) newRoute(spec Route) (*route, error) {
 	rt := &route{Route: spec, transport: newTransport(spec.TLS)}
 	rt.proxy = &httputil.ReverseProxy{
 		Rewrite:        rt.rewrite,
-		Transport:      backendTransport{rt.transport},
+		Transport:      relay.WithoutTrailers{Base: rt.transport},
 		ModifyResponse: filterResponse,
 		ErrorHandler:   g.backendFailed,
-		BufferPool:     new(bufferPool),
+		BufferPool:     new(relay.Buffers),
 		ErrorLog:       slog.NewLogLogger(g.cfg.Log.With("route", spec.Name).Handler(), slog.LevelDebug),
 	}
 	return rt, nil
@@ -99,10 +98,10 @@ func (g *Gateway) CloseIdleConnections() {
 // forward sends the request on as state, and the answer back.
 func (g *Gateway) forward(ex *exchange, r *http.Request, rt *route, state *session.State) {
 	ctx := r.Context()
-	switch protocol := upgrade(r); {
-	case protocol == "websocket":
+	switch protocol := relay.Upgrade(r); {
+	case protocol == relay.WebSocket:
 		if rf := g.refuseWebSocket(r, rt); rf != nil {
-			ex.record.Decision = "deny"
+			ex.Record.Decision = "deny"
 			g.refuse(ex, r, *rf)
 			return
 		}
@@ -112,7 +111,7 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *route, state *sessi
 		defer release()
 		defer func() {
 			if errors.Is(context.Cause(bound), session.ErrEnded) {
-				ex.record.Reason, ex.record.Cause = "session_ended", "session ended while the connection was open"
+				ex.Record.Reason, ex.Record.Cause = "session_ended", "session ended while the connection was open"
 			}
 		}()
 		ctx = bound
@@ -121,12 +120,9 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *route, state *sessi
 	if renewed := g.cfg.Sessions.Refresh(state); renewed != nil {
 		out.renewal = g.sealedCookies(ex, r, rt.Host, renewed)
 	}
-	ex.record.Upstream = rt.Backend.Host
-	sent := g.cfg.Now()
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotFirstResponseByte: func() { ex.record.UpstreamTime = g.cfg.Now().Sub(sent) },
-	})
-	rt.proxy.ServeHTTP(ex, r.WithContext(context.WithValue(ctx, outgoingKey{}, out)))
+	ex.Record.Upstream = rt.Backend.Host
+	ctx = context.WithValue(ex.Trace(ctx, g.cfg.Now), outgoingKey{}, out)
+	rt.proxy.ServeHTTP(ex, r.WithContext(ctx))
 }
 
 // outgoing is what the steps of forwarding need to know of one exchange.
@@ -148,7 +144,7 @@ func outgoingOf(ctx context.Context) *outgoing {
 func (g *Gateway) sealedCookies(ex *exchange, r *http.Request, host string, s *session.State) []string {
 	sink := headerSink{}
 	if err := g.cfg.Sessions.Save(sink, r, host, s); err != nil {
-		ex.record.Cause = err.Error()
+		ex.Fail(err)
 	}
 	return sink["Set-Cookie"]
 }
@@ -177,25 +173,16 @@ func (g *Gateway) refuseWebSocket(r *http.Request, rt *route) *refusal {
 // Director: hop-by-hop headers are gone before it runs, so a client cannot name
 // our headers in Connection to have them removed.
 func (rt *route) rewrite(pr *httputil.ProxyRequest) {
-	out, h := pr.Out, pr.Out.Header
-	pr.SetURL(rt.Backend)
-	out.Host = pr.In.Host
-	out.URL.RawQuery = pr.In.URL.RawQuery // nothing is decided on the query: tools get it as it came
-	out.Trailer = nil
-	delete(h, "Trailer")
-	if upgrade(pr.In) != "websocket" { // h2c and the like would tunnel past every check
-		delete(h, "Upgrade")
-		delete(h, "Connection")
-	}
-	delete(h, "Http2-Settings")
+	relay.Retarget(pr, rt.Backend)
+	h := pr.Out.Header
 	header.Strip(h)
 	session.StripRequest(h)
 	if !rt.PassAuthorization {
 		delete(h, "Authorization")
 	}
 	pr.SetXForwarded()
-	with := outgoingOf(out.Context())
-	h.Set(header.RequestID, with.exchange.record.RequestID)
+	with := outgoingOf(pr.Out.Context())
+	h.Set(header.RequestID, with.exchange.Record.RequestID)
 	header.Set(h, header.Identity{
 		User: with.state.User, Email: with.state.Email, Name: with.state.Name, Groups: with.state.Groups,
 	})
@@ -206,12 +193,11 @@ func (rt *route) rewrite(pr *httputil.ProxyRequest) {
 func filterResponse(res *http.Response) error {
 	h := res.Header
 	if fault := h.Get(header.Fault); fault != "" {
-		return fmt.Errorf("%w: %q", errSidecarFault, fault)
+		return sidecarFault(fault)
 	}
 	session.StripResponse(h)
 	header.StripResponse(h)
 	delete(h, "Alt-Svc")
-	delete(h, "Trailer")
 	if out := outgoingOf(res.Request.Context()); out != nil {
 		h["Set-Cookie"] = append(h["Set-Cookie"], out.renewal...)
 		if len(h["Set-Cookie"]) == 0 {
@@ -221,57 +207,37 @@ func filterResponse(res *http.Response) error {
 	return nil
 }
 
-// errSidecarFault: the sidecar answered for an application that did not.
-var errSidecarFault = errors.New("sidecar reports a fault of the application")
+// sidecarFault is an answer of the sidecar itself: the reason why the
+// application has not answered.
+type sidecarFault string
 
-// backendTransport hides trailers from the reverse proxy: they arrive after the
-// answer was filtered.
-type backendTransport struct{ base http.RoundTripper }
-
-func (t backendTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	res, err := t.base.RoundTrip(r)
-	if err != nil || len(res.Trailer) == 0 {
-		return res, err
-	}
-	filtered := *res
-	filtered.Trailer = nil
-	return &filtered, nil
+func (f sidecarFault) Error() string {
+	return fmt.Sprintf("sidecar answers for the application: %q", string(f))
 }
 
 // backendFailed answers for a backend that did not. The cause is for the log.
-func (g *Gateway) backendFailed(w http.ResponseWriter, r *http.Request, err error) {
-	out := outgoingOf(r.Context())
-	ex := out.exchange
-	switch {
-	case errors.Is(context.Cause(r.Context()), session.ErrEnded):
-		ex.status = http.StatusUnauthorized
+func (g *Gateway) backendFailed(_ http.ResponseWriter, r *http.Request, err error) {
+	ex := outgoingOf(r.Context()).exchange
+	if r.Context().Err() != nil {
+		// The client has gone, the session has ended, or we are stopping: an
+		// empty answer must not pass for the backend's.
+		ex.Fail(err)
 		panic(http.ErrAbortHandler)
-	case r.Context().Err() != nil:
-		ex.record.Cause = "client went away: " + err.Error()
-		ex.status = statusClientClosed
-		return
 	}
 	rf := refusal{
 		status: http.StatusBadGateway, reason: "backend_unreachable", cause: err,
 		title: "The tool does not answer", message: "You are signed in and allowed, but the tool behind this address cannot be reached. Try again in a moment.",
 	}
 	var timeout net.Error
-	if errors.As(err, &timeout) && timeout.Timeout() {
+	var fault sidecarFault
+	switch {
+	case errors.As(err, &fault):
+		rf.reason = "app_unreachable"
+		if fault != "app_unreachable" {
+			rf.reason = "sidecar_refused"
+		}
+	case errors.As(err, &timeout) && timeout.Timeout():
 		rf.status, rf.reason = http.StatusGatewayTimeout, "backend_timeout"
 	}
 	g.refuse(ex, r, rf)
 }
-
-// bufferPool lends the buffers that bodies are copied through.
-type bufferPool struct{ pool sync.Pool }
-
-const copyBufferSize = 32 << 10
-
-func (p *bufferPool) Get() []byte {
-	if buf, ok := p.pool.Get().(*[]byte); ok {
-		return *buf
-	}
-	return make([]byte, copyBufferSize)
-}
-
-func (p *bufferPool) Put(buf []byte) { p.pool.Put(&buf) }

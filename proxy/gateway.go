@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -14,6 +13,7 @@ import (
 	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/proxy/policy"
 	"github.com/sallyport/sallyport/proxy/portal"
+	"github.com/sallyport/sallyport/proxy/relay"
 	"github.com/sallyport/sallyport/proxy/session"
 	"github.com/sallyport/sallyport/saml"
 )
@@ -127,12 +127,12 @@ func (g *Gateway) origin(host string) string {
 
 // ServeHTTP takes one request the whole way and writes its line.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	ex := open(w, r, g.cfg.Now())
-	ex.record.Query = g.loggedQuery(r)
+	ex := relay.Open(w, r, g.cfg.Now())
+	ex.Record.RequestID, ex.Record.Query = newRequestID(), g.loggedQuery(r)
 	g.cfg.Metrics.begin()
 	defer func() {
 		fault := recover()
-		g.finish(ex, r, fault)
+		g.finish(r.Context(), ex, fault)
 		if fault != nil {
 			panic(http.ErrAbortHandler) // the connection is cut; the cause is in the line
 		}
@@ -141,38 +141,16 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // finish writes the line of an exchange, also of one that ended in a panic.
-func (g *Gateway) finish(ex *exchange, r *http.Request, fault any) {
-	if fault != nil {
-		g.noteFault(ex, fault)
+func (g *Gateway) finish(ctx context.Context, ex *exchange, fault any) {
+	record, panicked := ex.Close(ctx, g.cfg.Now(), fault)
+	if panicked != nil {
+		g.cfg.Log.Error("panic in a request", "request_id", record.RequestID, "error", panicked)
 	}
-	if ex.status == 0 {
-		ex.status = http.StatusOK // net/http sends this for a handler that wrote nothing
-		if r.Context().Err() != nil || fault != nil {
-			ex.status = statusClientClosed
-		}
-	}
-	record := ex.close(g.cfg.Now())
 	g.cfg.Metrics.end(record)
 	if err := g.cfg.Access.Write(record); err != nil {
 		g.cfg.Log.Error("access log cannot be written; nobody is let in", "error", err, "request_id", record.RequestID)
 	}
 }
-
-// noteFault writes into the record why a request was cut.
-func (g *Gateway) noteFault(ex *exchange, fault any) {
-	if err, ok := fault.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-		if ex.record.Cause == "" {
-			ex.record.Cause = "connection to the client or the backend broke off"
-		}
-		return
-	}
-	ex.record.Cause = fmt.Sprintf("panic: %v", fault)
-	g.cfg.Log.Error("panic in a request", "request_id", ex.record.RequestID, "cause", ex.record.Cause)
-}
-
-// statusClientClosed marks, in the log only, a request whose client went away
-// before there was an answer.
-const statusClientClosed = 499
 
 // serve is the way of a request, after its record was opened.
 func (g *Gateway) serve(ex *exchange, r *http.Request) {
@@ -189,7 +167,7 @@ func (g *Gateway) serve(ex *exchange, r *http.Request) {
 		return
 	}
 	host := normalHost(r.Host)
-	ex.record.Host = host
+	ex.Record.Host = host
 	if host == g.cfg.DoorHost {
 		g.serveDoor(ex, r)
 		return
@@ -203,7 +181,7 @@ func (g *Gateway) serve(ex *exchange, r *http.Request) {
 		})
 		return
 	}
-	ex.record.Route = rt.Name
+	ex.Record.Route = rt.Name
 	if path, reserved := strings.CutPrefix(r.URL.Path, reservedPrefix); reserved {
 		g.serveReserved(ex, r, rt, path)
 		return
@@ -213,7 +191,7 @@ func (g *Gateway) serve(ex *exchange, r *http.Request) {
 
 // serveTool decides who may pass, and forwards.
 func (g *Gateway) serveTool(ex *exchange, r *http.Request, rt *route) {
-	ex.record.Action = accesslog.ActionAccess
+	ex.Record.Action = accesslog.ActionAccess
 	state, absence := g.cfg.Sessions.Find(r, rt.Host)
 	if absence != session.Present {
 		g.askToSignIn(ex, r, rt, absence)
@@ -221,8 +199,8 @@ func (g *Gateway) serveTool(ex *exchange, r *http.Request, rt *route) {
 	}
 	g.noteSession(ex, state)
 	decision := rt.Rule.Decide(state.User, state.Groups)
-	ex.note(accesslog.ActionAccess, decision.Verdict.String(), decision.Reason)
-	ex.record.Rule = decision.Rule
+	ex.Note(accesslog.ActionAccess, decision.Verdict.String(), decision.Reason)
+	ex.Record.Rule = decision.Rule
 	if decision.Verdict != policy.Allow {
 		g.refuse(ex, r, refusal{
 			status: http.StatusForbidden, reason: decision.Reason,
@@ -237,16 +215,16 @@ func (g *Gateway) serveTool(ex *exchange, r *http.Request, rt *route) {
 
 // noteSession writes who it is into the record.
 func (g *Gateway) noteSession(ex *exchange, s *session.State) {
-	ex.record.User, ex.record.Groups, ex.record.SessionID = s.User, s.Groups, s.LogID()
+	ex.Record.User, ex.Record.Groups, ex.Record.SessionID = s.User, s.Groups, s.LogID()
 }
 
 // askToSignIn sends a navigation to the door, and tells everything else that it
 // is not signed in: a background request must never start SAML.
 func (g *Gateway) askToSignIn(ex *exchange, r *http.Request, rt *route, absence session.Absence) {
-	ex.note(accesslog.ActionAccess, "deny", string(absence))
+	ex.Note(accesslog.ActionAccess, "deny", string(absence))
 	switch {
 	case navigates(r):
-		ex.note(accesslog.ActionSignInBegin, "signin", string(absence))
+		ex.Note(accesslog.ActionSignInBegin, "signin", string(absence))
 		token := g.cfg.Sessions.Begin(ex, r, rt.Host, r.URL.RequestURI())
 		g.redirect(ex, g.door+reservedPrefix+"signin?begin="+token)
 	case wantsPage(r):
@@ -258,7 +236,7 @@ func (g *Gateway) askToSignIn(ex *exchange, r *http.Request, rt *route, absence 
 		})
 	default:
 		writeJSON(ex, http.StatusUnauthorized, map[string]string{
-			"error": string(absence), "message": "not signed in", "request_id": ex.record.RequestID,
+			"error": string(absence), "message": "not signed in", "request_id": ex.Record.RequestID,
 			"signin": g.origin(rt.Host) + "/",
 		})
 	}

@@ -42,15 +42,3 @@ func normalHost(host string) string {
 	}
 	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
-
-// upgrade is the protocol that r asks to switch to, in lower case.
-func upgrade(r *http.Request) string {
-	for _, line := range r.Header["Connection"] {
-		for token := range strings.SplitSeq(line, ",") {
-			if strings.EqualFold(strings.TrimSpace(token), "upgrade") {
-				return strings.ToLower(strings.Join(r.Header["Upgrade"], ","))
-			}
-		}
-	}
-	return ""
-}

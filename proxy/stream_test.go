@@ -177,6 +177,40 @@ func TestInterimAnswersAndTrailersOfABackendAreDropped(t *testing.T) {
 	}
 }
 
+func TestUnannouncedTrailersAreDropped(t *testing.T) {
+	w := newWorld(t, nil)
+	w.backend.mux.HandleFunc("/late", func(rw http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(rw, "body")
+		_ = http.NewResponseController(rw).Flush()
+		rw.Header().Set(http.TrailerPrefix+"Set-Cookie", "__Host-sallyport=evil; Path=/; Secure")
+		rw.Header().Set(http.TrailerPrefix+"X-Forwarded-User", "root")
+	})
+	b := w.browser()
+	b.signIn(w.origin(headersHost)+"/", "alice")
+	if res := b.navigate(w.origin(headersHost) + "/late"); res.body != "body" || len(res.Trailer) > 0 {
+		t.Errorf("answer %q, trailer %v", res.body, res.Trailer)
+	}
+}
+
+func TestAnswersPassAsTheyAre(t *testing.T) {
+	w := newWorld(t, nil)
+	w.backend.mux.HandleFunc("/untyped", func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header()["Content-Type"] = nil
+		_, _ = io.WriteString(rw, "<script>")
+	})
+	b := w.browser()
+	b.signIn(w.origin(headersHost)+"/", "alice")
+	if res := b.navigate(w.origin(headersHost) + "/untyped"); len(res.Header.Values("Content-Type")) > 0 {
+		t.Errorf("a content type was guessed: %v", res.Header)
+	}
+	req := b.request(http.MethodGet, w.origin(headersHost)+"/", nil)
+	req.URL.Opaque = "//" + req.URL.Host + "/a|b%2Fc//d"
+	b.do(req)
+	if got, _ := w.backend.seen(); got.RequestURI != "/a%7Cb%2Fc//d" {
+		t.Errorf("backend got %q, want an escaped slash to stay one", got.RequestURI)
+	}
+}
+
 func TestRequestTrailersAreDropped(t *testing.T) {
 	w := newWorld(t, nil)
 	w.backend.mux.HandleFunc("/upload", func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })

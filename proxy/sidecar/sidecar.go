@@ -14,21 +14,21 @@
 package sidecar
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/http/httputil"
 	"net/netip"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/proxy/header"
+	"github.com/sallyport/sallyport/proxy/relay"
 )
 
 // Config is what a Sidecar needs. It must not be changed after New.
@@ -78,10 +78,10 @@ func New(cfg Config) (*Sidecar, error) {
 	s := &Sidecar{cfg: cfg}
 	s.proxy = &httputil.ReverseProxy{
 		Rewrite:        s.rewrite,
-		Transport:      appTransport{newTransport()},
-		ModifyResponse: filterResponse,
+		Transport:      relay.WithoutTrailers{Base: newTransport()},
+		ModifyResponse: func(res *http.Response) error { header.StripResponse(res.Header); return nil },
 		ErrorHandler:   appFailed,
-		BufferPool:     new(bufferPool),
+		BufferPool:     new(relay.Buffers),
 		ErrorLog:       slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 	}
 	return s, nil
@@ -123,60 +123,34 @@ func loopback(host string) bool {
 
 // ServeHTTP hands one request on and writes its line.
 func (s *Sidecar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	a := &answer{ResponseWriter: w, start: s.cfg.Now()}
-	a.count(r)
-	record := accesslog.Record{
-		Time: a.start, Action: accesslog.ActionAccess, Decision: "deny", Method: r.Method, Host: r.Host, Path: r.URL.Path,
-		Protocol: strings.TrimSuffix(strings.TrimPrefix(r.Proto, "HTTP/"), ".0"), UserAgent: r.UserAgent(),
-	}
-	record.ClientAddress, record.ClientPort, _ = net.SplitHostPort(r.RemoteAddr)
+	ex := relay.Open(w, r, s.cfg.Now())
 	defer func() {
 		fault := recover()
-		s.finish(a, r, &record, fault)
+		s.finish(r.Context(), ex, fault)
 		if fault != nil {
 			panic(http.ErrAbortHandler) // the connection is cut; the cause is in the line
 		}
 	}()
-	if status, err := s.admit(r, &record); err != nil {
-		a.cause = err
-		refuse(a, status, record.Reason)
+	ex.Record.Action = accesslog.ActionAccess
+	if status, err := s.admit(r, &ex.Record); err != nil {
+		ex.Fail(err)
+		refuse(ex, status, ex.Record.Reason)
 		return
 	}
-	record.Upstream = s.cfg.App.Host
-	s.proxy.ServeHTTP(a, r.WithContext(httptrace.WithClientTrace(r.Context(), a.trace(s.cfg.Now))))
+	ex.Record.Upstream = s.cfg.App.Host
+	s.proxy.ServeHTTP(ex, r.WithContext(ex.Trace(r.Context(), s.cfg.Now)))
 }
 
-// statusClientClosed marks, in the log only, a request whose client went away
-// before there was an answer.
-const statusClientClosed = 499
-
 // finish writes the line of a request, also of one that ended in a panic.
-func (s *Sidecar) finish(a *answer, r *http.Request, record *accesslog.Record, fault any) {
-	record.Duration, record.Status = s.cfg.Now().Sub(a.start), a.status
-	record.BytesIn, record.BytesOut = a.in.Load(), a.out.Load()
-	record.UpstreamTime = time.Duration(a.upstream.Load())
-	if err, ok := fault.(error); fault != nil && !(ok && errors.Is(err, http.ErrAbortHandler)) {
-		a.cause = fmt.Errorf("panic: %v", fault)
-		s.cfg.Log.Error("panic in a request", "request_id", record.RequestID, "cause", a.cause.Error())
-	} else if fault != nil && a.cause == nil {
-		a.cause = errBrokeOff
-	}
-	if record.Status == 0 {
-		record.Status = http.StatusOK // net/http sends this for a handler that wrote nothing
-		if r.Context().Err() != nil || fault != nil {
-			record.Status = statusClientClosed
-		}
-	}
-	if a.cause != nil {
-		record.Cause = a.cause.Error()
+func (s *Sidecar) finish(ctx context.Context, ex *relay.Exchange, fault any) {
+	record, panicked := ex.Close(ctx, s.cfg.Now(), fault)
+	if panicked != nil {
+		s.cfg.Log.Error("panic in a request", "request_id", record.RequestID, "error", panicked)
 	}
 	if err := s.cfg.Access.Write(record); err != nil {
 		s.cfg.Log.Error("access log cannot be written; nobody is let in", "error", err, "request_id", record.RequestID)
 	}
 }
-
-// errBrokeOff is the cause of an answer that ended in the middle.
-var errBrokeOff = errors.New("connection to the gateway or the application broke off")
 
 // admit decides whether a request comes from the gateway and is unambiguous,
 // and gives the status of the refusal if not. It leaves only the gateway's
@@ -186,7 +160,6 @@ func (s *Sidecar) admit(r *http.Request, record *accesslog.Record) (status int, 
 		record.Reason = "no_tls"
 		return http.StatusForbidden, errors.New("request without TLS")
 	}
-	record.TLSVersion = strings.TrimPrefix(tls.VersionName(r.TLS.Version), "TLS ")
 	peer, err := s.cfg.PeerName(*r.TLS)
 	if err != nil {
 		record.Reason = "no_peer"
@@ -210,69 +183,16 @@ func (s *Sidecar) admit(r *http.Request, record *accesslog.Record) (status int, 
 // are gone before it runs, and with them every X-Forwarded header that
 // net/http knows, so all of the gateway's values are carried over from In.
 func (s *Sidecar) rewrite(pr *httputil.ProxyRequest) {
-	keepEscapes(pr.Out.URL)
-	pr.SetURL(s.cfg.App)
-	pr.Out.Host = pr.In.Host
-	pr.Out.URL.RawQuery = pr.In.URL.RawQuery
-	pr.Out.Trailer = nil
-	delete(pr.Out.Header, "Trailer")
-	delete(pr.Out.Header, "Http2-Settings")
-	if !strings.EqualFold(pr.Out.Header.Get("Upgrade"), "websocket") {
-		delete(pr.Out.Header, "Upgrade")
-		delete(pr.Out.Header, "Connection")
-	}
+	relay.Retarget(pr, s.cfg.App)
 	// In was left with one value a name by admit, so this cannot fail.
 	_ = header.Carry(pr.Out.Header, pr.In.Header)
-}
-
-// keepEscapes keeps "%2F" apart from "/" on the way. Go does so by itself, but
-// not in a path that also holds a byte which it would have escaped and a browser
-// did not, such as "|": it then writes the whole path anew from its decoded
-// form. Here only those bytes are escaped, and every other stays as it came.
-func keepEscapes(u *url.URL) {
-	if u.RawPath == "" || u.EscapedPath() == u.RawPath {
-		return
-	}
-	var raw strings.Builder
-	for i := range len(u.RawPath) {
-		c := u.RawPath[i]
-		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("-._~!$&'()*+,;=:@[]%/", c) >= 0 {
-			raw.WriteByte(c)
-		} else {
-			fmt.Fprintf(&raw, "%%%02X", c)
-		}
-	}
-	u.RawPath = raw.String()
-}
-
-// filterResponse takes from the application's answer what is not its to say.
-func filterResponse(res *http.Response) error {
-	header.StripResponse(res.Header)
-	delete(res.Header, "Trailer")
-	return nil
-}
-
-// appTransport hides trailers from the reverse proxy: they arrive after the
-// answer was filtered. net/http stores them, announced or not, in the Response
-// that it made, so the proxy is given a copy.
-type appTransport struct{ base http.RoundTripper }
-
-func (t appTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	res, err := t.base.RoundTrip(r)
-	if err != nil {
-		return nil, err
-	}
-	filtered := *res
-	filtered.Trailer = nil
-	return &filtered, nil
 }
 
 // appFailed answers for an application that did not; the gateway turns it into
 // a page.
 func appFailed(w http.ResponseWriter, r *http.Request, err error) {
-	a, ok := w.(*answer)
-	if ok {
-		a.cause = err
+	if ex, ok := w.(*relay.Exchange); ok {
+		ex.Fail(err)
 	}
 	if r.Context().Err() != nil {
 		// The gateway has hung up, or we are stopping: an empty answer must not

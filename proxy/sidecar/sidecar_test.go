@@ -17,6 +17,7 @@ import (
 
 	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/proxy/header"
+	"github.com/sallyport/sallyport/proxy/relay"
 )
 
 func TestNewRefusesAppsThatOthersReach(t *testing.T) {
@@ -261,26 +262,6 @@ func TestTargetsReachTheAppAsTheyCame(t *testing.T) {
 	}
 }
 
-func FuzzKeepEscapes(f *testing.F) {
-	f.Add("/a|b%2Fc")
-	f.Add("/%2e%2E//;[]{}^")
-	f.Fuzz(func(t *testing.T, target string) {
-		u, err := url.ParseRequestURI(target)
-		if err != nil || u.Path == "" {
-			return
-		}
-		path, escaped := u.Path, strings.Count(strings.ToUpper(u.RawPath), "%2F")
-		keepEscapes(u)
-		got := u.EscapedPath()
-		if back, err := url.PathUnescape(got); err != nil || back != path {
-			t.Fatalf("%q became %q, which means %q, %v", target, got, back, err)
-		}
-		if n := strings.Count(strings.ToUpper(got), "%2F"); n != escaped {
-			t.Fatalf("%q became %q: %d escaped slashes, want %d", target, got, n, escaped)
-		}
-	})
-}
-
 func TestRecordLine(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -345,7 +326,7 @@ func TestGatewayHangsUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	next(t, gone)
-	if line := w.line(t); line["http.response.status_code"] != float64(statusClientClosed) || line["error.message"] == nil {
+	if line := w.line(t); line["http.response.status_code"] != float64(relay.StatusClientClosed) || line["error.message"] == nil {
 		t.Errorf("line: %v", line)
 	}
 }
@@ -381,7 +362,7 @@ func TestPanicIsRecorded(t *testing.T) {
 		_ = res.Body.Close()
 		t.Errorf("status %d, want a broken connection", res.StatusCode)
 	}
-	if line := w.line(t); line["error.message"] != "panic: boom" || line["http.response.status_code"] != float64(statusClientClosed) || line["sallyport.decision"] != "deny" {
+	if line := w.line(t); line["error.message"] != "panic: boom" || line["http.response.status_code"] != float64(relay.StatusClientClosed) || line["sallyport.decision"] != "deny" {
 		t.Errorf("line: %v", line)
 	}
 	w.server.Close() // waits for the handler, which logs

@@ -94,7 +94,7 @@ func TestAnswerThatBreaksOff(t *testing.T) {
 		if err == nil {
 			t.Errorf("%s: the gateway read %q and saw no error", name, body)
 		}
-		if line := w.line(t); line["error.message"] != errBrokeOff.Error() || line["http.response.status_code"] != float64(http.StatusOK) {
+		if line := w.line(t); line["error.message"] != "connection to the client or the backend broke off" || line["http.response.status_code"] != float64(http.StatusOK) {
 			t.Errorf("%s: line: %v", name, line)
 		}
 	}

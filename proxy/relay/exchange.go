@@ -1,0 +1,183 @@
+package relay
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/sallyport/sallyport/proxy/accesslog"
+)
+
+// StatusClientClosed marks, in the log only, a request whose client went away
+// before there was an answer.
+const StatusClientClosed = 499
+
+// errBrokeOff is the cause of an answer that ended in the middle.
+var errBrokeOff = errors.New("connection to the client or the backend broke off")
+
+// Exchange is one request on its way, the http.ResponseWriter of its answer,
+// and its record. It belongs to the request's goroutine, except for the
+// counters, which the two directions of an upgraded connection share.
+type Exchange struct {
+	http.ResponseWriter
+	// Record is filled on the way; Close completes it.
+	Record accesslog.Record
+
+	start    time.Time
+	status   int
+	in, out  atomic.Int64
+	upstream atomic.Int64 // nanoseconds from Trace to the backend's first byte
+}
+
+// Open begins an exchange; the record says "deny" until somebody decides
+// otherwise. The body of r is counted from now on.
+func Open(w http.ResponseWriter, r *http.Request, now time.Time) *Exchange {
+	host, port, _ := net.SplitHostPort(r.RemoteAddr)
+	ex := &Exchange{ResponseWriter: w, start: now}
+	ex.Record = accesslog.Record{
+		Time: now, Action: accesslog.ActionRefused, Decision: "deny",
+		Method: r.Method, Host: r.Host, Path: r.URL.Path, Protocol: protocol(r),
+		ClientAddress: host, ClientPort: port, UserAgent: r.UserAgent(), TLSVersion: tlsVersion(r.TLS),
+	}
+	if r.Body != nil && r.Body != http.NoBody {
+		r.Body = &countedBody{ReadCloser: r.Body, n: &ex.in}
+	}
+	return ex
+}
+
+// Note writes what was decided, and why, into the record.
+func (ex *Exchange) Note(action accesslog.Action, decision, reason string) {
+	ex.Record.Action, ex.Record.Decision, ex.Record.Reason = action, decision, reason
+}
+
+// Fail writes the private cause of a failure into the record, unless an earlier
+// one stands there.
+func (ex *Exchange) Fail(cause error) {
+	if cause != nil && ex.Record.Cause == "" {
+		ex.Record.Cause = cause.Error()
+	}
+}
+
+// Close completes the record and returns it. fault is what recover returned;
+// Close reports a panic of ours, which deserves more than a line, as an error.
+func (ex *Exchange) Close(ctx context.Context, now time.Time, fault any) (*accesslog.Record, error) {
+	var panicked error
+	if err, ok := fault.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		ex.Fail(errBrokeOff)
+	} else if fault != nil {
+		panicked = fmt.Errorf("panic: %v", fault)
+		ex.Record.Cause = panicked.Error()
+	}
+	if ex.status == 0 {
+		ex.status = http.StatusOK // net/http sends this for a handler that wrote nothing
+		if ctx.Err() != nil || fault != nil {
+			ex.status = StatusClientClosed
+		}
+	}
+	ex.Record.Duration, ex.Record.Status = now.Sub(ex.start), ex.status
+	ex.Record.BytesIn, ex.Record.BytesOut = ex.in.Load(), ex.out.Load()
+	ex.Record.UpstreamTime = time.Duration(ex.upstream.Load())
+	return &ex.Record, panicked
+}
+
+// Trace returns a context in which a transport notes when the backend's first
+// byte comes; it does so from a goroutine that may outlive the request.
+func (ex *Exchange) Trace(ctx context.Context, now func() time.Time) context.Context {
+	sent := now()
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotFirstResponseByte: func() { ex.upstream.Store(int64(now().Sub(sent))) },
+	})
+}
+
+// WriteHeader passes final statuses on. Interim ones (1xx) of a backend are
+// dropped: their headers would bypass the filter for answers. An answer without
+// Content-Type stays without one: net/http would guess.
+func (ex *Exchange) WriteHeader(status int) {
+	if status >= 100 && status < 200 {
+		return
+	}
+	if ex.status == 0 {
+		ex.status = status
+	}
+	if h := ex.Header(); h["Content-Type"] == nil {
+		h["Content-Type"] = nil // present and empty: this is how net/http is told
+	}
+	ex.ResponseWriter.WriteHeader(status)
+}
+
+// Write counts the bytes of the body.
+func (ex *Exchange) Write(p []byte) (int, error) {
+	if ex.status == 0 {
+		ex.status = http.StatusOK
+	}
+	n, err := ex.ResponseWriter.Write(p)
+	ex.out.Add(int64(n))
+	return n, err
+}
+
+// Hijack gives an upgraded connection away, still counted.
+func (ex *Exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffered, err := http.NewResponseController(ex.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	ex.status = http.StatusSwitchingProtocols
+	return &countedConn{Conn: conn, in: &ex.in, out: &ex.out}, buffered, nil
+}
+
+// Unwrap lets http.ResponseController flush and set deadlines.
+func (ex *Exchange) Unwrap() http.ResponseWriter { return ex.ResponseWriter }
+
+type countedBody struct {
+	io.ReadCloser
+	n *atomic.Int64
+}
+
+func (b *countedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.n.Add(int64(n))
+	return n, err
+}
+
+type countedConn struct {
+	net.Conn
+	in, out *atomic.Int64
+}
+
+func (c *countedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.in.Add(int64(n))
+	return n, err
+}
+
+func (c *countedConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.out.Add(int64(n))
+	return n, err
+}
+
+// protocol is the version of HTTP as ECS writes it: "1.1", "2".
+func protocol(r *http.Request) string {
+	if r.ProtoMajor >= 2 {
+		return strconv.Itoa(r.ProtoMajor)
+	}
+	return strings.TrimPrefix(r.Proto, "HTTP/")
+}
+
+// tlsVersion is the version of TLS as ECS writes it: "1.3".
+func tlsVersion(state *tls.ConnectionState) string {
+	if state == nil {
+		return ""
+	}
+	return strings.TrimPrefix(tls.VersionName(state.Version), "TLS ")
+}

@@ -39,8 +39,9 @@ demo: build vault ## run the whole stack on this machine (DEMO_PORT, DEMO_STATE,
 
 .PHONY: build
 build: ## build sallyport and the demo's programs into .build
-	@echo "build: sallyport and the demo's programs"
+	@echo "build: sallyport (the first build on a machine takes a minute or two)"
 	@$(GOBUILD) build -trimpath $(RACE) -o $(OUT)/sallyport ./cmd/sallyport
+	@echo "build: the demo's programs"
 	@$(GOBUILD) -C $(DEV) build -trimpath $(RACE) -o $(OUT)/demo ./demo
 	@$(GOBUILD) -C $(DEV) build -trimpath $(RACE) -o $(OUT)/demo-idp ./idp/demo-idp
 	@$(GOBUILD) -C $(DEV) build -trimpath $(RACE) -o $(OUT)/app-headers ./apps/headers

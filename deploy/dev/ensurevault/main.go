@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/term"
 
@@ -57,7 +58,8 @@ func isTerminal(out io.Writer) bool {
 }
 
 func say(out io.Writer, bin vaultbin.Binary) error {
-	_, err := fmt.Fprintf(out, "vault: %s, %s: %s\n", bin.Version, bin.Origin, bin.Path)
+	name, _, _ := strings.Cut(bin.Version, ",") // the rest is the time of the build
+	_, err := fmt.Fprintf(out, "vault: %s, %s: %s\n", name, bin.Origin, bin.Path)
 	return err
 }
 

@@ -102,11 +102,11 @@ func (p *progress) tail() string {
 	return strings.Join(p.last, "\n")
 }
 
-// String is the progress line.
+// String is the progress line. It fits into 80 columns: a terminal rewrites one row.
 func (p *progress) String() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return fmt.Sprintf("vault: building, %s so far; %d modules downloaded, %d packages compiled (about 1,900 from nothing)",
+	return fmt.Sprintf("vault: building, %s: %d modules downloaded, %d of ~1,900 packages compiled",
 		time.Since(p.started).Round(time.Second), p.downloaded, p.compiled)
 }
 

@@ -187,8 +187,12 @@ func TestProgressCountsWholeLines(t *testing.T) {
 	if p.downloaded != 2 || p.compiled != 1 {
 		t.Errorf("%d downloaded, %d compiled, want 2 and 1", p.downloaded, p.compiled)
 	}
-	if got := p.String(); !strings.Contains(got, "2 modules downloaded, 1 packages compiled") {
+	if got := p.String(); !strings.Contains(got, "2 modules downloaded, 1 of ~1,900 packages") {
 		t.Errorf("progress line %q", got)
+	}
+	p.started, p.downloaded, p.compiled = time.Now().Add(-90*time.Minute), 1234, 1900
+	if got := p.String(); len(got) > 80 {
+		t.Errorf("progress line of %d characters: %s", len(got), got)
 	}
 }
 

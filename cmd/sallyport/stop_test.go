@@ -232,10 +232,13 @@ func testStopBeforeServing(t *testing.T, s *stand) {
 // testSidecar starts a sidecar in front of a slow application, and stops it
 // while a request of the gateway's is under way.
 func testSidecar(t *testing.T, s *stand) {
-	arrived, answer := make(chan struct{}), make(chan struct{})
+	arrived, answer := make(chan struct{}, 1), make(chan struct{})
 	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		arrived <- struct{}{}
-		<-answer
+		select {
+		case <-answer:
+		case <-r.Context().Done(): // the test has failed
+		}
 		_, _ = io.WriteString(w, "hello "+r.Header.Get("X-Forwarded-User"))
 	}))
 	t.Cleanup(app.Close)

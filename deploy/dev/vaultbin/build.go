@@ -106,7 +106,7 @@ func (p *progress) tail() string {
 func (p *progress) String() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return fmt.Sprintf("vault: building, %s: %d modules downloaded, %d of ~1,900 packages compiled",
+	return fmt.Sprintf("vault: building, %s: %d modules downloaded, %d of ~1,900 packages built",
 		time.Since(p.started).Round(time.Second), p.downloaded, p.compiled)
 }
 

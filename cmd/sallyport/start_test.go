@@ -118,7 +118,9 @@ func (s *stand) checkEnd(t *testing.T, p *process, code int, want failure) {
 	if told := strings.Contains(text, "the introduction is used up"); told != spent {
 		t.Errorf("the output says that the introduction is used up: %t, expected %t", told, spent)
 	}
-	s.checkNoSecret(t, p, want.intro.token)
+	// A useless value may still be somebody's secret: what the cases write in
+	// place of one is not shown either.
+	s.checkNoSecret(t, p, want.intro.token, "canary", "Y2FuYXJ5", "QUJDQUJD")
 	if p.out.String() != "" {
 		t.Errorf("standard output %q, expected the access log alone, which is empty", p.out.String())
 	}

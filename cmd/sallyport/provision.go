@@ -15,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/config"
-	"github.com/sallyport/sallyport/saml"
 	"github.com/sallyport/sallyport/vaultpki/provision"
 )
 
@@ -160,6 +159,6 @@ func judgeMetadata(cfg *config.Gateway, metadata []byte) error {
 	if err != nil {
 		return fmt.Errorf("parsing a certificate: %w", err)
 	}
-	_, err = saml.New(samlConfig(cfg, key, certificate, metadata))
+	_, err = newServiceProvider(cfg, key, certificate, metadata)
 	return err
 }

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"crypto"
+	"crypto/x509"
 	"encoding/base64"
 	"fmt"
 	"time"
@@ -50,7 +53,7 @@ func readServiceProvider(ctx context.Context, client *vaultpki.Client, cfg *conf
 			where: place, err: err, hint: hintKeyPair,
 		}
 	}
-	provider, err := saml.New(samlConfig(cfg, key, certificate, []byte(fields[2])))
+	provider, err := newServiceProvider(cfg, key, certificate, []byte(fields[2]))
 	if err != nil {
 		return nil, kv, &secretError{
 			where: place + ", field " + fieldIdPMetadata, err: err,
@@ -58,6 +61,18 @@ func readServiceProvider(ctx context.Context, client *vaultpki.Client, cfg *conf
 		}
 	}
 	return provider, kv, nil
+}
+
+// newServiceProvider is saml.New for metadata that may be something else: a key
+// in the wrong field must not be quoted by an error about XML.
+func newServiceProvider(
+	cfg *config.Gateway, key crypto.Signer, certificate *x509.Certificate, metadata []byte,
+) (*saml.ServiceProvider, error) {
+	text := bytes.TrimSpace(bytes.TrimPrefix(metadata, []byte("\ufeff")))
+	if !bytes.HasPrefix(text, []byte("<")) {
+		return nil, fmt.Errorf("value of %d bytes does not begin with %q, expected an XML document", len(metadata), "<")
+	}
+	return saml.New(samlConfig(cfg, key, certificate, metadata))
 }
 
 // readSessions makes the session manager with the keys that Vault holds.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net"
 	"os"
 	"os/exec"
@@ -121,9 +122,11 @@ func TestStateFolder(t *testing.T) {
 	if _, err := prepareState(dir); err == nil || !strings.Contains(err.Error(), "another demo") {
 		t.Errorf("while it is in use: error %v", err)
 	}
-	left := filepath.Join(dir, "log", "old.log")
-	if err := save(left, []byte("x")); err != nil {
-		t.Fatal(err)
+	old, stays := filepath.Join(dir, "log", "old.log"), filepath.Join(dir, "vault", "storage.json")
+	for _, path := range []string{old, stays} {
+		if err := save(path, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
 	}
 	release()
 	release, err = prepareState(dir)
@@ -131,8 +134,48 @@ func TestStateFolder(t *testing.T) {
 		t.Fatalf("the second time: %v", err)
 	}
 	defer release()
-	if _, err := os.Stat(left); !os.IsNotExist(err) {
-		t.Errorf("what an earlier demo left is there: %v", err)
+	if _, err := os.Stat(old); !os.IsNotExist(err) {
+		t.Errorf("the log of an earlier demo is there: %v", err)
+	}
+	if _, err := os.Stat(stays); err != nil {
+		t.Errorf("what Vault holds is gone: %v", err)
+	}
+}
+
+func TestStorageIsKeptForTheSameServerOnly(t *testing.T) {
+	made := storage{Server: "Vault", UnsealKey: "key", RootToken: "token"}
+	tests := []struct {
+		name, server string
+		content      string // of the file that is kept; "" for what was saved
+		kept         bool
+	}{
+		{"the same server", "Vault", "", true},
+		{"another server", "OpenBao", "", false},
+		{"a file that is torn", "Vault", "{", false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			set := settings{State: t.TempDir()}
+			file := filepath.Join(set.raftDir(), "vault.db")
+			if err := errors.Join(os.MkdirAll(set.raftDir(), 0o700), save(file, nil), set.saveStorage(made)); err != nil {
+				t.Fatal(err)
+			}
+			if tt.content != "" {
+				if err := save(set.storageFile(), []byte(tt.content)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			got, kept, err := set.readStorage(tt.server)
+			if err != nil || kept != tt.kept {
+				t.Fatalf("kept: %v, error %v; want kept: %v", kept, err, tt.kept)
+			}
+			if kept && got != made {
+				t.Errorf("got %+v, want %+v", got, made)
+			}
+			if _, err := os.Stat(file); (err == nil) != tt.kept {
+				t.Errorf("the storage: %v, want it kept: %v", err, tt.kept)
+			}
+		})
 	}
 }
 

@@ -40,7 +40,7 @@ type stackView struct {
 func (s settings) view() stackView {
 	v := stackView{
 		DoorHost: doorHost, Port: s.Port, AdminPort: s.adminPort(), AccessLog: s.in("log", "access.log"),
-		Data: s.in("vault", "raft"), VaultCert: s.vaultCAFile(), VaultKey: s.in("vault", "key.pem"),
+		Data: s.raftDir(), VaultCert: s.vaultCAFile(), VaultKey: s.in("vault", "key.pem"),
 		VaultPort: s.vaultPort(), ClusterPort: s.clusterPort(), VaultAddress: s.vaultAddress(),
 	}
 	for _, t := range s.tools() {

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// certificateLife is long enough for a demo that is left running.
-const certificateLife = 90 * 24 * time.Hour
+// certificateLife is long enough for a state folder that is kept.
+const certificateLife = 5 * 365 * 24 * time.Hour
 
 // saveVaultCertificate makes the certificate of Vault's own listener, which
 // nothing in Vault can issue yet. It signs itself and is its own CA.

@@ -7,13 +7,13 @@
 //
 //	DEMO_PORT          first of the ports that are used (default 8443)
 //	DEMO_STATE         folder for keys, logs and Vault's storage (default .demo);
-//	                   wiped at each start
+//	                   Vault and what it issues are kept from run to run
 //	DEMO_IDP_METADATA  file with the metadata of an identity provider to use in
 //	                   place of the built-in one
 //
 // It does by hand what a deployment does with an orchestrator: introduce each
 // process to Vault with a wrapped, single-use SecretID. What is fixed here (one
-// unseal key, kept in memory; a root token in a file) is for a demo only.
+// unseal key and a root token, both in files) is for a demo only.
 package main
 
 import (
@@ -64,6 +64,9 @@ func run(ctx context.Context, out io.Writer, getenv func(string) string) error {
 	go s.obey(signals, cancel)
 
 	err = s.bringUp(ctx)
+	if asError(err) != nil && s.vault.again {
+		s.say.line("if what an earlier run left is in the way, begin anew: rm -r %s", set.State)
+	}
 	for err == nil {
 		err = s.wait(ctx)
 	}

@@ -108,6 +108,8 @@ func (s settings) in(elements ...string) string {
 
 func (s settings) caFile() string      { return s.in("ca.pem") }
 func (s settings) vaultCAFile() string { return s.in("vault", "ca.pem") }
+func (s settings) raftDir() string     { return s.in("vault", "raft") }
+func (s settings) storageFile() string { return s.in("vault", "storage.json") }
 func (s settings) tokenFile() string   { return s.in("vault", "root-token") }
 
 // program returns the path of one of the demo's programs.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -12,11 +13,18 @@ import (
 // uses the folder; the kernel unlocks it however that demo ends.
 const marker = "sallyport-demo"
 
-const markerText = "This folder belongs to the Sallyport demo, which wipes it at each start.\n"
+const markerText = "This folder belongs to the Sallyport demo. To begin anew, delete it.\n"
 
-// prepareState makes the folder empty and ours, with mode 0700. What an earlier
-// demo left is wiped: each run starts from nothing, which is what it shows. A
-// folder that is not a demo's is refused unless it is empty.
+// kept says which entries of the folder outlive a run: Vault with the certificate
+// authority that somebody may have imported and the key pair that an identity
+// provider may have been told of, and the signing key of the built-in one.
+func kept(name string) bool {
+	return name == marker || name == "vault" || name == "idp"
+}
+
+// prepareState makes the folder ours, with mode 0700, and takes it for as long as
+// release is not called. Of an earlier demo what is kept stays, and the rest goes.
+// A folder that is not a demo's is refused unless it is empty.
 func prepareState(dir string) (release func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the state folder: %w", err)
@@ -59,10 +67,10 @@ func lockMarker(path string) (*os.File, error) {
 	return file, nil
 }
 
-// wipe removes everything but the marker and makes the folders that are needed.
+// wipe removes what is not kept and makes the folders that are needed.
 func wipe(dir string, entries []os.DirEntry) error {
 	for _, entry := range entries {
-		if entry.Name() == marker {
+		if kept(entry.Name()) {
 			continue
 		}
 		if err := os.RemoveAll(filepath.Join(dir, entry.Name())); err != nil {
@@ -72,8 +80,8 @@ func wipe(dir string, entries []os.DirEntry) error {
 	if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a folder is entered by its x bit
 		return fmt.Errorf("closing the state folder to others: %w", err)
 	}
-	for _, sub := range []string{"vault", "vault/raft", "idp", "run", "log"} {
-		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
+	for _, sub := range []string{"vault", "idp", "run", "log"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
 			return fmt.Errorf("making the state folder: %w", err)
 		}
 	}
@@ -86,4 +94,35 @@ func save(path string, data []byte) error {
 		return fmt.Errorf("saving: %w", err)
 	}
 	return nil
+}
+
+// storage is what the demo keeps to open Vault again.
+type storage struct {
+	Server    string // what wrote it: the first word of the server's version
+	UnsealKey string
+	RootToken string
+}
+
+// readStorage returns what an earlier run kept, or makes Vault's storage empty if
+// that is not whole or is of another server: it could not be opened.
+func (s settings) readStorage(server string) (found storage, ok bool, err error) {
+	data, err := os.ReadFile(s.storageFile())
+	if err == nil && json.Unmarshal(data, &found) == nil && found.Server == server {
+		return found, true, nil
+	}
+	if err := os.RemoveAll(s.raftDir()); err != nil {
+		return storage{}, false, fmt.Errorf("emptying Vault's storage: %w", err)
+	}
+	if err := os.Mkdir(s.raftDir(), 0o700); err != nil {
+		return storage{}, false, fmt.Errorf("making Vault's storage: %w", err)
+	}
+	return storage{}, false, nil
+}
+
+func (s settings) saveStorage(made storage) error {
+	data, err := json.Marshal(made)
+	if err != nil {
+		return fmt.Errorf("keeping the unseal key: %w", err)
+	}
+	return save(s.storageFile(), data)
 }

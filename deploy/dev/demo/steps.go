@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net/http"
 	"os"
@@ -25,7 +26,7 @@ type step struct {
 
 // bringUp runs the steps and prints how to use what then runs.
 func (s *stack) bringUp(ctx context.Context) error {
-	s.say.line("Sallyport demo: state in %s (wiped), ports %d to %d on loopback\n",
+	s.say.line("Sallyport demo: state in %s, ports %d to %d on loopback\n",
 		s.set.State, s.set.Port, s.set.Port+portCount-1)
 	for _, step := range s.steps() {
 		began := time.Now()
@@ -60,37 +61,71 @@ func (s *stack) steps() []step {
 }
 
 func (s *stack) stepVault(ctx context.Context) (string, error) {
-	if err := saveVaultCertificate(s.set.vaultCAFile(), s.set.in("vault", "key.pem")); err != nil {
-		return "", err
-	}
-	if err := s.set.writeFiles(); err != nil {
-		return "", err
-	}
-	client, err := localhost.Client(s.set.vaultCAFile())
+	version, err := s.vaultVersion(ctx)
 	if err != nil {
 		return "", err
 	}
-	s.vault = vault{address: s.set.vaultAddress(), client: client}
+	server, _, _ := strings.Cut(version, " ")
+	found, again, err := s.set.readStorage(server)
+	if err != nil {
+		return "", err
+	}
+	if err := s.prepareVault(); err != nil {
+		return "", err
+	}
+	s.vault.again = again
 	if err := s.startVault(ctx); err != nil {
 		return "", err
+	}
+	if again {
+		s.vault.unsealKey, s.vault.token = found.UnsealKey, found.RootToken
+		return version + ", unsealed; it holds what the last run left", s.vault.unseal(ctx)
 	}
 	if err := s.vault.initialise(ctx); err != nil {
 		return "", err
 	}
-	if err := save(s.set.tokenFile(), []byte(s.vault.token+"\n")); err != nil {
+	made := storage{Server: server, UnsealKey: s.vault.unsealKey, RootToken: s.vault.token}
+	if err := s.set.saveStorage(made); err != nil {
 		return "", err
 	}
-	version, err := exec.CommandContext(ctx, s.vaultProgram(), "version").Output() //nolint:gosec // the demo's own Vault
+	return version + ", initialised and unsealed", s.vault.unseal(ctx)
+}
+
+// vaultVersion returns a name such as "Vault v1.21.1".
+func (s *stack) vaultVersion(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, s.vaultProgram(), "version").Output() //nolint:gosec // the demo's own Vault
 	if err != nil {
 		return "", fmt.Errorf("asking Vault for its version: %w", err)
 	}
-	name, _, _ := strings.Cut(strings.TrimSpace(string(version)), ",")
-	return name + ", initialised and unsealed", nil
+	words := strings.Fields(strings.ReplaceAll(string(out), ",", " "))
+	if len(words) < 2 {
+		return "", fmt.Errorf("asking Vault for its version: it answers %q", out)
+	}
+	return words[0] + " " + words[1], nil
+}
+
+// prepareVault writes what the server needs to start, and a client that trusts it.
+func (s *stack) prepareVault() error {
+	if err := saveVaultCertificate(s.set.vaultCAFile(), s.set.in("vault", "key.pem")); err != nil {
+		return err
+	}
+	if err := s.set.writeFiles(); err != nil {
+		return err
+	}
+	client, err := localhost.Client(s.set.vaultCAFile())
+	if err != nil {
+		return err
+	}
+	s.vault = vault{address: s.set.vaultAddress(), client: client}
+	return nil
 }
 
 // stepProvision gives Vault its mounts, roles, policies and secrets, and takes
 // from it the certificate that browsers have to trust.
 func (s *stack) stepProvision(ctx context.Context) (string, error) {
+	if err := save(s.set.tokenFile(), []byte(s.vault.token+"\n")); err != nil {
+		return "", err
+	}
 	metadata := s.set.IdPMetadata
 	if metadata == "" {
 		metadata = s.set.in("idp", "metadata.xml")
@@ -143,8 +178,11 @@ func (s *stack) idpArgs(more ...string) []string {
 }
 
 func (s *stack) writeIdPMetadata(ctx context.Context, path string) error {
-	if err := saveSigningCertificate(s.set.in("idp", "signing.pem"), s.set.in("idp", "signing-key.pem")); err != nil {
-		return err
+	cert, key := s.set.in("idp", "signing.pem"), s.set.in("idp", "signing-key.pem")
+	if _, err := tls.LoadX509KeyPair(cert, key); err != nil { // none of an earlier run
+		if err := saveSigningCertificate(cert, key); err != nil {
+			return err
+		}
 	}
 	metadata, err := runOnce(ctx, s.set.program("demo-idp"), nil, s.idpArgs("-print-metadata"))
 	if err != nil {

@@ -20,8 +20,9 @@ type vault struct {
 	address   string
 	client    *http.Client
 	token     string // the root token
-	unsealKey string // kept here only, for restarts
+	unsealKey string
 	child     *process.Child
+	again     bool // on the storage of an earlier run
 }
 
 // call sends one request to Vault's API; path begins after /v1/. A nil out
@@ -61,7 +62,7 @@ func (v *vault) call(ctx context.Context, method, path string, in, out any) erro
 	return nil
 }
 
-// initialise makes one unseal key and the root token, and unseals.
+// initialise makes one unseal key and the root token.
 func (v *vault) initialise(ctx context.Context) error {
 	var made struct {
 		Keys  []string `json:"keys_base64"`
@@ -75,7 +76,7 @@ func (v *vault) initialise(ctx context.Context) error {
 		return fmt.Errorf("initialising Vault: %d keys in its answer, expected 1 and a token", len(made.Keys))
 	}
 	v.unsealKey, v.token = made.Keys[0], made.Token
-	return v.unseal(ctx)
+	return nil
 }
 
 // unseal returns when Vault serves.

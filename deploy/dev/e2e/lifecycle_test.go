@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/sallyport/sallyport/deploy/dev/localhost"
 )
 
@@ -96,11 +98,24 @@ func secondDemo(t *testing.T) {
 	}
 	second.leavesNothing(t)
 
-	again, err := startDemo(state)
+	ca := readFile(t, second.caFile())
+	again, err := startDemo(state) // on other ports
 	if err != nil {
 		t.Fatal(err)
 	}
+	if diff := cmp.Diff(ca, readFile(t, again.caFile())); diff != "" {
+		t.Errorf("a CA that was imported is worth nothing now (-want +got):\n%s", diff)
+	}
 	losesSidecar(t, again)
+}
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
 }
 
 // opened asks a door for its page without a session and returns where it sends to.

@@ -65,7 +65,7 @@ func run(ctx context.Context, out io.Writer, getenv func(string) string) error {
 
 	err = s.bringUp(ctx)
 	if asError(err) != nil && s.vault.again {
-		s.say.line("if what an earlier run left is in the way, begin anew: rm -r %s", set.State)
+		err = fmt.Errorf("%w\nif what an earlier run left is in the way, begin anew: rm -r %s", err, set.State)
 	}
 	for err == nil {
 		err = s.wait(ctx)

@@ -166,6 +166,9 @@ type Route struct {
 	PassAuthorization bool `yaml:"pass_authorization"`
 	// WebSocket lets connections be upgraded. Default true.
 	WebSocket bool `yaml:"websocket"`
+	// UnsafeCrossOrigin lets pages of other origins, sibling tools among them,
+	// send requests that change something in a person's name. Default false.
+	UnsafeCrossOrigin bool `yaml:"unsafe_cross_origin"`
 }
 
 // Backend is the sidecar in front of a tool.

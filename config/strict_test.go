@@ -113,7 +113,11 @@ func TestEveryUnsafeKeyIsWarnedOf(t *testing.T) {
 			}
 			found++
 			text := bare + "\n" + key + ": true\n"
-			if nested {
+			switch {
+			case section == "routes[]":
+				text = fmt.Sprintf("%s\nroutes: [{name: a, host: a, backend: {url: 'https://a'}, %s: true}]\n", bare, key)
+				path = "routes[0]." + key
+			case nested:
 				text = fmt.Sprintf("%s\n%s: {%s: true}\n", bare, section, key)
 			}
 			loaded, err := k.load("f", []byte(text))

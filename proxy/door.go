@@ -107,6 +107,12 @@ func (g *Gateway) serveSignIn(ex *exchange, r *http.Request) {
 // beginSAML sends the browser to the identity provider, and remembers in that
 // browser alone which request was sent and where to go afterwards.
 func (g *Gateway) beginSAML(ex *exchange, r *http.Request, p session.Pending) {
+	leave, ok := g.begins.enter(r.Context(), ex.Record.ClientAddress)
+	if !ok {
+		g.refuseSignIn(ex, errBusy())
+		return
+	}
+	defer leave()
 	relayState := g.cfg.Sessions.RelayState()
 	request, err := g.cfg.SAML.Begin(relayState)
 	if err != nil {
@@ -138,6 +144,12 @@ func (g *Gateway) carry(ex *exchange, r *http.Request, state *session.State, hos
 // provider's answer, brought by the browser that asked.
 func (g *Gateway) serveACS(ex *exchange, r *http.Request) {
 	ex.Note(accesslog.ActionSignIn, "deny", "")
+	leave, ok := g.answers.enter(r.Context(), ex.Record.ClientAddress)
+	if !ok {
+		g.refuseSignIn(ex, errBusy())
+		return
+	}
+	defer leave()
 	principal, pending, relayState, err := g.verify(ex, r)
 	if err != nil {
 		g.refuseSignIn(ex, err)
@@ -166,15 +178,17 @@ func (g *Gateway) serveACS(ex *exchange, r *http.Request) {
 // verify reads the POST and has it verified against the request that this
 // browser began. All errors are *saml.Refusal.
 func (g *Gateway) verify(ex *exchange, r *http.Request) (*saml.Principal, session.Pending, string, error) {
+	if r.Method == http.MethodPost && !g.cfg.Sessions.HoldsAny(r) {
+		return nil, session.Pending{}, "", errNoPending()
+	}
 	post, err := saml.ReadPost(ex, r)
 	if err != nil {
 		return nil, session.Pending{}, "", err
 	}
+	ex.ExpectBody(0)
 	pending, ok := g.cfg.Sessions.Held(r, post.RelayState)
 	if !ok {
-		return nil, session.Pending{}, "", &saml.Refusal{
-			Code: codeNoPending, Err: errors.New("this browser began no sign-on under that relay state"),
-		}
+		return nil, session.Pending{}, "", errNoPending()
 	}
 	principal, err := g.cfg.SAML.Verify(r.Context(), post, pending.RequestID)
 	return principal, pending, post.RelayState, err
@@ -183,6 +197,10 @@ func (g *Gateway) verify(ex *exchange, r *http.Request) (*saml.Principal, sessio
 // codeNoPending: the answer belongs to no sign-on of this browser: it was begun
 // in another one, took too long, or the browser keeps no cookies.
 const codeNoPending = "no_pending_signin"
+
+func errNoPending() error {
+	return &saml.Refusal{Code: codeNoPending, Err: errors.New("this browser began no sign-on under that relay state")}
+}
 
 // refuseSignIn answers with one and the same page, whatever was wrong: the
 // details are for the log.
@@ -198,6 +216,10 @@ func (g *Gateway) refuseSignIn(ex *exchange, err error) {
 		Status: http.StatusForbidden, Title: "Signing in did not work",
 		Message:   "Sallyport could not accept the answer of your identity provider. Try again; if it stays like this, give the request number below to your help desk.",
 		RequestID: ex.Record.RequestID, Link: g.door + "/", LinkText: "Try again",
+	}
+	if reason == saml.CodeBusy {
+		notice.Status, notice.Title = http.StatusServiceUnavailable, "Too many people are signing in"
+		notice.Message = "Sallyport has its hands full at this moment. Try again in a few seconds."
 	}
 	if err := g.pages.WriteNotice(ex, notice); err != nil {
 		g.cfg.Log.Debug("page not sent", "error", err, "request_id", ex.Record.RequestID)

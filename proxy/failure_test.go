@@ -11,7 +11,6 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -121,29 +120,27 @@ func TestNobodyEntersWithoutARecord(t *testing.T) {
 }
 
 func TestSessionLivesWhileItIsUsedAndEndsAtItsLimits(t *testing.T) {
-	var clock atomic.Int64
-	clock.Store(time.Now().UnixNano())
-	w := newWorld(t, func(cfg *proxy.Config) { cfg.Now = func() time.Time { return time.Unix(0, clock.Load()) } })
-	pass := func(d time.Duration) { clock.Add(int64(d)) }
+	now := newClock()
+	w := newWorld(t, func(cfg *proxy.Config) { cfg.Now = now.read })
 	b := w.browser()
 	b.signIn(w.origin(headersHost)+"/", "alice")
 	if res := b.navigate(w.origin(headersHost) + "/"); len(res.Header.Values("Set-Cookie")) > 0 {
 		t.Errorf("a fresh session is renewed at once: %v", res.Header.Values("Set-Cookie"))
 	}
 	for range 11 { // each step is shorter than the idle limit of an hour; all are longer than it
-		pass(50 * time.Minute)
+		now.pass(50 * time.Minute)
 		res := b.navigate(w.origin(headersHost) + "/")
 		if res.StatusCode != http.StatusOK || len(res.Header.Values("Set-Cookie")) != 1 {
 			t.Fatalf("a session in use: %d, cookies %v", res.StatusCode, res.Header.Values("Set-Cookie"))
 		}
 	}
-	pass(50 * time.Minute) // ten hours after sign-on
+	now.pass(50 * time.Minute) // ten hours after sign-on
 	if res := b.do(background(b, w.origin(headersHost)+"/")); !strings.Contains(res.body, "session_expired") {
 		t.Errorf("after the absolute limit: %s", res.body)
 	}
 
 	b.signIn(w.origin(headersHost)+"/", "alice")
-	pass(61 * time.Minute)
+	now.pass(61 * time.Minute)
 	if res := b.do(background(b, w.origin(headersHost)+"/")); !strings.Contains(res.body, "session_idle") {
 		t.Errorf("after the idle limit: %s", res.body)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sallyport/sallyport/proxy/header"
 	"github.com/sallyport/sallyport/proxy/policy"
+	"github.com/sallyport/sallyport/proxy/portal"
 	"github.com/sallyport/sallyport/proxy/relay"
 	"github.com/sallyport/sallyport/proxy/session"
 )
@@ -37,11 +38,16 @@ type Route struct {
 	PassAuthorization bool
 	// WebSocket lets connections be upgraded to WebSocket, and to nothing else.
 	WebSocket bool
+	// UnsafeCrossOrigin lets pages of other origins send requests that change
+	// something.
+	UnsafeCrossOrigin bool
 }
 
 // route is a Route with the means to serve it.
 type route struct {
 	Route
+	origin    string // as browsers write it
+	authority string // host and port of origin
 	transport *http.Transport
 	proxy     *httputil.ReverseProxy
 }
@@ -61,7 +67,10 @@ func (g *Gateway) newRoute(spec Route) (*route, error) {
 	if spec.Backend == nil || spec.Backend.Scheme != "https" {
 		return nil, fmt.Errorf("route %q has backend %v, expected https://host:port", spec.Name, spec.Backend)
 	}
-	rt := &route{Route: spec, transport: newTransport(spec.TLS)}
+	origin := g.origin(spec.Host)
+	rt := &route{
+		Route: spec, origin: origin, authority: strings.TrimPrefix(origin, "https://"), transport: newTransport(spec.TLS),
+	}
 	rt.proxy = &httputil.ReverseProxy{
 		Rewrite:        rt.rewrite,
 		Transport:      relay.WithoutTrailers{Base: rt.transport},
@@ -95,27 +104,25 @@ func (g *Gateway) CloseIdleConnections() {
 	}
 }
 
-// forward sends the request on as state, and the answer back.
+// forward sends the request on as state, and the answer back. However long that
+// takes, it ends with the session: a download, a long poll and a stream as much
+// as a WebSocket.
 func (g *Gateway) forward(ex *exchange, r *http.Request, rt *route, state *session.State) {
-	ctx := r.Context()
-	switch protocol := relay.Upgrade(r); {
-	case protocol == relay.WebSocket:
-		if rf := g.refuseWebSocket(r, rt); rf != nil {
-			ex.Record.Decision = "deny"
-			g.refuse(ex, r, *rf)
-			return
-		}
-		fallthrough
-	case strings.Contains(r.Header.Get("Accept"), "text/event-stream"):
-		bound, release := g.cfg.Sessions.Revocations().Bind(ctx, state)
-		defer release()
-		defer func() {
-			if errors.Is(context.Cause(bound), session.ErrEnded) {
-				ex.Record.Reason, ex.Record.Cause = "session_ended", "session ended while the connection was open"
-			}
-		}()
-		ctx = bound
+	if rf := g.refuseForeign(r, rt); rf != nil {
+		ex.Record.Decision = "deny"
+		g.refuse(ex, r, *rf)
+		return
 	}
+	if r.ContentLength != 0 {
+		ex.ExpectBody(0)
+	}
+	ctx, release := g.cfg.Sessions.Revocations().Bind(r.Context(), state)
+	defer release()
+	defer func() {
+		if errors.Is(context.Cause(ctx), session.ErrEnded) {
+			ex.Record.Reason, ex.Record.Cause = "session_ended", "session ended while the connection was open"
+		}
+	}()
 	out := &outgoing{exchange: ex, state: state}
 	if renewed := g.cfg.Sessions.Refresh(state); renewed != nil {
 		out.renewal = g.sealedCookies(ex, r, rt.Host, renewed)
@@ -156,14 +163,24 @@ func (h headerSink) Header() http.Header         { return http.Header(h) }
 func (h headerSink) Write(p []byte) (int, error) { return len(p), nil }
 func (h headerSink) WriteHeader(int)             {}
 
-// refuseWebSocket refuses an upgrade that the route does not allow, or that a
-// page of another origin asks for: browsers send cookies along with those
-// (cross-site WebSocket hijacking).
-func (g *Gateway) refuseWebSocket(r *http.Request, rt *route) *refusal {
-	switch origin := r.Header.Get("Origin"); {
+// refuseForeign refuses what a page of another origin asks for in this person's
+// name: WebSockets, with which browsers send cookies along (cross-site WebSocket
+// hijacking), and requests that change something. SameSite cookies keep other
+// sites out, but not a sibling: another tool of the same company.
+func (g *Gateway) refuseForeign(r *http.Request, rt *route) *refusal {
+	if relay.Upgrade(r) != relay.WebSocket {
+		if err := g.crossSite.Check(r); err != nil && !rt.UnsafeCrossOrigin {
+			return &refusal{
+				status: http.StatusForbidden, reason: "cross_origin", cause: err, title: "Not allowed",
+				message: "A page of another address sent this, which could act in your name. Do it from the tool itself.",
+			}
+		}
+		return nil
+	}
+	switch origins := r.Header["Origin"]; {
 	case !rt.WebSocket:
 		return &refusal{status: http.StatusForbidden, reason: "websocket_off", title: "Not allowed", message: "This tool does not take WebSocket connections."}
-	case origin != "" && !strings.EqualFold(origin, g.origin(rt.Host)):
+	case len(origins) > 1 || len(origins) == 1 && !strings.EqualFold(origins[0], rt.origin):
 		return &refusal{status: http.StatusForbidden, reason: "websocket_origin", title: "Not allowed", message: "A page of another site asked for this connection."}
 	}
 	return nil
@@ -181,6 +198,8 @@ func (rt *route) rewrite(pr *httputil.ProxyRequest) {
 		delete(h, "Authorization")
 	}
 	pr.SetXForwarded()
+	pr.Out.Host = rt.authority // not the client's spelling, which may hold a port of its own
+	h.Set(header.ForwardedHost, rt.authority)
 	with := outgoingOf(pr.Out.Context())
 	h.Set(header.RequestID, with.exchange.Record.RequestID)
 	header.Set(h, header.Identity{
@@ -198,13 +217,25 @@ func filterResponse(res *http.Response) error {
 	session.StripResponse(h)
 	header.StripResponse(h)
 	delete(h, "Alt-Svc")
-	if out := outgoingOf(res.Request.Context()); out != nil {
+	if h["Strict-Transport-Security"] == nil {
+		h.Set("Strict-Transport-Security", portal.StrictTransport)
+	}
+	if out := outgoingOf(res.Request.Context()); out != nil && len(out.renewal) > 0 && private(h) {
 		h["Set-Cookie"] = append(h["Set-Cookie"], out.renewal...)
-		if len(h["Set-Cookie"]) == 0 {
-			delete(h, "Set-Cookie")
-		}
 	}
 	return nil
+}
+
+// private makes sure that no shared cache keeps an answer that a cookie is
+// added to, and reports false for one that is meant to be kept: the cookie can
+// wait for another.
+func private(h http.Header) bool {
+	control := strings.ToLower(strings.Join(h["Cache-Control"], ","))
+	if control == "" {
+		h.Set("Cache-Control", "private")
+		return true
+	}
+	return strings.Contains(control, "no-store") || strings.Contains(control, "private") || strings.Contains(control, "no-cache")
 }
 
 // sidecarFault is an answer of the sidecar itself: the reason why the

@@ -67,6 +67,8 @@ type Gateway struct {
 	crossSite *http.CrossOriginProtection
 	named     map[string]bool // groups that some route mentions
 	queryKeys map[string]bool
+	answers   *admission // of identity providers
+	begins    *admission // requests to them
 }
 
 // New returns a Gateway, or an error that names what is wrong with cfg.
@@ -83,6 +85,8 @@ func New(cfg Config) (*Gateway, error) {
 	g := &Gateway{
 		cfg: cfg, routes: make(map[string]*route), named: make(map[string]bool), queryKeys: make(map[string]bool),
 		crossSite: http.NewCrossOriginProtection(),
+		answers:   newAdmission(answersAtOnce, answersPerAddress, admissionWait),
+		begins:    newAdmission(beginsAtOnce, beginsPerAddress, admissionWait),
 	}
 	g.door = g.origin(cfg.DoorHost)
 	for _, key := range cfg.QueryKeys {
@@ -127,7 +131,7 @@ func (g *Gateway) origin(host string) string {
 
 // ServeHTTP takes one request the whole way and writes its line.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	ex := relay.Open(w, r, g.cfg.Now())
+	ex, r := relay.Open(w, r, g.cfg.Now())
 	ex.Record.RequestID, ex.Record.Query = newRequestID(), g.loggedQuery(r)
 	g.cfg.Metrics.begin()
 	defer func() {
@@ -154,6 +158,9 @@ func (g *Gateway) finish(ctx context.Context, ex *exchange, fault any) {
 
 // serve is the way of a request, after its record was opened.
 func (g *Gateway) serve(ex *exchange, r *http.Request) {
+	if r.ContentLength != 0 {
+		ex.ExpectBody(strangerPatience) // forward lets those who are let in take longer
+	}
 	if rf := clean(r); rf != nil {
 		g.refuse(ex, r, *rf)
 		return
@@ -166,8 +173,15 @@ func (g *Gateway) serve(ex *exchange, r *http.Request) {
 		})
 		return
 	}
-	host := normalHost(r.Host)
+	host, ok := normalHost(r.Host)
 	ex.Record.Host = host
+	if !ok {
+		g.refuse(ex, r, refusal{
+			status: http.StatusBadRequest, reason: "host",
+			title: "That address is not valid", message: "The address of this request is not one that a browser sends.",
+		})
+		return
+	}
 	if host == g.cfg.DoorHost {
 		g.serveDoor(ex, r)
 		return

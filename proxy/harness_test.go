@@ -21,6 +21,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -400,3 +401,15 @@ func (w *world) lastRecord(want int) map[string]any {
 	all := w.records(want)
 	return all[len(all)-1]
 }
+
+// clock is a time that tests move.
+type clock struct{ nanos atomic.Int64 }
+
+func newClock() *clock {
+	c := new(clock)
+	c.nanos.Store(time.Now().UnixNano())
+	return c
+}
+
+func (c *clock) read() time.Time      { return time.Unix(0, c.nanos.Load()) }
+func (c *clock) pass(d time.Duration) { c.nanos.Add(int64(d)) }

@@ -46,9 +46,10 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 	server := &http.Server{
 		Handler: cfg.Handler, TLSConfig: cfg.TLS,
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
-		HTTP2:       &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
-		ErrorLog:    slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
-		BaseContext: func(net.Listener) context.Context { return requests },
+		DisableGeneralOptionsHandler: true, // "OPTIONS *" gets a line like everything else
+		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		ErrorLog:                     slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
+		BaseContext:                  func(net.Listener) context.Context { return requests },
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- serveListener(server, cfg) }()

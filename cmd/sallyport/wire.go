@@ -3,6 +3,7 @@ package main
 import (
 	"crypto"
 	"crypto/tls"
+	"strings"
 	"crypto/x509"
 
 	"github.com/sallyport/sallyport/config"
@@ -22,7 +23,7 @@ func routes(cfg *config.Gateway, dial func(name string) *tls.Config) []proxy.Rou
 			Name: route.Name, Title: route.Title, Description: route.Description, Host: string(route.Host),
 			Backend: route.Backend.URL.URL(), TLS: dial(string(route.Backend.Name)),
 			Rule:              policy.NewRule(route.Allow.Users, route.Allow.Groups, route.Allow.Anyone),
-			PassAuthorization: route.PassAuthorization, WebSocket: route.WebSocket,
+			PassAuthorization: route.PassAuthorization, WebSocket: route.WebSocket, UnsafeCrossOrigin: route.UnsafeCrossOrigin,
 		})
 	}
 	return out
@@ -67,8 +68,10 @@ func spec(cfg *config.Gateway) provision.Spec {
 		CertTTL: max(cfg.Vault.EdgePKI.TTL.Duration, cfg.Vault.BackendPKI.TTL.Duration),
 	}
 	for _, route := range cfg.Routes {
+		// The PKI role is the one that a sidecar of that name asks for by default.
+		label, _, _ := strings.Cut(string(route.Backend.Name), ".")
 		s.Sidecars = append(s.Sidecars, provision.Sidecar{
-			Role: "sallyport-sidecar-" + route.Name, PKIRole: "sidecar-" + route.Name,
+			Role: "sallyport-sidecar-" + route.Name, PKIRole: "sidecar-" + label,
 			Name: string(route.Backend.Name), ConfigPath: "sallyport/sidecar/" + route.Name,
 		})
 	}

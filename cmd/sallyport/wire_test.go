@@ -32,7 +32,7 @@ routes:
     title: Notes
     description: what we know
     host: notes.example.com
-    backend: {url: "https://notes:9443", name: notes.internal}
+    backend: {url: "https://notes:9443", name: board.internal}
     allow: {groups: [engineers], users: [bob]}
     pass_authorization: true
     websocket: false
@@ -57,7 +57,7 @@ func TestRoutesCarryTheConfiguration(t *testing.T) {
 		dialled = append(dialled, name)
 		return &tls.Config{ServerName: name}
 	})
-	if diff := cmp.Diff([]string{"notes.internal", "wiki.backend.sallyport.internal"}, dialled); diff != "" {
+	if diff := cmp.Diff([]string{"board.internal", "wiki.backend.sallyport.internal"}, dialled); diff != "" {
 		t.Errorf("pinned names (-want +got):\n%s", diff)
 	}
 	type route struct {
@@ -76,7 +76,7 @@ func TestRoutesCarryTheConfiguration(t *testing.T) {
 		})
 	}
 	want := []route{
-		{"notes", "Notes", "what we know", "notes.example.com", "https://notes:9443", "notes.internal", true, false, true, true, false},
+		{"notes", "Notes", "what we know", "notes.example.com", "https://notes:9443", "board.internal", true, false, true, true, false},
 		{"wiki", "wiki", "", "wiki.example.com", "https://wiki:443", "wiki.backend.sallyport.internal", false, true, true, true, true},
 	}
 	if diff := cmp.Diff(want, flat); diff != "" {
@@ -114,7 +114,7 @@ func TestSpecAsksForWhatTheGatewayUses(t *testing.T) {
 		EdgeMount: "e", EdgeRole: "edge", EdgeHosts: []string{"door.example.com", "notes.example.com", "wiki.example.com"},
 		BackendMount: "b", ClientRole: "gw", ClientName: "gw.internal",
 		Sidecars: []provision.Sidecar{
-			{Role: "sallyport-sidecar-notes", PKIRole: "sidecar-notes", Name: "notes.internal", ConfigPath: "sallyport/sidecar/notes"},
+			{Role: "sallyport-sidecar-notes", PKIRole: "sidecar-board", Name: "board.internal", ConfigPath: "sallyport/sidecar/notes"},
 			{Role: "sallyport-sidecar-wiki", PKIRole: "sidecar-wiki", Name: "wiki.backend.sallyport.internal", ConfigPath: "sallyport/sidecar/wiki"},
 		},
 		SPEntityID: "urn:example:sp", CertTTL: 2 * time.Hour,

@@ -11,7 +11,7 @@ func managedName(folded []byte) bool {
 		"fastly-client-ip", "fly-client-ip", "x-azure-clientip", "x-azure-socketip", "x-originating-ip",
 		"cf-pseudo-ipv4", "x-host", "x-request-id",
 		// How it came: servers and frameworks take these for https.
-		"x-scheme", "x-url-scheme", "front-end-https",
+		"x-scheme", "x-url-scheme", "front-end-https", "https", "script-name", "x-script-name", "x-prefix",
 		// Who somebody is.
 		"x-user", "x-username", "x-email", "x-groups", "x-roles",
 		"x-user-id", "x-user-email", "x-user-name", "x-user-groups", "x-user-roles",
@@ -30,6 +30,8 @@ var managedPrefixes = [...]string{
 	"remote-", "x-remote-", "x-auth-request-", "x-webauth-", "x-authentik-",
 	"x-auth-user", "x-auth-email", "x-auth-name", "x-auth-groups", "x-auth-roles", "x-authenticated-",
 	"oidc-claim-", "mellon-", "shib-", "x-saml-", "x-vouch-", "x-proxy-", "x-appengine-", "x-pomerium-",
+	"sm-", "iv-", "oam-", "impersonate-", "x-consumer-", "x-forward-", "x-sso-", "x-client-dn", "x-client-verify",
+	"x-jwt-assertion", "x-id-token",
 	"x-goog-authenticated-", "x-goog-iap-",
 	"x-ms-client-principal", "x-amzn-oidc-", "cf-access-", "cf-connecting-", "wl-proxy-", "teleport-",
 	"x-ssl-", "ssl-client-", "x-client-cert", "client-cert", "x-tls-client-",

@@ -110,9 +110,15 @@ func (p *Pages) write(w http.ResponseWriter, status int, name string, data any) 
 	return nil
 }
 
+// StrictTransport is the Strict-Transport-Security (RFC 6797) of every answer
+// that brings none of its own: hosts behind the door are never spoken to in the
+// clear.
+const StrictTransport = "max-age=31536000"
+
 // Protect sets the headers of every answer that Sallyport makes itself: it is
 // about one person and one moment, and belongs in no cache and no frame.
 func Protect(h http.Header) {
+	h.Set("Strict-Transport-Security", StrictTransport)
 	h.Set("Cache-Control", "no-store")
 	h.Set("Vary", "Cookie")
 	h.Set("Referrer-Policy", "no-referrer")

@@ -40,8 +40,9 @@ type Exchange struct {
 }
 
 // Open begins an exchange; the record says "deny" until somebody decides
-// otherwise. The body of r is counted from now on.
-func Open(w http.ResponseWriter, r *http.Request, now time.Time) *Exchange {
+// otherwise. It returns the request to go on with, a copy whose body is counted:
+// net/http must keep its own to answer early, before a body has come.
+func Open(w http.ResponseWriter, r *http.Request, now time.Time) (*Exchange, *http.Request) {
 	host, port, _ := net.SplitHostPort(r.RemoteAddr)
 	ex := &Exchange{ResponseWriter: w, start: now}
 	ex.Record = accesslog.Record{
@@ -49,10 +50,23 @@ func Open(w http.ResponseWriter, r *http.Request, now time.Time) *Exchange {
 		Method: r.Method, Host: r.Host, Path: r.URL.Path, Protocol: protocol(r),
 		ClientAddress: host, ClientPort: port, UserAgent: r.UserAgent(), TLSVersion: tlsVersion(r.TLS),
 	}
-	if r.Body != nil && r.Body != http.NoBody {
-		r.Body = &countedBody{ReadCloser: r.Body, n: &ex.in}
+	if r.Body == nil || r.Body == http.NoBody {
+		return ex, r
 	}
-	return ex
+	counted := *r
+	counted.Body = &countedBody{ReadCloser: r.Body, n: &ex.in}
+	return ex, &counted
+}
+
+// ExpectBody bounds how long the rest of the request's body may take to come:
+// the patience of whoever has not been let in. Zero ends the bound. It concerns
+// nothing but bodies; connections that cannot do it (in tests) go without.
+func (ex *Exchange) ExpectBody(patience time.Duration) {
+	var deadline time.Time
+	if patience > 0 {
+		deadline = time.Now().Add(patience)
+	}
+	_ = http.NewResponseController(ex.ResponseWriter).SetReadDeadline(deadline)
 }
 
 // Note writes what was decided, and why, into the record.

@@ -44,7 +44,7 @@ func Retarget(pr *httputil.ProxyRequest, target *url.URL) {
 	out, h := pr.Out, pr.Out.Header
 	keepEscapes(out.URL)
 	pr.SetURL(target)
-	out.Host = pr.In.Host
+	out.Host = pr.In.Host                 // as it came; the gateway has better
 	out.URL.RawQuery = pr.In.URL.RawQuery // nothing is decided on the query
 	out.Trailer = nil
 	delete(h, "Trailer")

@@ -58,7 +58,9 @@ type Manager struct {
 	returns *sealer
 	tickets *sealer
 	links   *sealer
-	once    *Once
+	// What was used up is remembered apart, so that a flood of the one leaves
+	// room for the other.
+	usedPending, usedTickets *Once
 	revoked *Revocations
 }
 
@@ -72,7 +74,7 @@ func New(cfg Config) (*Manager, error) {
 	}
 	m := &Manager{
 		cfg: cfg, stores: make(map[string]*sessions.CookieStore),
-		once: NewOnce(cfg.Now), revoked: NewRevocations(cfg.Now),
+		usedPending: NewOnce(cfg.Now), usedTickets: NewOnce(cfg.Now), revoked: NewRevocations(cfg.Now),
 	}
 	var sessionSealer *sealer
 	for p, dst := range map[purpose]**sealer{

@@ -128,11 +128,22 @@ func (m *Manager) Held(r *http.Request, relayState string) (Pending, bool) {
 	return p, ok
 }
 
+// HoldsAny reports whether r carries any sign-on under way, good or not: an
+// answer of the identity provider without one need not be read.
+func (m *Manager) HoldsAny(r *http.Request) bool {
+	for _, c := range r.Cookies() {
+		if strings.HasPrefix(c.Name, pendingPrefix) {
+			return true
+		}
+	}
+	return false
+}
+
 // Finish uses up a sign-on: it reports false when it was finished before, and
 // takes its cookie away.
 func (m *Manager) Finish(w http.ResponseWriter, relayState string, p Pending) bool {
 	expire(w, pendingPrefix+relayState, http.SameSiteNoneMode)
-	return m.once.Use("pending|"+p.RequestID, time.Unix(p.Expiry, 0))
+	return m.usedPending.Use(p.RequestID, time.Unix(p.Expiry, 0))
 }
 
 // Issue seals a ticket that carries s to host, for the browser that holds the
@@ -165,7 +176,7 @@ func (m *Manager) Redeem(w http.ResponseWriter, r *http.Request, host, token str
 	if !validSignOnID(t.Return) || len(cookies) != 1 || !openJSON(m.returns, cookies[0].Value, host+"|"+t.Return, &page) || !m.alive(page.Expiry) {
 		return nil, "", TicketForeign
 	}
-	if !m.once.Use("ticket|"+t.ID, time.Unix(t.Expiry, 0)) {
+	if !m.usedTickets.Use(t.ID, time.Unix(t.Expiry, 0)) {
 		return nil, "", TicketUsed
 	}
 	expire(w, returnPrefix+t.Return, http.SameSiteLaxMode)

@@ -123,7 +123,7 @@ func loopback(host string) bool {
 
 // ServeHTTP hands one request on and writes its line.
 func (s *Sidecar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	ex := relay.Open(w, r, s.cfg.Now())
+	ex, r := relay.Open(w, r, s.cfg.Now())
 	defer func() {
 		fault := recover()
 		s.finish(r.Context(), ex, fault)

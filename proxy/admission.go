@@ -1,0 +1,95 @@
+package proxy
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/sallyport/sallyport/saml"
+)
+
+// admission bounds what strangers may have done for them at once: in all, and
+// by one address, so that one of them cannot use up everybody's share. Whoever
+// finds all places taken waits a little. Safe for concurrent use.
+type admission struct {
+	places     chan struct{}
+	perAddress int
+	wait       time.Duration
+
+	mu     sync.Mutex
+	inside map[netip.Addr]int // by address, waiting ones included; guarded by mu
+}
+
+func newAdmission(places, perAddress int, wait time.Duration) *admission {
+	return &admission{places: make(chan struct{}, places), perAddress: perAddress, wait: wait, inside: make(map[netip.Addr]int)}
+}
+
+// enter takes a place for the client at address, and returns how to leave it,
+// or reports that there is none.
+func (a *admission) enter(ctx context.Context, address string) (leave func(), ok bool) {
+	from := networkOf(address)
+	if !a.count(from) {
+		return nil, false
+	}
+	timer := time.NewTimer(a.wait)
+	defer timer.Stop()
+	select {
+	case a.places <- struct{}{}:
+		return func() { <-a.places; a.forget(from) }, true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	a.forget(from)
+	return nil, false
+}
+
+func (a *admission) count(from netip.Addr) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.inside[from] >= a.perAddress {
+		return false
+	}
+	a.inside[from]++
+	return true
+}
+
+func (a *admission) forget(from netip.Addr) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.inside[from]--; a.inside[from] <= 0 {
+		delete(a.inside, from)
+	}
+}
+
+// networkOf is the address that one stranger is known by: an IPv6 host has its
+// whole /64. What is no address counts as one and the same.
+func networkOf(address string) netip.Addr {
+	addr, err := netip.ParseAddr(address)
+	if err != nil {
+		return netip.Addr{}
+	}
+	addr = addr.Unmap().WithZone("")
+	if addr.Is6() {
+		prefix, _ := addr.Prefix(64) // an IPv6 address has 64 bits of prefix
+		return prefix.Addr()
+	}
+	return addr
+}
+
+const (
+	// strangerPatience is how long a body may take that is read before anybody
+	// was let in.
+	strangerPatience = 10 * time.Second
+	// Answers of identity providers in hand at once: each may hold half a
+	// megabyte, and costs milliseconds once it was read.
+	answersAtOnce, answersPerAddress = 128, 16
+	// Requests to identity providers made at once: each costs a signature.
+	beginsAtOnce, beginsPerAddress = 8, 16
+	admissionWait                  = 5 * time.Second
+)
+
+// errBusy refuses what there is no place for now.
+func errBusy() error {
+	return &saml.Refusal{Code: saml.CodeBusy, Err: context.DeadlineExceeded}
+}

@@ -28,7 +28,7 @@ func TestAdmissionIsSharedFairly(t *testing.T) {
 			t.Errorf("a fourth was let in, or did not wait: %v", time.Since(before))
 		}
 		go func() {
-			time.Sleep(time.Second / 2) //nolint:forbidigo // virtual time
+			<-time.After(time.Second / 2)
 			first()
 		}()
 		fourth := enter("192.0.2.3") // waits for the first to leave

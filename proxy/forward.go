@@ -130,6 +130,11 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *route, state *sessi
 	ex.Record.Upstream = rt.Backend.Host
 	ctx = context.WithValue(ex.Trace(ctx, g.cfg.Now), outgoingKey{}, out)
 	rt.proxy.ServeHTTP(ex, r.WithContext(ctx))
+	if errors.Is(context.Cause(ctx), session.ErrEnded) {
+		// The backend was hung up on, and may have had time to end its answer
+		// as if it were whole.
+		panic(http.ErrAbortHandler)
+	}
 }
 
 // outgoing is what the steps of forwarding need to know of one exchange.

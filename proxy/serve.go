@@ -61,7 +61,9 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 	err := drain(context.WithoutCancel(ctx), server, cfg.Drain)
 	cut()
 	_ = server.Close() // what is left is cut: there is nobody to tell
-	_ = <-failed       // http.ErrServerClosed, since it was asked to stop
+	if stopped := <-failed; !errors.Is(stopped, http.ErrServerClosed) {
+		return errors.Join(err, stopped)
+	}
 	return err
 }
 

@@ -190,20 +190,25 @@ func TestAFloodAtTheDoorIsTurnedAway(t *testing.T) {
 	form := samlForm(t, toIdP, "alice")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	for range 16 {
-		body, writer := io.Pipe()
+	stall := func() {
+		body, writer := io.Pipe() // nothing is ever written
 		defer writer.Close()
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, acs, body)
 		if err != nil {
-			t.Fatal(err)
+			return // the address is good: ServiceUnavailable would be missing below
 		}
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		for _, c := range b.client.Jar.Cookies(mustParse(t, acs)) {
 			req.AddCookie(c)
 		}
+		if res, err := b.client.Transport.RoundTrip(req); err == nil {
+			res.Body.Close()
+		}
+	}
+	for range 16 {
 		go func() {
-			if res, err := b.client.Transport.RoundTrip(req); err == nil {
-				res.Body.Close()
+			for ctx.Err() == nil { // again, if the one below came first
+				stall()
 			}
 		}()
 	}

@@ -3,8 +3,8 @@ package main
 import (
 	"crypto"
 	"crypto/tls"
-	"strings"
 	"crypto/x509"
+	"strings"
 
 	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy"

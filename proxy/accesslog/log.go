@@ -34,7 +34,7 @@ func Open(name string) (io.WriteCloser, error) {
 	if name == "-" {
 		return nopCloser{os.Stdout}, nil
 	}
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640) //nolint:gosec // whoever ships the log reads it by its group
 	if err != nil {
 		return nil, fmt.Errorf("opening access log: %w", err)
 	}

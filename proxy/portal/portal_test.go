@@ -110,7 +110,7 @@ func TestHeaders(t *testing.T) {
 		"Cache-Control": {"no-store"}, "Vary": {"Cookie"}, "Referrer-Policy": {"no-referrer"},
 		"X-Content-Type-Options": {"nosniff"}, "X-Frame-Options": {"DENY"},
 		"Strict-Transport-Security": {"max-age=31536000"},
-		"Content-Type": {"text/html; charset=utf-8"}, "Content-Length": {strconv.Itoa(len(text))},
+		"Content-Type":              {"text/html; charset=utf-8"}, "Content-Length": {strconv.Itoa(len(text))},
 		"Content-Security-Policy": {"default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
 			"'; form-action 'self' https://door.example.com; base-uri 'none'; frame-ancestors 'none'"},
 	}

@@ -61,7 +61,7 @@ type Manager struct {
 	// What was used up is remembered apart, so that a flood of the one leaves
 	// room for the other.
 	usedPending, usedTickets *Once
-	revoked *Revocations
+	revoked                  *Revocations
 }
 
 // New returns a Manager, or an error that says which part of cfg is wrong.
@@ -270,7 +270,7 @@ func (c stateCodec) Encode(name string, value any) (string, error) {
 	if !ok {
 		return "", errors.New("sealing session: values hold no state")
 	}
-	sealed := c.sealer.seal(state.append(nil), name+"|"+c.host)
+	sealed := c.sealer.seal(state.append(), name+"|"+c.host)
 	if len(name)+len(sealed) > maxCookie-len("=; Path=/; HttpOnly; Secure; SameSite=Lax") {
 		return "", ErrTooLarge
 	}

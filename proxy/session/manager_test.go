@@ -73,7 +73,7 @@ func TestFind(t *testing.T) {
 		{name: "at a host that has no route", cookie: []string{CookieName + "=" + good}, host: "c.example.com", want: AbsentForged},
 		{name: "sealed, but nothing", cookie: []string{CookieName + "=" + sealed("")}, host: toolA, want: AbsentForged},
 		{name: "sealed, but in another form", cookie: []string{CookieName + "=" + sealed("{}")}, host: toolA, want: AbsentForged},
-		{name: "sealed, but nobody", cookie: []string{CookieName + "=" + sealed(string((&State{}).append(nil)))}, host: toolA, want: AbsentExpired},
+		{name: "sealed, but nobody", cookie: []string{CookieName + "=" + sealed(string((&State{}).append()))}, host: toolA, want: AbsentExpired},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -435,8 +435,7 @@ func BenchmarkSave(b *testing.B) {
 	s := m.Start(r, realistic(), time.Time{})
 	b.ReportAllocs()
 	for b.Loop() {
-		w := httptest.ResponseRecorder{HeaderMap: make(http.Header, 1)}
-		if err := m.Save(&w, r, toolA, s); err != nil {
+		if err := m.Save(httptest.NewRecorder(), r, toolA, s); err != nil {
 			b.Fatal(err)
 		}
 	}

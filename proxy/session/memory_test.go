@@ -18,11 +18,11 @@ func TestOnce(t *testing.T) {
 		if !o.Use("a", until) || o.Use("a", until) || !o.Use("b", until) {
 			t.Error("an id is good once, and only once")
 		}
-		time.Sleep(10 * time.Minute)
+		<-time.After(10 * time.Minute)
 		if o.Use("a", until.Add(time.Hour)) {
 			t.Error("used again at the very end of its time")
 		}
-		time.Sleep(2 * time.Minute)
+		<-time.After(2 * time.Minute)
 		if !o.Use("c", until.Add(time.Hour)) || len(o.used) != 1 {
 			t.Errorf("%d ids remembered, want 1: the expired ones are forgotten", len(o.used))
 		}
@@ -44,7 +44,7 @@ func TestOnceIsBoundedAndRefusesWhenFull(t *testing.T) {
 		if o.Use("0", until) {
 			t.Error("a full memory forgot an id that still matters")
 		}
-		time.Sleep(time.Minute + 2*time.Second)
+		<-time.After(time.Minute + 2*time.Second)
 		if !o.Use("one more", until.Add(time.Hour)) || len(o.used) != 1 {
 			t.Errorf("after all have expired: refused, or %d ids remembered", len(o.used))
 		}
@@ -75,12 +75,12 @@ func TestRevocationsAreForgottenInTheEnd(t *testing.T) {
 		r := NewRevocations(time.Now)
 		r.Revoke("a", time.Now().Add(time.Hour))
 		r.Revoke("a", time.Now().Add(time.Minute)) // does not shorten
-		time.Sleep(30 * time.Minute)
+		<-time.After(30 * time.Minute)
 		r.Revoke("b", time.Now().Add(time.Hour))
 		if !r.Revoked("a") || !r.Revoked("b") || r.Revoked("c") {
 			t.Errorf("revoked: a %t, b %t, c %t", r.Revoked("a"), r.Revoked("b"), r.Revoked("c"))
 		}
-		time.Sleep(31 * time.Minute)
+		<-time.After(31 * time.Minute)
 		r.Revoke("c", time.Now().Add(time.Hour))
 		if r.Revoked("a") || !r.Revoked("b") {
 			t.Errorf("revoked: a %t, b %t", r.Revoked("a"), r.Revoked("b"))

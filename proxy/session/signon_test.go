@@ -250,7 +250,7 @@ func TestPendingSignOn(t *testing.T) {
 		{name: "under a relay state with odd bytes", spoil: func(_ *clock, _ *browser, id string) string { return id[:31] + "=" }},
 		{name: "under a relay state of odd length", spoil: func(_ *clock, _ *browser, id string) string { return id + "A" }},
 		{name: "under the relay state of another sign-on", spoil: func(_ *clock, b *browser, id string) string {
-			other := id[:31] + "."
+			var other string
 			if last := id[31]; last == 'A' {
 				other = id[:31] + "B"
 			} else {

@@ -30,9 +30,9 @@ func (s *State) texts() [6]*string {
 // times are the fields that are a time, in the order of the form.
 func (s *State) times() [3]*int64 { return [3]*int64{&s.AuthnAt, &s.Expires, &s.Seen} }
 
-// append appends the form of s to dst.
-func (s *State) append(dst []byte) []byte {
-	dst = append(dst, stateVersion)
+// append returns the form of s.
+func (s *State) append() []byte {
+	dst := []byte{stateVersion}
 	for _, text := range s.texts() {
 		dst = appendText(dst, *text)
 	}
@@ -115,6 +115,6 @@ func (in *stateReader) string() string {
 		return ""
 	}
 	text := in.text[:size]
-	in.skip(int(size))
+	in.skip(len(text))
 	return text
 }

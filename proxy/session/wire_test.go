@@ -15,7 +15,7 @@ func TestStateComesBackExactly(t *testing.T) {
 		Groups: []string{"", "x,y", "\u2028"}, AuthnAt: math.MinInt64, Expires: math.MaxInt64, Seen: -1,
 	}
 	for name, want := range map[string]State{"nothing": {}, "alice": alice(), "realistic": realistic(), "odd": odd} {
-		got, err := parseState(want.append(nil))
+		got, err := parseState(want.append())
 		if err != nil {
 			t.Errorf("%s: parseState: %v", name, err)
 		} else if diff := cmp.Diff(&want, got); diff != "" {
@@ -26,13 +26,13 @@ func TestStateComesBackExactly(t *testing.T) {
 
 func TestParseStateRefusesOtherForms(t *testing.T) {
 	person := alice()
-	whole := person.append(nil)
+	whole := person.append()
 	for i := range whole {
 		if got, err := parseState(whole[:i]); !errors.Is(err, errMalformed) {
 			t.Errorf("parseState of the first %d bytes = %v, %v", i, got, err)
 		}
 	}
-	empty := (&State{}).append(nil)
+	empty := (&State{}).append()
 	for name, raw := range map[string][]byte{
 		"trailing byte":        append(bytes.Clone(whole), 0),
 		"another version":      append([]byte{2}, whole[1:]...),
@@ -50,8 +50,8 @@ func TestParseStateRefusesOtherForms(t *testing.T) {
 // nothing makes the reader take more memory than it was given.
 func FuzzParseState(f *testing.F) {
 	person, nobody := realistic(), State{}
-	f.Add(person.append(nil))
-	f.Add(nobody.append(nil))
+	f.Add(person.append())
+	f.Add(nobody.append())
 	f.Add([]byte{stateVersion, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01})
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		first, err := parseState(raw)
@@ -61,7 +61,7 @@ func FuzzParseState(f *testing.F) {
 		if len(first.Groups) > len(raw) {
 			t.Fatalf("%d bytes gave %d groups", len(raw), len(first.Groups))
 		}
-		second, err := parseState(first.append(nil))
+		second, err := parseState(first.append())
 		if err != nil || !cmp.Equal(first, second) {
 			t.Fatalf("state changed: %v, %v, %v", first, second, err)
 		}

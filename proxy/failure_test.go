@@ -253,6 +253,37 @@ func TestStopCutsWhatDoesNotFinish(t *testing.T) {
 	}
 }
 
+func TestStopWaitsForTheLinesOfWhatItCuts(t *testing.T) {
+	for name, upgrade := range map[string]bool{"request": false, "upgraded connection": true} {
+		arrived, line := make(chan struct{}), make(chan struct{}, 1)
+		address, client, stop := serveOne(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if upgrade {
+				conn, _, err := http.NewResponseController(w).Hijack()
+				if err != nil {
+					t.Error(err)
+				}
+				defer conn.Close()
+			}
+			close(arrived)
+			<-r.Context().Done()
+			<-time.After(100 * time.Millisecond) // a disk that is slow
+			line <- struct{}{}
+		}), 50*time.Millisecond)
+		go func() {
+			if res, err := client.Get(address); err == nil {
+				res.Body.Close()
+			}
+		}()
+		<-arrived
+		if err := stop(); errors.Is(err, proxy.ErrDrain) == upgrade {
+			t.Errorf("%s: Serve = %v", name, err)
+		}
+		if len(line) == 0 {
+			t.Errorf("%s: Serve returned before the handler", name)
+		}
+	}
+}
+
 func TestAdminTellsReadinessWithReasons(t *testing.T) {
 	reasons := []string{"stopping", "access log: disk is full"}
 	metrics := proxy.NewMetrics()

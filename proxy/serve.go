@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -31,6 +32,9 @@ const (
 	idleTimeout    = 2 * time.Minute
 	maxHeaderBytes = 64 << 10
 	maxStreams     = 100
+	// cutPatience is how long a handler may take to notice that it was cut, and
+	// to write its line.
+	cutPatience = 2 * time.Second
 )
 
 // Serve answers on a listener until ctx ends, and then stops in two phases: no
@@ -43,8 +47,9 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 	}
 	requests, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
+	handler := &awaited{Handler: cfg.Handler}
 	server := &http.Server{
-		Handler: cfg.Handler, TLSConfig: cfg.TLS,
+		Handler: handler, TLSConfig: cfg.TLS,
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		DisableGeneralOptionsHandler: true, // "OPTIONS *" gets a line like everything else
 		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
@@ -61,10 +66,45 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 	err := drain(context.WithoutCancel(ctx), server, cfg.Drain)
 	cut()
 	_ = server.Close() // what is left is cut: there is nobody to tell
+	if !handler.wait(cutPatience) {
+		err = ErrDrain
+	}
 	if stopped := <-failed; !errors.Is(stopped, http.ErrServerClosed) {
 		return errors.Join(err, stopped)
 	}
 	return err
+}
+
+// awaited is a handler whose end can be waited for. net/http waits neither for
+// what it cuts nor for upgraded connections, but each has a line to write.
+type awaited struct {
+	http.Handler
+	running sync.RWMutex // held for reading by every request
+}
+
+// ServeHTTP implements http.Handler.
+func (a *awaited) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a.running.RLock()
+	defer a.running.RUnlock()
+	a.Handler.ServeHTTP(w, r)
+}
+
+// wait reports whether every request that was begun has ended within limit.
+func (a *awaited) wait(limit time.Duration) bool {
+	ended := make(chan struct{})
+	go func() { // ends with the last handler
+		a.running.Lock()
+		defer a.running.Unlock()
+		close(ended)
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-ended:
+		return true
+	case <-timer.C:
+		return false
+	}
 }
 
 func serveListener(server *http.Server, cfg ServerConfig) error {

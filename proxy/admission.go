@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"sync"
 	"time"
@@ -26,23 +27,28 @@ func newAdmission(places, perAddress int, wait time.Duration) *admission {
 }
 
 // enter takes a place for the client at address, and returns how to leave it,
-// or reports that there is none.
-func (a *admission) enter(ctx context.Context, address string) (leave func(), ok bool) {
+// or a *saml.Refusal that says whose share is used up.
+func (a *admission) enter(ctx context.Context, address string) (leave func(), err error) {
 	from := networkOf(address)
 	if !a.count(from) {
-		return nil, false
+		return nil, busy(fmt.Errorf("%d of %s are in hand, which is its share", a.perAddress, from))
 	}
 	timer := time.NewTimer(a.wait)
 	defer timer.Stop()
 	select {
 	case a.places <- struct{}{}:
-		return func() { <-a.places; a.forget(from) }, true
+		return func() { <-a.places; a.forget(from) }, nil
 	case <-timer.C:
+		err = fmt.Errorf("all %d places were taken for %s", cap(a.places), a.wait)
 	case <-ctx.Done():
+		err = fmt.Errorf("waiting for a place: %w", ctx.Err())
 	}
 	a.forget(from)
-	return nil, false
+	return nil, busy(err)
 }
+
+// busy refuses what there is no place for now.
+func busy(cause error) error { return &saml.Refusal{Code: saml.CodeBusy, Err: cause} }
 
 func (a *admission) count(from netip.Addr) bool {
 	a.mu.Lock()
@@ -88,8 +94,3 @@ const (
 	beginsAtOnce, beginsPerAddress = 8, 16
 	admissionWait                  = 5 * time.Second
 )
-
-// errBusy refuses what there is no place for now.
-func errBusy() error {
-	return &saml.Refusal{Code: saml.CodeBusy, Err: context.DeadlineExceeded}
-}

@@ -12,20 +12,26 @@ func TestAdmissionIsSharedFairly(t *testing.T) {
 		a := newAdmission(3, 2, time.Second)
 		enter := func(address string) func() {
 			t.Helper()
-			leave, ok := a.enter(t.Context(), address)
-			if !ok {
-				t.Fatalf("no place for %s", address)
+			leave, err := a.enter(t.Context(), address)
+			if err != nil {
+				t.Fatalf("no place for %s: %v", address, err)
 			}
 			return leave
 		}
 		first, second := enter("192.0.2.1"), enter("192.0.2.1")
-		if _, ok := a.enter(t.Context(), "192.0.2.1"); ok {
-			t.Error("one address takes more than its share")
+		refused := func(ctx context.Context, address, want string) {
+			t.Helper()
+			_, err := a.enter(ctx, address)
+			if err == nil || err.Error() != want {
+				t.Errorf("%s: %v, want %q", address, err, want)
+			}
 		}
+		refused(t.Context(), "192.0.2.1", "busy: 2 of 192.0.2.1 are in hand, which is its share")
 		third := enter("192.0.2.2")
 		before := time.Now()
-		if _, ok := a.enter(t.Context(), "192.0.2.3"); ok || time.Since(before) != time.Second {
-			t.Errorf("a fourth was let in, or did not wait: %v", time.Since(before))
+		refused(t.Context(), "192.0.2.3", "busy: all 3 places were taken for 1s")
+		if time.Since(before) != time.Second {
+			t.Errorf("a fourth waited %v", time.Since(before))
 		}
 		go func() {
 			<-time.After(time.Second / 2)
@@ -34,9 +40,7 @@ func TestAdmissionIsSharedFairly(t *testing.T) {
 		fourth := enter("192.0.2.3") // waits for the first to leave
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, ok := a.enter(ctx, "192.0.2.4"); ok {
-			t.Error("somebody who has gone away was let in")
-		}
+		refused(ctx, "192.0.2.4", "busy: waiting for a place: context canceled")
 		second()
 		third()
 		fourth()

@@ -29,12 +29,7 @@ func (g *Gateway) serveDoor(ex *exchange, r *http.Request) {
 	case path == reservedPrefix+"signed-out" && get:
 		g.serveSignedOut(ex, r)
 	default:
-		ex.Record.Action = accesslog.ActionRefused
-		g.refuse(ex, r, refusal{
-			status: http.StatusNotFound, reason: "not_found",
-			title: "There is nothing here", message: "This address leads nowhere.",
-			link: g.door + "/", text: "Your tools",
-		})
+		g.refuseNowhere(ex, r)
 	}
 }
 
@@ -44,9 +39,7 @@ func (g *Gateway) serveHome(ex *exchange, r *http.Request) {
 	if absence != session.Present {
 		if !navigates(r) {
 			ex.Note(accesslog.ActionPortal, "deny", string(absence))
-			writeJSON(ex, http.StatusUnauthorized, map[string]string{
-				"error": string(absence), "message": "not signed in", "request_id": ex.Record.RequestID, "signin": g.door + "/",
-			})
+			notSignedIn(ex, absence, g.door+"/")
 			return
 		}
 		ex.Note(accesslog.ActionSignInBegin, "signin", string(absence))
@@ -74,8 +67,8 @@ func (g *Gateway) serveHome(ex *exchange, r *http.Request) {
 // serveMetadata is public: it is what an identity provider is given.
 func (g *Gateway) serveMetadata(ex *exchange) {
 	ex.Note(accesslog.ActionPortal, "allow", "public")
+	portal.Protect(ex.Header())
 	ex.Header().Set("Content-Type", "application/samlmetadata+xml")
-	ex.Header().Set("X-Content-Type-Options", "nosniff")
 	_, _ = ex.Write(g.cfg.SAML.Metadata()) // whoever asked may have gone away
 }
 
@@ -107,15 +100,16 @@ func (g *Gateway) serveSignIn(ex *exchange, r *http.Request) {
 // beginSAML sends the browser to the identity provider, and remembers in that
 // browser alone which request was sent and where to go afterwards.
 func (g *Gateway) beginSAML(ex *exchange, r *http.Request, p session.Pending) {
-	leave, ok := g.begins.enter(r.Context(), ex.Record.ClientAddress)
-	if !ok {
-		g.refuseSignIn(ex, errBusy())
+	leave, err := g.begins.enter(r.Context(), ex.Record.ClientAddress)
+	if err != nil {
+		g.refuseSignIn(ex, err)
 		return
 	}
 	defer leave()
 	relayState := g.cfg.Sessions.RelayState()
 	request, err := g.cfg.SAML.Begin(relayState)
 	if err != nil {
+		ex.Record.Decision = "deny"
 		g.refuse(ex, r, refusal{
 			status: http.StatusInternalServerError, reason: "authn_request",
 			title: "Signing in does not work now", message: "Sallyport could not make the request to the identity provider. Its operators can see why.",
@@ -144,9 +138,9 @@ func (g *Gateway) carry(ex *exchange, r *http.Request, state *session.State, hos
 // provider's answer, brought by the browser that asked.
 func (g *Gateway) serveACS(ex *exchange, r *http.Request) {
 	ex.Note(accesslog.ActionSignIn, "deny", "")
-	leave, ok := g.answers.enter(r.Context(), ex.Record.ClientAddress)
-	if !ok {
-		g.refuseSignIn(ex, errBusy())
+	leave, err := g.answers.enter(r.Context(), ex.Record.ClientAddress)
+	if err != nil {
+		g.refuseSignIn(ex, err)
 		return
 	}
 	defer leave()
@@ -155,7 +149,7 @@ func (g *Gateway) serveACS(ex *exchange, r *http.Request) {
 		g.refuseSignIn(ex, err)
 		return
 	}
-	ex.Record.User, ex.Record.IdP = principal.User, principal.IdP
+	ex.Record.User, ex.Record.IdP, ex.Record.IdPCertificate = principal.User, principal.IdP, principal.SigningCertificate
 	if !g.cfg.Sessions.Finish(ex, relayState, pending) {
 		g.refuseSignIn(ex, &saml.Refusal{Code: "signin_used", Err: errors.New("this sign-on was finished before")})
 		return
@@ -210,7 +204,7 @@ func (g *Gateway) refuseSignIn(ex *exchange, err error) {
 	if errors.As(err, &refused) {
 		reason = refused.Code
 	}
-	ex.Note(accesslog.ActionSignIn, "deny", reason)
+	ex.Record.Decision, ex.Record.Reason = "deny", reason
 	ex.Fail(err)
 	notice := portal.Notice{
 		Status: http.StatusForbidden, Title: "Signing in did not work",
@@ -265,7 +259,7 @@ func (g *Gateway) keptGroups(groups []string) []string {
 // serveSignOut ends the session on every host. It takes a POST from a page of
 // the same origin; a GET shows the button, since a link must end nothing.
 func (g *Gateway) serveSignOut(ex *exchange, r *http.Request, host string) {
-	ex.Note(accesslog.ActionSignOut, "deny", "method")
+	ex.Note(accesslog.ActionSignOut, "deny", "cross_site")
 	if r.Method != http.MethodPost {
 		ex.Note(accesslog.ActionSignOut, "allow", "asked")
 		g.notice(ex, portal.Notice{

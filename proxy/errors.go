@@ -7,7 +7,9 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/proxy/portal"
+	"github.com/sallyport/sallyport/proxy/session"
 )
 
 // ErrDrain says that requests were still being served when the deadline for
@@ -42,6 +44,24 @@ func (g *Gateway) refuse(ex *exchange, r *http.Request, rf refusal) {
 		RequestID: ex.Record.RequestID, Link: rf.link, LinkText: rf.text,
 	})
 	ex.Fail(err) // the person has gone away
+}
+
+// refuseNowhere answers for one of our own paths that does not exist.
+func (g *Gateway) refuseNowhere(ex *exchange, r *http.Request) {
+	ex.Record.Action = accesslog.ActionRefused
+	g.refuse(ex, r, refusal{
+		status: http.StatusNotFound, reason: "not_found",
+		title: "There is nothing here", message: "This address leads nowhere.",
+		link: g.door + "/", text: "Your tools",
+	})
+}
+
+// notSignedIn answers a program for which nobody has signed in; a person can, at
+// the given address.
+func notSignedIn(ex *exchange, absence session.Absence, signIn string) {
+	writeJSON(ex, http.StatusUnauthorized, map[string]string{
+		"error": string(absence), "message": "not signed in", "request_id": ex.Record.RequestID, "signin": signIn,
+	})
 }
 
 // writeJSON answers with a small JSON object that belongs in no cache.

@@ -315,6 +315,35 @@ func TestAdminTellsReadinessWithReasons(t *testing.T) {
 	}
 }
 
+func TestRecordsOfASignOn(t *testing.T) {
+	w := newWorld(t, nil)
+	b := w.browser()
+	b.signIn(w.origin(headersHost)+"/", "alice")
+	line := w.records(4)[2]
+	for name, want := range map[string]any{
+		"event.action": "signin", "sallyport.decision": "allow", "event.reason": "assertion_verified", "user.name": "alice@example.com",
+		"sallyport.idp": "https://idp.example.org", "sallyport.idp_certificate": "5d41", "sallyport.route": "headers",
+	} {
+		if line[name] != want {
+			t.Errorf("%s = %v, want %v", name, line[name], want)
+		}
+	}
+
+	w.saml.broken = errors.New("metadata expired")
+	res := w.browser().navigate(w.origin(doorHost) + "/")
+	if res.StatusCode != http.StatusInternalServerError || strings.Contains(res.body, "metadata expired") {
+		t.Errorf("no request can be made: %d %s", res.StatusCode, res.body)
+	}
+	line = w.lastRecord(6)
+	for name, want := range map[string]any{
+		"event.action": "signin_begin", "sallyport.decision": "deny", "event.reason": "authn_request", "error.message": "metadata expired",
+	} {
+		if line[name] != want {
+			t.Errorf("%s = %v, want %v", name, line[name], want)
+		}
+	}
+}
+
 func TestRecordOfAnAllowedRequest(t *testing.T) {
 	w := newWorld(t, func(cfg *proxy.Config) { cfg.QueryKeys = []string{"page"} })
 	b := w.browser()

@@ -249,10 +249,7 @@ func (g *Gateway) askToSignIn(ex *exchange, r *http.Request, rt *route, absence 
 			link:    g.origin(rt.Host) + "/", text: "Sign in",
 		})
 	default:
-		writeJSON(ex, http.StatusUnauthorized, map[string]string{
-			"error": string(absence), "message": "not signed in", "request_id": ex.Record.RequestID,
-			"signin": g.origin(rt.Host) + "/",
-		})
+		notSignedIn(ex, absence, g.origin(rt.Host)+"/")
 	}
 }
 

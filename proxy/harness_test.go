@@ -97,6 +97,7 @@ type scriptedSAML struct {
 	mu     sync.Mutex
 	issued map[string]bool
 	people map[string]saml.Principal
+	broken error // of Begin
 }
 
 const idpSignOn = "https://idp.example.org/sso"
@@ -106,6 +107,9 @@ func (s *scriptedSAML) Metadata() []byte { return []byte("<EntityDescriptor/>") 
 func (s *scriptedSAML) Begin(relayState string) (saml.AuthnRequest, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.broken != nil {
+		return saml.AuthnRequest{}, s.broken
+	}
 	id := "_" + session.NewID()
 	s.issued[id] = true
 	return saml.AuthnRequest{ID: id, URL: idpSignOn + "?" + url.Values{"RelayState": {relayState}, "id": {id}}.Encode()}, nil
@@ -190,7 +194,7 @@ func newWorld(tb testing.TB, change func(*proxy.Config)) *world {
 	tb.Helper()
 	w := &world{tb: tb, ca: newAuthority(tb), log: new(lines), backend: &backend{mux: http.NewServeMux()}}
 	w.saml = &scriptedSAML{issued: map[string]bool{}, people: map[string]saml.Principal{
-		"alice": {User: "alice@example.com", Email: "alice@example.com", Name: "Alice Liddell", Groups: []string{"engineers", "admins"}, IdP: "https://idp.example.org", AuthnInstant: time.Now()},
+		"alice": {User: "alice@example.com", Email: "alice@example.com", Name: "Alice Liddell", Groups: []string{"engineers", "admins"}, IdP: "https://idp.example.org", AuthnInstant: time.Now(), SigningCertificate: "5d41"},
 		"bob":   {User: "bob@example.com", Email: "bob@example.com", Name: "Bob", Groups: []string{"support"}, IdP: "https://idp.example.org", AuthnInstant: time.Now()},
 	}}
 	w.backend.mux.HandleFunc("/", func(rw http.ResponseWriter, r *http.Request) {

@@ -22,11 +22,7 @@ func (g *Gateway) serveReserved(ex *exchange, r *http.Request, rt *route, path s
 	case path == "whoami" && get:
 		g.serveWhoAmI(ex, r, rt)
 	default:
-		g.refuse(ex, r, refusal{
-			status: http.StatusNotFound, reason: "not_found",
-			title: "There is nothing here", message: "This address leads nowhere.",
-			link: g.door + "/", text: "Your tools",
-		})
+		g.refuseNowhere(ex, r)
 	}
 }
 
@@ -60,9 +56,7 @@ func (g *Gateway) serveWhoAmI(ex *exchange, r *http.Request, rt *route) {
 	state, absence := g.cfg.Sessions.Find(r, rt.Host)
 	if absence != session.Present {
 		ex.Note(accesslog.ActionAccess, "deny", string(absence))
-		writeJSON(ex, http.StatusUnauthorized, map[string]string{
-			"error": string(absence), "message": "not signed in", "request_id": ex.Record.RequestID, "signin": g.origin(rt.Host) + "/",
-		})
+		notSignedIn(ex, absence, g.origin(rt.Host)+"/")
 		return
 	}
 	g.noteSession(ex, state)

@@ -38,6 +38,7 @@ func (r *Record) who(e *encoder) {
 	e.list("user.roles", r.Groups)
 	e.optional("sallyport.session.id", r.SessionID)
 	e.optional("sallyport.idp", r.IdP)
+	e.optional("sallyport.idp_certificate", r.IdPCertificate)
 }
 
 func (r *Record) what(e *encoder) {

@@ -44,6 +44,11 @@ type Record struct {
 	SessionID string   // "sallyport.session.id": one-way, joins lines of a session
 	IdP       string   // "sallyport.idp": entity id, on sign-in lines
 
+	// IdPCertificate is "sallyport.idp_certificate": SHA-256 of the certificate
+	// that the sign-on was verified with. A stolen key of the identity provider
+	// shows nowhere else.
+	IdPCertificate string
+
 	Route    string // "sallyport.route"
 	Method   string // "http.request.method"
 	Host     string // "url.domain": the host asked for

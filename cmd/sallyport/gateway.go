@@ -85,6 +85,7 @@ func equipGateway(
 		return nil, err
 	}
 	log.Info("saml secrets read", "path", kv.Mount+"/"+kv.Path, "version", kv.Version, "idp", provider.IdP().EntityID)
+	warnOfIdP(log, provider.IdP(), time.Now())
 	sessions, kv, err := readSessions(ctx, client, cfg)
 	if err != nil {
 		return nil, err
@@ -116,7 +117,7 @@ func equipGateway(
 	door, err = proxy.New(proxy.Config{
 		DoorHost: string(cfg.Door.Host), PublicPort: cfg.Door.PublicPort, Routes: routes(cfg, backend.DialTLS),
 		SAML: provider, Sessions: sessions, Access: access, QueryKeys: cfg.AccessLog.QueryKeys,
-		Log: log, Metrics: metrics, Now: time.Now,
+		Log: log, Metrics: metrics,
 	})
 	if err != nil {
 		return nil, err

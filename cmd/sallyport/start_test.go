@@ -300,6 +300,7 @@ func testGatewayStarts(t *testing.T, s *stand) {
 		"INFO secret id unwrapped",
 		"INFO logged in",
 		"INFO saml secrets read",
+		"WARN identity provider's certificate ends soon", // within the hour
 		"INFO session keys read",
 		"INFO certificate issued", // the door's
 		"INFO certificate issued", // the route's

@@ -192,6 +192,9 @@ func testGatewayDrainEnds(t *testing.T, s *stand) {
 	if strings.Contains(p.err.String(), "introduction is used up") {
 		t.Error("a stop that was asked for is explained as a failed start")
 	}
+	if !strings.Contains(p.out.String(), `"/saml/acs"`) {
+		t.Errorf("the access log has no line for the request that was cut: %q", p.out.String())
+	}
 }
 
 // testGatewayStopsAtOnce sends a second signal into the drain.

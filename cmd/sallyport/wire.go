@@ -67,7 +67,12 @@ func spec(cfg *config.Gateway) provision.Spec {
 		GatewayConfigPath: "sallyport/gateway", SPEntityID: cfg.SAML.EntityID,
 		CertTTL: max(cfg.Vault.EdgePKI.TTL.Duration, cfg.Vault.BackendPKI.TTL.Duration),
 	}
+	seen := map[config.Host]bool{}
 	for _, route := range cfg.Routes {
+		if seen[route.Backend.Name] {
+			continue // one sidecar may serve several routes; the first names it
+		}
+		seen[route.Backend.Name] = true
 		// The PKI role is the one that a sidecar of that name asks for by default.
 		label, _, _ := strings.Cut(string(route.Backend.Name), ".")
 		s.Sidecars = append(s.Sidecars, provision.Sidecar{

@@ -36,6 +36,7 @@ routes:
     allow: {groups: [engineers], users: [bob]}
     pass_authorization: true
     websocket: false
+    unsafe_cross_origin: true
   - name: wiki
     host: wiki.example.com
     backend: {url: "https://wiki"}
@@ -62,7 +63,7 @@ func TestRoutesCarryTheConfiguration(t *testing.T) {
 	}
 	type route struct {
 		Name, Title, Description, Host, Backend, Pinned string
-		Authorization, WebSocket                        bool
+		Authorization, WebSocket, CrossOrigin           bool
 		Bob, Engineer, Anybody                          bool
 	}
 	var flat []route
@@ -72,12 +73,12 @@ func TestRoutesCarryTheConfiguration(t *testing.T) {
 		}
 		flat = append(flat, route{
 			r.Name, r.Title, r.Description, r.Host, r.Backend.String(), r.TLS.ServerName,
-			r.PassAuthorization, r.WebSocket, may("bob"), may("eve", "engineers"), may("eve"),
+			r.PassAuthorization, r.WebSocket, r.UnsafeCrossOrigin, may("bob"), may("eve", "engineers"), may("eve"),
 		})
 	}
 	want := []route{
-		{"notes", "Notes", "what we know", "notes.example.com", "https://notes:9443", "board.internal", true, false, true, true, false},
-		{"wiki", "wiki", "", "wiki.example.com", "https://wiki:443", "wiki.backend.sallyport.internal", false, true, true, true, true},
+		{"notes", "Notes", "what we know", "notes.example.com", "https://notes:9443", "board.internal", true, false, true, true, true, false},
+		{"wiki", "wiki", "", "wiki.example.com", "https://wiki:443", "wiki.backend.sallyport.internal", false, true, false, true, true, true},
 	}
 	if diff := cmp.Diff(want, flat); diff != "" {
 		t.Errorf("routes (-want +got):\n%s", diff)
@@ -121,6 +122,25 @@ func TestSpecAsksForWhatTheGatewayUses(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, spec(load(t))); diff != "" {
 		t.Errorf("spec (-want +got):\n%s", diff)
+	}
+}
+
+func TestRoutesMayShareASidecar(t *testing.T) {
+	shared := everyKey + `  - name: old-notes
+    host: old-notes.example.com
+    backend: {url: "https://notes:9443", name: board.internal}
+    allow: {any_signed_in: true}
+`
+	cfg, err := config.LoadGateway("test", []byte(shared))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := spec(cfg)
+	if diff := cmp.Diff(spec(load(t)).Sidecars, want.Sidecars); diff != "" {
+		t.Errorf("sidecars (-one route each +a shared one):\n%s", diff)
+	}
+	if _, err := provision.New(want); err != nil {
+		t.Errorf("it cannot be provisioned: %v", err)
 	}
 }
 

@@ -54,6 +54,8 @@ func (l *life) run(ctx context.Context) error {
 	background, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	group, background := errgroup.WithContext(background)
+	// Both listen since open, so it is true; and it precedes any line of theirs.
+	l.log.Info("serving", "https", work.Addr().String(), "admin", admin.Addr().String())
 	l.keepFresh(background, group)
 	group.Go(func() error {
 		return proxy.Serve(background, proxy.ServerConfig{
@@ -71,7 +73,6 @@ func (l *life) run(ctx context.Context) error {
 		})()
 		return proxy.Serve(serving, proxy.ServerConfig{Listener: work, TLS: l.tls, Handler: l.handler, Drain: l.drain, Log: l.log})
 	})
-	l.log.Info("serving", "https", work.Addr().String(), "admin", admin.Addr().String())
 	err = group.Wait()
 	l.log.Info("stopped", "clean", err == nil)
 	return err

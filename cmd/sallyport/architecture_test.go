@@ -26,6 +26,8 @@ const modulePath = "github.com/sallyport/sallyport"
 type goPackage struct {
 	Dir, ImportPath, Name string
 	GoFiles               []string
+	TestGoFiles           []string // in the package itself
+	XTestGoFiles          []string // beside it
 	Imports, Deps         []string
 }
 
@@ -401,7 +403,7 @@ func parseFiles(p goPackage) (map[string]*ast.File, error) {
 // listPackages returns every package of the product's module.
 func listPackages(t *testing.T, root string) []goPackage {
 	t.Helper()
-	decoder := json.NewDecoder(strings.NewReader(output(t, root, "go", "list", "-json=Dir,ImportPath,Name,GoFiles,Imports,Deps", "./...")))
+	decoder := json.NewDecoder(strings.NewReader(output(t, root, "go", "list", "-json=Dir,ImportPath,Name,GoFiles,TestGoFiles,XTestGoFiles,Imports,Deps", "./...")))
 	var packages []goPackage
 	for {
 		var p goPackage

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -314,12 +315,22 @@ func testGatewayStarts(t *testing.T, s *stand) {
 		t.Errorf("the token file still holds %d bytes, expected none", len(left))
 	}
 	s.checkAdmin(t, p, https, admin)
+	checkNoCore(t, p)
 	p.signal(t, syscall.SIGTERM)
 	if code := p.wait(t); code != exitOK {
 		t.Errorf("exit code %d, expected 0", code)
 	}
 	checkClosed(t, https, admin)
 	s.checkNoSecret(t, p, intro.token)
+}
+
+// checkNoCore fails if a crash of the process would leave its memory on disk.
+func checkNoCore(t *testing.T, p *process) {
+	t.Helper()
+	limits := read(t, fmt.Sprintf("/proc/%d/limits", p.cmd.Process.Pid))
+	if !regexp.MustCompile(`(?m)^Max core file size +0 +0 `).MatchString(limits) {
+		t.Errorf("core dumps are not off:\n%s", limits)
+	}
 }
 
 // testGatewayConfigInVault starts a gateway that has no file but its token's.

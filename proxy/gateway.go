@@ -69,6 +69,7 @@ type Gateway struct {
 	queryKeys map[string]bool
 	answers   *admission // of identity providers
 	begins    *admission // requests to them
+	recorder  relay.Recorder
 }
 
 // New returns a Gateway, or an error that names what is wrong with cfg.
@@ -87,6 +88,7 @@ func New(cfg Config) (*Gateway, error) {
 		crossSite: http.NewCrossOriginProtection(),
 		answers:   newAdmission(answersAtOnce, answersPerAddress, admissionWait),
 		begins:    newAdmission(beginsAtOnce, beginsPerAddress, admissionWait),
+		recorder:  relay.Recorder{Access: cfg.Access, Log: cfg.Log, Now: cfg.Now, Ended: cfg.Metrics.end},
 	}
 	g.door = g.origin(cfg.DoorHost)
 	for _, key := range cfg.QueryKeys {
@@ -131,33 +133,13 @@ func (g *Gateway) origin(host string) string {
 
 // ServeHTTP takes one request the whole way and writes its line.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	ex, r := relay.Open(w, r, g.cfg.Now())
-	ex.Record.RequestID, ex.Record.Query = newRequestID(), g.loggedQuery(r)
 	g.cfg.Metrics.begin()
-	defer func() {
-		fault := recover()
-		g.finish(r.Context(), ex, fault)
-		if fault != nil {
-			panic(http.ErrAbortHandler) // the connection is cut; the cause is in the line
-		}
-	}()
-	g.serve(ex, r)
-}
-
-// finish writes the line of an exchange, also of one that ended in a panic.
-func (g *Gateway) finish(ctx context.Context, ex *exchange, fault any) {
-	record, panicked := ex.Close(ctx, g.cfg.Now(), fault)
-	if panicked != nil {
-		g.cfg.Log.Error("panic in a request", "request_id", record.RequestID, "error", panicked)
-	}
-	g.cfg.Metrics.end(record)
-	if err := g.cfg.Access.Write(record); err != nil {
-		g.cfg.Log.Error("access log cannot be written; nobody is let in", "error", err, "request_id", record.RequestID)
-	}
+	g.recorder.Serve(w, r, g.serve)
 }
 
 // serve is the way of a request, after its record was opened.
 func (g *Gateway) serve(ex *exchange, r *http.Request) {
+	ex.Record.RequestID, ex.Record.Query = newRequestID(), g.loggedQuery(r)
 	if r.ContentLength != 0 {
 		ex.ExpectBody(strangerPatience) // forward lets those who are let in take longer
 	}

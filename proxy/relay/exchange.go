@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -26,11 +25,12 @@ const StatusClientClosed = 499
 var errBrokeOff = errors.New("connection to the client or the backend broke off")
 
 // Exchange is one request on its way, the http.ResponseWriter of its answer,
-// and its record. It belongs to the request's goroutine, except for the
-// counters, which the two directions of an upgraded connection share.
+// and its record; a [Recorder] makes it. It belongs to the request's goroutine,
+// except for the counters, which the two directions of an upgraded connection
+// share.
 type Exchange struct {
 	http.ResponseWriter
-	// Record is filled on the way; Close completes it.
+	// Record is filled on the way; the Recorder completes it.
 	Record accesslog.Record
 
 	start    time.Time
@@ -39,10 +39,10 @@ type Exchange struct {
 	upstream atomic.Int64 // nanoseconds from Trace to the backend's first byte
 }
 
-// Open begins an exchange; the record says "deny" until somebody decides
+// open begins an exchange; the record says "deny" until somebody decides
 // otherwise. It returns the request to go on with, a copy whose body is counted:
 // net/http must keep its own to answer early, before a body has come.
-func Open(w http.ResponseWriter, r *http.Request, now time.Time) (*Exchange, *http.Request) {
+func open(w http.ResponseWriter, r *http.Request, now time.Time) (*Exchange, *http.Request) {
 	host, port, _ := net.SplitHostPort(r.RemoteAddr)
 	ex := &Exchange{ResponseWriter: w, start: now}
 	ex.Record = accesslog.Record{
@@ -82,26 +82,19 @@ func (ex *Exchange) Fail(cause error) {
 	}
 }
 
-// Close completes the record and returns it. fault is what recover returned;
-// Close reports a panic of ours, which deserves more than a line, as an error.
-func (ex *Exchange) Close(ctx context.Context, now time.Time, fault any) (*accesslog.Record, error) {
-	var panicked error
-	if err, ok := fault.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-		ex.Fail(errBrokeOff)
-	} else if fault != nil {
-		panicked = fmt.Errorf("panic: %v", fault)
-		ex.Record.Cause = panicked.Error()
-	}
+// close completes the record and returns it. cut says that the answer, if none
+// was begun, was not sent either.
+func (ex *Exchange) close(now time.Time, cut bool) *accesslog.Record {
 	if ex.status == 0 {
 		ex.status = http.StatusOK // net/http sends this for a handler that wrote nothing
-		if ctx.Err() != nil || fault != nil {
+		if cut {
 			ex.status = StatusClientClosed
 		}
 	}
 	ex.Record.Duration, ex.Record.Status = now.Sub(ex.start), ex.status
 	ex.Record.BytesIn, ex.Record.BytesOut = ex.in.Load(), ex.out.Load()
 	ex.Record.UpstreamTime = time.Duration(ex.upstream.Load())
-	return &ex.Record, panicked
+	return &ex.Record
 }
 
 // Trace returns a context in which a transport notes when the backend's first

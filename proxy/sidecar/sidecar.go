@@ -14,7 +14,6 @@
 package sidecar
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -50,8 +49,9 @@ type Config struct {
 // Sidecar guards one application, as an http.Handler. It is immutable and safe
 // for concurrent use.
 type Sidecar struct {
-	cfg   Config
-	proxy *httputil.ReverseProxy
+	cfg      Config
+	proxy    *httputil.ReverseProxy
+	recorder relay.Recorder
 }
 
 const (
@@ -75,7 +75,7 @@ func New(cfg Config) (*Sidecar, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Sidecar{cfg: cfg}
+	s := &Sidecar{cfg: cfg, recorder: relay.Recorder{Access: cfg.Access, Log: cfg.Log, Now: cfg.Now}}
 	s.proxy = &httputil.ReverseProxy{
 		Rewrite:        s.rewrite,
 		Transport:      relay.WithoutTrailers{Base: newTransport()},
@@ -122,15 +122,10 @@ func loopback(host string) bool {
 }
 
 // ServeHTTP hands one request on and writes its line.
-func (s *Sidecar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	ex, r := relay.Open(w, r, s.cfg.Now())
-	defer func() {
-		fault := recover()
-		s.finish(r.Context(), ex, fault)
-		if fault != nil {
-			panic(http.ErrAbortHandler) // the connection is cut; the cause is in the line
-		}
-	}()
+func (s *Sidecar) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.recorder.Serve(w, r, s.serve) }
+
+// serve is the way of a request, after its record was opened.
+func (s *Sidecar) serve(ex *relay.Exchange, r *http.Request) {
 	ex.Record.Action = accesslog.ActionAccess
 	if status, err := s.admit(r, &ex.Record); err != nil {
 		ex.Fail(err)
@@ -139,17 +134,6 @@ func (s *Sidecar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	ex.Record.Upstream = s.cfg.App.Host
 	s.proxy.ServeHTTP(ex, r.WithContext(ex.Trace(r.Context(), s.cfg.Now)))
-}
-
-// finish writes the line of a request, also of one that ended in a panic.
-func (s *Sidecar) finish(ctx context.Context, ex *relay.Exchange, fault any) {
-	record, panicked := ex.Close(ctx, s.cfg.Now(), fault)
-	if panicked != nil {
-		s.cfg.Log.Error("panic in a request", "request_id", record.RequestID, "error", panicked)
-	}
-	if err := s.cfg.Access.Write(record); err != nil {
-		s.cfg.Log.Error("access log cannot be written; nobody is let in", "error", err, "request_id", record.RequestID)
-	}
 }
 
 // admit decides whether a request comes from the gateway and is unambiguous,

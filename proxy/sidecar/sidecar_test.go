@@ -366,7 +366,7 @@ func TestPanicIsRecorded(t *testing.T) {
 		t.Errorf("line: %v", line)
 	}
 	w.server.Close() // waits for the handler, which logs
-	if !strings.Contains(w.log.String(), "panic in a request") {
+	if !strings.Contains(w.log.String(), "panic in a request") || !strings.Contains(w.log.String(), "(*Sidecar).admit") {
 		t.Errorf("log: %s", w.log)
 	}
 }

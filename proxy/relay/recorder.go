@@ -1,0 +1,60 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/sallyport/sallyport/proxy/accesslog"
+)
+
+// Recorder sees to it that every request has one line in the access log,
+// whatever becomes of it. It must not be changed once it is used, and is safe
+// for concurrent use. All fields but Ended are required.
+type Recorder struct {
+	// Access gets the lines.
+	Access *accesslog.Log
+	// Log gets what no line can say: panics, and that lines cannot be written.
+	Log *slog.Logger
+	// Now is the clock, called concurrently.
+	Now func() time.Time
+	// Ended, if not nil, is shown each record before it is written.
+	Ended func(*accesslog.Record)
+}
+
+// Serve has serve answer one request, with a copy of r whose body is counted,
+// and writes its line. A panic of serve's cuts the connection; the cause is in
+// the line.
+func (rec *Recorder) Serve(w http.ResponseWriter, r *http.Request, serve func(*Exchange, *http.Request)) {
+	ex, r := open(w, r, rec.Now())
+	defer func() {
+		fault := recover()
+		rec.finish(r.Context(), ex, fault)
+		if fault != nil {
+			panic(http.ErrAbortHandler)
+		}
+	}()
+	serve(ex, r)
+}
+
+// finish writes the line. fault is what recover returned; one that is not the
+// way of net/http to cut a connection is a bug of ours and deserves more.
+func (rec *Recorder) finish(ctx context.Context, ex *Exchange, fault any) {
+	if err, ok := fault.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		ex.Fail(errBrokeOff)
+	} else if fault != nil {
+		ex.Record.Cause = fmt.Sprintf("panic: %v", fault)
+		rec.Log.Error("panic in a request", "request_id", ex.Record.RequestID, "cause", ex.Record.Cause, "stack", string(debug.Stack()))
+	}
+	record := ex.close(rec.Now(), ctx.Err() != nil || fault != nil)
+	if rec.Ended != nil {
+		rec.Ended(record)
+	}
+	if err := rec.Access.Write(record); err != nil {
+		rec.Log.Error("access log cannot be written; nobody is let in", "error", err, "request_id", record.RequestID)
+	}
+}

@@ -60,7 +60,7 @@ func TestPromisesAreShownByTestsThatExist(t *testing.T) {
 		}
 	}
 	named := 0
-	for _, cell := range regexp.MustCompile("(?m)^\\| \\d+ \\|[^|]*\\|(.*)\\|$").FindAllStringSubmatch(readPage(t, "threat-model.md"), -1) {
+	for _, cell := range regexp.MustCompile(`(?m)^\| \d+ \|[^|]*\|(.*)\|$`).FindAllStringSubmatch(readPage(t, "threat-model.md"), -1) {
 		room := ""
 		for _, name := range regexp.MustCompile("`([A-Za-z/]+)`").FindAllStringSubmatch(cell[1], -1) {
 			if _, isRoom := tests[name[1]]; isRoom {

@@ -13,6 +13,8 @@ import (
 
 	"github.com/caddyserver/certmagic"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/sallyport/sallyport/vaultpki/internal/wire"
 )
 
 // CertificatesConfig says which certificates to hold. It must not be modified
@@ -111,7 +113,7 @@ func (cfg *CertificatesConfig) check() error {
 	if cfg.Client == nil {
 		faults = append(faults, errors.New("client: none given"))
 	}
-	faults = append(faults, checkPath(cfg.Mount), checkPath(cfg.Role))
+	faults = append(faults, wire.CheckPath(cfg.Mount), wire.CheckPath(cfg.Role))
 	if cfg.Usage != ServerUsage && cfg.Usage != ClientUsage {
 		faults = append(faults, fmt.Errorf("usage %d: expected server or client", cfg.Usage))
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/vaultpki/internal/wire"
@@ -73,10 +72,10 @@ func (cfg Config) withDefaults() (Config, error) {
 		cfg.Now = time.Now
 	}
 	var faults []error
-	if err := checkPath(cfg.AuthMount); err != nil {
+	if err := wire.CheckPath(cfg.AuthMount); err != nil {
 		faults = append(faults, fmt.Errorf("auth mount: %w", err))
 	}
-	if err := checkPath(cfg.Role); err != nil || strings.Contains(cfg.Role, "/") {
+	if wire.CheckName(cfg.Role) != nil {
 		faults = append(faults, fmt.Errorf("role %q: expected the name of an AppRole", cfg.Role))
 	}
 	if cfg.RoleID == "" {
@@ -99,20 +98,4 @@ func (cfg Config) wire() wire.Config {
 // only creation path that a wrapping token may have.
 func (cfg Config) secretIDPath() string {
 	return "auth/" + cfg.AuthMount + "/role/" + cfg.Role + "/secret-id"
-}
-
-// checkPath accepts a Vault path as an operator writes it: segments joined by
-// single slashes, without the segments that a URL would resolve away.
-func checkPath(path string) error {
-	for segment := range strings.SplitSeq(path, "/") {
-		if segment == "" || segment == "." || segment == ".." {
-			return fmt.Errorf("path %q: expected segments joined by single slashes", path)
-		}
-	}
-	for _, r := range path {
-		if r < 0x21 || r > 0x7e || strings.ContainsRune(`?#%\*+`, r) {
-			return fmt.Errorf("path %q: unexpected character %q", path, r)
-		}
-	}
-	return nil
 }

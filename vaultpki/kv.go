@@ -28,7 +28,7 @@ type KV struct {
 // ReasonConfig.
 func (c *Client) ReadKV(ctx context.Context, mount, path string) (KV, error) {
 	kv := KV{Mount: mount, Path: path}
-	if err := errors.Join(checkPath(mount), checkPath(path)); err != nil {
+	if err := errors.Join(wire.CheckPath(mount), wire.CheckPath(path)); err != nil {
 		return KV{}, &Error{Reason: ReasonConfig, Op: "reading the secret", Where: kv.where(), Err: err}
 	}
 	secret, err := c.read(ctx, "reading "+kv.where(), mount+"/data/"+path)

@@ -17,7 +17,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/vault/api"
@@ -97,10 +96,10 @@ func (cfg Config) check() error {
 	if cfg.Token == "" {
 		faults = append(faults, errors.New("token: none given"))
 	}
-	if cfg.Role == "" || strings.ContainsAny(cfg.Role, "/?#% \t\r\n") {
+	if wire.CheckName(cfg.Role) != nil {
 		faults = append(faults, fmt.Errorf("role %q: expected the name of an AppRole", cfg.Role))
 	}
-	if strings.ContainsAny(cfg.AuthMount, "?#% \t\r\n") || strings.Contains(cfg.AuthMount, "..") {
+	if wire.CheckPath(cfg.AuthMount) != nil {
 		faults = append(faults, fmt.Errorf("auth mount %q: expected the path of a mount", cfg.AuthMount))
 	}
 	if cfg.WrapTTL < time.Second {

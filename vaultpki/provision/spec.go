@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/sallyport/sallyport/vaultpki/internal/wire"
 )
 
 // Spec is what the product needs from Vault, in plain values. Paths and mounts
@@ -145,12 +147,10 @@ func notOfHost(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '.' && r != '-'
 }
 
-// checkText accepts a mount, path or role as it stands in a policy, where '*'
-// and '+' would match other paths too and a quote would end the path.
+// checkText accepts a mount, path or role as it stands in a policy.
 func checkText(field, text string) error {
-	unusable := func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("*+?#%\"\\{}", r) }
-	if text == "" || strings.Trim(text, "/") != text || strings.Contains(text, "..") || strings.ContainsFunc(text, unusable) {
-		return fmt.Errorf("%s %q: expected a plain path", field, text)
+	if err := wire.CheckPath(text); err != nil {
+		return fmt.Errorf("%s %q: expected a plain path: %w", field, text, err)
 	}
 	return nil
 }

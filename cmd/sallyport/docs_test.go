@@ -3,7 +3,7 @@ package main
 import (
 	"go/ast"
 	"io"
-	"os"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -77,12 +77,26 @@ func TestPromisesAreShownByTestsThatExist(t *testing.T) {
 	}
 }
 
+// TestMetricsAreDocumented holds docs/metrics.md to the names in the sources.
+func TestMetricsAreDocumented(t *testing.T) {
+	written := map[string]bool{}
+	for _, file := range []string{"identitymetrics.go", "../../proxy/metrics.go"} {
+		for _, name := range regexp.MustCompile(`"(sallyport_[a-z_]+)"`).FindAllStringSubmatch(read(t, file), -1) {
+			written[name[1]] = true
+		}
+	}
+	var documented []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `(sallyport_[a-z_]+)` \\|").FindAllStringSubmatch(readPage(t, "metrics.md"), -1) {
+		documented = append(documented, row[1])
+	}
+	slices.Sort(documented)
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(written)), documented); diff != "" || len(written) == 0 {
+		t.Errorf("metrics (-sources +docs/metrics.md):\n%s", diff)
+	}
+}
+
 // readPage returns a page of docs.
 func readPage(t *testing.T, name string) string {
 	t.Helper()
-	page, err := os.ReadFile("../../docs/" + name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(page)
+	return read(t, "../../docs/"+name)
 }

@@ -198,7 +198,8 @@ func harmless(r rune) bool {
 // brailleBlank is a printable character by its category, and no ink.
 const brailleBlank = '\u2800'
 
-// appendEscaped appends r as \uXXXX, in two halves beyond the basic plane.
+// appendEscaped appends r as \u and four hexadecimal digits, in two halves
+// beyond the basic plane.
 func appendEscaped(dst []byte, r rune) []byte {
 	if r > 0xffff {
 		r -= 0x10000

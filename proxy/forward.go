@@ -262,7 +262,8 @@ func (g *Gateway) backendFailed(_ http.ResponseWriter, r *http.Request, err erro
 	}
 	rf := refusal{
 		status: http.StatusBadGateway, reason: "backend_unreachable", cause: err,
-		title: "The tool does not answer", message: "You are signed in and allowed, but the tool behind this address cannot be reached. Try again in a moment.",
+		title: "The tool does not answer", message: "You are signed in and allowed, but the tool behind this address cannot be reached. Try again in a moment; if it stays like this, give its owner the request number below.",
+		link: g.door + "/", text: "Your tools",
 	}
 	var timeout net.Error
 	var fault sidecarFault

@@ -22,9 +22,12 @@ type ServerConfig struct {
 	Handler http.Handler
 	// Drain is how long requests in flight may take after ctx has ended.
 	Drain time.Duration
-	// Log gets the noise of strangers (failed handshakes) at Debug; nil
-	// discards.
+	// Log gets what net/http says, mostly of handshakes that strangers fail, with
+	// their address and the cause; nil discards.
 	Log *slog.Logger
+	// Strangers is the level of those lines: a matter of course before browsers,
+	// an alarm where only the gateway has business. The zero value is Info.
+	Strangers slog.Level
 }
 
 const (
@@ -53,7 +56,7 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		DisableGeneralOptionsHandler: true, // "OPTIONS *" gets a line like everything else
 		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
-		ErrorLog:                     slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
+		ErrorLog:                     slog.NewLogLogger(cfg.Log.Handler(), cfg.Strangers),
 		BaseContext:                  func(net.Listener) context.Context { return requests },
 	}
 	failed := make(chan error, 1)

@@ -127,5 +127,6 @@ func equipGateway(
 	return &life{
 		log: log, client: client, certificates: []*vaultpki.Certificates{edge, backend}, access: access, metrics: registry,
 		listen: cfg.Listen.HTTPS, admin: cfg.Listen.Admin, tls: edge.EdgeTLS(), handler: door, drain: cfg.Stop.Drain.Duration,
+		strangers: slog.LevelDebug,
 	}, nil
 }

@@ -33,6 +33,7 @@ type life struct {
 	tls           *tls.Config
 	handler       http.Handler
 	drain         time.Duration
+	strangers     slog.Level // of a failed handshake
 
 	stopping atomic.Bool
 }
@@ -59,7 +60,7 @@ func (l *life) run(ctx context.Context) error {
 	l.keepFresh(background, group)
 	group.Go(func() error {
 		return proxy.Serve(background, proxy.ServerConfig{
-			Listener: admin, Handler: proxy.Admin(l.unready, l.metrics), Drain: adminDrain, Log: l.log,
+			Listener: admin, Handler: proxy.Admin(l.unready, l.metrics), Drain: adminDrain, Log: l.log, Strangers: slog.LevelDebug,
 		})
 	})
 	group.Go(func() error {
@@ -71,7 +72,7 @@ func (l *life) run(ctx context.Context) error {
 			l.stopping.Store(true)
 			l.log.Info("stopping", "drain", l.drain.String())
 		})()
-		return proxy.Serve(serving, proxy.ServerConfig{Listener: work, TLS: l.tls, Handler: l.handler, Drain: l.drain, Log: l.log})
+		return proxy.Serve(serving, proxy.ServerConfig{Listener: work, TLS: l.tls, Handler: l.handler, Drain: l.drain, Log: l.log, Strangers: l.strangers})
 	})
 	err = group.Wait()
 	l.log.Info("stopped", "clean", err == nil)

@@ -35,7 +35,12 @@ func provisionCommand(std stdio) *cobra.Command {
 		Long: `Plan and apply what Vault must hold for a gateway and the sidecars of its
 routes: mounts, certificate authorities and roles, policies, AppRoles, and the
 secrets that can be generated. Applying twice changes nothing; secrets that are
-there are never overwritten.`,
+there are never overwritten, but metadata given by --idp-metadata replaces the
+old; a running gateway reads it at its next start.
+
+A Vault holds one gateway under the default names: a second one needs mounts,
+roles and paths of its own in the section vault of its configuration. Read the
+plan before you apply it: what it takes away ("->") is taken from whoever uses it.`,
 	}
 	cmd.AddCommand(
 		provisionAction(std, "plan", "Show what apply would change", showChanges(provision.Plan)),
@@ -130,7 +135,7 @@ func (f *provisionFlags) prepare() (*provision.Client, provision.Spec, error) {
 			return nil, want, usageError{fmt.Errorf("reading the identity provider's metadata: %w", err)}
 		}
 		if err := judgeMetadata(cfg, want.IdPMetadata); err != nil {
-			return nil, want, usageError{fmt.Errorf("file %s: %w", f.idpMetadata, err)}
+			return nil, want, &hinted{usageError{fmt.Errorf("file %s: %w", f.idpMetadata, err)}, "give --idp-metadata the metadata document of your identity provider, as it exports it"}
 		}
 	}
 	token, err := f.token()

@@ -70,6 +70,7 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, acces
 	l := &life{
 		log: log, client: client, certificates: []*vaultpki.Certificates{certificates}, access: access, metrics: newRegistry(),
 		listen: cfg.Listen, admin: cfg.Admin, tls: certificates.GuardTLS(cfg.Gateways), handler: guard, drain: cfg.Stop.Drain.Duration,
+		strangers: slog.LevelWarn, // nobody but the gateway has business here
 	}
 	return l.run(ctx)
 }

@@ -47,7 +47,7 @@ func open(w http.ResponseWriter, r *http.Request, now time.Time) (*Exchange, *ht
 	ex := &Exchange{ResponseWriter: w, start: now}
 	ex.Record = accesslog.Record{
 		Time: now, Action: accesslog.ActionRefused, Decision: "deny",
-		Method: r.Method, Host: r.Host, Path: r.URL.Path, Protocol: protocol(r),
+		Method: r.Method, Host: withoutPort(r.Host), Path: r.URL.Path, Protocol: protocol(r),
 		ClientAddress: host, ClientPort: port, UserAgent: r.UserAgent(), TLSVersion: tlsVersion(r.TLS),
 	}
 	if r.Body == nil || r.Body == http.NoBody {
@@ -171,6 +171,15 @@ func (c *countedConn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
 	c.out.Add(int64(n))
 	return n, err
+}
+
+// withoutPort is host as the record has it, the same at both ends of the inner
+// door.
+func withoutPort(host string) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		return name
+	}
+	return host
 }
 
 // protocol is the version of HTTP as ECS writes it: "1.1", "2".

@@ -18,7 +18,7 @@ func (p *IdP) serveSSO(w http.ResponseWriter, r *http.Request) {
 		err = request.Validate()
 	}
 	if err != nil {
-		p.fail(w, http.StatusBadRequest, "This sign-on request is not valid, or it is too old. Go back to the tool and open it again.", err)
+		p.fail(w, http.StatusBadRequest, "This sign-on request is too old, not valid, or from a service provider that is not registered here; the log of this identity provider says which. Go back to the tool and open it again.", err)
 		return
 	}
 	current, known := p.session(r)

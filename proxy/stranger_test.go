@@ -7,10 +7,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sallyport/sallyport/proxy"
 )
@@ -183,51 +184,68 @@ func TestRenewedCookiesStayOutOfSharedCaches(t *testing.T) {
 // TestAFloodAtTheDoorIsTurnedAway fills one address's share of the answers with
 // bodies that do not come, and finds the next one refused at once.
 func TestAFloodAtTheDoorIsTurnedAway(t *testing.T) {
-	w := newWorld(t, nil)
+	metrics := proxy.NewMetrics()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(metrics)
+	w := newWorld(t, func(cfg *proxy.Config) { cfg.Metrics = metrics })
 	b := w.browser()
 	toIdP := b.navigate(b.navigate(w.origin(headersHost) + "/").Header.Get("Location")).Header.Get("Location")
 	acs := w.origin(doorHost) + "/saml/acs"
 	form := samlForm(t, toIdP, "alice")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	stall := func() {
+	const share, more = 16, 4
+	turnedAway := make(chan int, share+more)
+	for range share + more {
 		body, writer := io.Pipe() // nothing is ever written
 		defer writer.Close()
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, acs, body)
 		if err != nil {
-			return // the address is good: ServiceUnavailable would be missing below
+			t.Fatal(err)
 		}
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		for _, c := range b.client.Jar.Cookies(mustParse(t, acs)) {
 			req.AddCookie(c)
 		}
-		if res, err := b.client.Transport.RoundTrip(req); err == nil {
-			res.Body.Close()
-		}
-	}
-	for range 16 {
 		go func() {
-			for ctx.Err() == nil { // again, if the one below came first
-				stall()
+			if res, err := b.client.Transport.RoundTrip(req); err == nil {
+				res.Body.Close()
+				turnedAway <- res.StatusCode
 			}
 		}()
 	}
-	var res answer
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
-		if res = b.post(acs, "cross-site", url.Values{"RelayState": form["RelayState"], "SAMLResponse": {"x"}}); res.StatusCode == http.StatusServiceUnavailable {
-			break
+	for range more { // when these were answered, the others hold their places
+		if status := <-turnedAway; status != http.StatusServiceUnavailable {
+			t.Fatalf("a body that does not come is answered %d", status)
 		}
 	}
-	if res.StatusCode != http.StatusServiceUnavailable || !strings.Contains(res.body, "Try again in a few seconds") {
-		t.Fatalf("the seventeenth answer: %d", res.StatusCode)
+	if res := b.post(acs, "cross-site", form); res.StatusCode != http.StatusServiceUnavailable || !strings.Contains(res.body, "Try again in a few seconds") {
+		t.Fatalf("one more answer: %d", res.StatusCode)
 	}
 	cancel()
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
-		if res = b.post(acs, "cross-site", form); res.StatusCode != http.StatusServiceUnavailable {
-			break
-		}
-	}
-	if res.StatusCode != http.StatusSeeOther {
+	waitInFlight(t, registry, 0)
+	if res := b.post(acs, "cross-site", form); res.StatusCode != http.StatusSeeOther {
 		t.Errorf("after the flood: %d", res.StatusCode)
 	}
+}
+
+// waitInFlight waits until the gateway serves so many requests.
+func waitInFlight(t *testing.T, metrics prometheus.Gatherer, want float64) {
+	t.Helper()
+	var got float64
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-time.After(5 * time.Millisecond) {
+		families, err := metrics.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, family := range families {
+			if family.GetName() == "sallyport_http_requests_in_flight" {
+				got = family.GetMetric()[0].GetGauge().GetValue()
+			}
+		}
+		if got == want {
+			return
+		}
+	}
+	t.Fatalf("%v requests in flight, want %v", got, want)
 }

@@ -214,6 +214,7 @@ func (g *Gateway) refuseSignIn(ex *exchange, err error) {
 	if reason == saml.CodeBusy {
 		notice.Status, notice.Title = http.StatusServiceUnavailable, "Too many people are signing in"
 		notice.Message = "Sallyport has its hands full at this moment. Try again in a few seconds."
+		ex.Header().Set("Connection", "close") // else net/http waits for the rest of the body before it answers
 	}
 	if err := g.pages.WriteNotice(ex, notice); err != nil {
 		g.cfg.Log.Debug("page not sent", "error", err, "request_id", ex.Record.RequestID)

@@ -238,7 +238,7 @@ func decode(resp *http.Response, raw []byte, call Call) (*api.Secret, error) {
 		return nil, nil
 	}
 	secret, err := api.ParseSecret(bytes.NewReader(raw))
-	if err != nil {
+	if err != nil || secret == nil { // nil without an error: it holds "errors" in a success
 		// The parser's message may quote the answer, which may hold a secret.
 		return nil, &TransportError{Sent: true, Err: errors.New("decoding the answer: not the JSON of Vault")}
 	}

@@ -408,6 +408,7 @@ func FuzzAnswer(f *testing.F) {
 	f.Add(403, []byte(`{"errors":["permission denied for t0ken-of-the-caller"]}`))
 	f.Add(404, []byte(`{"data":{"data":null,"metadata":{"deletion_time":"x"}}}`))
 	f.Add(500, []byte(`{"errors":null}`))
+	f.Add(200, []byte(`{"errors":null}`))
 	f.Add(204, []byte(``))
 	f.Add(200, []byte(`{"data":[]}`))
 	f.Fuzz(func(t *testing.T, status int, body []byte) {

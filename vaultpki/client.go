@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -46,6 +47,23 @@ func newClient(caller *wire.Client, cfg Config, g grant) *Client {
 	c.renew = c.renewSelf
 	return c
 }
+
+// WithToken returns a Client that uses a token of somebody else's: an operator's,
+// or a deployer's. It is neither renewed nor looked up; Run must not be called,
+// and Close ends the Client. The error is an [*Error] with ReasonConfig.
+func WithToken(server Server, token string) (*Client, error) {
+	caller, err := server.Dial()
+	if token == "" {
+		err = errors.Join(err, errors.New("token: none given"))
+	}
+	if err != nil {
+		return nil, &Error{Reason: ReasonConfig, Op: "configuring the Vault client", Err: err}
+	}
+	return newClient(caller, Config{Log: slog.New(slog.DiscardHandler)}, grant{token: token}), nil
+}
+
+// Close closes idle connections to Vault. Run does so by itself.
+func (c *Client) Close() { c.wire.CloseIdle() }
 
 // TokenExpiry returns when the current token ends unless it is renewed.
 func (c *Client) TokenExpiry() time.Time { return c.current().expires }

@@ -9,9 +9,8 @@ import (
 	"github.com/sallyport/sallyport/vaultpki/internal/wire"
 )
 
-// Config says where Vault is and how this process is introduced to it. It must
-// not be modified after Login.
-type Config struct {
+// Server says where Vault is and how to know it.
+type Server struct {
 	// Address is Vault's base URL, such as "https://vault.internal:8200".
 	// Only https is accepted, unless UnsafeHTTP is set and the host is a
 	// literal loopback address.
@@ -22,6 +21,13 @@ type Config struct {
 	CAFile string
 	// UnsafeHTTP permits plain http to a loopback address.
 	UnsafeHTTP bool
+}
+
+// Config says where Vault is and how this process is introduced to it. It must
+// not be modified after Login.
+type Config struct {
+	// Server is where Vault is.
+	Server
 
 	// AuthMount is the mount of the AppRole auth method; default "approle".
 	AuthMount string
@@ -90,12 +96,8 @@ func (cfg Config) withDefaults() (Config, error) {
 	return cfg, errors.Join(faults...)
 }
 
-func (cfg Config) wire() wire.Config {
-	return wire.Config{Address: cfg.Address, CAFile: cfg.CAFile, UnsafeHTTP: cfg.UnsafeHTTP}
-}
-
-// secretIDPath is the path of the call that makes SecretIDs of the role: the
-// only creation path that a wrapping token may have.
-func (cfg Config) secretIDPath() string {
-	return "auth/" + cfg.AuthMount + "/role/" + cfg.Role + "/secret-id"
+// Dial checks what it is told and reads the CA file; it connects to nothing yet.
+// What it returns is for the packages below this one.
+func (s Server) Dial() (*wire.Client, error) {
+	return wire.New(wire.Config{Address: s.Address, CAFile: s.CAFile, UnsafeHTTP: s.UnsafeHTTP})
 }

@@ -38,7 +38,7 @@ func Login(ctx context.Context, cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, &Error{Reason: ReasonConfig, Op: "configuring the Vault client", Err: err}
 	}
-	caller, err := wire.New(cfg.wire())
+	caller, err := cfg.Dial()
 	if err != nil {
 		return nil, &Error{Reason: ReasonConfig, Op: "configuring the Vault client", Err: err}
 	}
@@ -137,7 +137,7 @@ func parseWrapInfo(secret *api.Secret) (wrapInfo, error) {
 // compared exactly: anybody may wrap anything by sys/wrapping/wrap.
 func (i *introduction) judge(info wrapInfo) error {
 	age := i.cfg.Now().Sub(info.created)
-	switch want := i.cfg.secretIDPath(); {
+	switch want := secretIDPath(i.cfg.AuthMount, i.cfg.Role); {
 	case info.path != want:
 		return fmt.Errorf("creation path %q: expected %q", info.path, want)
 	case info.ttl <= 0 || info.ttl > i.cfg.MaxWrapTTL:

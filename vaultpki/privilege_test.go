@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sallyport/sallyport/vaultpki"
 	"github.com/sallyport/sallyport/vaultpki/introduce"
 )
 
@@ -137,12 +138,12 @@ func deployerToken(t *testing.T) string {
 func TestDeployerIntroducesAndReadsNothing(t *testing.T) {
 	token := deployerToken(t)
 	wrapped, err := introduce.Mint(t.Context(), introduce.Config{
-		Address: vault.Address, CAFile: vault.CAFile, Token: token, Role: gatewayRole,
+		Server: vaultpki.Server{Address: vault.Address, CAFile: vault.CAFile}, Token: token, Minting: vaultpki.Minting{Role: gatewayRole},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if wrapped.TTL != introduce.DefaultWrapTTL {
+	if wrapped.TTL != vaultpki.DefaultWrapTTL {
 		t.Errorf("wrapped for %s", wrapped.TTL)
 	}
 	checkPrivileges(t, token, []call{

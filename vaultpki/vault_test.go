@@ -76,7 +76,7 @@ func runTests(m *testing.M) int {
 }
 
 func prepareVault(ctx context.Context) error {
-	client, err := provision.NewClient(provision.Config{Address: vault.Address, CAFile: vault.CAFile, Token: vault.RootToken})
+	client, err := provision.NewClient(provision.Config{Server: vaultpki.Server{Address: vault.Address, CAFile: vault.CAFile}, Token: vault.RootToken})
 	if err != nil {
 		return err
 	}
@@ -135,7 +135,7 @@ path "auth/token/renew-self" { capabilities = ["update"] }`
 func mint(t testing.TB, role string, ttl time.Duration) string {
 	t.Helper()
 	wrapped, err := introduce.Mint(t.Context(), introduce.Config{
-		Address: vault.Address, CAFile: vault.CAFile, Token: vault.RootToken, Role: role, WrapTTL: ttl,
+		Server: vaultpki.Server{Address: vault.Address, CAFile: vault.CAFile}, Token: vault.RootToken, Minting: vaultpki.Minting{Role: role, WrapTTL: ttl},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -156,7 +156,7 @@ func tokenFile(t testing.TB, content string) string {
 // configFor returns a Config for role with the given token file.
 func configFor(role, file string) vaultpki.Config {
 	return vaultpki.Config{
-		Address: vault.Address, CAFile: vault.CAFile, Role: role, RoleID: roleIDs[role],
+		Server: vaultpki.Server{Address: vault.Address, CAFile: vault.CAFile}, Role: role, RoleID: roleIDs[role],
 		WrappingTokenFile: file, Wait: 20 * time.Second,
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/vaultpki"
 	"github.com/sallyport/sallyport/vaultpki/introduce"
 )
 
@@ -35,8 +36,8 @@ interception alarm.`,
 				return err
 			}
 			wrapped, err := introduce.Mint(cmd.Context(), introduce.Config{
-				Address: operator.address, CAFile: operator.caFile, UnsafeHTTP: operator.unsafeHTTP, AuthMount: operator.authMount,
-				Token: token, Role: role, WrapTTL: ttl,
+				Server: operator.server(), Token: token,
+				Minting: vaultpki.Minting{AuthMount: operator.authMount, Role: role, WrapTTL: ttl},
 			})
 			if err != nil {
 				return err
@@ -53,7 +54,7 @@ interception alarm.`,
 
 // deliver prints the wrapping token alone on standard output, so that it can be
 // piped, or writes it to a file.
-func deliver(io stdio, file string, wrapped introduce.Wrapped) error {
+func deliver(io stdio, file string, wrapped vaultpki.Wrapped) error {
 	if file == "" {
 		_, err := fmt.Fprintln(io.Out, wrapped.Token)
 		return err

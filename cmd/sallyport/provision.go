@@ -142,9 +142,7 @@ func (f *provisionFlags) prepare() (*provision.Client, provision.Spec, error) {
 	if err != nil {
 		return nil, want, err
 	}
-	client, err := provision.NewClient(provision.Config{
-		Address: f.address, CAFile: f.caFile, UnsafeHTTP: f.unsafeHTTP, Token: token,
-	})
+	client, err := provision.NewClient(provision.Config{Server: f.server(), Token: token})
 	return client, want, err
 }
 

@@ -33,6 +33,11 @@ func (f *vaultFlags) add(flags *pflag.FlagSet, io stdio) {
 	flags.BoolVar(&f.unsafeHTTP, "unsafe-vault-http", false, "speak plain http to a Vault on loopback")
 }
 
+// server is where Vault is.
+func (f *vaultFlags) server() vaultpki.Server {
+	return vaultpki.Server{Address: f.address, CAFile: f.caFile, UnsafeHTTP: f.unsafeHTTP}
+}
+
 // identityFlags say how this process is introduced.
 type identityFlags struct {
 	vaultFlags
@@ -62,7 +67,7 @@ func (f *identityFlags) login(ctx context.Context, log *slog.Logger) (*vaultpki.
 		log.Warn("vault is spoken to without tls: whoever reads this host's loopback traffic has every secret", "flag", "--unsafe-vault-http")
 	}
 	client, err := vaultpki.Login(ctx, vaultpki.Config{
-		Address: f.address, CAFile: f.caFile, UnsafeHTTP: f.unsafeHTTP, AuthMount: f.authMount,
+		Server: f.server(), AuthMount: f.authMount,
 		Role: f.role, RoleID: f.roleID, WrappingTokenFile: f.tokenFile, MaxWrapTTL: f.maxWrapTTL, Wait: f.wait, Log: log,
 	})
 	f.loggedIn = err == nil

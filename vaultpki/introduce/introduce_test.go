@@ -40,7 +40,7 @@ func startVault(t *testing.T) *vaulttest.Server {
 
 func TestMintWrapsTheIssuingCall(t *testing.T) {
 	vault := startVault(t)
-	cfg := introduce.Config{Address: vault.Address, CAFile: vault.CAFile, Token: vault.RootToken, Role: "app", WrapTTL: 90 * time.Second}
+	cfg := introduce.Config{Server: vaultpki.Server{Address: vault.Address, CAFile: vault.CAFile}, Token: vault.RootToken, Minting: vaultpki.Minting{Role: "app", WrapTTL: 90 * time.Second}}
 	wrapped, err := introduce.Mint(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -114,7 +114,7 @@ func TestAnswerThatIsNoWrappingTokenIsNotDelivered(t *testing.T) {
 			if err := os.WriteFile(caFile, pem.EncodeToMemory(block), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			_, err := introduce.Mint(t.Context(), introduce.Config{Address: server.URL, CAFile: caFile, Token: "t", Role: "app"})
+			_, err := introduce.Mint(t.Context(), introduce.Config{Server: vaultpki.Server{Address: server.URL, CAFile: caFile}, Token: "t", Minting: vaultpki.Minting{Role: "app"}})
 			if vaultpki.ReasonOf(err) != vaultpki.ReasonForged || !strings.Contains(err.Error(), test.fault) || strings.Contains(err.Error(), "c4nary") {
 				t.Errorf("error %v, expected forged with %q", err, test.fault)
 			}
@@ -123,7 +123,7 @@ func TestAnswerThatIsNoWrappingTokenIsNotDelivered(t *testing.T) {
 }
 
 func TestFaultsOfTheConfigAreToldAllAtOnce(t *testing.T) {
-	_, err := introduce.Mint(t.Context(), introduce.Config{Role: "a/b", AuthMount: "../sys", WrapTTL: time.Millisecond})
+	_, err := introduce.Mint(t.Context(), introduce.Config{Minting: vaultpki.Minting{Role: "a/b", AuthMount: "../sys", WrapTTL: time.Millisecond}})
 	if vaultpki.ReasonOf(err) != vaultpki.ReasonConfig {
 		t.Fatalf("error %v, expected config", err)
 	}

@@ -32,10 +32,8 @@ import (
 // Config says where Vault is and who asks. It must not be modified after
 // NewClient.
 type Config struct {
-	Address    string // Vault's base URL; https, or loopback http with UnsafeHTTP
-	CAFile     string // PEM file with the only CAs trusted for Vault; required for https
-	UnsafeHTTP bool   // permits plain http to a loopback address
-	Token      string // the operator's Vault token
+	vaultpki.Server
+	Token string // the operator's Vault token
 }
 
 // Client is an operator's access to Vault. It is safe for concurrent use and
@@ -48,7 +46,7 @@ type Client struct {
 // NewClient checks cfg and reads the CA file; it connects to nothing. The error
 // is a [*vaultpki.Error] with ReasonConfig.
 func NewClient(cfg Config) (*Client, error) {
-	caller, err := wire.New(wire.Config{Address: cfg.Address, CAFile: cfg.CAFile, UnsafeHTTP: cfg.UnsafeHTTP})
+	caller, err := cfg.Dial()
 	if err == nil && cfg.Token == "" {
 		err = errors.New("token: none given")
 	}

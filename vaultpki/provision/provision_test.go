@@ -55,7 +55,7 @@ func specFor(prefix string) provision.Spec {
 
 func newClient(t *testing.T) *provision.Client {
 	t.Helper()
-	client, err := provision.NewClient(provision.Config{Address: vault.Address, CAFile: vault.CAFile, Token: vault.RootToken})
+	client, err := provision.NewClient(provision.Config{Server: vaultpki.Server{Address: vault.Address, CAFile: vault.CAFile}, Token: vault.RootToken})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,7 +285,7 @@ func TestForeignMountIsRefused(t *testing.T) {
 }
 
 func TestOperatorWithoutPowersIsTold(t *testing.T) {
-	client, err := provision.NewClient(provision.Config{Address: vault.Address, CAFile: vault.CAFile, Token: "hvs.not-a-token-of-this-vault"})
+	client, err := provision.NewClient(provision.Config{Server: vaultpki.Server{Address: vault.Address, CAFile: vault.CAFile}, Token: "hvs.not-a-token-of-this-vault"})
 	if err != nil {
 		t.Fatal(err)
 	}

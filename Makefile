@@ -47,6 +47,14 @@ build: ## build sallyport and the demo's programs into .build
 	@$(GOBUILD) -C $(DEV) build -trimpath $(RACE) -o $(OUT)/app-headers ./apps/headers
 	@$(GOBUILD) -C $(DEV) build -trimpath $(RACE) -o $(OUT)/app-notes ./apps/notes
 
+.PHONY: plugin
+plugin: ## make the Docker plugin for Swarm in .build/plugin, for `docker plugin create`
+	@echo "build: the Docker plugin"
+	@rm -rf $(OUT)/plugin
+	@mkdir -p $(OUT)/plugin/rootfs/etc/sallyport $(OUT)/plugin/rootfs/run/sallyport $(OUT)/plugin/rootfs/run/docker/plugins
+	@CGO_ENABLED=0 go build -trimpath -ldflags="-s -w -buildid=" -o $(OUT)/plugin/rootfs/sallyport ./cmd/sallyport
+	@cp deploy/swarm/plugin.json $(OUT)/plugin/config.json
+
 .PHONY: vault
 vault: ## find or build a Vault server and link to it as .build/vault
 	@CGO_ENABLED=0 go -C $(DEV) build -trimpath -o $(OUT)/ensurevault ./ensurevault

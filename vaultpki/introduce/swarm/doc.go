@@ -9,8 +9,8 @@
 // It also hands out fields of KV secrets. What it hands to whom is decided by its
 // own allow-list, with nothing in it by default.
 //
-// It is not a login, it knows no configuration file and opens no socket to listen
-// on: the caller brings those. What it keeps is in memory, for as long as the
+// It is not a login and it knows no configuration file. [Listen] makes the socket,
+// which somebody else serves. What it keeps is in memory, for as long as the
 // introductions live.
 //
 // Hostile or faulty inputs are the engine's requests (size, depth and alphabet are

@@ -132,7 +132,7 @@ func (d *Driver) getSecret(w http.ResponseWriter, hr *http.Request) {
 
 // log names the request in each line.
 func (d *Driver) log(r request) *slog.Logger {
-	return d.cfg.Log.With("secret", r.SecretName, "service", r.ServiceName, "task", r.TaskName, "task_id", r.TaskID)
+	return d.cfg.Log.With("secret", r.SecretName, "swarm_service", r.ServiceName, "task", r.TaskName, "task_id", r.TaskID)
 }
 
 // refused tells the engine little and the log everything.

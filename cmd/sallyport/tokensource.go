@@ -89,4 +89,4 @@ func readTokenOf(file string) (string, error) {
 }
 
 // hintTokenFile is what to do about a token file that is of no use.
-const hintTokenFile = "have a Vault Agent write its token there, or write one yourself: it needs the policy that `sallyport introduce policy` prints"
+const hintTokenFile = "have a Vault Agent write its token there, or write one yourself: it needs the policy that `sallyport introduce policy` prints" //nolint:gosec // words, not a credential

@@ -33,38 +33,43 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
 	folder, root = os.Getenv(folderVariable), os.Getenv(rootVariable)
-	code, err := 1, error(nil)
 	if folder == "" {
-		code, err = runInside()
-	} else if err = enter(); err == nil {
-		code = m.Run()
+		return report(runInside())
 	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "swarm:", err)
-		return 1
+	if code := report(enter()); code != 0 {
+		return code
 	}
-	return code
+	return m.Run()
+}
+
+// report prints an error and returns the exit code for it.
+func report(err error) int {
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(os.Stderr, "swarm:", err)
+	return 1
 }
 
 // runInside runs this very program in new namespaces. It is process 1 there.
-func runInside() (code int, err error) {
+func runInside() (err error) {
 	if os.Geteuid() != 0 {
-		return 1, errors.New("an engine needs root: run sudo make swarm")
+		return errors.New("an engine needs root: run sudo make swarm")
 	}
 	for _, tool := range []string{"dockerd", "docker", "ip"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			return 1, fmt.Errorf("no %s on PATH: run `make swarm` as root once, or: apt-get install docker.io iproute2", tool)
+			return fmt.Errorf("no %s on PATH: run `make swarm` as root once, or: apt-get install docker.io iproute2", tool)
 		}
 	}
 	if root, err = filepath.Abs("../../.."); err != nil {
-		return 1, err
+		return err
 	}
 	if err := command("make", "-C", root, "plugin", "vault").Run(); err != nil {
-		return 1, fmt.Errorf("building what is tested: %w", err)
+		return fmt.Errorf("building what is tested: %w", err)
 	}
 	dir, err := os.MkdirTemp("", "sallyport-swarm-")
 	if err != nil {
-		return 1, err
+		return err
 	}
 	inner := command("/proc/self/exe", os.Args[1:]...)
 	inner.Env = append(os.Environ(), folderVariable+"="+dir, rootVariable+"="+root)
@@ -75,9 +80,9 @@ func runInside() (code int, err error) {
 	err = inner.Run()
 	removeCgroups(filepath.Base(dir))
 	if err != nil {
-		return 1, fmt.Errorf("%w; the logs stay in %s", err, dir)
+		return fmt.Errorf("%w; the logs stay in %s", err, dir)
 	}
-	return 0, os.RemoveAll(dir)
+	return os.RemoveAll(dir)
 }
 
 func command(name string, args ...string) *exec.Cmd {

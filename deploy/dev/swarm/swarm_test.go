@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -125,7 +126,12 @@ secrets:
 		"VAULT_ADDR=https://"+address+":8200", "VAULT_ROLE_ID="+answer.Data.RoleID,
 		"args=--config=/etc/sallyport/secret-driver.yaml --wrapping-token-file=/run/sallyport/wrapping-token")
 	s.run(t, "docker", "plugin", "enable", plugin)
-	eventually(t, "the plugin is ready", func() error { return call(http.DefaultClient, "GET", "http://127.0.0.1:9092/readyz", nil, nil) })
+	eventually(t, "the plugin is ready", func() error { return call(admin(), "GET", "http://127.0.0.1:9092/readyz", nil, nil) })
+}
+
+// admin returns a client of the plugin's admin listener.
+func admin() *http.Client {
+	return &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
 }
 
 // importImage makes an image of the binary alone.
@@ -285,7 +291,7 @@ func (s *stand) testVaultsView(t *testing.T, seen map[string]string) {
 // metrics returns the counters of the driver by their labels.
 func (s *stand) metrics(t *testing.T) map[string]int {
 	t.Helper()
-	res, err := http.Get("http://127.0.0.1:9092/metrics")
+	res, err := admin().Get("http://127.0.0.1:9092/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -296,11 +302,10 @@ func (s *stand) metrics(t *testing.T) map[string]int {
 	}
 	found := map[string]int{}
 	for _, line := range regexp.MustCompile(`(?m)^sallyport_secret_driver_requests_total\{(.*)\} (\d+)$`).FindAllStringSubmatch(string(text), -1) {
-		if _, err := fmt.Sscan(line[2], new(int)); err != nil {
+		count, err := strconv.Atoi(line[2])
+		if err != nil {
 			t.Fatal(err)
 		}
-		var count int
-		fmt.Sscan(line[2], &count)
 		found[line[1]] = count
 	}
 	return found

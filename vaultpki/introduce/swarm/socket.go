@@ -48,11 +48,11 @@ func listen(ctx context.Context, path string) (net.Listener, error) {
 	}
 	defer os.RemoveAll(private) //nolint:errcheck // empty by then, or of no use
 	made := filepath.Join(private, "s")
-	l, err := (&net.ListenConfig{}).Listen(ctx, "unix", made)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: made, Net: "unix"})
 	if err != nil {
 		return nil, err
 	}
-	s := &socket{UnixListener: l.(*net.UnixListener), path: path} //nolint:errcheck,forcetypeassert // "unix" is one
+	s := &socket{UnixListener: l, path: path}
 	s.SetUnlinkOnClose(false)
 	err = os.Chmod(made, socketMode)
 	if err == nil {

@@ -32,6 +32,11 @@ func TestProcesses(t *testing.T) {
 			"a sidecar starts and stops":                 testSidecar,
 			"a stop is asked for before Vault answers":   testStopBeforeServing,
 			"a token is introduced":                      testIntroduce,
+			"a token is introduced with bounds":          testIntroduceFlags,
+			"a token is introduced into an engine":       testIntroduceDocker,
+			"a secret driver lives":                      testSecretDriver,
+			"a secret driver reads its token again":      testSecretDriverTokenFile,
+			"a secret driver does not start":             testSecretDriverFails,
 			"roles are printed, and refusals explained":  testProvision,
 		} {
 			t.Run(name, func(t *testing.T) {

@@ -237,6 +237,7 @@ no other way.`,
 	flags.StringArrayVar(&policy.Roles, "role", nil, "`NAME` of an AppRole to introduce; again for another")
 	flags.StringVar(&policy.AuthMount, "auth-mount", "approle", "`MOUNT` of the AppRole auth method")
 	flags.DurationVar(&policy.MaxWrapTTL, "max-wrap-ttl", time.Hour, "longest life of a wrapping token")
+	flags.BoolVar(&policy.Renew, "renew", false, "let it keep itself alive, as a secret driver does")
 	flags.BoolVar(&policy.Revoke, "revoke", false, "let it revoke what could not be delivered, and with that any token whose accessor it knows")
 	return cmd
 }

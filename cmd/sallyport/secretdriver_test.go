@@ -20,7 +20,7 @@ const driverRole = "sallyport-secret-driver"
 // addDriver makes the driver's AppRole, with the policy that the product prints.
 func (s *stand) addDriver(t *testing.T) (roleID string) {
 	t.Helper()
-	p := s.start(t, "introduce", "policy", "--role", gatewayRole)
+	p := s.start(t, "introduce", "policy", "--renew", "--role", gatewayRole)
 	if code := p.wait(t); code != exitOK {
 		t.Fatalf("exit code %d\n%s", code, p.err.String())
 	}

@@ -19,6 +19,8 @@ type Policy struct {
 	// MaxWrapTTL is the longest life that a wrapping token may be given; default
 	// 1 hour.
 	MaxWrapTTL time.Duration
+	// Renew lets the token keep itself alive, as a secret driver's does.
+	Renew bool
 	// Revoke lets the token end what could not be delivered. It then can end any
 	// token whose accessor it learns, so it is not the default.
 	Revoke bool
@@ -41,6 +43,9 @@ func (p Policy) Text() (string, error) {
 	for _, role := range p.Roles {
 		fmt.Fprintf(&b, "path %q {\n  capabilities = [\"update\"]\n  min_wrapping_ttl = \"1s\"\n  max_wrapping_ttl = \"%ds\"\n}\n",
 			"auth/"+p.AuthMount+"/role/"+role+"/secret-id", int(p.MaxWrapTTL.Seconds()))
+	}
+	if p.Renew {
+		b.WriteString("# Keeps itself alive.\npath \"auth/token/renew-self\" {\n  capabilities = [\"update\"]\n}\n")
 	}
 	if p.Revoke {
 		b.WriteString("# Ends what could not be delivered, and any token whose accessor is known.\n" +

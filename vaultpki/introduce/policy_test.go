@@ -65,6 +65,7 @@ func TestDeployerIntroducesAndReadsNothing(t *testing.T) {
 		{"PUT", "auth/approle/role/app/secret-id"}, // unwrapped
 		{"GET", "auth/approle/role/app/role-id"}, {"GET", "auth/approle/role/app"}, {"GET", "auth/token/lookup-self"},
 		{"GET", "sys/mounts"}, {"PUT", "auth/token/create"}, {"PUT", "auth/token/revoke-accessor"},
+		{"PUT", "auth/token/renew-self"},
 	} {
 		if status := bare(t, vault, call[0], call[1], token); status != http.StatusForbidden {
 			t.Errorf("%s %s: status %d, expected 403", call[0], call[1], status)
@@ -88,6 +89,16 @@ func bare(t *testing.T, vault *vaulttest.Server, method, path, token string) int
 	}
 	defer res.Body.Close()
 	return res.StatusCode
+}
+
+func TestTokenOfADriverKeepsItselfAlive(t *testing.T) {
+	vault := startVault(t)
+	token := deployer(t, vault, introduce.Policy{Roles: []string{"app"}, Renew: true})
+	for call, want := range map[string]int{"auth/token/renew-self": http.StatusOK, "auth/token/create": http.StatusForbidden} {
+		if status := bare(t, vault, http.MethodPut, call, token); status != want {
+			t.Errorf("%s: status %d, expected %d", call, status, want)
+		}
+	}
 }
 
 func TestFaultyPolicyIsNotWritten(t *testing.T) {

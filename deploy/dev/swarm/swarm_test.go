@@ -82,9 +82,8 @@ func (s *stand) provision(t *testing.T) {
 	write(t, "sidecar.yaml", "name: notes.backend.sallyport.internal\napp: http://127.0.0.1:3000\n")
 	s.run(t, "sallyport", "provision", "apply", "--config", "gateway.yaml")
 	s.mustVault(t, "POST", "secret/data/notes/db", map[string]any{"data": map[string]string{"password": "pass-1", "user": "notes"}}, nil)
-	policy := s.run(t, "sallyport", "introduce", "policy", "--role", role) + `
-path "secret/data/notes/db" { capabilities = ["read"] }
-path "auth/token/renew-self" { capabilities = ["update"] }`
+	policy := s.run(t, "sallyport", "introduce", "policy", "--renew", "--role", role) + `
+path "secret/data/notes/db" { capabilities = ["read"] }`
 	s.mustVault(t, "PUT", "sys/policies/acl/"+driverRole, map[string]string{"policy": policy}, nil)
 	s.mustVault(t, "POST", "auth/approle/role/"+driverRole, map[string]any{
 		"token_policies": []string{driverRole}, "token_no_default_policy": true, "token_period": "1h", "secret_id_num_uses": 1,

@@ -1,0 +1,207 @@
+package vaultpki
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// followed is a secret in a Vault of the test's own making, and what a Follower
+// has done with it. It lives in one synctest bubble.
+type followed struct {
+	mu      sync.Mutex // guards all but the Follower
+	version int
+	err     error // of the next readings
+	reads   int
+	applied []int
+	refusal error // of the next applications
+	log     bytes.Buffer
+	*Follower
+}
+
+// follow begins with version 1, read every minute.
+func follow() *followed {
+	v := &followed{version: 1}
+	v.Follower = (&Client{}).Follow(KV{Mount: "secret", Path: "app", Version: 1}, FollowConfig{
+		Log: slog.New(slog.NewTextHandler(&v.log, nil)),
+		Apply: func(_ context.Context, kv KV) error {
+			v.mu.Lock()
+			defer v.mu.Unlock()
+			v.applied = append(v.applied, kv.Version)
+			return v.refusal
+		},
+	})
+	v.read = func(context.Context) (KV, error) {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.reads++
+		return KV{Mount: "secret", Path: "app", Version: v.version}, v.err
+	}
+	return v
+}
+
+// start runs it.
+func (v *followed) start(ctx context.Context) { go func() { _ = v.Run(ctx) }() }
+
+// set changes what Vault and Apply will say.
+func (v *followed) set(version int, err, refusal error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.version, v.err, v.refusal = version, err, refusal
+}
+
+// pass lets time go by, and everything come to rest.
+func pass(d time.Duration) {
+	timer := time.NewTimer(d)
+	<-timer.C
+	synctest.Wait()
+}
+
+// lines counts the log lines that hold text.
+func (v *followed) lines(text string) int { return strings.Count(v.log.String(), text) }
+
+func TestNewVersionIsAppliedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		v := follow()
+		v.start(ctx)
+		pass(10 * time.Minute)
+		if len(v.applied) != 0 {
+			t.Errorf("versions %v were applied though nothing changed", v.applied)
+		}
+		if v.reads < 9 || v.reads > 11 {
+			t.Errorf("%d readings in ten minutes, expected one a minute", v.reads)
+		}
+		v.set(3, nil, nil) // two at once
+		pass(5 * time.Minute)
+		if len(v.applied) != 1 || v.applied[0] != 3 || v.Status().Version != 3 || v.lines("secret changed") != 1 {
+			t.Errorf("applied %v, status %+v\n%s", v.applied, v.Status(), v.log.String())
+		}
+		v.set(1, nil, nil) // the secret was removed whole and written anew
+		pass(2 * time.Minute)
+		if v.Status().Version != 1 {
+			t.Errorf("status %+v, expected the version that Vault has", v.Status())
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
+
+func TestReadingsAreJittered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		v := follow()
+		seen := map[time.Duration]bool{}
+		var last time.Time
+		v.read = func(context.Context) (KV, error) {
+			now := time.Now()
+			if !last.IsZero() {
+				seen[now.Sub(last).Round(time.Second)] = true
+				if between := now.Sub(last); between < 54*time.Second || between > 66*time.Second {
+					t.Errorf("%s between two readings", between)
+				}
+			}
+			last = now
+			return KV{Version: 1}, nil
+		}
+		v.start(ctx)
+		pass(time.Hour)
+		if len(seen) < 3 {
+			t.Errorf("readings follow each other by just %v", seen)
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
+
+func TestBrokenVersionIsRefusedAndTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		v := follow()
+		v.start(ctx)
+		v.set(2, nil, errors.New("the key does not fit its certificate"))
+		pass(10 * time.Minute)
+		status := v.Status()
+		if status.Version != 1 || status.Refused != 2 || !strings.Contains(status.Cause, "does not fit") {
+			t.Errorf("status %+v", status)
+		}
+		if len(v.applied) < 9 || v.lines("secret_refused") != 1 {
+			t.Errorf("tried %d times, told %d times", len(v.applied), v.lines("secret_refused"))
+		}
+		v.set(2, nil, errors.New("the certificate is for another name"))
+		pass(2 * time.Minute)
+		if v.lines("secret_refused") != 2 {
+			t.Errorf("another cause was not told\n%s", v.log.String())
+		}
+		v.set(2, nil, nil) // what it needs is there now
+		pass(2 * time.Minute)
+		if status := v.Status(); status.Version != 2 || status.Refused != 0 || status.Cause != "" {
+			t.Errorf("status %+v", status)
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
+
+func TestSecretThatCannotBeReadStaysInUse(t *testing.T) {
+	for name, tt := range map[string]struct {
+		err    error
+		told   string
+		judged bool // Vault's answer says something about the secret
+	}{
+		"vault is away":    {&Error{Reason: ReasonUnreachable, Op: "reading", Err: errors.New("connection refused")}, "level=WARN", false},
+		"policy taken":     {&Error{Reason: ReasonDenied, Op: "reading", Err: errors.New("permission denied")}, "level=ERROR", true},
+		"version deleted":  {&Error{Reason: ReasonMissingSecret, Op: "reading", Err: errors.New("its latest version, 1, is deleted")}, "level=ERROR", true},
+		"mount of version": {&Error{Reason: ReasonConfig, Op: "reading", Err: errors.New("no data and metadata")}, "level=ERROR", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				v := follow()
+				v.start(ctx)
+				start := time.Now()
+				v.set(1, tt.err, nil)
+				pass(time.Hour)
+				status := v.Status()
+				if status.Version != 1 || len(v.applied) != 0 || status.Cause == "" || status.Read.After(start) != tt.judged {
+					t.Errorf("applied %v, status %+v", v.applied, status)
+				}
+				if v.lines("secret_unreadable") != 1 || v.lines(tt.told) != 1 {
+					t.Errorf("told\n%s", v.log.String())
+				}
+				v.set(1, nil, nil)
+				pass(2 * time.Minute)
+				if v.Status().Cause != "" || v.lines("as it should be again") != 1 {
+					t.Errorf("status %+v\n%s", v.Status(), v.log.String())
+				}
+				cancel()
+				synctest.Wait()
+			})
+		})
+	}
+}
+
+func TestWakeReadsNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		v := follow()
+		v.start(ctx)
+		synctest.Wait()
+		v.set(2, nil, nil)
+		for range 3 {
+			v.Wake()
+		}
+		synctest.Wait()
+		if v.reads == 0 || v.reads > 2 || v.Status().Version != 2 {
+			t.Errorf("%d readings, status %+v", v.reads, v.Status())
+		}
+		cancel()
+		synctest.Wait()
+	})
+}

@@ -60,11 +60,14 @@ type Vault struct {
 	// KVMount is the mount of the KV v2 engine. Default "secret".
 	KVMount string `yaml:"kv_mount"`
 	// SAMLPath is the secret with sp_private_key, sp_public_cert and
-	// idp_metadata_xml. Default "sallyport/saml".
+	// idp_metadata_xml, and the keys before and after. Default "sallyport/saml".
 	SAMLPath string `yaml:"saml_path"`
 	// SessionPath is the secret with the session keys. Default
 	// "sallyport/session".
 	SessionPath string `yaml:"session_path"`
+	// Refresh is how often the secrets, and the configuration itself, are read
+	// again. Default 1m, 1s to 1h.
+	Refresh Duration `yaml:"refresh"`
 	// EdgePKI issues the certificates that browsers see. Default mount
 	// "pki-edge", role "sallyport-edge", TTL 24h.
 	EdgePKI PKI `yaml:"edge_pki"`
@@ -98,6 +101,19 @@ type SAML struct {
 	// MaxAge is how long ago the person may have authenticated at the IdP
 	// (AuthnInstant) when the assertion arrives. Default 0: any time.
 	MaxAge Duration `yaml:"max_age"`
+	// MetadataURL is where the IdP publishes its metadata: https, fetched at the
+	// start and every MetadataRefresh. The document must be signed by the
+	// certificate in the field idp_metadata_signer of the SAML secret, unless
+	// UnsafeMetadataUnsigned. Default none: the field idp_metadata_xml says it.
+	MetadataURL string `yaml:"metadata_url"`
+	// MetadataRefresh is how often MetadataURL is fetched. Default 1h, 1m to 24h.
+	MetadataRefresh Duration `yaml:"metadata_refresh"`
+	// MetadataCAFile is a PEM file with the CAs that are trusted for
+	// MetadataURL. Default: the public ones.
+	MetadataCAFile string `yaml:"metadata_ca_file"`
+	// UnsafeMetadataUnsigned takes what MetadataURL answers without a signature:
+	// whoever can answer in its place can then sign in as anybody. Default false.
+	UnsafeMetadataUnsigned bool `yaml:"unsafe_metadata_unsigned"`
 	// Attributes says which attributes describe a person.
 	Attributes Attributes `yaml:"attributes"`
 }
@@ -245,11 +261,12 @@ func defaultGateway() Gateway {
 			KVMount:     "secret",
 			SAMLPath:    "sallyport/saml",
 			SessionPath: "sallyport/session",
+			Refresh:     Duration{time.Minute},
 			EdgePKI:     PKI{Mount: "pki-edge", Role: "sallyport-edge", TTL: Duration{24 * time.Hour}},
 			BackendPKI:  PKI{Mount: "pki-backend", Role: "sallyport-gateway", TTL: Duration{24 * time.Hour}},
 			ClientName:  defaultGatewayName,
 		},
-		SAML:      SAML{ClockSkew: Duration{3 * time.Minute}, Attributes: defaultAttributes()},
+		SAML:      SAML{ClockSkew: Duration{3 * time.Minute}, MetadataRefresh: Duration{time.Hour}, Attributes: defaultAttributes()},
 		Session:   Session{Idle: Duration{time.Hour}, Absolute: Duration{10 * time.Hour}},
 		AccessLog: AccessLog{File: "-"},
 		Stop:      defaultStop(),

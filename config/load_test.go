@@ -95,14 +95,16 @@ routes: [{name: grafana, host: grafana.example.com, backend: {url: https://grafa
 			KVMount:     "secret",
 			SAMLPath:    "sallyport/saml",
 			SessionPath: "sallyport/session",
+			Refresh:     Duration{time.Minute},
 			EdgePKI:     PKI{Mount: "pki-edge", Role: "sallyport-edge", TTL: day},
 			BackendPKI:  PKI{Mount: "pki-backend", Role: "sallyport-gateway", TTL: day},
 			ClientName:  "gateway.sallyport.internal",
 		},
 		SAML: SAML{
-			EntityID:   "https://door.example.com/saml/metadata",
-			ClockSkew:  Duration{3 * time.Minute},
-			Attributes: defaultAttributes(),
+			EntityID:        "https://door.example.com/saml/metadata",
+			ClockSkew:       Duration{3 * time.Minute},
+			MetadataRefresh: Duration{time.Hour},
+			Attributes:      defaultAttributes(),
 		},
 		Session:   Session{Idle: Duration{time.Hour}, Absolute: Duration{10 * time.Hour}},
 		AccessLog: AccessLog{File: "-"},
@@ -145,6 +147,7 @@ func TestReferencesHoldTheDefaults(t *testing.T) {
 	bare := map[string]string{
 		"gateway": `
 door: {host: door.example.com}
+saml: {metadata_url: https://idp.example.com/metadata, metadata_ca_file: /etc/sallyport/idp-ca.pem}
 routes:
   - name: grafana
     title: Grafana

@@ -1,6 +1,7 @@
 package vaultpki
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/x509"
 	"encoding/pem"
@@ -72,7 +73,7 @@ func parseChain(pemText string) ([]*x509.Certificate, error) {
 
 // isRoot says whether the certificate is an authority that signed itself.
 func isRoot(cert *x509.Certificate) bool {
-	return cert.BasicConstraintsValid && cert.IsCA && cert.CheckSignatureFrom(cert) == nil
+	return cert.BasicConstraintsValid && cert.IsCA && bytes.Equal(cert.RawSubject, cert.RawIssuer) && cert.CheckSignatureFrom(cert) == nil
 }
 
 // expectation is what was asked for in a signing request.

@@ -169,7 +169,7 @@ func signedBy(path string, extra map[string]any) fault {
 }
 
 func TestLyingVaultIsNotBelieved(t *testing.T) {
-	const sign, roots = "pki-edge/sign/sallyport-edge", "pki-edge/cert/ca_chain"
+	const sign, roots = "pki-edge/sign/sallyport-edge", "pki-edge/issuers"
 	otherRequest := newRequest(t, doorHost)
 	tests := map[string]struct {
 		path  string
@@ -190,8 +190,9 @@ func TestLyingVaultIsNotBelieved(t *testing.T) {
 		"an empty answer":     {sign, answer(200, ``), "empty"},
 		"a key, not a chain":  {sign, answer(200, `{"data":{"certificate":"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"}}`), "expected CERTIFICATE"},
 		"a broken chain":      {sign, answer(200, `{"data":{"certificate":"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"}}`), "parsing a certificate"},
-		"no roots":            {roots, answer(200, `{"data":{"certificate":""}}`), "there are none"},
-		"a leaf for the root": {roots, rewrite(func(body map[string]any) { body["data"] = map[string]any{"certificate": leafPEM(t)} }), "none of 1 certificates is a root"},
+		"no issuers":          {roots, answer(200, `{"data":{"keys":[]}}`), "none of 0 certificates is a root"},
+		"issuers elsewhere":   {roots, answer(200, `{"data":{"keys":["../x"]}}`), `"../x"`},
+		"no list of issuers":  {roots, answer(200, ``), "empty"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -249,8 +250,8 @@ func TestOutageIsSurvived(t *testing.T) {
 	certs := issue(t, vaultpki.CertificatesConfig{
 		Client: client, Mount: "pki-edge", Role: "short", Names: []string{"outage.example.com"}, TTL: 24 * time.Second,
 		Usage: vaultpki.ServerUsage, Log: log.logger(),
-		OnRenew: func(name string) {
-			if name == "outage.example.com" {
+		OnChange: func(change vaultpki.Change) {
+			if change.Name == "outage.example.com" {
 				renewals.Add(1)
 			}
 		},

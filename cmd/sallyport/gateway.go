@@ -110,7 +110,7 @@ func equipGateway(
 	// ones are let go. Renewals are told of by life, when the door is there.
 	var door *proxy.Gateway
 	issue = clientCertificate(cfg, client)
-	issue.Log, issue.OnRenew = log, func(string) { door.CloseIdleConnections() }
+	issue.Log, issue.OnChange = log, func(vaultpki.Change) { door.CloseIdleConnections() }
 	if backend, err = vaultpki.NewCertificates(ctx, issue); err != nil {
 		return nil, &certificateError{fmt.Errorf("getting the client certificate for backends: %w", err)}
 	}

@@ -133,6 +133,7 @@ func TestDefaultsOfASidecar(t *testing.T) {
 		App:      Origin{Scheme: "http", Host: "localhost", Port: 3000},
 		Gateways: []string{"gateway.sallyport.internal"},
 		PKI:      PKI{Mount: "pki-backend", Role: "sidecar-grafana", TTL: Duration{24 * time.Hour}},
+		Refresh:  Duration{time.Minute},
 		Admin:    "127.0.0.1:9091",
 		Stop:     Stop{Drain: Duration{30 * time.Second}},
 	}

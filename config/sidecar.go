@@ -24,6 +24,8 @@ type Sidecar struct {
 	// PKI issues the sidecar's certificate. Default mount "pki-backend", role
 	// "sidecar-LABEL" with the first label of Name, TTL 24h.
 	PKI PKI `yaml:"pki"`
+	// Refresh is how often the configuration is read again. Default 1m, 1s to 1h.
+	Refresh Duration `yaml:"refresh"`
 	// Admin is the plain-HTTP address of probes and metrics. Default
 	// "127.0.0.1:9091"; only loopback unless UnsafeAdminNotLoopback.
 	Admin string `yaml:"admin"`
@@ -40,6 +42,7 @@ func defaultSidecar() Sidecar {
 		Listen:   ":8443",
 		Gateways: []string{defaultGatewayName},
 		PKI:      PKI{Mount: "pki-backend", TTL: Duration{24 * time.Hour}},
+		Refresh:  Duration{time.Minute},
 		Admin:    "127.0.0.1:9091",
 		Stop:     defaultStop(),
 	}

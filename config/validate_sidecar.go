@@ -1,5 +1,7 @@
 package config
 
+import "time"
+
 // validateSidecar reports what is wrong with values that are each well formed.
 // Defaults are filled in already.
 func validateSidecar(s *Sidecar, faults *collector) {
@@ -15,6 +17,7 @@ func validateSidecar(s *Sidecar, faults *collector) {
 	}
 	faults.texts("gateways", s.Gateways, judgeHost)
 	faults.pki("pki", s.PKI)
+	faults.within("refresh", s.Refresh, time.Second, time.Hour)
 	faults.admin("admin", s.Admin, s.UnsafeAdminNotLoopback)
 	faults.stop("stop", s.Stop)
 }

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"crypto"
 	"crypto/tls"
-	"crypto/x509"
 	"strings"
 
 	"github.com/sallyport/sallyport/config"
@@ -29,11 +27,12 @@ func routes(cfg *config.Gateway, dial func(name string) *tls.Config) []proxy.Rou
 	return out
 }
 
-// samlConfig is the service provider of the configuration, with what Vault holds.
-func samlConfig(cfg *config.Gateway, key crypto.Signer, certificate *x509.Certificate, metadata []byte) saml.Config {
+// samlConfig is the service provider of the configuration, with a key pair of
+// Vault's. The identity provider's metadata is still to come.
+func samlConfig(cfg *config.Gateway, pair keyPair) saml.Config {
 	return saml.Config{
-		EntityID: cfg.SAML.EntityID, ACSURL: cfg.ACSURL(), Key: key, Certificate: certificate,
-		IdPMetadata: metadata, ClockSkew: cfg.SAML.ClockSkew.Duration, MaxAge: cfg.SAML.MaxAge.Duration,
+		EntityID: cfg.SAML.EntityID, ACSURL: cfg.ACSURL(), Key: pair.key, Certificate: pair.certificate,
+		ClockSkew: cfg.SAML.ClockSkew.Duration, MaxAge: cfg.SAML.MaxAge.Duration,
 		Attributes: saml.Attributes{
 			User: cfg.SAML.Attributes.User, Email: cfg.SAML.Attributes.Email,
 			Name: cfg.SAML.Attributes.Name, Groups: cfg.SAML.Attributes.Groups,

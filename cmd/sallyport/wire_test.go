@@ -145,12 +145,12 @@ func TestRoutesMayShareASidecar(t *testing.T) {
 }
 
 func TestServiceProviderIsThatOfTheConfiguration(t *testing.T) {
-	got := samlConfig(load(t), nil, nil, []byte("metadata"))
+	got := samlConfig(load(t), keyPair{})
 	if got.EntityID != "urn:example:sp" || got.ACSURL != "https://door.example.com:8443/saml/acs" {
 		t.Errorf("entity id %q, acs %q", got.EntityID, got.ACSURL)
 	}
-	if got.ClockSkew != time.Minute || got.MaxAge != 8*time.Hour || string(got.IdPMetadata) != "metadata" {
-		t.Errorf("skew %s, age %s, metadata %q", got.ClockSkew, got.MaxAge, got.IdPMetadata)
+	if got.ClockSkew != time.Minute || got.MaxAge != 8*time.Hour {
+		t.Errorf("skew %s, age %s", got.ClockSkew, got.MaxAge)
 	}
 	attributes := [][]string{got.Attributes.User, got.Attributes.Email, got.Attributes.Name, got.Attributes.Groups}
 	if diff := cmp.Diff([][]string{{"u"}, {"e"}, {"n"}, {"g"}}, attributes); diff != "" {

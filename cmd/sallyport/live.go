@@ -390,5 +390,5 @@ func versionOf(kv vaultpki.KV) string { return strconv.Itoa(kv.Version) }
 // versionOfText names a text by its content.
 func versionOfText(text []byte) string {
 	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:6])
+	return "sha256:" + hex.EncodeToString(sum[:6])
 }

@@ -56,6 +56,30 @@ func TestLongestTimeWithoutAWindow(t *testing.T) {
 	}
 }
 
+func TestWindowThatCannotBeKeptIsWarnedOf(t *testing.T) {
+	for text, want := range map[string]string{
+		"{ttl: 84h, renewal_window: '02:00-05:00'}": "",
+		"{ttl: 24h, renewal_window: any}":           "",
+		"{ttl: 24h, renewal_window: '02:00-05:00'}": "pki: renewal_window 02:00-05:00 cannot always be kept with ttl 24h; 84h is enough",
+		"{renewal_window: 'Sat 02:00-05:00'}":       "pki: renewal_window Sat 02:00-05:00 cannot always be kept with ttl 24h; 660h is enough",
+	} {
+		sidecar, err := LoadSidecar("f", []byte("name: a.internal\napp: http://127.0.0.1:3000\npki: "+text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(sidecar.Warnings(), "\n"); got != want {
+			t.Errorf("%s: warnings %q, want %q", text, got, want)
+		}
+		gateway, err := LoadGateway("f", []byte("door: {host: a.example.com}\nvault: {edge_pki: "+text+", backend_pki: "+text+"}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Count(strings.Join(gateway.Warnings(), "\n"), "renewal_window"); (got == 2) != (want != "") {
+			t.Errorf("%s: warnings of a gateway %q", text, gateway.Warnings())
+		}
+	}
+}
+
 func FuzzWindow(f *testing.F) {
 	for _, seed := range []string{"any", "02:00-05:00", "Sat-Sun 23:59-24:00", "Sat-Sun 02:00-02:00"} {
 		f.Add(seed)

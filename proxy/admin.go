@@ -12,9 +12,15 @@ import (
 // It is called concurrently.
 type Readiness func() []string
 
-// Admin answers probes and metrics. It belongs on a listener of its own that no
-// browser reaches: nobody signs in here.
-func Admin(ready Readiness, metrics prometheus.Gatherer) http.Handler {
+// Endpoint is something else that the admin listener answers.
+type Endpoint struct {
+	Pattern string // as [http.ServeMux] takes it
+	Handler http.Handler
+}
+
+// Admin answers probes and metrics, and what more says. It belongs on a listener
+// of its own that no browser reaches: nobody signs in here.
+func Admin(ready Readiness, metrics prometheus.Gatherer, more ...Endpoint) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
@@ -25,6 +31,9 @@ func Admin(ready Readiness, metrics prometheus.Gatherer) http.Handler {
 		plain(w, http.StatusOK, "ready")
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	for _, endpoint := range more {
+		mux.Handle(endpoint.Pattern, endpoint.Handler)
+	}
 	return mux
 }
 

@@ -20,9 +20,12 @@ func (m *identityMetrics) Collect(ch chan<- prometheus.Metric) {
 		prometheus.NewDesc("sallyport_vault_token_expiry_seconds", "When the Vault token ends unless it is renewed, in Unix seconds.", nil, nil),
 		prometheus.GaugeValue, float64(m.life.client.TokenExpiry().Unix()))
 	expiry := prometheus.NewDesc("sallyport_certificate_expiry_seconds", "When a certificate ends unless it is renewed, in Unix seconds.", []string{"name"}, nil)
+	renewals := prometheus.NewDesc("sallyport_certificate_renewals_total", "Attempts to renew a certificate, by result.", []string{"name", "result"}, nil)
 	for _, c := range m.life.certificates {
 		for _, status := range c.Status() {
 			ch <- prometheus.MustNewConstMetric(expiry, prometheus.GaugeValue, float64(status.NotAfter.Unix()), status.Name)
+			ch <- prometheus.MustNewConstMetric(renewals, prometheus.CounterValue, float64(status.Renewals), status.Name, "success")
+			ch <- prometheus.MustNewConstMetric(renewals, prometheus.CounterValue, float64(status.Failures), status.Name, "failure")
 		}
 	}
 	ready := 1.0

@@ -60,7 +60,7 @@ func (l *life) run(ctx context.Context) error {
 	l.keepFresh(background, group)
 	group.Go(func() error {
 		return proxy.Serve(background, proxy.ServerConfig{
-			Listener: admin, Handler: proxy.Admin(l.unready, l.metrics), Drain: adminDrain, Log: l.log, Strangers: slog.LevelDebug,
+			Listener: admin, Handler: proxy.Admin(l.unready, l.metrics, renewEndpoint(l.log, l.certificates...)), Drain: adminDrain, Log: l.log, Strangers: slog.LevelDebug,
 		})
 	})
 	group.Go(func() error {

@@ -74,9 +74,9 @@ type Vault struct {
 	// BackendPKI issues the client certificate that sidecars see. Default
 	// mount "pki-backend", role "sallyport-gateway", TTL 24h.
 	BackendPKI PKI `yaml:"backend_pki"`
-	// ClientName is the DNS name in that client certificate. Default
+	// ClientName is the name in that client certificate. Default
 	// "gateway.sallyport.internal".
-	ClientName Host `yaml:"client_name"`
+	ClientName Peer `yaml:"client_name"`
 }
 
 // PKI names a role of a PKI engine of Vault and the life of its certificates.
@@ -88,6 +88,12 @@ type PKI struct {
 	// TTL is the life that is asked for; Vault may grant less. At least 5m,
 	// so that a renewal has time for a second try.
 	TTL Duration `yaml:"ttl"`
+	// RenewalWindow is when certificates shall be renewed, if their life allows.
+	// Default: at any time.
+	RenewalWindow Window `yaml:"renewal_window"`
+	// RevokeOnStop has the certificates revoked when the process ends. Default
+	// false.
+	RevokeOnStop bool `yaml:"revoke_on_stop"`
 }
 
 // SAML is how the gateway acts as a service provider.
@@ -191,9 +197,9 @@ type Route struct {
 type Backend struct {
 	// URL is where to dial: https://host[:port]. Required.
 	URL Origin `yaml:"url"`
-	// Name is the DNS name that the sidecar's certificate must carry, whatever
-	// URL says. Default NAME.backend.sallyport.internal with the route's name.
-	Name Host `yaml:"name"`
+	// Name is the name that the sidecar's certificate must carry, whatever URL
+	// says. Default NAME.backend.sallyport.internal with the route's name.
+	Name Peer `yaml:"name"`
 }
 
 // Allow says who may open a tool: a person with one of the users' names, or
@@ -336,6 +342,6 @@ func (r *Route) complete() {
 		r.Title = r.Name
 	}
 	if r.Backend.Name == "" {
-		r.Backend.Name = Host(r.Name + ".backend.sallyport.internal")
+		r.Backend.Name = Peer(r.Name + ".backend.sallyport.internal")
 	}
 }

@@ -22,9 +22,9 @@ type asker struct {
 }
 
 // add declares the flags.
-func (a *asker) add(flags *pflag.FlagSet, std stdio) {
-	flags.StringVar(&a.address, "admin", env(std, "http://127.0.0.1:9090", "SALLYPORT_ADMIN"), "`URL` of the admin listener (SALLYPORT_ADMIN); a sidecar's port is 9091")
-	flags.DurationVar(&a.timeout, "timeout", 5*time.Second, "how long to wait for an answer")
+func (a *asker) add(flags *pflag.FlagSet, std stdio, timeout time.Duration) {
+	flags.StringVar(&a.address, "admin-url", env(std, "http://127.0.0.1:9090", "SALLYPORT_ADMIN_URL"), "`URL` of the admin listener (SALLYPORT_ADMIN_URL); a sidecar's port is 9091")
+	flags.DurationVar(&a.timeout, "timeout", timeout, "how long to wait for an answer")
 }
 
 // get asks for path and returns the answer, with any status but 200 as an error.
@@ -36,17 +36,17 @@ func (a *asker) get(ctx context.Context, path string) ([]byte, error) {
 func (a *asker) do(ctx context.Context, method, path string) ([]byte, error) {
 	u, err := url.Parse(a.address)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || strings.Trim(u.Path, "/") != "" {
-		return nil, usageError{fmt.Errorf("flag --admin is %q, expected a URL such as http://127.0.0.1:9090", a.address)}
+		return nil, usageError{fmt.Errorf("flag --admin-url is %q, expected a URL such as http://127.0.0.1:9090", a.address)}
 	}
 	if a.timeout <= 0 {
 		return nil, usageError{fmt.Errorf("flag --timeout is %s, expected more than 0", a.timeout)}
 	}
 	status, body, err := askOnce(ctx, method, u.Scheme+"://"+u.Host+path, a.timeout)
 	if err != nil {
-		return nil, &hinted{fmt.Errorf("asking %s: %w", a.address, err), "check that the process runs here and that --admin names its admin listener"}
+		return nil, &hinted{fmt.Errorf("asking %s: %w", a.address, withoutURL(err)), "check that the process runs here and that --admin-url names its admin listener"}
 	}
 	if status != http.StatusOK {
-		return nil, fmt.Errorf("asking %s: it answers %d: %s", a.address, status, strings.TrimSpace(string(body)))
+		return nil, fmt.Errorf("asking %s: it answers %d:\n%s", a.address, status, strings.TrimSpace(string(body)))
 	}
 	return body, nil
 }

@@ -33,7 +33,7 @@ func (m *identityMetrics) Collect(ch chan<- prometheus.Metric) {
 // certificates tells of each certificate.
 func (m *identityMetrics) certificates(ch chan<- prometheus.Metric) {
 	expiry := prometheus.NewDesc("sallyport_certificate_expiry_seconds", "When a certificate ends unless it is renewed, in Unix seconds.", []string{"name"}, nil)
-	renewals := prometheus.NewDesc("sallyport_certificate_renewals_total", "Renewals of a certificate that were tried, by result.", []string{"name", "result"}, nil)
+	renewals := prometheus.NewDesc("sallyport_certificate_renewals_total", "Attempts to renew a certificate, by result.", []string{"name", "result"}, nil)
 	for _, c := range m.life.certificates {
 		for _, status := range c.Status() {
 			ch <- prometheus.MustNewConstMetric(expiry, prometheus.GaugeValue, float64(status.NotAfter.Unix()), status.Name)

@@ -103,7 +103,10 @@ func (l *life) adminHandler() http.Handler {
 	return proxy.Admin(proxy.AdminConfig{
 		Readiness: func() (reasons, remarks []string) { doc := l.status(); return doc.Unready, doc.Remarks },
 		Metrics:   l.metrics,
-		More:      map[string]http.Handler{"GET /status": http.HandlerFunc(l.serveStatus)},
+		More: map[string]http.Handler{
+			"GET /status":       http.HandlerFunc(l.serveStatus),
+			"POST " + renewPath: renewEndpoint(l.log, l.certificates),
+		},
 	})
 }
 

@@ -273,7 +273,7 @@ func testStatus(t *testing.T, s *stand) {
 	https, admin := free(t), free(t)
 	p := s.startGateway(t, gatewayRole, s.introduce(t, gatewayRole).file, writeFile(t, t.TempDir(), "gateway.yaml", gatewayYAML(https, admin, "")))
 	p.ready(t, admin)
-	status := s.start(t, "status", "--admin", "http://"+admin)
+	status := s.start(t, "status", "--admin-url", "http://"+admin)
 	if code := status.wait(t); code != exitOK {
 		t.Fatalf("exit code %d\n%s", code, status.err.String())
 	}
@@ -287,15 +287,15 @@ func testStatus(t *testing.T, s *stand) {
 	}
 	s.checkNoSecret(t, status)
 	for name, args := range map[string][]string{
-		`flag --admin is "x"`:       {"--admin", "x"},
-		"asking http://127.0.0.1:1": {"--admin", "http://127.0.0.1:1"},
+		`flag --admin-url is "x"`:   {"--admin-url", "x"},
+		"asking http://127.0.0.1:1": {"--admin-url", "http://127.0.0.1:1"},
 	} {
 		status := s.start(t, append([]string{"status"}, args...)...)
 		if code := status.wait(t); code == exitOK || !strings.Contains(status.err.String(), name) {
 			t.Errorf("%v: exit code %d\n%s", args, code, status.err.String())
 		}
 	}
-	raw := s.start(t, "status", "--json", "--admin", "http://"+admin)
+	raw := s.start(t, "status", "--json", "--admin-url", "http://"+admin)
 	var doc statusDocument
 	if code := raw.wait(t); code != exitOK || json.Unmarshal([]byte(raw.out.String()), &doc) != nil || !doc.Ready || doc.HardStop == nil || doc.Now.Sub(doc.Started) > time.Hour {
 		t.Errorf("exit code %d, status %+v", code, doc)

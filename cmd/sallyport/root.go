@@ -18,6 +18,7 @@ type group struct {
 var groups = [...]group{
 	{"Run:", []func(io stdio) *cobra.Command{gatewayCommand, sidecarCommand}},
 	{"Set up:", []func(io stdio) *cobra.Command{provisionCommand, introduceCommand}},
+	{"Look after:", []func(io stdio) *cobra.Command{certificatesCommand}},
 	{"Look:", []func(io stdio) *cobra.Command{checkCommand, statusCommand, healthCommand, versionCommand}},
 }
 

@@ -55,10 +55,9 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, acces
 		return err
 	}
 	cfg := start.cfg
-	certificates, err := vaultpki.NewCertificates(ctx, vaultpki.CertificatesConfig{
-		Client: client, Mount: cfg.PKI.Mount, Role: cfg.PKI.Role, TTL: cfg.PKI.TTL.Duration,
-		Names: []string{string(cfg.Name)}, Usage: vaultpki.ServerUsage, Log: log,
-	})
+	issue := sidecarCertificate(cfg, client)
+	issue.Log = log
+	certificates, err := vaultpki.NewCertificates(ctx, issue)
 	if err != nil {
 		return &certificateError{fmt.Errorf("getting the sidecar's certificate: %w", err)}
 	}

@@ -99,7 +99,7 @@ secret and its version; how old each is, when it ends, and what stops then.`,
 			return printStatus(std.Out, doc)
 		},
 	}
-	ask.add(cmd.Flags(), std)
+	ask.add(cmd.Flags(), std, 5*time.Second)
 	cmd.Flags().BoolVar(&raw, "json", false, "print the answer as it is")
 	return cmd
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto/tls"
-	"strings"
 
 	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy"
@@ -42,17 +41,23 @@ func samlConfig(cfg *config.Gateway, pair keyPair) saml.Config {
 
 // edgeCertificates are those that browsers see.
 func edgeCertificates(cfg *config.Gateway, client *vaultpki.Client) vaultpki.CertificatesConfig {
-	return vaultpki.CertificatesConfig{
-		Client: client, Mount: cfg.Vault.EdgePKI.Mount, Role: cfg.Vault.EdgePKI.Role, TTL: cfg.Vault.EdgePKI.TTL.Duration,
-		Names: cfg.Hosts(), Usage: vaultpki.ServerUsage,
-	}
+	return certificates(cfg.Vault.EdgePKI, client, vaultpki.ServerUsage, cfg.Hosts()...)
 }
 
 // clientCertificate is the one that sidecars see.
 func clientCertificate(cfg *config.Gateway, client *vaultpki.Client) vaultpki.CertificatesConfig {
+	return certificates(cfg.Vault.BackendPKI, client, vaultpki.ClientUsage, string(cfg.Vault.ClientName))
+}
+
+// sidecarCertificate is the one that the gateway sees.
+func sidecarCertificate(cfg *config.Sidecar, client *vaultpki.Client) vaultpki.CertificatesConfig {
+	return certificates(cfg.PKI, client, vaultpki.ServerUsage, string(cfg.Name))
+}
+
+func certificates(pki config.PKI, client *vaultpki.Client, usage vaultpki.Usage, names ...string) vaultpki.CertificatesConfig {
 	return vaultpki.CertificatesConfig{
-		Client: client, Mount: cfg.Vault.BackendPKI.Mount, Role: cfg.Vault.BackendPKI.Role, TTL: cfg.Vault.BackendPKI.TTL.Duration,
-		Names: []string{string(cfg.Vault.ClientName)}, Usage: vaultpki.ClientUsage,
+		Client: client, Mount: pki.Mount, Role: pki.Role, TTL: pki.TTL.Duration, Names: names, Usage: usage,
+		Window: vaultpki.Window(pki.RenewalWindow), RevokeOnStop: pki.RevokeOnStop,
 	}
 }
 
@@ -66,16 +71,15 @@ func spec(cfg *config.Gateway) provision.Spec {
 		GatewayConfigPath: "sallyport/gateway", SPEntityID: cfg.SAML.EntityID,
 		CertTTL: max(cfg.Vault.EdgePKI.TTL.Duration, cfg.Vault.BackendPKI.TTL.Duration),
 	}
-	seen := map[config.Host]bool{}
+	seen := map[config.Peer]bool{}
 	for _, route := range cfg.Routes {
 		if seen[route.Backend.Name] {
 			continue // one sidecar may serve several routes; the first names it
 		}
 		seen[route.Backend.Name] = true
 		// The PKI role is the one that a sidecar of that name asks for by default.
-		label, _, _ := strings.Cut(string(route.Backend.Name), ".")
 		s.Sidecars = append(s.Sidecars, provision.Sidecar{
-			Role: "sallyport-sidecar-" + route.Name, PKIRole: "sidecar-" + label,
+			Role: "sallyport-sidecar-" + route.Name, PKIRole: "sidecar-" + route.Backend.Name.Label(),
 			Name: string(route.Backend.Name), ConfigPath: "sallyport/sidecar/" + route.Name,
 		})
 	}

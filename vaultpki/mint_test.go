@@ -13,8 +13,8 @@ import (
 	"github.com/sallyport/sallyport/vaultpki"
 )
 
-// operator returns a Client with a token of the root's, or with the given one.
-func operator(t *testing.T, token string) *vaultpki.Client {
+// clientOf returns a Client with the given token.
+func clientOf(t *testing.T, token string) *vaultpki.Client {
 	t.Helper()
 	client, err := vaultpki.WithToken(vaultpki.Server{Address: vault.Address, CAFile: vault.CAFile}, token)
 	if err != nil {
@@ -44,7 +44,7 @@ func TestSecretIDIsBoundToItsNetworks(t *testing.T) {
 		"another network":     {networks(t, "192.0.2.0/24"), vaultpki.ReasonLoginRefused},
 	} {
 		t.Run(name, func(t *testing.T) {
-			wrapped, err := operator(t, vault.RootToken).Mint(t.Context(), vaultpki.Minting{Role: gatewayRole, CIDRs: test.cidrs})
+			wrapped, err := clientOf(t, vault.RootToken).Mint(t.Context(), vaultpki.Minting{Role: gatewayRole, CIDRs: test.cidrs})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -60,7 +60,7 @@ func TestSecretIDIsBoundToItsNetworks(t *testing.T) {
 // use of the token that the SecretID logs in for is what the deployer said.
 func TestMetadataIsInVaultsView(t *testing.T) {
 	metadata := map[string]string{"service": "stack_gateway", "odd": `quote " and \ and ü`}
-	wrapped, err := operator(t, vault.RootToken).Mint(t.Context(), vaultpki.Minting{Role: gatewayRole, Metadata: metadata})
+	wrapped, err := clientOf(t, vault.RootToken).Mint(t.Context(), vaultpki.Minting{Role: gatewayRole, Metadata: metadata})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,19 +90,19 @@ func TestMetadataIsInVaultsView(t *testing.T) {
 
 func TestFaultyMintingIsRefusedBeforeVaultIsAsked(t *testing.T) {
 	loose := netip.PrefixFrom(netip.MustParseAddr("10.1.2.3"), 8)
-	_, err := operator(t, "hvs.not-used").Mint(t.Context(), vaultpki.Minting{Role: "app", CIDRs: []netip.Prefix{loose, {}}})
+	_, err := clientOf(t, "hvs.not-used").Mint(t.Context(), vaultpki.Minting{Role: "app", CIDRs: []netip.Prefix{loose, {}}})
 	if vaultpki.ReasonOf(err) != vaultpki.ReasonConfig || !strings.Contains(err.Error(), `network "10.1.2.3/8": expected one such as "10.0.0.0/8"`) {
 		t.Errorf("error %v, expected the network named, and the one that was meant", err)
 	}
 }
 
 func TestUndeliveredIntroductionIsRevoked(t *testing.T) {
-	root := operator(t, vault.RootToken)
+	root := clientOf(t, vault.RootToken)
 	wrapped, err := root.Mint(t.Context(), vaultpki.Minting{Role: gatewayRole})
 	if err != nil {
 		t.Fatal(err)
 	}
-	powerless := operator(t, tokenOf(t, gatewayRole))
+	powerless := clientOf(t, tokenOf(t, gatewayRole))
 	err = powerless.RevokeWrapped(t.Context(), wrapped)
 	if vaultpki.ReasonOf(err) != vaultpki.ReasonDenied || strings.Contains(err.Error(), wrapped.Accessor) {
 		t.Errorf("without the power: %v, expected denied, and no accessor in it", err)
@@ -118,7 +118,7 @@ func TestUndeliveredIntroductionIsRevoked(t *testing.T) {
 
 func TestWrappedSecretIsReadByWhoeverUnwraps(t *testing.T) {
 	putKV(t, "secret/data/wrapped/app", map[string]any{"password": "c4nary"})
-	wrapped, err := operator(t, vault.RootToken).WrapKV(t.Context(), "secret", "wrapped/app", time.Minute)
+	wrapped, err := clientOf(t, vault.RootToken).WrapKV(t.Context(), "secret", "wrapped/app", time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +150,7 @@ func TestSecretThatCannotBeWrappedIsNotDelivered(t *testing.T) {
 		"no ttl":    {vault.RootToken, "wrapped/app", 0, vaultpki.ReasonConfig},
 	} {
 		t.Run(name, func(t *testing.T) {
-			wrapped, err := operator(t, test.token).WrapKV(t.Context(), "secret", test.path, test.ttl)
+			wrapped, err := clientOf(t, test.token).WrapKV(t.Context(), "secret", test.path, test.ttl)
 			var e *vaultpki.Error
 			if !errors.As(err, &e) || e.Reason != test.reason || wrapped.Token != "" {
 				t.Errorf("wrapped %v, error %v; expected %s", wrapped, err, test.reason)

@@ -146,8 +146,11 @@ func (l *driverLife) run(ctx context.Context, authMount string) error {
 			return nil
 		})
 	}
+	probes := proxy.Admin(proxy.AdminConfig{
+		Readiness: func() (reasons, remarks []string) { return l.unready(), nil }, Metrics: l.metrics.registry,
+	})
 	group.Go(func() error {
-		return proxy.Serve(background, proxy.ServerConfig{Listener: l.admin, Handler: proxy.Admin(l.unready, l.metrics.registry), Drain: adminDrain, Log: l.log, Strangers: slog.LevelDebug})
+		return proxy.Serve(background, proxy.ServerConfig{Listener: l.admin, Handler: probes, Drain: adminDrain, Log: l.log, Strangers: slog.LevelDebug})
 	})
 	group.Go(func() error {
 		defer end()

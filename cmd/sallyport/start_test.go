@@ -38,6 +38,9 @@ func TestProcesses(t *testing.T) {
 			"a secret driver reads its token again":      testSecretDriverTokenFile,
 			"a secret driver does not start":             testSecretDriverFails,
 			"roles are printed, and refusals explained":  testProvision,
+			"everything in Vault is live":                testLiveSecrets,
+			"a configuration file is live":               testFileConfiguration,
+			"a status is shown":                          testStatus,
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
@@ -306,7 +309,6 @@ func testGatewayStarts(t *testing.T, s *stand) {
 		"INFO secret id unwrapped",
 		"INFO logged in",
 		"INFO saml secrets read",
-		"WARN identity provider's certificate ends soon", // within the hour
 		"INFO session keys read",
 		"INFO certificate issued", // the door's
 		"INFO certificate issued", // the route's

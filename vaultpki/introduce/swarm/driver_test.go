@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -534,6 +535,22 @@ func TestNothingAllowedIsNothing(t *testing.T) {
 	}
 	if (Services{Labels: map[string]string{"tier": "web"}}).match(askFor("task")) {
 		t.Error("a label alone lets a service in")
+	}
+}
+
+// TestReasonsAreDocumented holds docs/swarm.md to the reasons of this package.
+func TestReasonsAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/swarm.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var documented []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\|").FindAllStringSubmatch(string(page), -1) {
+		documented = append(documented, row[1])
+	}
+	reasons := []string{reasonLabels, reasonDiffer, reasonRole, reasonService, reasonPath, reasonBusy, reasonVault, reasonRequest}
+	if diff := cmp.Diff(reasons, documented); diff != "" {
+		t.Errorf("reasons (-sources +docs/swarm.md):\n%s", diff)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -70,7 +71,7 @@ func runSecretDriver(ctx context.Context, from source, identity *identityFlags, 
 		return err
 	}
 	logConfig(log, string(from), cfg.Warnings())
-	l := &driverLife{log: log, cfg: cfg, metrics: newDriverMetrics()}
+	l := &driverLife{log: log, from: from, text: text, cfg: cfg, metrics: newDriverMetrics()}
 	if err := l.open(ctx); err != nil {
 		return err
 	}
@@ -96,6 +97,8 @@ func runSecretDriver(ctx context.Context, from source, identity *identityFlags, 
 // driverLife is what a secret driver lives with.
 type driverLife struct {
 	log     *slog.Logger
+	from    source
+	text    []byte // of the configuration that is in use at the start
 	cfg     *config.SecretDriver
 	metrics *driverMetrics
 
@@ -132,7 +135,8 @@ func (l *driverLife) run(ctx context.Context, authMount string) error {
 	if err != nil {
 		return err
 	}
-	l.metrics.attach(l, driver)
+	followed := l.follow(driver, authMount)
+	l.metrics.attach(l, driver, followed)
 	background, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	group, background := errgroup.WithContext(background)
@@ -147,8 +151,9 @@ func (l *driverLife) run(ctx context.Context, authMount string) error {
 		})
 	}
 	probes := proxy.Admin(proxy.AdminConfig{
-		Readiness: func() (reasons, remarks []string) { return l.unready(), nil }, Metrics: l.metrics.registry,
+		Readiness: func() (reasons, remarks []string) { return l.unready(), remarksOf(followed) }, Metrics: l.metrics.registry,
 	})
+	group.Go(func() error { return followed.run(background) })
 	group.Go(func() error {
 		return proxy.Serve(background, proxy.ServerConfig{Listener: l.admin, Handler: probes, Drain: adminDrain, Log: l.log, Strangers: slog.LevelDebug})
 	})
@@ -166,6 +171,39 @@ func (l *driverLife) run(ctx context.Context, authMount string) error {
 	err = group.Wait()
 	l.log.Info("stopped", "clean", err == nil)
 	return err
+}
+
+// rereadEvery is how often the configuration is looked at: it is a small file.
+const rereadEvery = 5 * time.Second
+
+// follow puts a changed allow-list in use while the driver serves: a restart would
+// need another introduction.
+func (l *driverLife) follow(driver *swarm.Driver, authMount string) followed {
+	f := &follower[[]byte]{
+		name: string(l.from), every: func() time.Duration { return rereadEvery }, version: versionOfText, log: l.log,
+		read: func(context.Context) ([]byte, error) { return l.from.readFile() },
+		apply: func(_ context.Context, text []byte) error {
+			cfg, err := config.LoadSecretDriver(string(l.from), text)
+			if err != nil {
+				return err
+			}
+			if cfg.Socket != l.cfg.Socket || cfg.Admin != l.cfg.Admin || cfg.Stop != l.cfg.Stop {
+				return errors.New("socket, admin and stop are of the start: start again to change them")
+			}
+			logConfig(l.log, string(l.from), cfg.Warnings())
+			return driver.Allow(grants(cfg, authMount))
+		},
+	}
+	f.begin(versionOfText(l.text))
+	return f
+}
+
+// remarksOf says what is wrong with what is followed.
+func remarksOf(f followed) []string {
+	if state := f.status(); state.Cause != "" {
+		return []string{state.Name + ": " + state.Cause}
+	}
+	return nil
 }
 
 // unready says why no task can be introduced.

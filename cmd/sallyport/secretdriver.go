@@ -35,10 +35,10 @@ and on another node. Labels say what a secret holds; the allow-list of the
 configuration says which service may have it, and nobody else gets anything.
 docs/swarm.md shows how to install it as a managed plugin, on every manager.
 
-Its own Vault token needs the policy that introduce policy prints. It comes from
---token-file, which is read again for each request and which somebody else keeps
-fresh, such as a Vault Agent; without it the process logs in as the gateway does,
-and renews its token itself.`,
+Its own Vault token needs the policy that introduce policy --renew prints. It comes
+from --token-file, which somebody else writes, such as a Vault Agent, and which is
+read again for each request; without it the process logs in as the gateway does.
+Either way the token is renewed as long as it can be.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			needed := []string{"config", "vault-addr", "role-id"}
@@ -55,7 +55,7 @@ and renews its token itself.`,
 	}
 	identity.add(cmd.Flags(), io, "sallyport-secret-driver")
 	cmd.Flags().StringVar(&from, "config", env(io, "", "SALLYPORT_CONFIG"), "`FILE` with the configuration (SALLYPORT_CONFIG)")
-	cmd.Flags().StringVar(&tokenFile, "token-file", env(io, "", "SALLYPORT_TOKEN_FILE"), "`FILE` with a Vault token that somebody keeps fresh (SALLYPORT_TOKEN_FILE)")
+	cmd.Flags().StringVar(&tokenFile, "token-file", env(io, "", "SALLYPORT_TOKEN_FILE"), "`FILE` with a Vault token that somebody else writes (SALLYPORT_TOKEN_FILE)")
 	return cmd
 }
 
@@ -77,18 +77,18 @@ func runSecretDriver(ctx context.Context, from source, identity *identityFlags, 
 	}
 	defer l.close()
 	if tokenFile != "" {
-		file := &tokenSource{file: tokenFile, server: identity.server()}
+		file := newTokenSource(tokenFile, identity.server(), log)
 		if _, err := file.client(ctx); err != nil {
 			return err
 		}
 		defer file.close()
-		l.vault, l.ready = file.client, file.fault
+		l.vault, l.ready, l.keep = file.client, file.fault, file.run
 	} else {
 		client, err := identity.login(ctx, log)
 		if err != nil {
 			return err
 		}
-		l.client = client
+		l.client, l.keep = client, client.Run
 		l.vault = func(context.Context) (swarm.Vault, error) { return client, nil }
 	}
 	return l.run(ctx, identity.authMount)
@@ -103,7 +103,8 @@ type driverLife struct {
 	metrics *driverMetrics
 
 	work, admin net.Listener
-	client      *vaultpki.Client // whose token is kept alive; nil with a token file
+	client      *vaultpki.Client            // of an introduction of its own; nil with a token file
+	keep        func(context.Context) error // keeps the token alive
 	vault       func(context.Context) (swarm.Vault, error)
 	ready       func() error // says why the token file is of no use; nil without one
 
@@ -141,15 +142,13 @@ func (l *driverLife) run(ctx context.Context, authMount string) error {
 	defer end()
 	group, background := errgroup.WithContext(background)
 	l.log.Info("serving", "socket", l.cfg.Socket, "admin", l.admin.Addr().String(), "roles", len(roles), "secrets", len(secrets))
-	if l.client != nil {
-		group.Go(func() error {
-			if err := l.client.Run(background); err != nil {
-				l.lost.Store(true)
-				l.log.Error("no task can be introduced any more", "lost", "vault token", "error", err)
-			}
-			return nil
-		})
-	}
+	group.Go(func() error {
+		if err := l.keep(background); err != nil {
+			l.lost.Store(true)
+			l.log.Error("no task can be introduced any more", "lost", "vault token", "error", err)
+		}
+		return nil
+	})
 	probes := proxy.Admin(proxy.AdminConfig{
 		Readiness: func() (reasons, remarks []string) { return l.unready(), remarksOf(followed) }, Metrics: l.metrics.registry,
 	})

@@ -150,6 +150,43 @@ func testSecretDriverTokenFile(t *testing.T, s *stand) {
 	s.checkNoSecret(t, p, "hvs.canary-1", value)
 }
 
+// testSecretDriverRenews has the driver keep two tokens alive that end soon: the
+// one in the file at first, and another that is written there later.
+func testSecretDriverRenews(t *testing.T, s *stand) {
+	socket, admin := filepath.Join(socketDir(t), "s"), free(t)
+	file := writeFile(t, t.TempDir(), "token", "")
+	var p *process
+	for range 2 {
+		var created struct {
+			Auth struct {
+				ClientToken string `json:"client_token"`
+				Accessor    string
+			}
+		}
+		s.call(t, "POST", "auth/token/create", map[string]any{"period": "3s"}, &created)
+		if err := os.WriteFile(file, []byte(created.Auth.ClientToken), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if p == nil {
+			p = s.start(t, "secret-driver", "--config", driverYAML(t, socket, admin), "--token-file", file)
+			p.ready(t, admin)
+		}
+		if value, public := askDriver(t, socket, "edge_gateway", "task-"+created.Auth.Accessor); value == "" {
+			t.Errorf("with a token that has just been written: %q", public)
+		}
+		p.eventually(t, "the token outlives its first life", func() (string, bool) {
+			var looked struct {
+				Data struct {
+					Created int64 `json:"creation_time"`
+					Renewed int64 `json:"last_renewal_time"`
+				}
+			}
+			err := s.vault.Call(t.Context(), "POST", "auth/token/lookup-accessor", map[string]string{"accessor": created.Auth.Accessor}, &looked)
+			return fmt.Sprint(looked, err), err == nil && looked.Data.Renewed-looked.Data.Created > 3
+		})
+	}
+}
+
 // testSecretDriverConfig changes the allow-list of a driver that serves: for one
 // with a fault, for one that needs a restart, for a good one.
 func testSecretDriverConfig(t *testing.T, s *stand) {

@@ -15,6 +15,7 @@ import (
 	"io"
 	"maps"
 	"math/big"
+	rand2 "math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -24,6 +25,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -267,15 +269,28 @@ routes:
 %s`, doorHost, https, admin, notesHost, sidecarName, more)
 }
 
-// free returns a loopback address that was free a moment ago.
+// lastPort is the one that free returned last: below those that the system gives
+// to connections, so that none is taken between free and its use.
+var lastPort = func() *atomic.Int32 {
+	first := &atomic.Int32{}
+	first.Store(20_000 + rand2.Int32N(8_000)) // beside other runs on this machine
+	return first
+}()
+
+// free returns a loopback address that was free a moment ago, and that no other
+// test gets.
 func free(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", lastPort.Add(1)))
+		if err != nil {
+			continue
+		}
+		defer l.Close()
+		return l.Addr().String()
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 // process is a running sallyport.

@@ -107,7 +107,7 @@ func TestFaultyGrantsAreRefused(t *testing.T) {
 }
 
 func TestAllowListIsChangedAsAWhole(t *testing.T) {
-	s := newStage(t, ask(t, vault.Address, vault.CAFile))
+	s := newStage(t, ask(t, vault(t).Address, vault(t).CAFile))
 	token := s.value(t, askFor("task8"))
 	fine := RoleGrant{Services: Services{Names: []string{"other"}}, Minting: vaultpki.Minting{Role: "app"}}
 	if err := s.Allow([]RoleGrant{fine, {Minting: vaultpki.Minting{Role: "app"}}}, nil); err == nil {

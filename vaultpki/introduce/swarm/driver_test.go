@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -28,40 +27,57 @@ import (
 	"github.com/sallyport/sallyport/vaultpki"
 )
 
-// vault is the server of this package's tests, with an AppRole "app" and a secret
-// apps/db.
-var vault *vaulttest.Server
+// shared is the Vault of this package's tests. It is started when it is first
+// needed: a fuzz target's workers do without.
+var shared struct {
+	once  sync.Once
+	vault *vaulttest.Server
+	err   error
+}
 
-func TestMain(m *testing.M) { os.Exit(runTests(m)) }
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if shared.vault != nil {
+		shared.vault.Stop()
+		os.RemoveAll(shared.vault.Dir)
+	}
+	os.Exit(code)
+}
 
-func runTests(m *testing.M) int {
-	ctx := context.Background()
+// vault returns a Vault with an AppRole "app" and a secret apps/db.
+func vault(t *testing.T) *vaulttest.Server {
+	t.Helper()
+	shared.once.Do(func() { shared.vault, shared.err = startVault(context.Background()) })
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+	return shared.vault
+}
+
+func startVault(ctx context.Context) (*vaulttest.Server, error) {
 	dir, err := os.MkdirTemp("", "swarm")
-	if err == nil {
-		defer os.RemoveAll(dir)
-		vault, err = vaulttest.Start(ctx, vaulttest.Options{Dir: dir})
+	if err != nil {
+		return nil, err
 	}
-	if err == nil {
-		defer vault.Stop()
-		err = errors.Join(
-			vault.Call(ctx, "POST", "sys/auth/approle", map[string]any{"type": "approle"}, nil),
-			vault.Call(ctx, "POST", "auth/approle/role/app", map[string]any{"secret_id_num_uses": 1, "token_ttl": "1h"}, nil),
-			vault.Call(ctx, "POST", "sys/mounts/secret", map[string]any{"type": "kv", "options": map[string]string{"version": "2"}}, nil),
-		)
+	server, err := vaulttest.Start(ctx, vaulttest.Options{Dir: dir})
+	if err != nil {
+		return nil, err
 	}
+	err = errors.Join(
+		server.Call(ctx, "POST", "sys/auth/approle", map[string]any{"type": "approle"}, nil),
+		server.Call(ctx, "POST", "auth/approle/role/app", map[string]any{"secret_id_num_uses": 1, "token_ttl": "1h"}, nil),
+		server.Call(ctx, "POST", "sys/mounts/secret", map[string]any{"type": "kv", "options": map[string]string{"version": "2"}}, nil),
+	)
 	for err == nil { // the mount is upgraded to version 2 in the background
-		if err = vault.Call(ctx, "POST", "secret/data/apps/db", map[string]any{"data": map[string]any{"user": "shop", "password": "c4nary", "port": 5432}}, nil); err == nil {
+		secret := map[string]any{"user": "shop", "password": "c4nary", "port": 5432}
+		if err = server.Call(ctx, "POST", "secret/data/apps/db", map[string]any{"data": secret}, nil); err == nil {
 			break
 		}
 		if strings.Contains(err.Error(), "Upgrading") {
 			err = nil
 		}
 	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return m.Run()
+	return server, err
 }
 
 // journal is a log that can be read while it is written.
@@ -93,7 +109,7 @@ type stage struct {
 // ask is whom the driver asks, unless a test brings its own.
 func ask(t *testing.T, address, caFile string) Vault {
 	t.Helper()
-	client, err := vaultpki.WithToken(vaultpki.Server{Address: address, CAFile: caFile}, vault.RootToken)
+	client, err := vaultpki.WithToken(vaultpki.Server{Address: address, CAFile: caFile}, vault(t).RootToken)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,14 +198,14 @@ func (s *stage) value(t *testing.T, r request) string {
 func unwrap(t *testing.T, token string) map[string]any {
 	t.Helper()
 	var out struct{ Data map[string]any }
-	if err := vault.Call(t.Context(), "PUT", "sys/wrapping/unwrap", map[string]string{"token": token}, &out); err != nil {
+	if err := vault(t).Call(t.Context(), "PUT", "sys/wrapping/unwrap", map[string]string{"token": token}, &out); err != nil {
 		t.Fatal(err)
 	}
 	return out.Data
 }
 
 func TestEachTaskHasOneTokenOfItsOwn(t *testing.T) {
-	s := newStage(t, ask(t, vault.Address, vault.CAFile))
+	s := newStage(t, ask(t, vault(t).Address, vault(t).CAFile))
 	first := s.value(t, askFor("task1"))
 	if again := s.value(t, askFor("task1")); again != first {
 		t.Error("asked again for the same task, the driver made another token")
@@ -216,12 +232,12 @@ func TestEachTaskHasOneTokenOfItsOwn(t *testing.T) {
 }
 
 func TestMetadataNamesTheTask(t *testing.T) {
-	s := newStage(t, ask(t, vault.Address, vault.CAFile))
+	s := newStage(t, ask(t, vault(t).Address, vault(t).CAFile))
 	secretID := unwrap(t, s.value(t, askFor("task3", func(r *request) { r.NodeID = "node1" })))["secret_id"]
 	var looked struct {
 		Data struct{ Metadata map[string]string }
 	}
-	if err := vault.Call(t.Context(), "POST", "auth/approle/role/app/secret-id/lookup", map[string]any{"secret_id": secretID}, &looked); err != nil {
+	if err := vault(t).Call(t.Context(), "POST", "auth/approle/role/app/secret-id/lookup", map[string]any{"secret_id": secretID}, &looked); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]string{
@@ -260,7 +276,7 @@ func (c *counted) Mint(ctx context.Context, m vaultpki.Minting) (vaultpki.Wrappe
 }
 
 func TestRequestsForOneTaskShareOneCall(t *testing.T) {
-	v := &counted{Vault: ask(t, vault.Address, vault.CAFile), gate: make(chan struct{})}
+	v := &counted{Vault: ask(t, vault(t).Address, vault(t).CAFile), gate: make(chan struct{})}
 	s := newStage(t, v)
 	const engines = 24
 	values := make(chan string, engines)
@@ -289,7 +305,7 @@ func TestRequestsForOneTaskShareOneCall(t *testing.T) {
 // trustOf trusts the tests' Vault.
 func trustOf(t *testing.T) *tls.Config {
 	t.Helper()
-	raw, err := os.ReadFile(vault.CAFile)
+	raw, err := os.ReadFile(vault(t).CAFile)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,7 +317,7 @@ func trustOf(t *testing.T) *tls.Config {
 // lossy is a Vault whose first answers get lost on the way.
 func lossy(t *testing.T, losses int64) (v Vault, calls *atomic.Int64) {
 	t.Helper()
-	target, err := url.Parse(vault.Address)
+	target, err := url.Parse(vault(t).Address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -342,7 +358,7 @@ func TestTokenWhoseAnswerWasLostIsMadeAnew(t *testing.T) {
 }
 
 func TestFailureIsNotRemembered(t *testing.T) {
-	s := newStage(t, ask(t, vault.Address, vault.CAFile))
+	s := newStage(t, ask(t, vault(t).Address, vault(t).CAFile))
 	absent := func(r *request) { r.SecretLabels[LabelRole], r.ServiceLabels[LabelRole] = "absent", "absent" }
 	a, code := s.get(t, askFor("task4", absent))
 	if code != http.StatusInternalServerError || a.Err != "sallyport: vault did not give it" || len(a.Value) > 0 {
@@ -351,11 +367,11 @@ func TestFailureIsNotRemembered(t *testing.T) {
 	if s.Remembered() != 0 || !strings.Contains(s.log.String(), "auth/approle/role/absent/secret-id") {
 		t.Errorf("%d remembered; log:\n%s", s.Remembered(), s.log.String())
 	}
-	if err := vault.Call(t.Context(), "POST", "auth/approle/role/absent", map[string]any{}, nil); err != nil {
+	if err := vault(t).Call(t.Context(), "POST", "auth/approle/role/absent", map[string]any{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := vault.Call(context.Background(), "DELETE", "auth/approle/role/absent", nil, nil); err != nil {
+		if err := vault(t).Call(context.Background(), "DELETE", "auth/approle/role/absent", nil, nil); err != nil {
 			t.Error(err)
 		}
 	})
@@ -363,7 +379,7 @@ func TestFailureIsNotRemembered(t *testing.T) {
 }
 
 func TestSecretsOfKVAreHandedOut(t *testing.T) {
-	s := newStage(t, ask(t, vault.Address, vault.CAFile))
+	s := newStage(t, ask(t, vault(t).Address, vault(t).CAFile))
 	if got := s.value(t, askFor("task5", wanting(labelKVPath, "secret/apps/db", labelKVField, "password"))); got != "c4nary" {
 		t.Errorf("field %q", got)
 	}

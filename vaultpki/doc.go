@@ -7,8 +7,9 @@
 // AppRole. [Client.Run] keeps the granted token alive. [Client.ReadKV] reads KV
 // version 2. [NewCertificates] makes keys in this process, has Vault sign them and
 // holds the certificates in memory; [Certificates.Run] renews them when they are
-// due and follows the roots of the PKI mount. [Certificates.EdgeTLS], [Certificates.GuardTLS] and [Certificates.DialTLS] are
-// the three ways to use them.
+// due and follows the roots of the PKI mount. [Certificates.EdgeTLS],
+// [Certificates.GuardTLS] and [Certificates.DialTLS] are the three ways to use
+// them.
 //
 // It is not a secret store, it knows no SAML, no HTTP routes and no
 // configuration file, and it writes nothing to disk: the only file that it

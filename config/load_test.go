@@ -142,6 +142,23 @@ func TestDefaultsOfASidecar(t *testing.T) {
 	}
 }
 
+func TestDefaultsOfASecretDriver(t *testing.T) {
+	got, err := LoadSecretDriver("driver.yaml", []byte("roles: [{role: a, stacks: [b]}]\nsecrets: [{path: c, wrapped: true, services: [d]}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &SecretDriver{
+		Socket:  "/run/docker/plugins/sallyport.sock",
+		Admin:   "127.0.0.1:9092",
+		Stop:    Stop{Drain: Duration{30 * time.Second}},
+		Roles:   []DrivenRole{{Role: "a", Stacks: []string{"b"}, WrapTTL: Duration{5 * time.Minute}}},
+		Secrets: []DrivenSecret{{Mount: "secret", Path: "c", Wrapped: true, Services: []string{"d"}, WrapTTL: Duration{5 * time.Minute}}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("defaults (-want +got):\n%s", diff)
+	}
+}
+
 // TestReferencesHoldTheDefaults compares each reference with a file that says
 // only what has no default.
 func TestReferencesHoldTheDefaults(t *testing.T) {
@@ -158,6 +175,20 @@ routes:
     allow: {groups: [engineers, support], users: [auditor@example.com]}
 `,
 		"sidecar": "name: grafana.backend.sallyport.internal\napp: http://127.0.0.1:3000\n",
+		"secret-driver": `
+roles:
+  - role: sallyport-gateway
+    services: [sallyport_gateway]
+    stacks: [sallyport]
+    labels: [com.example.tier=edge]
+    networks: [10.0.3.0/24]
+secrets:
+  - path: grafana/admin
+    fields: [password]
+    services: [sallyport_grafana]
+    stacks: [sallyport]
+    labels: [com.example.tier=tools]
+`,
 	}
 	for _, k := range kinds() {
 		t.Run(k.name, func(t *testing.T) {

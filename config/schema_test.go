@@ -62,12 +62,17 @@ func constraints() map[string]schema {
 		"routes[].backend":        {Required: []string{"url"}},
 		"pki.mount":               path,
 		"pki.role":                role,
+		"roles[]":                 {Required: []string{"role"}},
+		"roles[].role":            role,
+		"secrets[]":               {Required: []string{"path"}},
+		"secrets[].mount":         path,
+		"secrets[].path":          path,
 		"gateways":                {MinItems: 1},
 		"gateways[]":              {Pattern: peerPattern()},
 	}
 }
 
-// kind is one of the two kinds of configuration.
+// kind is one of the kinds of configuration.
 type kind struct {
 	name       string
 	required   []string
@@ -98,6 +103,14 @@ func kinds() []kind {
 		committed:  SidecarSchema(),
 		schemaFile: "sidecar.schema.json",
 		load:       func(source string, text []byte) (any, error) { return LoadSidecar(source, text) },
+	}, {
+		name:       "secret-driver",
+		defaults:   func() any { return defaultSecretDriver() },
+		complete:   new(SecretDriver),
+		reference:  SecretDriverReference(),
+		committed:  SecretDriverSchema(),
+		schemaFile: "secret-driver.schema.json",
+		load:       func(source string, text []byte) (any, error) { return LoadSecretDriver(source, text) },
 	}}
 }
 
@@ -331,10 +344,11 @@ func TestSchemaAcceptsEveryGoodFile(t *testing.T) {
 		if err != nil || len(files) < 2 {
 			t.Fatalf("good files of the %s: %d, want at least 2 (%v)", k.name, len(files), err)
 		}
-		for _, file := range append(files, "reference.yaml", "sidecar-reference.yaml") {
-			if strings.Contains(file, "reference") && strings.Contains(file, "sidecar") != (k.name == "sidecar") {
-				continue
-			}
+		reference := k.name + "-reference.yaml"
+		if k.name == "gateway" {
+			reference = "reference.yaml"
+		}
+		for _, file := range append(files, reference) {
 			t.Run(k.name+"/"+filepath.Base(file), func(t *testing.T) {
 				if err := compiled.Validate(untyped(t, file)); err != nil {
 					t.Error(err)
@@ -350,6 +364,7 @@ func TestSchemaRefusesWhatAnEditorShouldMark(t *testing.T) {
 	names := []string{
 		"gateway/unknown-keys", "gateway/wrong-types", "gateway/hosts", "gateway/durations", "gateway/origins",
 		"gateway/missing-keys", "gateway/vault-paths", "gateway/route-names", "sidecar/unknown-keys", "sidecar/gateways",
+		"secret-driver/unknown-keys", "secret-driver/vault-paths",
 	}
 	for _, k := range kinds() {
 		compiled := k.compile(t)

@@ -70,8 +70,9 @@ var dayNames = [...]string{"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"}
 
 // timeOfDay reads "hh:mm", which windowText has let through.
 func timeOfDay(text string) time.Duration {
-	digit := func(i int) time.Duration { return time.Duration(text[i] - '0') }
-	return (digit(0)*10+digit(1))*time.Hour + (digit(3)*10+digit(4))*time.Minute
+	digit := func(i int) int { return int(text[i] - '0') }
+	minutes := 60*(10*digit(0)+digit(1)) + 10*digit(3) + digit(4)
+	return time.Duration(minutes) * time.Minute
 }
 
 // MarshalText returns the form that UnmarshalText reads back.

@@ -46,7 +46,7 @@ func checkSPIFFE(id string) error {
 	}
 	for segment := range strings.SplitSeq(parts[2], "/") {
 		if segment == "." || segment == ".." {
-			return fmt.Errorf("name %q: expected a SPIFFE ID without the segments . and ..", id)
+			return fmt.Errorf("name %q: expected a SPIFFE ID without dots for segments", id)
 		}
 	}
 	return nil

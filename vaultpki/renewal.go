@@ -245,14 +245,14 @@ func (c *Certificates) putOff(ctx context.Context, h *held, err error) {
 	}
 	delay = max(delay, wire.RetryAfter(err))
 	h.next = now.Add(delay).Round(0)
-	failure, real, away := h.failure, h.real, h.away
+	failure, life, away := h.failure, h.real, h.away
 	c.mu.Unlock()
 	if away {
 		c.askForRoots() // the first to notice that Vault is back
 	}
 	// Louder the less time is left: at half of its life nothing is lost yet.
 	level := slog.LevelWarn
-	if left < real/4 {
+	if left < life/4 {
 		level = slog.LevelError
 	}
 	c.cfg.Log.Log(ctx, level, "renewing the certificate did not succeed",

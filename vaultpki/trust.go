@@ -244,9 +244,10 @@ func (c *Certificates) Roots() []RootStatus {
 	}
 	var statuses []RootStatus
 	for _, root := range t.roots {
-		print := fingerprintOf(root)
+		fingerprint := fingerprintOf(root)
 		statuses = append(statuses, RootStatus{
-			Subject: root.Subject.String(), Fingerprint: print, NotBefore: root.NotBefore, NotAfter: root.NotAfter, InUse: used[print],
+			Subject: root.Subject.String(), Fingerprint: fingerprint,
+			NotBefore: root.NotBefore, NotAfter: root.NotAfter, InUse: used[fingerprint],
 		})
 	}
 	return statuses

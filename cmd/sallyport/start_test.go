@@ -30,6 +30,7 @@ func TestProcesses(t *testing.T) {
 			"a gateway stops in time":                    testGatewayDrainEnds,
 			"a gateway stops at once when told twice":    testGatewayStopsAtOnce,
 			"a sidecar starts and stops":                 testSidecar,
+			"certificates are renewed on demand":         testCertificatesAreRenewedOnDemand,
 			"a stop is asked for before Vault answers":   testStopBeforeServing,
 			"a token is introduced":                      testIntroduce,
 			"a token is introduced with bounds":          testIntroduceFlags,
@@ -43,6 +44,7 @@ func TestProcesses(t *testing.T) {
 			"everything in Vault is live":                testLiveSecrets,
 			"a configuration file is live":               testFileConfiguration,
 			"a status is shown":                          testStatus,
+			"secrets stay in memory":                     testSecretsStayInMemory,
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()

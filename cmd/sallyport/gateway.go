@@ -100,7 +100,10 @@ func equipGateway(
 			closeIdentity(edge, backend)
 		}
 	}()
-	issue := edgeCertificates(cfg, client)
+	issue, err := edgeIssuing(ctx, cfg, client)
+	if err != nil {
+		return nil, err
+	}
 	issue.Log = log
 	if edge, err = vaultpki.NewCertificates(ctx, issue); err != nil {
 		return nil, &certificateError{fmt.Errorf("getting certificates for browsers: %w", err)}

@@ -112,6 +112,12 @@ func (c *Client) write(ctx context.Context, path string, body any) (*api.Secret,
 	})
 }
 
+// send does one call with the current token, once.
+func (c *Client) send(ctx context.Context, call wire.Call) (*api.Secret, error) {
+	call.Token = c.current().token
+	return c.wire.Do(ctx, call)
+}
+
 // fingerprint names a secret or accessor in a log line without giving it away:
 // the first 48 bits of its SHA-256.
 func fingerprint(secret string) string {

@@ -31,6 +31,7 @@ func TestProcesses(t *testing.T) {
 			"a gateway stops at once when told twice":    testGatewayStopsAtOnce,
 			"a sidecar starts and stops":                 testSidecar,
 			"certificates are renewed on demand":         testCertificatesAreRenewedOnDemand,
+			"the edge is certified by ACME":              testEdgeByACME,
 			"a stop is asked for before Vault answers":   testStopBeforeServing,
 			"a token is introduced":                      testIntroduce,
 			"a token is introduced with bounds":          testIntroduceFlags,

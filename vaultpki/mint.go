@@ -55,7 +55,7 @@ func (w Wrapped) Format(f fmt.State, _ rune) {
 // which nobody can forge, says which role is introduced, and the SecretID is
 // seen by no one but the process that unwraps it.
 //
-// The call is sent once. The error is an [*Error] with ReasonConfig,
+// The SecretID is good for one use, and the call is sent once. The error is an [*Error] with ReasonConfig,
 // ReasonDenied, ReasonUnreachable, or ReasonForged if the answer is not what
 // was asked for.
 func (c *Client) Mint(ctx context.Context, m Minting) (Wrapped, error) {
@@ -66,7 +66,7 @@ func (c *Client) Mint(ctx context.Context, m Minting) (Wrapped, error) {
 		return Wrapped{}, &Error{Reason: ReasonConfig, Op: "configuring the introduction", Err: err}
 	}
 	secret, err := c.wire.Do(ctx, wire.Call{
-		Method: http.MethodPut, Path: path, Token: c.current().token, Body: body, WrapTTL: m.WrapTTL,
+		Method: http.MethodPut, Path: path, Token: c.current().token, Body: body, WrapTTL: m.WrapTTL, OneTime: true,
 	})
 	if err != nil {
 		return Wrapped{}, mintError(path, m.Role, err)
@@ -115,7 +115,7 @@ func (m Minting) Check() error {
 // body is the call's. Vault wants the networks of a SecretID as a list in a
 // text, and its metadata as JSON in a text.
 func (m Minting) body() (map[string]string, error) {
-	body := map[string]string{}
+	body := map[string]string{"num_uses": "1"} // whatever the role says
 	if len(m.CIDRs) > 0 {
 		var texts []string
 		for _, cidr := range m.CIDRs {

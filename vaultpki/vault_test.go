@@ -156,9 +156,16 @@ func tokenFile(t testing.TB, content string) string {
 // configFor returns a Config for role with the given token file.
 func configFor(role, file string) vaultpki.Config {
 	return vaultpki.Config{
-		Server: vaultpki.Server{Address: vault.Address, CAFile: vault.CAFile}, Role: role, RoleID: roleIDs[role],
-		WrappingTokenFile: file, Wait: 20 * time.Second,
+		Server: vaultpki.Server{Address: vault.Address, CAFile: vault.CAFile}, Wait: 20 * time.Second,
+		Method: vaultpki.AppRole{Role: role, RoleID: roleIDs[role], WrappingTokenFile: file},
 	}
+}
+
+// changed returns the Config's AppRole with a change.
+func changed(cfg vaultpki.Config, change func(*vaultpki.AppRole)) vaultpki.Method {
+	method := cfg.Method.(vaultpki.AppRole)
+	change(&method)
+	return method
 }
 
 // login introduces a fresh client of role.

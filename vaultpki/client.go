@@ -153,10 +153,15 @@ func (c *Client) loss() *loss {
 func (c *Client) read(ctx context.Context, what, path string) (*api.Secret, error) {
 	var secret *api.Secret
 	err := c.patience.do(ctx, what, func(ctx context.Context) (err error) {
-		secret, err = c.do(ctx, wire.Call{Method: http.MethodGet, Path: path, Limit: wire.DataBytes})
+		secret, err = c.readOnce(ctx, path)
 		return err
 	})
 	return secret, err
+}
+
+// readOnce does one GET with the current token.
+func (c *Client) readOnce(ctx context.Context, path string) (*api.Secret, error) {
+	return c.do(ctx, wire.Call{Method: http.MethodGet, Path: path, Limit: wire.DataBytes})
 }
 
 // write does one PUT with the current token, once.

@@ -19,6 +19,9 @@ import (
 // long enough for a container to start, short enough to notice that it did not.
 const DefaultWrapTTL = 5 * time.Minute
 
+// hintBetween is what to do about an answer that Vault does not give.
+const hintBetween = "do not deliver anything; find out what stands between this host and Vault"
+
 // Minting says which introduction to make.
 type Minting struct {
 	// AuthMount is the mount of the AppRole auth method; default "approle".
@@ -55,19 +58,31 @@ func (w Wrapped) Format(f fmt.State, _ rune) {
 // which nobody can forge, says which role is introduced, and the SecretID is
 // seen by no one but the process that unwraps it.
 //
-// The SecretID is good for one use, and the call is sent once. The error is an [*Error] with ReasonConfig,
-// ReasonDenied, ReasonUnreachable, or ReasonForged if the answer is not what
-// was asked for.
+// The SecretID is good for one use, and the call is sent once. The error is an
+// [*Error] with ReasonConfig, ReasonDenied, ReasonUnreachable, or ReasonForged if
+// the answer is not what was asked for.
 func (c *Client) Mint(ctx context.Context, m Minting) (Wrapped, error) {
+	return m.mint(ctx, c.do)
+}
+
+// mintHeir has the credential of the next login made. It does not wait for
+// another token, which is Run's to get and may take an heir.
+func (c *Client) mintHeir(ctx context.Context, m Minting) (Wrapped, error) {
+	return m.mint(ctx, func(ctx context.Context, call wire.Call) (*api.Secret, error) {
+		call.Token = c.current().token
+		return c.wire.Do(ctx, call)
+	})
+}
+
+// mint makes the introduction by a call that brings the token.
+func (m Minting) mint(ctx context.Context, do func(context.Context, wire.Call) (*api.Secret, error)) (Wrapped, error) {
 	m = m.withDefaults()
 	path := secretIDPath(m.AuthMount, m.Role)
 	body, err := m.body()
 	if err = errors.Join(m.Check(), err); err != nil {
 		return Wrapped{}, &Error{Reason: ReasonConfig, Op: "configuring the introduction", Err: err}
 	}
-	secret, err := c.wire.Do(ctx, wire.Call{
-		Method: http.MethodPut, Path: path, Token: c.current().token, Body: body, WrapTTL: m.WrapTTL, OneTime: true,
-	})
+	secret, err := do(ctx, wire.Call{Method: http.MethodPut, Path: path, Body: body, WrapTTL: m.WrapTTL, OneTime: true})
 	if err != nil {
 		return Wrapped{}, mintError(path, m.Role, err)
 	}
@@ -75,7 +90,7 @@ func (c *Client) Mint(ctx context.Context, m Minting) (Wrapped, error) {
 	if err != nil {
 		return Wrapped{}, &Error{
 			Reason: ReasonForged, Op: "minting an introduction by", Where: path, Err: err,
-			Hint: "do not deliver anything; find out what stands between this host and Vault",
+			Hint: hintBetween,
 		}
 	}
 	return wrapped, nil

@@ -298,9 +298,6 @@ func (c *Client) renewSelf(ctx context.Context, g grant) (grant, error) {
 	return renewed, nil
 }
 
-// mintHeir has the credential of the next login made.
-func (c *Client) mintHeir(ctx context.Context, m Minting) (Wrapped, error) { return c.Mint(ctx, m) }
-
 // isRefused says that Vault will not renew the token, however often it is asked.
 func isRefused(err error) bool {
 	var status *wire.StatusError

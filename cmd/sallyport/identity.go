@@ -50,12 +50,13 @@ var methods = map[string][]string{
 func (f *identityFlags) add(flags *pflag.FlagSet, io stdio, defaultRole string) {
 	f.vaultFlags.add(flags, io)
 	flags.StringVar(&f.method, "auth-method", "approle", "how to log in: `METHOD` is approle, secret-id, kubernetes, jwt, cert or token-file")
+	flags.StringVar(&f.authMount, "auth-mount", "", "`MOUNT` of the auth method (default approle, kubernetes, jwt or cert)")
 	flags.StringVar(&f.role, "role", env(io, defaultRole, "SALLYPORT_ROLE"), "`NAME` of the AppRole that the wrapping token must come from, or of the method's role (SALLYPORT_ROLE)")
 	flags.StringVar(&f.roleID, "role-id", env(io, "", "VAULT_ROLE_ID", "BAO_ROLE_ID"), "the AppRole's RoleID, an `ID` and no secret (VAULT_ROLE_ID or BAO_ROLE_ID)")
 	flags.StringVar(&f.wrappingFile, "wrapping-token-file", defaultTokenFile, "`FILE` with the wrapping token of a single-use SecretID; without the flag SALLYPORT_WRAPPING_TOKEN is used if it is set")
 	flags.StringVar(&f.secretIDFile, "secret-id-file", "", "`FILE` with a plain SecretID; without it VAULT_SECRET_ID or BAO_SECRET_ID is used")
 	flags.StringVar(&f.jwtFile, "jwt-file", "", "`FILE` with the token for jwt or kubernetes; the latter's default is the pod's own")
-	flags.StringVar(&f.tokenFile, "token-file", "", "`FILE` with a Vault token that an agent writes and keeps alive")
+	flags.StringVar(&f.tokenFile, "token-file", env(io, "", "SALLYPORT_TOKEN_FILE"), "`FILE` with a Vault token that an agent writes and keeps alive (SALLYPORT_TOKEN_FILE)")
 	flags.BoolVar(&f.renewTokenFile, "renew-token-file", false, "renew the token of --token-file: nobody else does")
 	flags.StringVar(&f.heirFile, "heir-file", "", "`FILE` on tmpfs for the credential of the next login, which the process makes itself")
 	flags.DurationVar(&f.heirTTL, "heir-ttl", 24*time.Hour, "how long the process may be down and still use it")
@@ -68,6 +69,9 @@ func (f *identityFlags) add(flags *pflag.FlagSet, io stdio, defaultRole string) 
 	f.wrappingToken = env(io, "", "SALLYPORT_WRAPPING_TOKEN")
 	f.secretID = env(io, "", "VAULT_SECRET_ID", "BAO_SECRET_ID")
 }
+
+// byAppRole says whether the method is Vault's AppRole.
+func (f *identityFlags) byAppRole() bool { return f.method == "approle" || f.method == "secret-id" }
 
 // require reports the first flag without which this command and this method make
 // no sense.
@@ -148,7 +152,7 @@ func (f *identityFlags) closing(ctx context.Context, log *slog.Logger, err error
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		log.Info("stopped before serving", "logged_in", loggedIn, "cause", err.Error())
 		return nil
-	case !loggedIn || errors.Is(err, proxy.ErrDrain) || f.method != "approle" && f.method != "secret-id":
+	case !loggedIn || errors.Is(err, proxy.ErrDrain) || !f.byAppRole():
 		return err
 	}
 	spent := &spentError{error: err, role: f.role}

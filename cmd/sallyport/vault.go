@@ -29,7 +29,6 @@ func (f *vaultFlags) add(flags *pflag.FlagSet, io stdio) {
 	flags.StringVar(&f.namespace, "vault-namespace", env(io, "", "VAULT_NAMESPACE", "BAO_NAMESPACE"), "`NAMESPACE` of every call (VAULT_NAMESPACE or BAO_NAMESPACE)")
 	flags.StringVar(&f.certFile, "vault-client-cert", env(io, "", "VAULT_CLIENT_CERT", "BAO_CLIENT_CERT"), "PEM `FILE` with our certificate for Vault, read again when it changes (VAULT_CLIENT_CERT or BAO_CLIENT_CERT)")
 	flags.StringVar(&f.keyFile, "vault-client-key", env(io, "", "VAULT_CLIENT_KEY", "BAO_CLIENT_KEY"), "PEM `FILE` with its private key (VAULT_CLIENT_KEY or BAO_CLIENT_KEY)")
-	flags.StringVar(&f.authMount, "auth-mount", "", "`MOUNT` of the auth method (default that of its name: approle, ...)")
 	flags.BoolVar(&f.unsafeHTTP, "unsafe-vault-http", false, "speak plain http to a Vault on loopback")
 }
 
@@ -52,6 +51,7 @@ type operatorFlags struct {
 func (f *operatorFlags) add(flags *pflag.FlagSet, io stdio) {
 	f.vaultFlags.add(flags, io)
 	f.io = io
+	flags.StringVar(&f.authMount, "auth-mount", "approle", "`MOUNT` of the AppRole auth method")
 	flags.StringVar(&f.tokenFile, "token-file", "", "`FILE` with your Vault token; without it VAULT_TOKEN or BAO_TOKEN is used")
 }
 

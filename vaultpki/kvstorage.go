@@ -100,7 +100,7 @@ func unescapeSegment(escaped string) (string, error) {
 
 // call does one call, with the secrets of its body kept out of errors.
 func (s *kvStorage) call(ctx context.Context, method, path string, body any, secrets ...string) (*api.Secret, error) {
-	secret, err := s.client.send(ctx, wire.Call{Method: method, Path: path, Body: body, Secrets: secrets, Limit: wire.DataBytes})
+	secret, err := s.client.do(ctx, wire.Call{Method: method, Path: path, Body: body, Secrets: secrets, Limit: wire.DataBytes})
 	if wire.Status(err) == http.StatusNotFound {
 		return secret, fmt.Errorf("looking for %q: %w: %w", path, fs.ErrNotExist, err)
 	}

@@ -23,7 +23,7 @@ import (
 // secretDriverCommand is the process that introduces the tasks of a Swarm.
 func secretDriverCommand(io stdio) *cobra.Command {
 	var identity identityFlags
-	var from, tokenFile string
+	var from string
 	cmd := &cobra.Command{
 		Use:   "secret-driver",
 		Short: "Introduce each task of a Docker Swarm, as a secret-provider plugin",
@@ -41,27 +41,26 @@ read again for each request; without it the process logs in as the gateway does.
 Either way the token is renewed as long as it can be.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			needed := []string{"config", "vault-addr", "role-id"}
-			if tokenFile != "" {
-				needed = needed[:2]
+			require := identity.require
+			if identity.tokenFile != "" {
+				require = requireFlags // no login, so no method
 			}
-			if err := requireFlags(cmd, needed...); err != nil {
+			if err := require(cmd, "config", "vault-addr"); err != nil {
 				return err
 			}
 			log := newLogger(io.Err, "secret-driver")
-			err := runSecretDriver(cmd.Context(), source(from), &identity, tokenFile, log)
+			err := runSecretDriver(cmd.Context(), source(from), &identity, log)
 			return identity.closing(cmd.Context(), log, err)
 		},
 	}
 	identity.add(cmd.Flags(), io, "sallyport-secret-driver")
 	cmd.Flags().StringVar(&from, "config", env(io, "", "SALLYPORT_CONFIG"), "`FILE` with the configuration (SALLYPORT_CONFIG)")
-	cmd.Flags().StringVar(&tokenFile, "token-file", env(io, "", "SALLYPORT_TOKEN_FILE"), "`FILE` with a Vault token that somebody else writes (SALLYPORT_TOKEN_FILE)")
 	return cmd
 }
 
 // runSecretDriver is the life of a secret driver. As everywhere, what this host
 // can say no to comes before the introduction is used.
-func runSecretDriver(ctx context.Context, from source, identity *identityFlags, tokenFile string, log *slog.Logger) error {
+func runSecretDriver(ctx context.Context, from source, identity *identityFlags, log *slog.Logger) error {
 	text, err := from.readFile()
 	if err != nil {
 		return err
@@ -76,8 +75,8 @@ func runSecretDriver(ctx context.Context, from source, identity *identityFlags, 
 		return err
 	}
 	defer l.close()
-	if tokenFile != "" {
-		file := newTokenSource(tokenFile, identity.server(), log)
+	if identity.tokenFile != "" {
+		file := newTokenSource(identity.tokenFile, identity.server(), log)
 		if _, err := file.client(ctx); err != nil {
 			return err
 		}
@@ -91,7 +90,11 @@ func runSecretDriver(ctx context.Context, from source, identity *identityFlags, 
 		l.client, l.keep = client, client.Run
 		l.vault = func(context.Context) (swarm.Vault, error) { return client, nil }
 	}
-	return l.run(ctx, identity.authMount)
+	mount := identity.authMount
+	if !identity.byAppRole() {
+		mount = "" // it is the mount of the login, and not of the roles to introduce
+	}
+	return l.run(ctx, mount)
 }
 
 // driverLife is what a secret driver lives with.
@@ -108,7 +111,7 @@ type driverLife struct {
 	vault       func(context.Context) (swarm.Vault, error)
 	ready       func() error // says why the token file is of no use; nil without one
 
-	stopping, lost atomic.Bool
+	stopping atomic.Bool
 }
 
 // open listens on both addresses, or on neither. Nothing is accepted before run.
@@ -142,13 +145,7 @@ func (l *driverLife) run(ctx context.Context, authMount string) error {
 	defer end()
 	group, background := errgroup.WithContext(background)
 	l.log.Info("serving", "socket", l.cfg.Socket, "admin", l.admin.Addr().String(), "roles", len(roles), "secrets", len(secrets))
-	group.Go(func() error {
-		if err := l.keep(background); err != nil {
-			l.lost.Store(true)
-			l.log.Error("no task can be introduced any more", "lost", "vault token", "error", err)
-		}
-		return nil
-	})
+	group.Go(func() error { return l.keep(background) }) // ends by itself only if it is to stop the process
 	probes := proxy.Admin(proxy.AdminConfig{
 		Readiness: func() (reasons, remarks []string) { return l.unready(), remarksOf(followed) }, Metrics: l.metrics.registry,
 	})
@@ -211,7 +208,7 @@ func (l *driverLife) unready() []string {
 	if l.stopping.Load() {
 		reasons = append(reasons, "stopping")
 	}
-	if l.lost.Load() {
+	if l.client != nil && l.client.Status().Lost {
 		reasons = append(reasons, "the vault token is lost")
 	}
 	if l.ready != nil {

@@ -77,12 +77,13 @@ vet:
 	@go vet ./...
 	@go -C $(DEV) vet ./...
 
-# What the tests run besides Go: the race detector's C compiler, the browser, and
-# the program that adds a CA to those that the browser trusts.
+# What the tests run besides Go: the race detector's C compiler, the browser, the
+# program that adds a CA to those that the browser trusts, and what the scripts of
+# deploy/vault run.
 .PHONY: packages
 packages:
 	@missing=; \
-	for need in gcc:gcc gcc:libc6-dev chromium:chromium certutil:libnss3-tools; do \
+	for need in gcc:gcc gcc:libc6-dev chromium:chromium certutil:libnss3-tools gpg:gnupg gpg-agent:gnupg openssl:openssl; do \
 		command -v "$${need%%:*}" >/dev/null || missing+=" $${need##*:}"; \
 	done; \
 	if [[ -z $$missing ]]; then exit 0; fi; \

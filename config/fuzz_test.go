@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -51,6 +52,19 @@ func FuzzLoadSidecar(f *testing.F) {
 			return
 		}
 		checkSidecar(t, sidecar)
+	})
+}
+
+// FuzzLoadSecretDriver is FuzzLoadGateway for the secret driver.
+func FuzzLoadSecretDriver(f *testing.F) {
+	seed(f, kinds()[2])
+	f.Fuzz(func(t *testing.T, text []byte) {
+		driver, err := LoadSecretDriver("f", text)
+		if err != nil {
+			checkFaults(t, err)
+			return
+		}
+		checkSecretDriver(t, driver)
 	})
 }
 
@@ -106,6 +120,26 @@ func checkSidecar(t *testing.T, s *Sidecar) {
 		t.Errorf("sidecar %+v", s)
 	}
 	checkPKI(t, s.PKI)
+}
+
+// checkSecretDriver states that nothing is for every service.
+func checkSecretDriver(t *testing.T, s *SecretDriver) {
+	t.Helper()
+	for _, role := range s.Roles {
+		if role.Role == "" || len(role.Services)+len(role.Stacks) == 0 || role.WrapTTL.Duration < time.Second || role.WrapTTL.Duration > time.Hour {
+			t.Errorf("role %+v", role)
+		}
+		for _, pattern := range role.Services {
+			if matched, err := path.Match(pattern, "\x00"); matched || err != nil {
+				t.Errorf("pattern %q fits any character (%v)", pattern, err)
+			}
+		}
+	}
+	for _, secret := range s.Secrets {
+		if len(secret.Services)+len(secret.Stacks) == 0 || (len(secret.Fields) == 0 && !secret.Wrapped) || strings.Contains("/"+secret.Path, "/.") {
+			t.Errorf("secret %+v", secret)
+		}
+	}
 }
 
 func checkPKI(t *testing.T, pki PKI) {

@@ -95,14 +95,16 @@ routes: [{name: grafana, host: grafana.example.com, backend: {url: https://grafa
 			KVMount:     "secret",
 			SAMLPath:    "sallyport/saml",
 			SessionPath: "sallyport/session",
+			Refresh:     Duration{time.Minute},
 			EdgePKI:     PKI{Mount: "pki-edge", Role: "sallyport-edge", TTL: day},
 			BackendPKI:  PKI{Mount: "pki-backend", Role: "sallyport-gateway", TTL: day},
 			ClientName:  "gateway.sallyport.internal",
 		},
 		SAML: SAML{
-			EntityID:   "https://door.example.com/saml/metadata",
-			ClockSkew:  Duration{3 * time.Minute},
-			Attributes: defaultAttributes(),
+			EntityID:        "https://door.example.com/saml/metadata",
+			ClockSkew:       Duration{3 * time.Minute},
+			MetadataRefresh: Duration{time.Hour},
+			Attributes:      defaultAttributes(),
 		},
 		Session:   Session{Idle: Duration{time.Hour}, Absolute: Duration{10 * time.Hour}},
 		AccessLog: AccessLog{File: "-"},
@@ -131,8 +133,26 @@ func TestDefaultsOfASidecar(t *testing.T) {
 		App:      Origin{Scheme: "http", Host: "localhost", Port: 3000},
 		Gateways: []string{"gateway.sallyport.internal"},
 		PKI:      PKI{Mount: "pki-backend", Role: "sidecar-grafana", TTL: Duration{24 * time.Hour}},
+		Refresh:  Duration{time.Minute},
 		Admin:    "127.0.0.1:9091",
 		Stop:     Stop{Drain: Duration{30 * time.Second}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("defaults (-want +got):\n%s", diff)
+	}
+}
+
+func TestDefaultsOfASecretDriver(t *testing.T) {
+	got, err := LoadSecretDriver("driver.yaml", []byte("roles: [{role: a, stacks: [b]}]\nsecrets: [{path: c, wrapped: true, services: [d]}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &SecretDriver{
+		Socket:  "/run/docker/plugins/sallyport.sock",
+		Admin:   "127.0.0.1:9092",
+		Stop:    Stop{Drain: Duration{30 * time.Second}},
+		Roles:   []DrivenRole{{Role: "a", Stacks: []string{"b"}, WrapTTL: Duration{5 * time.Minute}}},
+		Secrets: []DrivenSecret{{Mount: "secret", Path: "c", Wrapped: true, Services: []string{"d"}, WrapTTL: Duration{5 * time.Minute}}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)
@@ -145,6 +165,7 @@ func TestReferencesHoldTheDefaults(t *testing.T) {
 	bare := map[string]string{
 		"gateway": `
 door: {host: door.example.com}
+saml: {metadata_url: https://idp.example.com/metadata, metadata_ca_file: /etc/sallyport/idp-ca.pem}
 routes:
   - name: grafana
     title: Grafana
@@ -154,6 +175,20 @@ routes:
     allow: {groups: [engineers, support], users: [auditor@example.com]}
 `,
 		"sidecar": "name: grafana.backend.sallyport.internal\napp: http://127.0.0.1:3000\n",
+		"secret-driver": `
+roles:
+  - role: sallyport-gateway
+    services: [sallyport_gateway]
+    stacks: [sallyport]
+    labels: [com.example.tier=edge]
+    networks: [10.0.3.0/24]
+secrets:
+  - path: grafana/admin
+    fields: [password]
+    services: [sallyport_grafana]
+    stacks: [sallyport]
+    labels: [com.example.tier=tools]
+`,
 	}
 	for _, k := range kinds() {
 		t.Run(k.name, func(t *testing.T) {

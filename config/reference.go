@@ -10,10 +10,14 @@ var (
 	gatewayReference string
 	//go:embed sidecar-reference.yaml
 	sidecarReference string
+	//go:embed secret-driver-reference.yaml
+	secretDriverReference string
 	//go:embed gateway.schema.json
 	gatewaySchema string
 	//go:embed sidecar.schema.json
 	sidecarSchema string
+	//go:embed secret-driver.schema.json
+	secretDriverSchema string
 )
 
 // GatewayReference returns an annotated file with every key of [Gateway], set
@@ -28,6 +32,12 @@ func SidecarReference() string {
 	return sidecarReference
 }
 
+// SecretDriverReference returns an annotated file with every key of
+// [SecretDriver], set to its default where it has one.
+func SecretDriverReference() string {
+	return secretDriverReference
+}
+
 // GatewaySchema returns the JSON Schema (draft 2020-12) of a gateway's
 // configuration, for editors and for checks before a deployment. It accepts
 // everything that [LoadGateway] accepts; LoadGateway also refuses what a
@@ -40,4 +50,10 @@ func GatewaySchema() []byte {
 // [GatewaySchema].
 func SidecarSchema() []byte {
 	return []byte(sidecarSchema)
+}
+
+// SecretDriverSchema returns the JSON Schema of a secret driver's configuration;
+// see [GatewaySchema].
+func SecretDriverSchema() []byte {
+	return []byte(secretDriverSchema)
 }

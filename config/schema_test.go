@@ -40,6 +40,9 @@ type schema struct {
 // It accepts a little more: the parser also judges lengths, and IP addresses.
 const hostPattern = `^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`
 
+// peerPattern accepts a little more, too: the parser judges lengths and dots.
+func peerPattern() string { return hostPattern + "|" + spiffeText.String() }
+
 // constraints are what the types of the fields do not say, by key path.
 func constraints() map[string]schema {
 	path, role := schema{Pattern: vaultPath.String()}, schema{Pattern: vaultRole.String()}
@@ -59,12 +62,17 @@ func constraints() map[string]schema {
 		"routes[].backend":        {Required: []string{"url"}},
 		"pki.mount":               path,
 		"pki.role":                role,
+		"roles[]":                 {Required: []string{"role"}},
+		"roles[].role":            role,
+		"secrets[]":               {Required: []string{"path"}},
+		"secrets[].mount":         path,
+		"secrets[].path":          path,
 		"gateways":                {MinItems: 1},
-		"gateways[]":              {Pattern: hostPattern},
+		"gateways[]":              {Pattern: peerPattern()},
 	}
 }
 
-// kind is one of the two kinds of configuration.
+// kind is one of the kinds of configuration.
 type kind struct {
 	name       string
 	required   []string
@@ -95,6 +103,14 @@ func kinds() []kind {
 		committed:  SidecarSchema(),
 		schemaFile: "sidecar.schema.json",
 		load:       func(source string, text []byte) (any, error) { return LoadSidecar(source, text) },
+	}, {
+		name:       "secret-driver",
+		defaults:   func() any { return defaultSecretDriver() },
+		complete:   new(SecretDriver),
+		reference:  SecretDriverReference(),
+		committed:  SecretDriverSchema(),
+		schemaFile: "secret-driver.schema.json",
+		load:       func(source string, text []byte) (any, error) { return LoadSecretDriver(source, text) },
 	}}
 }
 
@@ -150,6 +166,10 @@ func (b schemaBuilder) build(value reflect.Value, path string) *schema {
 	switch {
 	case value.Type() == reflect.TypeFor[Host]():
 		s.Pattern = hostPattern
+	case value.Type() == reflect.TypeFor[Peer]():
+		s.Pattern = peerPattern()
+	case value.Type() == reflect.TypeFor[Window]():
+		s.Pattern = windowText.String()
 	case value.Type() == reflect.TypeFor[Duration]():
 		s.Pattern = durationText.String()
 	case value.Type() == reflect.TypeFor[Origin]():
@@ -258,6 +278,7 @@ func TestEveryConstraintIsOfAKeyThatExists(t *testing.T) {
 // of another kind would be ignored without a word.
 func TestStructsAreMadeOfWhatTheDecoderKnows(t *testing.T) {
 	known := []reflect.Kind{reflect.Bool, reflect.Int, reflect.String, reflect.Struct, reflect.Slice}
+	texts := []reflect.Type{reflect.TypeFor[Duration](), reflect.TypeFor[Origin](), reflect.TypeFor[Window]()}
 	var visit func(of reflect.Type, path string)
 	visit = func(of reflect.Type, path string) {
 		switch {
@@ -265,7 +286,7 @@ func TestStructsAreMadeOfWhatTheDecoderKnows(t *testing.T) {
 			t.Errorf("%s: the decoder does not know %s", path, of)
 		case of.Kind() == reflect.Slice:
 			visit(of.Elem(), path+"[]")
-		case of.Kind() == reflect.Struct && of != reflect.TypeFor[Duration]() && of != reflect.TypeFor[Origin]():
+		case of.Kind() == reflect.Struct && !slices.Contains(texts, of):
 			for i := range of.NumField() {
 				field := of.Field(i)
 				if tagOf(field) == "" || !field.IsExported() {
@@ -323,10 +344,11 @@ func TestSchemaAcceptsEveryGoodFile(t *testing.T) {
 		if err != nil || len(files) < 2 {
 			t.Fatalf("good files of the %s: %d, want at least 2 (%v)", k.name, len(files), err)
 		}
-		for _, file := range append(files, "reference.yaml", "sidecar-reference.yaml") {
-			if strings.Contains(file, "reference") && strings.Contains(file, "sidecar") != (k.name == "sidecar") {
-				continue
-			}
+		reference := k.name + "-reference.yaml"
+		if k.name == "gateway" {
+			reference = "reference.yaml"
+		}
+		for _, file := range append(files, reference) {
 			t.Run(k.name+"/"+filepath.Base(file), func(t *testing.T) {
 				if err := compiled.Validate(untyped(t, file)); err != nil {
 					t.Error(err)
@@ -342,6 +364,7 @@ func TestSchemaRefusesWhatAnEditorShouldMark(t *testing.T) {
 	names := []string{
 		"gateway/unknown-keys", "gateway/wrong-types", "gateway/hosts", "gateway/durations", "gateway/origins",
 		"gateway/missing-keys", "gateway/vault-paths", "gateway/route-names", "sidecar/unknown-keys", "sidecar/gateways",
+		"secret-driver/unknown-keys", "secret-driver/vault-paths",
 	}
 	for _, k := range kinds() {
 		compiled := k.compile(t)

@@ -162,6 +162,8 @@ func judgeMetadata(cfg *config.Gateway, metadata []byte) error {
 	if err != nil {
 		return fmt.Errorf("parsing a certificate: %w", err)
 	}
-	_, err = newServiceProvider(cfg, key, certificate, metadata)
+	settings := samlConfig(cfg, keyPair{key, certificate})
+	settings.IdPMetadata = metadata
+	_, err = newServiceProvider(settings)
 	return err
 }

@@ -16,9 +16,10 @@ type group struct {
 
 // groups hold the subcommands, all of them; the help sorts each by name.
 var groups = [...]group{
-	{"Run:", []func(io stdio) *cobra.Command{gatewayCommand, sidecarCommand}},
+	{"Run:", []func(io stdio) *cobra.Command{gatewayCommand, sidecarCommand, secretDriverCommand}},
 	{"Set up:", []func(io stdio) *cobra.Command{provisionCommand, introduceCommand}},
-	{"Look:", []func(io stdio) *cobra.Command{checkCommand, healthCommand, versionCommand}},
+	{"Look after:", []func(io stdio) *cobra.Command{certificatesCommand}},
+	{"Look:", []func(io stdio) *cobra.Command{checkCommand, statusCommand, healthCommand, versionCommand}},
 }
 
 // run runs one command line and returns the exit code. It is all of the program

@@ -5,7 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"io"
-	"log"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
@@ -70,7 +70,8 @@ func newFront(t *testing.T, s *stand) *front {
 	f.pass = &httputil.ReverseProxy{
 		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target) },
 		Transport: s.http.Transport,
-		ErrorLog:  log.New(io.Discard, "", 0), // a caller that gave up is what some tests want
+		// A caller that gave up is what some tests want.
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
 	f.server = httptest.NewUnstartedServer(f)
 	f.server.Config.ErrorLog = f.pass.(*httputil.ReverseProxy).ErrorLog
@@ -171,6 +172,24 @@ func silent(_ http.ResponseWriter, r *http.Request, _ http.Handler, lifted <-cha
 	case <-r.Context().Done():
 	}
 	panic(http.ErrAbortHandler)
+}
+
+// dripping begins to answer and never comes to an end of it.
+func dripping(w http.ResponseWriter, r *http.Request, _ http.Handler, lifted <-chan struct{}) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	w.Header().Set("Content-Type", "application/json")
+	for {
+		_, _ = io.WriteString(w, " ")
+		_ = http.NewResponseController(w).Flush()
+		select {
+		case <-tick.C:
+			continue
+		case <-lifted:
+		case <-r.Context().Done():
+		}
+		panic(http.ErrAbortHandler)
+	}
 }
 
 // reset has Vault do what is asked, sends half of the answer, and resets the

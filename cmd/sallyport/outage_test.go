@@ -123,6 +123,7 @@ func faultOrdeals(t *testing.T, s *stand, there *elsewhere) []*ordeal {
 		"redirecting to another host":          there.redirect,
 		"cut off in the middle of an answer":   reset,
 		"silent":                               silent,
+		"answering a byte at a time":           dripping,
 	}
 	var ordeals []*ordeal
 	for name, fault := range faults {

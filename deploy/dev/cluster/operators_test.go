@@ -28,7 +28,7 @@ func newOperator(t *testing.T, dir, name string) operator {
 	t.Cleanup(func() { o.leave(t) })
 	user := name + "@example.com"
 	o.gpg(t, nil, "--pinentry-mode", "loopback", "--passphrase", "", "--quick-generate-key", user, "default", "default", "never")
-	public := o.gpg(t, nil, "--export", "--armor", user)
+	public := o.gpg(t, nil, "--export", "-a", user)
 	if err := os.WriteFile(filepath.Join(dir, name+".asc"), public, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -273,12 +273,14 @@ func needsRestart(before, after *config.Gateway) error {
 	return fixed([]setting{
 		{"listen.https", before.Listen.HTTPS, after.Listen.HTTPS},
 		{"listen.admin", before.Listen.Admin, after.Listen.Admin},
+		{"listen.acme_http", before.Listen.ACMEHTTP, after.Listen.ACMEHTTP},
 		{"access_log.file", before.AccessLog.File, after.AccessLog.File},
 		{"stop.drain", before.Stop.Drain.String(), after.Stop.Drain.String()},
 		{"vault.kv_mount", before.Vault.KVMount, after.Vault.KVMount},
 		{"vault.saml_path", before.Vault.SAMLPath, after.Vault.SAMLPath},
 		{"vault.session_path", before.Vault.SessionPath, after.Vault.SessionPath},
 		{"vault.edge_pki", fmt.Sprint(before.Vault.EdgePKI), fmt.Sprint(after.Vault.EdgePKI)},
+		{"vault.edge_acme", fmt.Sprint(before.Vault.EdgeACME), fmt.Sprint(after.Vault.EdgeACME)},
 		{"vault.backend_pki", fmt.Sprint(before.Vault.BackendPKI), fmt.Sprint(after.Vault.BackendPKI)},
 		{"vault.client_name", string(before.Vault.ClientName), string(after.Vault.ClientName)},
 	})

@@ -15,6 +15,7 @@ import (
 	"io"
 	"maps"
 	"math/big"
+	rand2 "math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -24,6 +25,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -272,15 +274,28 @@ routes:
 %s`, doorHost, https, admin, notesHost, sidecarName, more)
 }
 
-// free returns a loopback address that was free a moment ago.
+// lastPort is the one that free returned last: below those that the system gives
+// to connections, so that none is taken between free and its use.
+var lastPort = func() *atomic.Int32 {
+	first := &atomic.Int32{}
+	first.Store(20_000 + rand2.Int32N(8_000)) // beside other runs on this machine
+	return first
+}()
+
+// free returns a loopback address that was free a moment ago, and that no other
+// test gets.
 func free(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", lastPort.Add(1)))
+		if err != nil {
+			continue
+		}
+		defer l.Close()
+		return l.Addr().String()
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 // process is a running sallyport.
@@ -294,6 +309,12 @@ type process struct {
 // else of this test's but PATH. It is killed with the test at the latest.
 func (s *stand) start(t *testing.T, args ...string) *process {
 	t.Helper()
+	return s.startWith(t, func(*process) {}, args...)
+}
+
+// startWith is start of a process that is changed first.
+func (s *stand) startWith(t *testing.T, change func(*process), args ...string) *process {
+	t.Helper()
 	binary, err := exec.LookPath("sallyport")
 	if err != nil {
 		t.Fatal(err)
@@ -301,6 +322,7 @@ func (s *stand) start(t *testing.T, args ...string) *process {
 	p := &process{cmd: exec.Command(binary, args...), out: &buffer{}, err: &buffer{}, done: make(chan struct{})}
 	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "VAULT_ADDR=" + s.vault.Address, "VAULT_CACERT=" + s.vault.CAFile}
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.err
+	change(p)
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

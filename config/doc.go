@@ -1,14 +1,15 @@
-// Package config is what an operator may write. It turns the YAML of a gateway
-// or a sidecar into a checked value with every default filled in, or into the
-// list of everything that is wrong with it, each fault with its line, its key,
-// what was found and what was expected.
+// Package config is what an operator may write. It turns the YAML of a gateway,
+// of a sidecar, or of what Vault must hold, into a checked value with every
+// default filled in, or into the list of everything that is wrong with it, each
+// fault with its line, its key, what was found and what was expected.
 //
 // # Where a setting comes from
 //
 // Later wins:
 //
-//  1. the default, which is written beside each field and in the reference
-//     that [GatewayReference] and [SidecarReference] return;
+//  1. the default, which is written beside each field and in the references
+//     that [GatewayReference], [SidecarReference] and [ProvisionReference]
+//     return;
 //  2. the file, or the field "config" of a secret in Vault;
 //  3. an environment variable;
 //  4. a flag.
@@ -43,7 +44,7 @@
 //
 // # Secrets
 //
-// No key takes a secret, so a [Gateway] or a [Sidecar] may be logged. Because
+// No key takes a secret, so what is loaded may be logged. Because
 // people paste in the wrong place, a fault does not repeat what looks like a
 // credential.
 //

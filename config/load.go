@@ -30,6 +30,19 @@ func LoadSidecar(source string, text []byte) (*Sidecar, error) {
 	return &sidecar, nil
 }
 
+// LoadProvision reads what Vault must hold; see [LoadGateway].
+func LoadProvision(source string, text []byte) (*Provision, error) {
+	provision, faults := defaultProvision(), newCollector()
+	if decode(text, reflect.ValueOf(&provision).Elem(), faults) {
+		provision.complete(faults.isGiven)
+		validateProvision(&provision, faults)
+	}
+	if err := faults.err(source); err != nil {
+		return nil, err
+	}
+	return &provision, nil
+}
+
 // decode fills target and reports whether there is something to validate: a
 // file that is no mapping at all has just that fault.
 func decode(text []byte, target reflect.Value, faults *collector) bool {

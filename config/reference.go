@@ -10,10 +10,14 @@ var (
 	gatewayReference string
 	//go:embed sidecar-reference.yaml
 	sidecarReference string
+	//go:embed provision-reference.yaml
+	provisionReference string
 	//go:embed gateway.schema.json
 	gatewaySchema string
 	//go:embed sidecar.schema.json
 	sidecarSchema string
+	//go:embed provision.schema.json
+	provisionSchema string
 )
 
 // GatewayReference returns an annotated file with every key of [Gateway], set
@@ -40,4 +44,16 @@ func GatewaySchema() []byte {
 // [GatewaySchema].
 func SidecarSchema() []byte {
 	return []byte(sidecarSchema)
+}
+
+// ProvisionReference returns an annotated file with every key of [Provision],
+// set to its default where it has one.
+func ProvisionReference() string {
+	return provisionReference
+}
+
+// ProvisionSchema returns the JSON Schema of what Vault must hold; see
+// [GatewaySchema].
+func ProvisionSchema() []byte {
+	return []byte(provisionSchema)
 }

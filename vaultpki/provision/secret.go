@@ -41,12 +41,26 @@ type secret struct {
 	fields      []field
 }
 
+// secrets are those that can be generated, or are given.
+func (s Spec) secrets() []object {
+	var objects []object
+	for _, kv := range []secret{s.samlSecret(), s.sessionSecret()} {
+		if len(kv.fields) > 0 {
+			objects = append(objects, kv)
+		}
+	}
+	return objects
+}
+
 // samlSecret holds the service provider's key pair and the IdP's metadata.
 func (s Spec) samlSecret() secret {
-	fields := []field{{
-		names:    []string{"sp_private_key", "sp_public_cert"},
-		generate: func() ([]string, error) { return newKeyPair(s.SPEntityID) },
-	}}
+	var fields []field
+	if !s.NoSPKey {
+		fields = append(fields, field{
+			names:    []string{"sp_private_key", "sp_public_cert"},
+			generate: func() ([]string, error) { return newKeyPair(s.SPEntityID) },
+		})
+	}
 	if len(s.IdPMetadata) > 0 {
 		fields = append(fields, field{names: []string{"idp_metadata_xml"}, given: string(s.IdPMetadata)})
 	}
@@ -55,9 +69,11 @@ func (s Spec) samlSecret() secret {
 
 // sessionSecret holds the key that seals session cookies.
 func (s Spec) sessionSecret() secret {
-	return secret{mount: s.KVMount, path: s.SessionPath, fields: []field{
-		{names: []string{"current"}, generate: newSessionKey},
-	}}
+	kv := secret{mount: s.KVMount, path: s.SessionPath}
+	if !s.NoSessionKey {
+		kv.fields = []field{{names: []string{"current"}, generate: newSessionKey}}
+	}
+	return kv
 }
 
 // content is what a secret holds now.

@@ -393,8 +393,8 @@ func (i issuer) when(what string) (time.Time, bool) {
 	return at, found && err == nil
 }
 
-// base is the name without notes.
-func (i issuer) base() string {
+// baseOr is the name without notes, that of the key, or fallback.
+func (i issuer) baseOr(fallback string) string {
 	base, _, _ := strings.Cut(i.name, ".")
-	return base
+	return cmp.Or(base, i.keyName, fallback)
 }

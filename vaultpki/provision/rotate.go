@@ -108,43 +108,47 @@ func (p Progress) String() string {
 
 // NewRotation checks cfg. It asks nobody.
 func NewRotation(cfg RotationConfig) (*Rotation, error) {
-	s := cfg.Spec.withDefaults()
+	cfg.Spec = cfg.Spec.withDefaults()
 	setDefault(&cfg.Settle, defaultSettle)
 	setDefault(&cfg.Session, defaultSession)
-	faults := []error{s.check()}
-	if cfg.Settle < time.Second || cfg.Session < 0 {
-		faults = append(faults, fmt.Errorf("Settle %s and Session %s: expected at least 1s", cfg.Settle, cfg.Session))
-	}
-	side := authority{}
-	switch {
-	case cfg.What == SPKey || cfg.What == SessionKey:
-		if cfg.Side != "" {
-			faults = append(faults, fmt.Errorf("side %q: a key has none", cfg.Side))
-		}
-	case cfg.Side == Edge:
-		side = s.edge()
-	case cfg.Side == Backend:
-		side = s.backend()
-	default:
-		faults = append(faults, fmt.Errorf("side %q: expected %s or %s", cfg.Side, Edge, Backend))
-	}
-	if err := errors.Join(faults...); err != nil {
+	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("checking the rotation: %w", err)
 	}
 	r := &Rotation{now: func(ctx context.Context, client *Client) (time.Time, error) { return client.now(ctx) }}
+	side := cfg.Spec.edge()
+	if cfg.Side == Backend {
+		side = cfg.Spec.backend()
+	}
 	switch cfg.What {
 	case SessionKey:
-		r.machine = newSessionRotation(s, cfg)
+		r.machine = newSessionRotation(cfg)
 	case SPKey:
-		r.machine = newSPRotation(s, cfg)
-	case Intermediate:
-		r.machine = &authorityRotation{authority: side, settle: cfg.Settle}
-	case Root:
-		r.machine = &authorityRotation{authority: side, settle: cfg.Settle, root: true}
+		r.machine = newSPRotation(cfg)
 	default:
-		return nil, fmt.Errorf("checking the rotation: %q: expected %s, %s, %s or %s", cfg.What, SPKey, SessionKey, Intermediate, Root)
+		r.machine = &authorityRotation{authority: side, settle: cfg.Settle, root: cfg.What == Root}
 	}
 	return r, nil
+}
+
+// check returns every fault of cfg.
+func (cfg RotationConfig) check() error {
+	faults := []error{cfg.Spec.check()}
+	switch cfg.What {
+	case SPKey, SessionKey:
+		if cfg.Side != "" {
+			faults = append(faults, fmt.Errorf("side %q: a key has none", cfg.Side))
+		}
+	case Intermediate, Root:
+		if cfg.Side != Edge && cfg.Side != Backend {
+			faults = append(faults, fmt.Errorf("side %q: expected %s or %s", cfg.Side, Edge, Backend))
+		}
+	default:
+		faults = append(faults, fmt.Errorf("%q: expected %s, %s, %s or %s", cfg.What, SPKey, SessionKey, Intermediate, Root))
+	}
+	if cfg.Settle < time.Second || cfg.Session < 0 {
+		faults = append(faults, fmt.Errorf("Settle %s and Session %s: expected at least 1s to settle", cfg.Settle, cfg.Session))
+	}
+	return errors.Join(faults...)
 }
 
 // Next returns the step that comes next and how long until it is due. It changes

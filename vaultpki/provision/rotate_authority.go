@@ -25,11 +25,11 @@ func (r *authorityRotation) unvouch() {}
 
 // standing is what there is of an authority.
 type standing struct {
-	roots   []issuer          // of the root mount, with keys, oldest first
-	here    []issuer          // of the mount
-	current issuer            // signs leaves
-	above   issuer            // signed current; current itself if it is a root
-	newest  issuer            // the root that is to be in use; above, or one made since
+	roots   []issuer // of the root mount, with keys, oldest first
+	here    []issuer // of the mount
+	current issuer   // signs leaves
+	above   issuer   // signed current; current itself if it is a root
+	newest  issuer   // the root that is to be in use; above, or one made since
 	// Paths of keys of ours whose issuers are gone, in both mounts.
 	orphans []string
 }

@@ -38,9 +38,9 @@ const (
 	previous = "previous"
 )
 
-func newSessionRotation(s Spec, cfg RotationConfig) *keyRotation {
+func newSessionRotation(cfg RotationConfig) *keyRotation {
 	return &keyRotation{
-		secret: s.sessionSecret(), fields: []string{"current"}, generate: newSessionKey,
+		secret: cfg.Spec.sessionSecret(), fields: []string{"current"}, generate: newSessionKey,
 		affix:  func(_, which string) string { return which },
 		settle: cfg.Settle, drain: cfg.Session,
 		texts: map[string]string{
@@ -51,10 +51,10 @@ func newSessionRotation(s Spec, cfg RotationConfig) *keyRotation {
 	}
 }
 
-func newSPRotation(s Spec, cfg RotationConfig) *keyRotation {
+func newSPRotation(cfg RotationConfig) *keyRotation {
 	r := &keyRotation{
-		secret: s.samlSecret(), fields: []string{"sp_private_key", "sp_public_cert"},
-		generate: func() ([]string, error) { return newKeyPair(s.SPEntityID) },
+		secret: cfg.Spec.samlSecret(), fields: []string{"sp_private_key", "sp_public_cert"},
+		generate: func() ([]string, error) { return newKeyPair(cfg.Spec.SPEntityID) },
 		affix:    func(field, which string) string { return field + "_" + which },
 		settle:   cfg.Settle, idp: true, vouched: cfg.Vouched || cfg.Settle >= idpPatience,
 		texts: map[string]string{

@@ -33,6 +33,7 @@ func TestProcesses(t *testing.T) {
 			"a stop is asked for before Vault answers":   testStopBeforeServing,
 			"a token is introduced":                      testIntroduce,
 			"roles are printed, and refusals explained":  testProvision,
+			"a file says what vault holds":               testProvisionFile,
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()

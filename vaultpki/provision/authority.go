@@ -368,7 +368,10 @@ func (a authority) publish(ctx context.Context, client *Client, above issuer) er
 // name names an issuer of the mount. Near its own end it signs shorter lives
 // rather than none.
 func (a authority) name(ctx context.Context, client *Client, i issuer, name string) error {
-	return client.write(ctx, a.mount+"/issuer/"+i.id, map[string]any{"issuer_name": name, "leaf_not_after_behavior": "truncate"})
+	return client.write(ctx, a.mount+"/issuer/"+i.id, map[string]any{
+		"issuer_name":             name,
+		"leaf_not_after_behavior": "truncate", //nolint:misspell // Vault spells it so
+	})
 }
 
 // noted is how a time stands in a name.

@@ -12,11 +12,14 @@ import (
 	"github.com/sallyport/sallyport/vaultpki/internal/wire"
 )
 
-// keyTypes are the kinds of key that an authority may have, as Vault calls them.
-var keyTypes = map[string]struct {
+// keyType is a kind of key as Vault calls it.
+type keyType struct {
 	kind string
 	bits int
-}{
+}
+
+// keyTypes are the kinds of key that an authority may have.
+var keyTypes = map[string]keyType{
 	"ec-p256": {"ec", 256}, "ec-p384": {"ec", 384}, "rsa-3072": {"rsa", 3072}, "rsa-4096": {"rsa", 4096},
 }
 

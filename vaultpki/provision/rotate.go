@@ -146,7 +146,7 @@ func (cfg RotationConfig) check() error {
 		faults = append(faults, fmt.Errorf("%q: expected %s, %s, %s or %s", cfg.What, SPKey, SessionKey, Intermediate, Root))
 	}
 	if cfg.Settle < time.Second || cfg.Session < 0 {
-		faults = append(faults, fmt.Errorf("Settle %s and Session %s: expected at least 1s to settle", cfg.Settle, cfg.Session))
+		faults = append(faults, fmt.Errorf("times %s to settle and %s of a session: expected at least 1s", cfg.Settle, cfg.Session))
 	}
 	return errors.Join(faults...)
 }

@@ -138,7 +138,7 @@ func (r *authorityRotation) next(ctx context.Context, client *Client) (Step, err
 		}
 	}
 	if successor, ready := s.successor(); ready {
-		return r.switching(s, successor), nil
+		return r.switching(successor), nil
 	}
 	if !underNew {
 		published, _ := find(s.here, s.newest.same)
@@ -223,7 +223,7 @@ func (s standing) nextIntermediate() int {
 }
 
 // switching lets the successor sign.
-func (r *authorityRotation) switching(s standing, successor issuer) Step {
+func (r *authorityRotation) switching(successor issuer) Step {
 	return Step{
 		Name: "switch", Due: successor.made().Add(r.settle),
 		Text: fmt.Sprintf("signs leaves of %s with %s; the old ones stay trusted", r.mount, successor.keyName),

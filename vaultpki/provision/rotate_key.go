@@ -89,9 +89,9 @@ func (r *keyRotation) next(ctx context.Context, client *Client) (Step, error) {
 	}
 	switch {
 	case old != nil: // also if a next one is there already: one after the other
-		return r.step(ctx, client, have, "retire", r.drain, previous)
+		return r.step(ctx, client, have, "retire", previous)
 	case upcoming != nil:
-		return r.step(ctx, client, have, "switch", 0, next)
+		return r.step(ctx, client, have, "switch", next)
 	}
 	return Step{
 		Name: "next", Text: r.texts["next"], Due: have.created.Add(r.settle), First: true,
@@ -126,14 +126,17 @@ func (r *keyRotation) names(which string) []string {
 	return names
 }
 
-// step is the switch or the retirement, due so long after everybody has seen the
-// fields that it waits for.
-func (r *keyRotation) step(ctx context.Context, client *Client, have content, name string, drain time.Duration, which string) (Step, error) {
+// step is the switch or the retirement, due once everybody has seen the fields of
+// that affix; and the retirement once what the previous key made has ended.
+func (r *keyRotation) step(ctx context.Context, client *Client, have content, name, which string) (Step, error) {
 	since, err := r.secret.since(ctx, client, have, r.names(which))
 	if err != nil {
 		return Step{}, err
 	}
-	step := Step{Name: name, Text: r.texts[name], Due: since.Add(r.settle + drain)}
+	step := Step{Name: name, Text: r.texts[name], Due: since.Add(r.settle)}
+	if name == "retire" {
+		step.Due = step.Due.Add(r.drain)
+	}
 	step.do = func(ctx context.Context, client *Client) error { return r.shift(ctx, client, have, name) }
 	if r.idp && !r.vouched {
 		step.Needs = fmt.Sprintf("the identity provider must have fetched the metadata as it is since %s "+

@@ -60,20 +60,23 @@ type Vault struct {
 	// KVMount is the mount of the KV v2 engine. Default "secret".
 	KVMount string `yaml:"kv_mount"`
 	// SAMLPath is the secret with sp_private_key, sp_public_cert and
-	// idp_metadata_xml. Default "sallyport/saml".
+	// idp_metadata_xml, and the keys before and after. Default "sallyport/saml".
 	SAMLPath string `yaml:"saml_path"`
 	// SessionPath is the secret with the session keys. Default
 	// "sallyport/session".
 	SessionPath string `yaml:"session_path"`
+	// Refresh is how often the secrets, and the configuration itself, are read
+	// again. Default 1m, 1s to 1h.
+	Refresh Duration `yaml:"refresh"`
 	// EdgePKI issues the certificates that browsers see. Default mount
 	// "pki-edge", role "sallyport-edge", TTL 24h.
 	EdgePKI PKI `yaml:"edge_pki"`
 	// BackendPKI issues the client certificate that sidecars see. Default
 	// mount "pki-backend", role "sallyport-gateway", TTL 24h.
 	BackendPKI PKI `yaml:"backend_pki"`
-	// ClientName is the DNS name in that client certificate. Default
+	// ClientName is the name in that client certificate. Default
 	// "gateway.sallyport.internal".
-	ClientName Host `yaml:"client_name"`
+	ClientName Peer `yaml:"client_name"`
 }
 
 // PKI names a role of a PKI engine of Vault and the life of its certificates.
@@ -85,6 +88,12 @@ type PKI struct {
 	// TTL is the life that is asked for; Vault may grant less. At least 5m,
 	// so that a renewal has time for a second try.
 	TTL Duration `yaml:"ttl"`
+	// RenewalWindow is when certificates shall be renewed, if their life allows.
+	// Default: at any time.
+	RenewalWindow Window `yaml:"renewal_window"`
+	// RevokeOnStop has the certificates revoked when the process ends. Default
+	// false.
+	RevokeOnStop bool `yaml:"revoke_on_stop"`
 }
 
 // SAML is how the gateway acts as a service provider.
@@ -98,6 +107,19 @@ type SAML struct {
 	// MaxAge is how long ago the person may have authenticated at the IdP
 	// (AuthnInstant) when the assertion arrives. Default 0: any time.
 	MaxAge Duration `yaml:"max_age"`
+	// MetadataURL is where the IdP publishes its metadata: https, fetched at the
+	// start and every MetadataRefresh. The document must be signed by the
+	// certificate in the field idp_metadata_signer of the SAML secret, unless
+	// UnsafeMetadataUnsigned. Default none: the field idp_metadata_xml says it.
+	MetadataURL string `yaml:"metadata_url"`
+	// MetadataRefresh is how often MetadataURL is fetched. Default 1h, 1m to 24h.
+	MetadataRefresh Duration `yaml:"metadata_refresh"`
+	// MetadataCAFile is a PEM file with the CAs that are trusted for
+	// MetadataURL. Default: the public ones.
+	MetadataCAFile string `yaml:"metadata_ca_file"`
+	// UnsafeMetadataUnsigned takes what MetadataURL answers without a signature:
+	// whoever can answer in its place can then sign in as anybody. Default false.
+	UnsafeMetadataUnsigned bool `yaml:"unsafe_metadata_unsigned"`
 	// Attributes says which attributes describe a person.
 	Attributes Attributes `yaml:"attributes"`
 }
@@ -175,9 +197,9 @@ type Route struct {
 type Backend struct {
 	// URL is where to dial: https://host[:port]. Required.
 	URL Origin `yaml:"url"`
-	// Name is the DNS name that the sidecar's certificate must carry, whatever
-	// URL says. Default NAME.backend.sallyport.internal with the route's name.
-	Name Host `yaml:"name"`
+	// Name is the name that the sidecar's certificate must carry, whatever URL
+	// says. Default NAME.backend.sallyport.internal with the route's name.
+	Name Peer `yaml:"name"`
 }
 
 // Allow says who may open a tool: a person with one of the users' names, or
@@ -245,11 +267,12 @@ func defaultGateway() Gateway {
 			KVMount:     "secret",
 			SAMLPath:    "sallyport/saml",
 			SessionPath: "sallyport/session",
+			Refresh:     Duration{time.Minute},
 			EdgePKI:     PKI{Mount: "pki-edge", Role: "sallyport-edge", TTL: Duration{24 * time.Hour}},
 			BackendPKI:  PKI{Mount: "pki-backend", Role: "sallyport-gateway", TTL: Duration{24 * time.Hour}},
 			ClientName:  defaultGatewayName,
 		},
-		SAML:      SAML{ClockSkew: Duration{3 * time.Minute}, Attributes: defaultAttributes()},
+		SAML:      SAML{ClockSkew: Duration{3 * time.Minute}, MetadataRefresh: Duration{time.Hour}, Attributes: defaultAttributes()},
 		Session:   Session{Idle: Duration{time.Hour}, Absolute: Duration{10 * time.Hour}},
 		AccessLog: AccessLog{File: "-"},
 		Stop:      defaultStop(),
@@ -319,6 +342,6 @@ func (r *Route) complete() {
 		r.Title = r.Name
 	}
 	if r.Backend.Name == "" {
-		r.Backend.Name = Host(r.Name + ".backend.sallyport.internal")
+		r.Backend.Name = Peer(r.Name + ".backend.sallyport.internal")
 	}
 }

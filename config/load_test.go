@@ -95,14 +95,16 @@ routes: [{name: grafana, host: grafana.example.com, backend: {url: https://grafa
 			KVMount:     "secret",
 			SAMLPath:    "sallyport/saml",
 			SessionPath: "sallyport/session",
+			Refresh:     Duration{time.Minute},
 			EdgePKI:     PKI{Mount: "pki-edge", Role: "sallyport-edge", TTL: day},
 			BackendPKI:  PKI{Mount: "pki-backend", Role: "sallyport-gateway", TTL: day},
 			ClientName:  "gateway.sallyport.internal",
 		},
 		SAML: SAML{
-			EntityID:   "https://door.example.com/saml/metadata",
-			ClockSkew:  Duration{3 * time.Minute},
-			Attributes: defaultAttributes(),
+			EntityID:        "https://door.example.com/saml/metadata",
+			ClockSkew:       Duration{3 * time.Minute},
+			MetadataRefresh: Duration{time.Hour},
+			Attributes:      defaultAttributes(),
 		},
 		Session:   Session{Idle: Duration{time.Hour}, Absolute: Duration{10 * time.Hour}},
 		AccessLog: AccessLog{File: "-"},
@@ -131,6 +133,7 @@ func TestDefaultsOfASidecar(t *testing.T) {
 		App:      Origin{Scheme: "http", Host: "localhost", Port: 3000},
 		Gateways: []string{"gateway.sallyport.internal"},
 		PKI:      PKI{Mount: "pki-backend", Role: "sidecar-grafana", TTL: Duration{24 * time.Hour}},
+		Refresh:  Duration{time.Minute},
 		Admin:    "127.0.0.1:9091",
 		Stop:     Stop{Drain: Duration{30 * time.Second}},
 	}
@@ -178,6 +181,7 @@ func TestReferencesHoldTheDefaults(t *testing.T) {
 	bare := map[string]string{
 		"gateway": `
 door: {host: door.example.com}
+saml: {metadata_url: https://idp.example.com/metadata, metadata_ca_file: /etc/sallyport/idp-ca.pem}
 routes:
   - name: grafana
     title: Grafana

@@ -22,8 +22,8 @@ type Provision struct {
 	// CertificateTTL is the longest life of a leaf certificate. Default: what
 	// the gateway's configuration asks for, or 24h.
 	CertificateTTL Duration `yaml:"certificate_ttl"`
-	// Revocation lets each process revoke the certificates whose key it has.
-	// Default false.
+	// Revocation lets each process revoke the certificates that it shows. Default
+	// false, but it is on where the gateway's configuration revokes on stop.
 	Revocation bool `yaml:"revocation"`
 	// AppRole is the auth method, and what holds for each of its roles.
 	AppRole AppRole `yaml:"approle"`
@@ -148,9 +148,9 @@ type ProvisionGateway struct {
 	// BackendPKIRole signs the client certificate. Default: the gateway's, or
 	// "sallyport-gateway".
 	BackendPKIRole string `yaml:"backend_pki_role"`
-	// ClientName is the DNS name in the client certificate. Default: the
-	// gateway's, or "gateway.sallyport.internal".
-	ClientName Host `yaml:"client_name"`
+	// ClientName is the name in the client certificate. Default: the gateway's,
+	// or "gateway.sallyport.internal".
+	ClientName Peer `yaml:"client_name"`
 	// SPIFFEIDs are what the client certificate may be named beside it.
 	SPIFFEIDs []string `yaml:"spiffe_ids"`
 	// Access bounds what the AppRole grants.
@@ -158,10 +158,10 @@ type ProvisionGateway struct {
 }
 
 // ProvisionSidecar is one sidecar's place in Vault. LABEL is the first label
-// of its name.
+// of its name, or the last segment of a SPIFFE ID.
 type ProvisionSidecar struct {
-	// Name is the DNS name in its certificate. Required.
-	Name Host `yaml:"name"`
+	// Name is the name in its certificate. Required.
+	Name Peer `yaml:"name"`
 	// Role is its AppRole and policy. Default "sallyport-sidecar-" and the
 	// route's name, or LABEL for one without a route.
 	Role string `yaml:"role"`

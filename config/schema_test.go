@@ -40,6 +40,9 @@ type schema struct {
 // It accepts a little more: the parser also judges lengths, and IP addresses.
 const hostPattern = `^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`
 
+// peerPattern accepts a little more, too: the parser judges lengths and dots.
+func peerPattern() string { return hostPattern + "|" + spiffeText.String() }
+
 // constraints are what the types of the fields do not say, by key path.
 func constraints() map[string]schema {
 	path, role := schema{Pattern: vaultPath.String()}, schema{Pattern: vaultRole.String()}
@@ -60,7 +63,7 @@ func constraints() map[string]schema {
 		"pki.mount":               path,
 		"pki.role":                role,
 		"gateways":                {MinItems: 1},
-		"gateways[]":              {Pattern: hostPattern},
+		"gateways[]":              {Pattern: peerPattern()},
 
 		"kv.mount":                     path,
 		"kv.saml_path":                 path,
@@ -77,12 +80,12 @@ func constraints() map[string]schema {
 		"gateway.hosts[]":              {Pattern: hostPattern},
 		"gateway.edge_pki_role":        role,
 		"gateway.backend_pki_role":     role,
-		"gateway.spiffe_ids[]":         {Pattern: spiffeID.String()},
+		"gateway.spiffe_ids[]":         {Pattern: spiffeText.String()},
 		"sidecars[]":                   {Required: []string{"name"}},
 		"sidecars[].role":              role,
 		"sidecars[].pki_role":          role,
 		"sidecars[].config_path":       path,
-		"sidecars[].spiffe_ids[]":      {Pattern: spiffeID.String()},
+		"sidecars[].spiffe_ids[]":      {Pattern: spiffeText.String()},
 		"secret_driver.policy":         role,
 		"secret_driver.kv_paths[]":     path,
 		"audit[]":                      {Required: []string{"path", "type"}},
@@ -201,6 +204,10 @@ func (b schemaBuilder) build(value reflect.Value, path string) *schema {
 	switch {
 	case value.Type() == reflect.TypeFor[Host]():
 		s.Pattern = hostPattern
+	case value.Type() == reflect.TypeFor[Peer]():
+		s.Pattern = peerPattern()
+	case value.Type() == reflect.TypeFor[Window]():
+		s.Pattern = windowText.String()
 	case value.Type() == reflect.TypeFor[Duration]():
 		s.Pattern = durationText.String()
 	case value.Type() == reflect.TypeFor[Origin]():
@@ -309,6 +316,7 @@ func TestEveryConstraintIsOfAKeyThatExists(t *testing.T) {
 // of another kind would be ignored without a word.
 func TestStructsAreMadeOfWhatTheDecoderKnows(t *testing.T) {
 	known := []reflect.Kind{reflect.Bool, reflect.Int, reflect.String, reflect.Struct, reflect.Slice}
+	texts := []reflect.Type{reflect.TypeFor[Duration](), reflect.TypeFor[Origin](), reflect.TypeFor[Window]()}
 	var visit func(of reflect.Type, path string)
 	visit = func(of reflect.Type, path string) {
 		switch {
@@ -316,7 +324,7 @@ func TestStructsAreMadeOfWhatTheDecoderKnows(t *testing.T) {
 			t.Errorf("%s: the decoder does not know %s", path, of)
 		case of.Kind() == reflect.Slice:
 			visit(of.Elem(), path+"[]")
-		case of.Kind() == reflect.Struct && of != reflect.TypeFor[Duration]() && of != reflect.TypeFor[Origin]():
+		case of.Kind() == reflect.Struct && !slices.Contains(texts, of):
 			for i := range of.NumField() {
 				field := of.Field(i)
 				if tagOf(field) == "" || !field.IsExported() {

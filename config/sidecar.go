@@ -1,17 +1,14 @@
 package config
 
-import (
-	"strings"
-	"time"
-)
+import "time"
 
 // Sidecar is the configuration of `sallyport sidecar`, checked and with every
 // default filled in. It must not be modified after [LoadSidecar] has returned
 // it; reading it concurrently is safe.
 type Sidecar struct {
-	// Name is the DNS name in the sidecar's certificate, which the gateway
-	// pins, e.g. "headers.backend.sallyport.internal". Required.
-	Name Host `yaml:"name"`
+	// Name is the name in the sidecar's certificate, which the gateway pins,
+	// e.g. "headers.backend.sallyport.internal". Required.
+	Name Peer `yaml:"name"`
 	// Listen is the address for the gateway's mutual TLS, as [net.Listen]
 	// takes it. Default ":8443".
 	Listen string `yaml:"listen"`
@@ -22,8 +19,10 @@ type Sidecar struct {
 	// just "gateway.sallyport.internal". Never empty.
 	Gateways []string `yaml:"gateways"`
 	// PKI issues the sidecar's certificate. Default mount "pki-backend", role
-	// "sidecar-LABEL" with the first label of Name, TTL 24h.
+	// "sidecar-LABEL" with the label of Name, TTL 24h.
 	PKI PKI `yaml:"pki"`
+	// Refresh is how often the configuration is read again. Default 1m, 1s to 1h.
+	Refresh Duration `yaml:"refresh"`
 	// Admin is the plain-HTTP address of probes and metrics. Default
 	// "127.0.0.1:9091"; only loopback unless UnsafeAdminNotLoopback.
 	Admin string `yaml:"admin"`
@@ -40,6 +39,7 @@ func defaultSidecar() Sidecar {
 		Listen:   ":8443",
 		Gateways: []string{defaultGatewayName},
 		PKI:      PKI{Mount: "pki-backend", TTL: Duration{24 * time.Hour}},
+		Refresh:  Duration{time.Minute},
 		Admin:    "127.0.0.1:9091",
 		Stop:     defaultStop(),
 	}
@@ -48,7 +48,6 @@ func defaultSidecar() Sidecar {
 // complete fills in the defaults that follow from other keys.
 func (s *Sidecar) complete() {
 	if s.PKI.Role == "" {
-		label, _, _ := strings.Cut(string(s.Name), ".")
-		s.PKI.Role = "sidecar-" + label
+		s.PKI.Role = "sidecar-" + s.Name.Label()
 	}
 }

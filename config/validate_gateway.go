@@ -47,6 +47,7 @@ func (c *collector) vault(v Vault) {
 	c.mount("vault.kv_mount", v.KVMount)
 	c.mount("vault.saml_path", v.SAMLPath)
 	c.mount("vault.session_path", v.SessionPath)
+	c.within("vault.refresh", v.Refresh, time.Second, time.Hour)
 	c.pki("vault.edge_pki", v.EdgePKI)
 	c.pki("vault.backend_pki", v.BackendPKI)
 }
@@ -60,6 +61,7 @@ func (c *collector) saml(s SAML) {
 	if s.MaxAge.Duration > 0 && s.MaxAge.Duration < minMaxAge {
 		c.refuse("saml.max_age", "at least 1m, or 0s for any age")
 	}
+	c.metadata(s)
 	if len(s.Attributes.User) == 0 {
 		c.add("saml.attributes.user", "an empty list", "at least one name: a person without a user name cannot be let in")
 	}
@@ -67,6 +69,26 @@ func (c *collector) saml(s SAML) {
 	c.texts("saml.attributes.email", s.Attributes.Email, judgeText)
 	c.texts("saml.attributes.name", s.Attributes.Name, judgeText)
 	c.texts("saml.attributes.groups", s.Attributes.Groups, judgeText)
+}
+
+// metadata judges where the IdP's metadata comes from.
+func (c *collector) metadata(s SAML) {
+	c.within("saml.metadata_refresh", s.MetadataRefresh, time.Minute, 24*time.Hour)
+	if s.MetadataURL != "" && !isMetadataURL(s.MetadataURL) {
+		c.refuse("saml.metadata_url", "an https URL, such as https://idp.example.com/metadata")
+	}
+	if s.MetadataCAFile != "" && (!path.IsAbs(s.MetadataCAFile) || !isPrintable(s.MetadataCAFile)) {
+		c.refuse("saml.metadata_ca_file", "an absolute path")
+	}
+	if s.MetadataURL == "" && s.MetadataCAFile != "" {
+		c.refuse("saml.metadata_ca_file", "saml.metadata_url beside it")
+	}
+}
+
+func isMetadataURL(address string) bool {
+	parsed, err := url.Parse(address)
+	return err == nil && parsed.Scheme == "https" && parsed.Hostname() != "" && parsed.User == nil &&
+		parsed.Fragment == "" && len(address) <= maxEntityID && isPrintable(address) && !strings.Contains(address, " ")
 }
 
 func isEntityID(id string) bool {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -15,9 +14,6 @@ const (
 	minHeirTTL    = 10 * time.Minute
 	maxCommonName = 64 // RFC 5280 appendix A.1
 )
-
-// What Vault and RFC 3986 call it; a pattern would stand for many names.
-var spiffeID = regexp.MustCompile(`^spiffe://[a-z0-9._-]+(/[A-Za-z0-9._-]+)+$`)
 
 var (
 	authorityKeys = [...]string{"ec-p256", "ec-p384", "rsa-3072", "rsa-4096"}
@@ -141,13 +137,6 @@ func judgeNetwork(value string) string {
 	return ""
 }
 
-func judgeSPIFFEID(value string) string {
-	if !spiffeID.MatchString(value) || len(value) > 2048 {
-		return "a SPIFFE ID such as spiffe://example.com/gateway, without wildcards"
-	}
-	return ""
-}
-
 func (c *collector) provisionGateway(at string, g ProvisionGateway) {
 	c.role(join(at, "role"), g.Role)
 	c.texts(join(at, "hosts"), g.Hosts, judgeHost)
@@ -156,7 +145,7 @@ func (c *collector) provisionGateway(at string, g ProvisionGateway) {
 	}
 	c.role(join(at, "edge_pki_role"), g.EdgePKIRole)
 	c.role(join(at, "backend_pki_role"), g.BackendPKIRole)
-	c.texts(join(at, "spiffe_ids"), g.SPIFFEIDs, judgeSPIFFEID)
+	c.texts(join(at, "spiffe_ids"), g.SPIFFEIDs, judgeSPIFFE)
 	c.access(join(at, "access"), g.Access)
 }
 
@@ -167,7 +156,7 @@ func (c *collector) provisionSidecar(at string, s ProvisionSidecar) {
 	c.role(join(at, "role"), s.Role)
 	c.role(join(at, "pki_role"), s.PKIRole)
 	c.optionalPath(join(at, "config_path"), s.ConfigPath)
-	c.texts(join(at, "spiffe_ids"), s.SPIFFEIDs, judgeSPIFFEID)
+	c.texts(join(at, "spiffe_ids"), s.SPIFFEIDs, judgeSPIFFE)
 	c.access(join(at, "access"), s.Access)
 }
 

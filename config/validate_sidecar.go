@@ -1,5 +1,7 @@
 package config
 
+import "time"
+
 // validateSidecar reports what is wrong with values that are each well formed.
 // Defaults are filled in already.
 func validateSidecar(s *Sidecar, faults *collector) {
@@ -13,8 +15,9 @@ func validateSidecar(s *Sidecar, faults *collector) {
 	if len(s.Gateways) == 0 {
 		faults.add("gateways", "an empty list", "at least one name: with none the sidecar lets nobody in")
 	}
-	faults.texts("gateways", s.Gateways, judgeHost)
+	faults.texts("gateways", s.Gateways, judgePeer)
 	faults.pki("pki", s.PKI)
+	faults.within("refresh", s.Refresh, time.Second, time.Hour)
 	faults.admin("admin", s.Admin, s.UnsafeAdminNotLoopback)
 	faults.stop("stop", s.Stop)
 }

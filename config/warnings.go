@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"reflect"
 	"strings"
 )
@@ -18,12 +19,25 @@ func (g *Gateway) Warnings() []string {
 			warnings = append(warnings, entry("routes", i)+".allow: lets nobody in to "+route.Name)
 		}
 	}
-	return warnings
+	warnings = append(warnings, g.Vault.EdgePKI.warnings("vault.edge_pki")...)
+	return append(warnings, g.Vault.BackendPKI.warnings("vault.backend_pki")...)
 }
 
-// Warnings returns what loosens the sidecar's guard; see [Gateway.Warnings].
+// Warnings returns what is allowed but probably not meant, or loosens the
+// sidecar's guard; see [Gateway.Warnings].
 func (s *Sidecar) Warnings() []string {
-	return unsafeKeys(reflect.ValueOf(s).Elem(), "")
+	return append(unsafeKeys(reflect.ValueOf(s).Elem(), ""), s.PKI.warnings("pki")...)
+}
+
+// warnings tells of a window that renewals cannot keep to: one that may stay
+// closed from half of a certificate's life to its last quarter.
+func (p PKI) warnings(at string) []string {
+	needed := 4 * p.RenewalWindow.closed()
+	if p.RenewalWindow.None() || p.TTL.Duration >= needed {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s: renewal_window %s cannot always be kept with ttl %s; %s is enough",
+		at, p.RenewalWindow, p.TTL, Duration{needed})}
 }
 
 // unsafeKeys finds every key that begins with "unsafe_" and is on. It walks
@@ -35,7 +49,7 @@ func unsafeKeys(value reflect.Value, path string) []string {
 		for i := range value.NumField() {
 			key := tagOf(value.Type().Field(i))
 			if key == "" {
-				continue // the inside of a Duration or an Origin
+				continue // the inside of a Duration, an Origin or a Window
 			}
 			at := join(path, key)
 			if strings.HasPrefix(key, "unsafe_") && !value.Field(i).IsZero() {

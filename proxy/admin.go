@@ -8,23 +8,37 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Readiness says why a process should get no traffic; empty means it should.
-// It is called concurrently.
-type Readiness func() []string
+// AdminConfig is what Admin needs. Its functions are called concurrently.
+type AdminConfig struct {
+	// Readiness says why the process should get no traffic; no reason means that
+	// it should. Remarks are what is wrong besides. Required.
+	Readiness func() (reasons, remarks []string)
+	// Metrics are what /metrics shows. Required.
+	Metrics prometheus.Gatherer
+	// More are further handlers, by patterns of http.ServeMux.
+	More map[string]http.Handler
+}
 
 // Admin answers probes and metrics. It belongs on a listener of its own that no
 // browser reaches: nobody signs in here.
-func Admin(ready Readiness, metrics prometheus.Gatherer) http.Handler {
+func Admin(cfg AdminConfig) http.Handler {
 	mux := http.NewServeMux()
+	for pattern, handler := range cfg.More {
+		mux.Handle(pattern, handler)
+	}
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if reasons := ready(); len(reasons) > 0 {
-			plain(w, http.StatusServiceUnavailable, "not ready:\n- "+strings.Join(reasons, "\n- "))
-			return
+		reasons, remarks := cfg.Readiness()
+		switch {
+		case len(reasons) > 0:
+			plain(w, http.StatusServiceUnavailable, "not ready:\n- "+strings.Join(append(reasons, remarks...), "\n- "))
+		case len(remarks) > 0:
+			plain(w, http.StatusOK, "ready, serving with what is held:\n- "+strings.Join(remarks, "\n- "))
+		default:
+			plain(w, http.StatusOK, "ready")
 		}
-		plain(w, http.StatusOK, "ready")
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(cfg.Metrics, promhttp.HandlerOpts{}))
 	return mux
 }
 

@@ -285,11 +285,14 @@ func TestStopWaitsForTheLinesOfWhatItCuts(t *testing.T) {
 }
 
 func TestAdminTellsReadinessWithReasons(t *testing.T) {
-	reasons := []string{"stopping", "access log: disk is full"}
+	reasons, remarks := []string{"stopping", "access log: disk is full"}, []string(nil)
 	metrics := proxy.NewMetrics()
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(metrics)
-	server := httptest.NewServer(proxy.Admin(func() []string { return reasons }, registry))
+	server := httptest.NewServer(proxy.Admin(proxy.AdminConfig{
+		Readiness: func() ([]string, []string) { return reasons, remarks }, Metrics: registry,
+		More: map[string]http.Handler{"GET /more": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "more") })},
+	}))
 	defer server.Close()
 	get := func(path string) (int, string) {
 		res, err := server.Client().Get(server.URL + path)
@@ -309,6 +312,17 @@ func TestAdminTellsReadinessWithReasons(t *testing.T) {
 	reasons = nil
 	if status, body := get("/readyz"); status != http.StatusOK || body != "ready\n" {
 		t.Errorf("readyz %d %q", status, body)
+	}
+	remarks = []string{"vault token: lost"}
+	if status, body := get("/readyz"); status != http.StatusOK || body != "ready, serving with what is held:\n- vault token: lost\n" {
+		t.Errorf("readyz %d %q", status, body)
+	}
+	reasons = []string{"stopping"}
+	if status, body := get("/readyz"); status != http.StatusServiceUnavailable || body != "not ready:\n- stopping\n- vault token: lost\n" {
+		t.Errorf("readyz %d %q", status, body)
+	}
+	if status, body := get("/more"); status != http.StatusOK || body != "more" {
+		t.Errorf("more %d %q", status, body)
 	}
 	if status, body := get("/metrics"); status != http.StatusOK || !strings.Contains(body, "sallyport_http_requests_in_flight 0") {
 		t.Errorf("metrics %d %q", status, body)

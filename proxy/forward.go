@@ -11,6 +11,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/sallyport/sallyport/proxy/header"
@@ -30,7 +31,8 @@ type Route struct {
 	// Backend is the sidecar's address, https://host:port.
 	Backend *url.URL
 	// TLS is how to speak to it: our client certificate, and the sidecar's name
-	// pinned. The gateway owns it from now on. Required.
+	// pinned. It must not be changed any more; the same value again, in a Gateway
+	// that replaces this one, lets the connections go on. Required.
 	TLS *tls.Config
 	// Rule says who may open the tool; the zero Rule lets nobody in.
 	Rule policy.Rule
@@ -50,6 +52,8 @@ type route struct {
 	authority string // host and port of origin
 	transport *http.Transport
 	proxy     *httputil.ReverseProxy
+	// inherited is set once the transport is a later Gateway's.
+	inherited atomic.Bool
 }
 
 const (

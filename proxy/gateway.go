@@ -52,6 +52,11 @@ type Config struct {
 	Log *slog.Logger
 	// Metrics counts; nil counts nowhere.
 	Metrics *Metrics
+	// Replaces is the Gateway whose place this one takes, with another
+	// configuration, other keys or other backends. What it allows strangers at
+	// once, and its connections to backends that stay the same, are shared.
+	// Requests that it has begun are its own until they end. Nil for the first.
+	Replaces *Gateway
 	// Now is the clock, called concurrently; nil means time.Now.
 	Now func() time.Time
 }
@@ -90,6 +95,7 @@ func New(cfg Config) (*Gateway, error) {
 		begins:    newAdmission(beginsAtOnce, beginsPerAddress, admissionWait),
 		recorder:  relay.Recorder{Access: cfg.Access, Log: cfg.Log, Now: cfg.Now, Ended: cfg.Metrics.end},
 	}
+	g.cfg.Replaces = nil // or every one that ever was would be kept
 	g.door = g.origin(cfg.DoorHost)
 	for _, key := range cfg.QueryKeys {
 		g.queryKeys[key] = true
@@ -102,6 +108,9 @@ func New(cfg Config) (*Gateway, error) {
 		return nil, err
 	}
 	g.pages = pages
+	if cfg.Replaces != nil {
+		g.inherit(cfg.Replaces)
+	}
 	return g, nil
 }
 

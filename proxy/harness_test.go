@@ -161,6 +161,8 @@ type world struct {
 	tb      testing.TB
 	ca      *authority
 	gateway *proxy.Gateway
+	live    *proxy.Live  // what the listener serves
+	cfg     proxy.Config // of gateway
 	saml    *scriptedSAML
 	log     *lines
 	addr    string
@@ -257,11 +259,12 @@ func (w *world) start(cfg proxy.Config, change func(*proxy.Config)) {
 	if w.gateway, err = proxy.New(cfg); err != nil {
 		w.tb.Fatal(err)
 	}
+	w.cfg, w.live = cfg, proxy.NewLive(w.gateway)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
 		done <- proxy.Serve(ctx, proxy.ServerConfig{
-			Listener: listener, Handler: w.gateway, Drain: 5 * time.Second,
+			Listener: listener, Handler: w.live, Drain: 5 * time.Second,
 			TLS: &tls.Config{Certificates: []tls.Certificate{w.ca.issue(x509.ExtKeyUsageServerAuth, append(hosts, "unknown.example.test")...)}},
 		})
 	}()

@@ -28,6 +28,11 @@ type entry struct {
 	until time.Time
 }
 
+// NewReplay returns an empty replay memory of this process: the one that a
+// [ServiceProvider] makes for itself if it is given none. now is called
+// concurrently.
+func NewReplay(now func() time.Time) Replay { return newMemory(maxReplayEntries, now) }
+
 func newMemory(limit int, now func() time.Time) *memory {
 	return &memory{max: limit, now: now, known: map[string]bool{}}
 }

@@ -25,10 +25,20 @@ type Config struct {
 	Key         crypto.Signer
 	Certificate *x509.Certificate
 
+	// Published are certificates of keys that we had before Key, or shall have
+	// after it. They stand in our metadata beside Certificate, so that an
+	// identity provider knows a key before it signs anything. Nil for none.
+	Published []*x509.Certificate
+
 	// IdPMetadata is the identity provider's metadata document: an
 	// EntityDescriptor, or an EntitiesDescriptor that holds exactly one
 	// identity provider. Required.
 	IdPMetadata []byte
+
+	// MetadataSigner, if not nil, must have signed IdPMetadata as a whole, with
+	// a signature in the document. Metadata from a place that cannot be trusted
+	// needs one.
+	MetadataSigner *x509.Certificate
 
 	// Attributes says where in an assertion to look for each part of a
 	// principal. At least one name for User is required.
@@ -155,7 +165,7 @@ func New(cfg Config) (*ServiceProvider, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	idp, err := parseIdPMetadata(cfg.IdPMetadata, cfg.Now())
+	idp, err := cfg.identityProvider()
 	if err != nil {
 		return nil, fmt.Errorf("reading the identity provider's metadata: %w", err)
 	}
@@ -169,7 +179,7 @@ func New(cfg Config) (*ServiceProvider, error) {
 	for _, cert := range idp.certificates {
 		sp.verifiers = append(sp.verifiers, sp.newVerifier(cert))
 	}
-	sp.metadata = buildMetadata(cfg.EntityID, cfg.ACSURL, cfg.Certificate)
+	sp.metadata = buildMetadata(&cfg)
 	return sp, nil
 }
 
@@ -193,10 +203,25 @@ func (cfg *Config) check() error {
 	case len(cfg.Attributes.User) == 0:
 		return errors.New("no attribute for the user name")
 	}
-	if err := checkStrength(cfg.Key.Public()); err != nil {
-		return fmt.Errorf("checking our own key: %w", err)
+	for _, cert := range append([]*x509.Certificate{cfg.Certificate}, cfg.Published...) {
+		if err := checkStrength(cert.PublicKey); err != nil {
+			return fmt.Errorf("checking our own key: %w", err)
+		}
 	}
 	return nil
+}
+
+// identityProvider reads the metadata, and nothing of it before its signature
+// was verified, if one is wanted.
+func (cfg *Config) identityProvider() (*identityProvider, error) {
+	raw := cfg.IdPMetadata
+	if cfg.MetadataSigner != nil {
+		var err error
+		if raw, err = signedMetadata(raw, cfg.MetadataSigner, cfg.Now); err != nil {
+			return nil, err
+		}
+	}
+	return parseIdPMetadata(raw, cfg.Now())
 }
 
 func (a Attributes) clone() Attributes {

@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"regexp"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/certmagic"
@@ -24,63 +24,100 @@ type CertificatesConfig struct {
 	Client *Client
 	// Mount and Role are the PKI mount and the role on it.
 	Mount, Role string
-	// Names are the DNS names, lower-case, without wildcards; each gets a
-	// certificate of its own. With ClientUsage there is exactly one.
+	// Names are DNS names, lower-case, without wildcards; each gets a certificate
+	// of its own. Or there is one SPIFFE ID, spiffe://TRUST-DOMAIN/PATH, which the
+	// PKI role must have in allowed_uri_sans. With ClientUsage there is exactly
+	// one name.
 	Names []string
 	// TTL is the life that is asked for; Vault may grant less. At least 10
 	// seconds.
 	TTL time.Duration
 	// Usage is ServerUsage or ClientUsage; the PKI role must set just that flag.
 	Usage Usage
-	// OnRenew, if not nil, is called by Run after a renewed certificate is in
-	// use, one call at a time. Connections made before go on with the old one:
-	// this is the place to close idle ones.
-	OnRenew func(name string)
+	// Window is when renewals shall happen, if the life of a certificate allows:
+	// one that opens before the last quarter of the life is waited for. The zero
+	// value is any time.
+	Window Window
+	// RevokeOnStop has the certificates in use revoked when Run ends. The token's
+	// policies must allow update on MOUNT/revoke, for every certificate of the
+	// mount: Vault knows no finer right.
+	RevokeOnStop bool
+	// OnChange, if not nil, is called once Run has begun, after something that
+	// connections are made with has changed, one call at a time. Those made
+	// before go on with the old: this is the place to end them. It must not call
+	// Renew, SetNames or Close.
+	OnChange func(Change)
 	// Log receives one line per issued and renewed certificate; nil discards.
 	Log *slog.Logger
 }
 
+// Change says what is new.
+type Change struct {
+	// Name is of the certificate that was renewed; "" if none was.
+	Name string
+	// Roots says that other roots are trusted than before. Connections to peers
+	// of a root that is gone are still open.
+	Roots bool
+}
+
 const (
-	shortestTTL  = 10 * time.Second
-	longestTick  = 10 * time.Second // how often certificates are looked at, at most
-	atOnce       = 4                // names that are issued in parallel
-	renewalRatio = 0.5              // remaining part of the life at which renewal begins
+	shortestTTL = 10 * time.Second
+	atOnce      = 4 // certificates that are issued in parallel
+	// never is longer than certmagic's clock will run: it shall not renew
+	// anything by itself. It takes what has less than five ticks left for an
+	// emergency, and would renew a certificate that Vault gave a shorter life
+	// than was asked for at every tick.
+	never = 20 * 365 * 24 * time.Hour
 )
 
-// dnsName is a lower-case DNS name of one label or more, without a wildcard.
-var dnsName = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
-
 // Certificates holds certificates of one PKI role, in memory, and keeps them
-// fresh. [NewCertificates] makes it; [Certificates.Run] watches over it and
-// ends it. All methods are safe for concurrent use.
+// fresh, and what the mount trusts. [NewCertificates] makes it;
+// [Certificates.Run] watches over it and ends it. All methods are safe for
+// concurrent use.
 type Certificates struct {
 	cfg    CertificatesConfig
 	issuer *issuer
-	roots  *x509.CertPool // of the mount; pinned when this value was made
+	trust  atomic.Pointer[trust]
+	watch  rootWatch
 	cache  *certmagic.Cache
 	magic  *certmagic.Config
-	tick   time.Duration
 
+	places  chan struct{}   // full while so many calls to Vault are under way
+	changed chan struct{}   // of capacity one: there may be names without a keeper
+	life    context.Context // ends with Close
+	end     context.CancelFunc
 	closing sync.Once
-	serials map[string]string // of the certificates told of, by name; owned by New, then Run
+	begun   atomic.Bool // Run was called
+	telling sync.Mutex  // held during OnChange
+	naming  sync.Mutex  // held while names are replaced
+
+	mu      sync.Mutex     // guards the rest, and what is in held
+	held    []*held        // in the order of the names
+	closed  bool           // nothing further may begin
+	running sync.WaitGroup // of what Close waits for; grows only before closed
 }
 
 // CertificateStatus describes the certificate in use for one name.
 type CertificateStatus struct {
 	Name      string
 	Serial    string // hex octets with colons, as Vault writes it
+	Issuer    string // the subject of the authority that signed it
 	NotBefore time.Time
 	NotAfter  time.Time
+	Since     time.Time // when it was put in use
+	Next      time.Time // when it will be renewed, or that tried again
+	Failure   Failure   // why it was not renewed yet, if that was tried
+	Renewals  int       // of this name that succeeded, since the start
+	Failures  int       // of this name that did not, since the start
 }
 
 // NewCertificates reads the mount's roots, makes a key per name, has Vault sign
 // the requests and returns once every name has its certificate, checked. It
 // waits for an unreachable Vault as long as the Client's Config.Wait.
 //
-// Renewal begins at once; the caller must run [Certificates.Run] or call
-// [Certificates.Close]. The error is an [*Error] with ReasonConfig,
-// ReasonDenied, ReasonUnreachable or ReasonBadCertificate, and nothing is left
-// running.
+// The caller must run [Certificates.Run] or call [Certificates.Close]. The error
+// is an [*Error] with ReasonConfig, ReasonDenied, ReasonUnreachable or
+// ReasonBadCertificate, and nothing is left running.
 func NewCertificates(ctx context.Context, cfg CertificatesConfig) (*Certificates, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -88,21 +125,24 @@ func NewCertificates(ctx context.Context, cfg CertificatesConfig) (*Certificates
 	if err := cfg.check(); err != nil {
 		return nil, &Error{Reason: ReasonConfig, Op: "configuring certificates", Err: err}
 	}
-	cfg.Names = slices.Clone(cfg.Names)
 	cfg.Log = cfg.Log.With("mount", cfg.Mount, "pki_role", cfg.Role, "usage", cfg.Usage.String())
-	roots, err := readMountRoots(ctx, cfg.Client, cfg.Mount)
+	reader := newRootReader(cfg.Client, cfg.Mount)
+	roots, err := reader.readFirst(ctx, cfg.Client)
 	if err != nil {
 		return nil, err
 	}
-	c := newCertificates(ctx, cfg, roots)
-	if err := c.issueAll(ctx); err != nil {
+	c := newCertificates(ctx, cfg, reader, roots)
+	var first []*held
+	for _, name := range cfg.Names {
+		first = append(first, newHeld(c.life, name))
+	}
+	c.held = first
+	if err := c.issueAll(ctx, first); err != nil {
 		c.Close()
 		return nil, err
 	}
-	c.issuer.persistent.Store(true)
-	for _, status := range c.Status() {
-		c.serials[status.Name] = status.Serial
-		cfg.Log.Info("certificate issued", status.attrs()...)
+	if cfg.RevokeOnStop {
+		c.checkRevocation(ctx)
 	}
 	return c, nil
 }
@@ -117,76 +157,37 @@ func (cfg *CertificatesConfig) check() error {
 	if cfg.Usage != ServerUsage && cfg.Usage != ClientUsage {
 		faults = append(faults, fmt.Errorf("usage %d: expected server or client", cfg.Usage))
 	}
-	if len(cfg.Names) == 0 || (cfg.Usage == ClientUsage && len(cfg.Names) > 1) {
-		faults = append(faults, fmt.Errorf("names %q: expected at least one, and for a client just one", cfg.Names))
-	}
-	for _, name := range cfg.Names {
-		if len(name) > 253 || !dnsName.MatchString(name) {
-			faults = append(faults, fmt.Errorf("name %q: expected a lower-case DNS name without a wildcard", name))
-		}
-	}
+	faults = append(faults, checkNameList(cfg.Names, cfg.Usage), cfg.Window.check())
 	if cfg.TTL < shortestTTL {
 		faults = append(faults, fmt.Errorf("ttl %s: expected at least %s", cfg.TTL, shortestTTL))
 	}
 	return errors.Join(faults...)
 }
 
-// readMountRoots returns the mount's own roots. They are all that certificates
-// of this mount are checked against, here and in every handshake.
-func readMountRoots(ctx context.Context, client *Client, mount string) (*x509.CertPool, error) {
-	path := mount + "/cert/ca_chain"
-	secret, err := client.read(ctx, "reading the roots of "+mount, path)
-	if err != nil {
-		return nil, Classify("reading the roots from", path, err)
-	}
-	bad := func(err error) error {
-		return &Error{
-			Reason: ReasonBadCertificate, Op: "reading the roots from", Where: path, Err: err,
-			Hint: "check that the mount has a root, and an intermediate its whole chain",
-		}
-	}
-	if secret == nil {
-		return nil, bad(errors.New("vault's answer is empty"))
-	}
-	text, _ := secret.Data["certificate"].(string)
-	chain, err := parseChain(text)
-	if err != nil {
-		return nil, bad(err)
-	}
-	roots, found := x509.NewCertPool(), false
-	for _, cert := range chain {
-		if isRoot(cert) && time.Now().Before(cert.NotAfter) {
-			roots.AddCert(cert)
-			found = true
-		}
-	}
-	if !found {
-		return nil, bad(fmt.Errorf("none of %d certificates is a root that is still valid", len(chain)))
-	}
-	return roots, nil
-}
-
-// newCertificates wires certmagic. Every field that certmagic would otherwise
-// fill from its package-wide defaults is set: those keep keys on disk, use
-// Let's Encrypt, and fetch OCSP answers from addresses inside certificates.
-func newCertificates(ctx context.Context, cfg CertificatesConfig, roots *x509.CertPool) *Certificates {
+// newCertificates wires certmagic: it makes keys and requests, keeps both with
+// the certificates in memory, and answers handshakes. When to renew what is
+// decided here. Every field that certmagic would otherwise fill from its
+// package-wide defaults is set: those keep keys on disk, use Let's Encrypt, and
+// fetch OCSP answers from addresses inside certificates.
+func newCertificates(ctx context.Context, cfg CertificatesConfig, reader *rootReader, roots *trust) *Certificates {
 	c := &Certificates{
-		cfg: cfg, roots: roots, serials: map[string]string{},
-		tick: min(max(cfg.TTL/60, time.Second), longestTick),
+		cfg: cfg, places: make(chan struct{}, atOnce), changed: make(chan struct{}, 1),
+		watch: rootWatch{reader: reader, pause: min(longestRootsPause, cfg.TTL/10), ask: make(chan struct{}, 1)},
 	}
+	c.life, c.end = context.WithCancel(context.WithoutCancel(ctx))
+	c.trust.Store(roots)
 	c.issuer = &issuer{
 		client: cfg.Client, mount: cfg.Mount, role: cfg.Role, ttl: cfg.TTL, usage: cfg.Usage,
-		roots: roots, log: cfg.Log, timeLeft: c.timeLeft,
+		log: cfg.Log, trust: c.trust.Load, refresh: c.refreshRoots,
 	}
 	logger := newZap(ctx, cfg.Log)
 	c.cache = certmagic.NewCache(certmagic.CacheOptions{
 		GetConfigForCert:   func(certmagic.Certificate) (*certmagic.Config, error) { return c.magic, nil },
-		RenewCheckInterval: c.tick,
-		OCSPCheckInterval:  24 * time.Hour, // stapling is off; the ticker cannot be
+		RenewCheckInterval: never,
+		OCSPCheckInterval:  never, // stapling is off; the ticker cannot be
 		Logger:             logger,
 	})
 	c.magic = certmagic.New(c.cache, certmagic.Config{
-		RenewalWindowRatio:  renewalRatio,
 		Issuers:             []certmagic.Issuer{c.issuer},
 		KeySource:           certmagic.StandardKeyGenerator{KeyType: certmagic.P256},
 		OCSP:                certmagic.OCSPConfig{DisableStapling: true},
@@ -198,19 +199,24 @@ func newCertificates(ctx context.Context, cfg CertificatesConfig, roots *x509.Ce
 	return c
 }
 
-// issueAll gets the first certificate of every name. certmagic may return nil
-// without having one, so the cache is asked.
-func (c *Certificates) issueAll(ctx context.Context) error {
+// issueAll gets the first certificate of every name. It tries again while Vault
+// cannot be reached.
+func (c *Certificates) issueAll(ctx context.Context, names []*held) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
-	for _, name := range c.cfg.Names {
+	for _, h := range names {
 		group.Go(func() error {
-			if err := c.magic.ManageSync(ctx, []string{name}); err != nil {
-				return c.issueError(name, err)
+			err := c.cfg.Client.patience.do(ctx, "issuing a certificate for "+h.name, func(ctx context.Context) error {
+				return c.place(ctx, func() error { return c.magic.ObtainCertSync(ctx, h.name) })
+			})
+			if err == nil {
+				err = c.putInUse(ctx, h)
 			}
-			if c.certificate(name) == nil {
-				return c.issueError(name, errors.New("certmagic returned without a certificate"))
+			if err != nil {
+				return c.issueError(h.name, err)
 			}
+			status, _ := c.statusOf(h)
+			c.cfg.Log.Info("certificate issued", status.attrs()...)
 			return nil
 		})
 	}
@@ -226,64 +232,137 @@ func (c *Certificates) issueError(name string, err error) error {
 	return Classify("issuing a certificate for "+name+" by", c.cfg.Mount+"/sign/"+c.cfg.Role, err)
 }
 
-// Run watches over the certificates until ctx ends, then closes them and
-// returns nil. It tells of each renewal once the new certificate is in use, by
-// a log line and OnRenew, and of each certificate that expired.
+// sitePath is where certmagic stores the certificate and the key of a name.
+func sitePath(by certmagic.Issuer, name string) string {
+	return certmagic.StorageKeys.CertsSitePrefix(by.IssuerKey(), name)
+}
+
+// Run renews certificates when they are due and re-reads the roots of the mount,
+// until ctx ends; then it revokes the certificates if so configured, closes and
+// returns nil. Renewals, other roots and certificates that expired are told of
+// by a log line each, and the first two by OnChange.
 func (c *Certificates) Run(ctx context.Context) error {
 	defer c.Close()
-	ticker := time.NewTicker(c.tick)
-	defer ticker.Stop()
-	expired := map[string]bool{}
-	for {
+	c.begun.Store(true)
+	work, end := context.WithCancel(ctx)
+	defer end()
+	defer context.AfterFunc(c.life, end)()
+	var keepers sync.WaitGroup
+	keepers.Go(func() { c.watchRoots(work) })
+	for work.Err() == nil {
+		for _, h := range c.unkept() {
+			keepers.Go(func() { c.keep(work, h) })
+		}
 		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
-		for _, status := range c.Status() {
-			c.observe(status, expired)
+		case <-work.Done():
+		case <-c.changed:
 		}
 	}
+	keepers.Wait()
+	if c.cfg.RevokeOnStop {
+		c.revokeAll(ctx)
+	}
+	return nil
 }
 
-// observe compares one certificate in use with what was last told of it.
-func (c *Certificates) observe(status CertificateStatus, expired map[string]bool) {
-	if c.serials[status.Name] != status.Serial {
-		c.serials[status.Name] = status.Serial
-		delete(expired, status.Name)
-		c.cfg.Log.Info("certificate renewed", status.attrs()...)
-		if c.cfg.OnRenew != nil {
-			c.cfg.OnRenew(status.Name)
+// unkept returns the names whose keeper is to be started.
+func (c *Certificates) unkept() []*held {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var fresh []*held
+	for _, h := range c.held {
+		if !h.kept {
+			h.kept = true
+			fresh = append(fresh, h)
 		}
 	}
-	if time.Now().After(status.NotAfter) && !expired[status.Name] {
-		expired[status.Name] = true
-		c.cfg.Log.Error("certificate has expired", status.attrs()...)
-	}
+	return fresh
 }
 
-// Close ends the renewals and waits for those under way. The certificates stay
-// in use until they expire. It may be called more than once; Run calls it.
+// Close ends what is under way and waits for it. The certificates stay in use
+// until they expire. It may be called more than once; Run calls it.
 func (c *Certificates) Close() {
 	c.closing.Do(func() {
+		c.mu.Lock()
+		c.closed = true
+		c.mu.Unlock()
+		c.end()
+		c.running.Wait()
 		c.cache.Stop()
-		c.issuer.close()
 	})
 }
 
+// begin enters an operation that Close ends and waits for. Its context ends with
+// the caller's or then.
+func (c *Certificates) begin(ctx context.Context) (inner context.Context, leave func(), err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, nil, &Error{Reason: ReasonConfig, Op: "using certificates", Err: errors.New("they were closed")}
+	}
+	c.running.Add(1)
+	inner, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(c.life, cancel)
+	return inner, func() {
+		stop()
+		cancel()
+		c.running.Done()
+	}, nil
+}
+
+// tell calls OnChange. Before Run, whoever made this value is not ready for it.
+func (c *Certificates) tell(change Change) {
+	if c.cfg.OnChange == nil || !c.begun.Load() {
+		return
+	}
+	c.telling.Lock()
+	defer c.telling.Unlock()
+	c.cfg.OnChange(change)
+}
+
+// all returns what is held, in the order of the names.
+func (c *Certificates) all() []*held {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.held)
+}
+
+// names returns the names, in order.
+func (c *Certificates) names() []string {
+	var names []string
+	for _, h := range c.all() {
+		names = append(names, h.name)
+	}
+	return names
+}
+
 // Status returns the certificate in use for each name, in the order of
-// CertificatesConfig.Names. Each is there from NewCertificates on, though it
-// may have expired.
+// CertificatesConfig.Names or of SetNames. Each is there from NewCertificates
+// on, though it may have expired.
 func (c *Certificates) Status() []CertificateStatus {
-	statuses := make([]CertificateStatus, 0, len(c.cfg.Names))
-	for _, name := range c.cfg.Names {
-		if cert := c.certificate(name); cert != nil {
-			statuses = append(statuses, CertificateStatus{
-				Name: name, Serial: serialOf(cert.Leaf), NotBefore: cert.Leaf.NotBefore, NotAfter: cert.Leaf.NotAfter,
-			})
+	held := c.all()
+	statuses := make([]CertificateStatus, 0, len(held))
+	for _, h := range held {
+		if status, ok := c.statusOf(h); ok {
+			statuses = append(statuses, status)
 		}
 	}
 	return statuses
+}
+
+// statusOf describes one certificate, unless there is none.
+func (c *Certificates) statusOf(h *held) (CertificateStatus, bool) {
+	cert := c.certificate(h.name)
+	if cert == nil {
+		return CertificateStatus{}, false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return CertificateStatus{
+		Name: h.name, Serial: serialOf(cert.Leaf), Issuer: cert.Leaf.Issuer.String(),
+		NotBefore: cert.Leaf.NotBefore, NotAfter: cert.Leaf.NotAfter,
+		Since: h.since, Next: h.next, Failure: h.failure, Renewals: h.renewals, Failures: h.failures,
+	}, true
 }
 
 // certificate returns the certificate for name that lives longest, or nil.
@@ -295,6 +374,23 @@ func (c *Certificates) certificate(name string) *certmagic.Certificate {
 		}
 	}
 	return best
+}
+
+// chain returns the certificate for name and what is sent along with it, or nil.
+func (c *Certificates) chain(name string) []*x509.Certificate {
+	cert := c.certificate(name)
+	if cert == nil {
+		return nil
+	}
+	chain := []*x509.Certificate{cert.Leaf}
+	for _, der := range cert.Certificate.Certificate[1:] {
+		authority, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil // it was checked when it came
+		}
+		chain = append(chain, authority)
+	}
+	return chain
 }
 
 // timeLeft returns how long the certificate in use is still valid, negative if
@@ -309,5 +405,5 @@ func (c *Certificates) timeLeft(name string) time.Duration {
 
 // attrs describes the certificate in a log line.
 func (s CertificateStatus) attrs() []any {
-	return []any{"name", s.Name, "serial", s.Serial, "not_before", s.NotBefore, "not_after", s.NotAfter}
+	return []any{"name", s.Name, "serial", s.Serial, "not_before", s.NotBefore, "not_after", s.NotAfter, "next_renewal", s.Next}
 }

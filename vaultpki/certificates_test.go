@@ -169,29 +169,30 @@ func signedBy(path string, extra map[string]any) fault {
 }
 
 func TestLyingVaultIsNotBelieved(t *testing.T) {
-	const sign, roots = "pki-edge/sign/sallyport-edge", "pki-edge/cert/ca_chain"
+	const sign, roots = "pki-edge/sign/sallyport-edge", "pki-edge/issuers"
 	otherRequest := newRequest(t, doorHost)
 	tests := map[string]struct {
 		path  string
 		fault fault
 		text  string
 	}{
-		"another key":         {sign, signedBy("pki-edge/sign/liar", map[string]any{"csr": otherRequest}), "another key"},
-		"another name":        {sign, signedBy("pki-edge/sign/liar-names", map[string]any{"alt_names": "evil.example.com"}), `"evil.example.com"`},
-		"one name more":       {sign, signedBy("pki-edge/sign/liar-names", map[string]any{"alt_names": doorHost + ",evil.example.com"}), `"evil.example.com"`},
-		"no name":             {sign, signedBy("pki-edge/sign/liar-names", nil), "for the names []"},
-		"an address besides":  {sign, signedBy("pki-edge/sign/liar-names", map[string]any{"alt_names": doorHost, "ip_sans": "10.0.0.1"}), "not asked for"},
-		"both usages":         {sign, signedBy("pki-edge/sign/liar-both", nil), "more uses"},
-		"no usage":            {sign, signedBy("pki-edge/sign/liar-neither", nil), "not for use as a server"},
-		"another authority":   {sign, signedBy("pki-backend/sign/liar", nil), "root of this mount"},
-		"a lease":             {sign, signedBy("pki-edge/sign/liar-lease", nil), "generate_lease=false"},
-		"no life left":        {sign, signedBy("pki-edge/sign/liar-short", map[string]any{"ttl": "2s"}), "is valid from"},
-		"nothing":             {sign, answer(200, `{}`), "there are none"},
-		"an empty answer":     {sign, answer(200, ``), "empty"},
-		"a key, not a chain":  {sign, answer(200, `{"data":{"certificate":"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"}}`), "expected CERTIFICATE"},
-		"a broken chain":      {sign, answer(200, `{"data":{"certificate":"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"}}`), "parsing a certificate"},
-		"no roots":            {roots, answer(200, `{"data":{"certificate":""}}`), "there are none"},
-		"a leaf for the root": {roots, rewrite(func(body map[string]any) { body["data"] = map[string]any{"certificate": leafPEM(t)} }), "none of 1 certificates is a root"},
+		"another key":        {sign, signedBy("pki-edge/sign/liar", map[string]any{"csr": otherRequest}), "another key"},
+		"another name":       {sign, signedBy("pki-edge/sign/liar-names", map[string]any{"alt_names": "evil.example.com"}), `"evil.example.com"`},
+		"one name more":      {sign, signedBy("pki-edge/sign/liar-names", map[string]any{"alt_names": doorHost + ",evil.example.com"}), `"evil.example.com"`},
+		"no name":            {sign, signedBy("pki-edge/sign/liar-names", nil), "for the names []"},
+		"an address besides": {sign, signedBy("pki-edge/sign/liar-names", map[string]any{"alt_names": doorHost, "ip_sans": "10.0.0.1"}), "not asked for"},
+		"both usages":        {sign, signedBy("pki-edge/sign/liar-both", nil), "more uses"},
+		"no usage":           {sign, signedBy("pki-edge/sign/liar-neither", nil), "not for use as a server"},
+		"another authority":  {sign, signedBy("pki-backend/sign/liar", nil), "root of this mount"},
+		"a lease":            {sign, signedBy("pki-edge/sign/liar-lease", nil), "generate_lease=false"},
+		"no life left":       {sign, signedBy("pki-edge/sign/liar-short", map[string]any{"ttl": "2s"}), "is valid from"},
+		"nothing":            {sign, answer(200, `{}`), "there are none"},
+		"an empty answer":    {sign, answer(200, ``), "empty"},
+		"a key, not a chain": {sign, answer(200, `{"data":{"certificate":"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"}}`), "expected CERTIFICATE"},
+		"a broken chain":     {sign, answer(200, `{"data":{"certificate":"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"}}`), "parsing a certificate"},
+		"no issuers":         {roots, answer(200, `{"data":{"keys":[]}}`), "none of 0 certificates is a root"},
+		"issuers elsewhere":  {roots, answer(200, `{"data":{"keys":["../x"]}}`), `"../x"`},
+		"no list of issuers": {roots, answer(200, ``), "empty"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -249,8 +250,8 @@ func TestOutageIsSurvived(t *testing.T) {
 	certs := issue(t, vaultpki.CertificatesConfig{
 		Client: client, Mount: "pki-edge", Role: "short", Names: []string{"outage.example.com"}, TTL: 24 * time.Second,
 		Usage: vaultpki.ServerUsage, Log: log.logger(),
-		OnRenew: func(name string) {
-			if name == "outage.example.com" {
+		OnChange: func(change vaultpki.Change) {
+			if change.Name == "outage.example.com" {
 				renewals.Add(1)
 			}
 		},

@@ -94,12 +94,15 @@ func (c *Client) adopt(g grant) {
 func (c *Client) read(ctx context.Context, what, path string) (*api.Secret, error) {
 	var secret *api.Secret
 	err := c.patience.do(ctx, what, func(ctx context.Context) (err error) {
-		secret, err = c.wire.Do(ctx, wire.Call{
-			Method: http.MethodGet, Path: path, Token: c.current().token, Limit: wire.DataBytes,
-		})
+		secret, err = c.readOnce(ctx, path)
 		return err
 	})
 	return secret, err
+}
+
+// readOnce does one GET with the current token.
+func (c *Client) readOnce(ctx context.Context, path string) (*api.Secret, error) {
+	return c.wire.Do(ctx, wire.Call{Method: http.MethodGet, Path: path, Token: c.current().token, Limit: wire.DataBytes})
 }
 
 // write does one PUT with the current token, once.

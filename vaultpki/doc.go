@@ -5,10 +5,11 @@
 // The way is always the same. [Login] reads a wrapping token from a file, asks
 // Vault where that token comes from, unwraps it exactly once and logs in by
 // AppRole. [Client.Run] keeps the granted token alive. [Client.ReadKV] reads KV
-// version 2. [NewCertificates] makes keys in this process, has Vault sign them
-// and lets certmagic hold and renew the certificates in memory;
-// [Certificates.EdgeTLS], [Certificates.GuardTLS] and [Certificates.DialTLS] are
-// the three ways to use them.
+// version 2. [NewCertificates] makes keys in this process, has Vault sign them and
+// holds the certificates in memory; [Certificates.Run] renews them when they are
+// due and follows the roots of the PKI mount. [Certificates.EdgeTLS],
+// [Certificates.GuardTLS] and [Certificates.DialTLS] are the three ways to use
+// them.
 //
 // It is not a secret store, it knows no SAML, no HTTP routes and no
 // configuration file, and it writes nothing to disk: the only file that it
@@ -31,5 +32,6 @@
 // secret.
 //
 // Specifications: Vault HTTP API (AppRole, response wrapping, KV version 2,
-// PKI); RFC 5280 and RFC 6125 for certificates; RFC 8446 for TLS 1.3.
+// PKI); RFC 5280 and RFC 6125 for certificates; RFC 8446 for TLS 1.3; SPIFFE-ID
+// for the names of workloads.
 package vaultpki

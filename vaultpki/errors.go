@@ -75,6 +75,12 @@ func (r Reason) String() string {
 	return reasonNames[r]
 }
 
+// Errors of [Certificates.Renew] that are the caller's; each is in an [*Error].
+var (
+	ErrUnknownName = errors.New("there is no certificate of that name")
+	ErrTooSoon     = errors.New("it was renewed on demand just now")
+)
+
 // Error is every failure of this package. It never holds a secret.
 type Error struct {
 	Reason Reason // what kind of failure; never ReasonUnknown

@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/certmagic"
@@ -19,35 +17,19 @@ import (
 	"github.com/sallyport/sallyport/vaultpki/internal/wire"
 )
 
-// Pace of failed signing calls. certmagic's own pace (1, 2, 2, 5, 10 minutes)
-// would let a leaf of five minutes expire after the second failure.
-const (
-	firstSignDelay   = 500 * time.Millisecond
-	longestSignDelay = time.Minute
-)
-
 // issuer is certmagic's Issuer on MOUNT/sign/ROLE. Only the request leaves the
-// process; the key stays. It is safe for concurrent use.
-//
-// At first, what cannot pass by waiting goes back to the caller at once, and
-// what can is waited for as long as Config.Wait. Once persistent is set, Issue
-// tries again whatever happened, until it succeeds or its context ends: so
-// certmagic never sees a failed renewal and never slows down.
+// process; the key stays. It asks once: when to ask again is not its business.
+// It is safe for concurrent use.
 type issuer struct {
 	client *Client
 	mount  string
 	role   string
 	ttl    time.Duration
 	usage  Usage
-	roots  *x509.CertPool
 	log    *slog.Logger
 
-	persistent atomic.Bool
-	timeLeft   func(name string) time.Duration // of the certificate in use
-
-	mu      sync.Mutex     // guards closed, and that running grows only before it
-	closed  bool           // no further Issue may begin
-	running sync.WaitGroup // calls of Issue under way
+	trust   func() *trust                   // what is trusted now
+	refresh func(ctx context.Context) error // reads that anew
 }
 
 // IssuerKey implements [certmagic.Issuer].
@@ -56,68 +38,7 @@ func (i *issuer) IssuerKey() string { return "vault-" + i.mount + "-" + i.role }
 // Issue implements [certmagic.Issuer]: it has Vault sign the request and checks
 // what comes back.
 func (i *issuer) Issue(ctx context.Context, request *x509.CertificateRequest) (*certmagic.IssuedCertificate, error) {
-	if !i.begin() {
-		return nil, context.Canceled
-	}
-	defer i.running.Done()
-	if i.persistent.Load() {
-		return i.signUntilDone(ctx, request)
-	}
-	var issued *certmagic.IssuedCertificate
-	err := i.client.patience.do(ctx, "issuing a certificate for "+nameOf(request), func(ctx context.Context) (err error) {
-		issued, err = i.sign(ctx, request)
-		return err
-	})
-	return issued, err
-}
-
-// begin enters a call of Issue, unless the issuer is closed.
-func (i *issuer) begin() bool {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if !i.closed {
-		i.running.Add(1)
-	}
-	return !i.closed
-}
-
-// close refuses further calls and waits for those under way, whose contexts
-// the caller has cancelled.
-func (i *issuer) close() {
-	i.mu.Lock()
-	i.closed = true
-	i.mu.Unlock()
-	i.running.Wait()
-}
-
-// signUntilDone is Issue for renewals: whatever fails is tried again.
-func (i *issuer) signUntilDone(ctx context.Context, request *x509.CertificateRequest) (*certmagic.IssuedCertificate, error) {
-	name := nameOf(request)
-	delays := newDelays(firstSignDelay, min(longestSignDelay, i.ttl/20))
-	for attempt := 1; ; attempt++ {
-		issued, err := i.sign(ctx, request)
-		if err == nil || ctx.Err() != nil {
-			return issued, err
-		}
-		delay := max(delays.NextBackOff(), wire.RetryAfter(err))
-		i.logFailure(ctx, name, attempt, delay, err)
-		if !sleep(ctx, delay) {
-			return nil, ctx.Err()
-		}
-	}
-}
-
-// logFailure tells of a failed renewal, louder the less time is left: at half
-// of a certificate's life nothing is lost yet.
-func (i *issuer) logFailure(ctx context.Context, name string, attempt int, delay time.Duration, err error) {
-	left := i.timeLeft(name)
-	level := slog.LevelWarn
-	if left < i.ttl/4 {
-		level = slog.LevelError
-	}
-	i.log.Log(ctx, level, "renewing the certificate did not succeed",
-		"name", name, "cause", err.Error(), "attempt", attempt,
-		"next_try", delay.Round(time.Millisecond).String(), "time_left", left.Round(time.Second).String())
+	return i.sign(ctx, request)
 }
 
 // sign makes one call to Vault. It may be repeated: a lost answer costs one
@@ -132,7 +53,7 @@ func (i *issuer) sign(ctx context.Context, request *x509.CertificateRequest) (*c
 	if err != nil {
 		return nil, i.signError(path, request, err)
 	}
-	chain, err := i.accept(secret, request)
+	chain, err := i.accept(ctx, secret, request)
 	if err != nil {
 		return nil, &Error{
 			Reason: ReasonBadCertificate, Op: "checking the certificate from", Where: path, Err: err,
@@ -149,7 +70,7 @@ func (i *issuer) sign(ctx context.Context, request *x509.CertificateRequest) (*c
 }
 
 // accept returns the chain to present, leaf first, if it is what was asked for.
-func (i *issuer) accept(secret *api.Secret, request *x509.CertificateRequest) ([]*x509.Certificate, error) {
+func (i *issuer) accept(ctx context.Context, secret *api.Secret, request *x509.CertificateRequest) ([]*x509.Certificate, error) {
 	if secret == nil {
 		return nil, errors.New("vault's answer is empty")
 	}
@@ -175,8 +96,7 @@ func (i *issuer) accept(secret *api.Secret, request *x509.CertificateRequest) ([
 		}
 		chain = append(chain, certs...)
 	}
-	want := expectation{request: request, usage: i.usage, roots: i.roots, now: time.Now()}
-	if err := want.check(chain); err != nil {
+	if err := i.judge(ctx, chain, request); err != nil {
 		return nil, err
 	}
 	if life := time.Until(leaf[0].NotAfter); life < i.ttl-clockSkew {
@@ -184,6 +104,23 @@ func (i *issuer) accept(secret *api.Secret, request *x509.CertificateRequest) ([
 			"asked", i.ttl.String(), "granted", life.Round(time.Second).String())
 	}
 	return withoutRoots(chain), nil
+}
+
+// judge checks a chain. Vault may have begun to sign under a root that is newer
+// than what was read of it; so a chain that leads nowhere has the roots read
+// anew before it is refused.
+func (i *issuer) judge(ctx context.Context, chain []*x509.Certificate, request *x509.CertificateRequest) error {
+	want := expectation{request: request, usage: i.usage, trust: i.trust(), now: time.Now()}
+	err := want.check(chain)
+	var unknown x509.UnknownAuthorityError
+	if !errors.As(err, &unknown) {
+		return err
+	}
+	if failed := i.refresh(ctx); failed != nil {
+		return errors.Join(err, failed)
+	}
+	want.trust = i.trust()
+	return want.check(chain)
 }
 
 // withoutRoots drops authorities that signed themselves: a verifier must have
@@ -208,15 +145,7 @@ func (i *issuer) signError(path string, request *x509.CertificateRequest, err er
 	case http.StatusBadRequest:
 		// Vault's way to say that the PKI role does not allow the request.
 		e.Reason = ReasonDenied
-		e.Hint = fmt.Sprintf("allow the name in %s/roles/%s", i.mount, i.role)
+		e.Hint = fmt.Sprintf("allow the name in %s/roles/%s, a SPIFFE ID by allowed_uri_sans", i.mount, i.role)
 	}
 	return e
-}
-
-// nameOf returns the first name of a request; certmagic asks for one at a time.
-func nameOf(request *x509.CertificateRequest) string {
-	if len(request.DNSNames) == 0 {
-		return ""
-	}
-	return request.DNSNames[0]
 }

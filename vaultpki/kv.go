@@ -31,7 +31,12 @@ func (c *Client) ReadKV(ctx context.Context, mount, path string) (KV, error) {
 	if err := errors.Join(wire.CheckPath(mount), wire.CheckPath(path)); err != nil {
 		return KV{}, &Error{Reason: ReasonConfig, Op: "reading the secret", Where: kv.where(), Err: err}
 	}
-	secret, err := c.read(ctx, "reading "+kv.where(), mount+"/data/"+path)
+	return c.readKV(kv, func(path string) (*api.Secret, error) { return c.read(ctx, "reading "+kv.where(), path) })
+}
+
+// readKV fills kv with what read finds.
+func (c *Client) readKV(kv KV, read func(path string) (*api.Secret, error)) (KV, error) {
+	secret, err := read(kv.Mount + "/data/" + kv.Path)
 	if err != nil {
 		return KV{}, kv.readError(err)
 	}
@@ -39,6 +44,16 @@ func (c *Client) ReadKV(ctx context.Context, mount, path string) (KV, error) {
 		return KV{}, err
 	}
 	return kv, nil
+}
+
+// PeekKV is ReadKV that asks once and waits for nobody: for somebody who has a
+// version already and looks for a newer one.
+func (c *Client) PeekKV(ctx context.Context, mount, path string) (KV, error) {
+	kv := KV{Mount: mount, Path: path}
+	if err := errors.Join(wire.CheckPath(mount), wire.CheckPath(path)); err != nil {
+		return KV{}, &Error{Reason: ReasonConfig, Op: "reading the secret", Where: kv.where(), Err: err}
+	}
+	return c.readKV(kv, func(path string) (*api.Secret, error) { return c.readOnce(ctx, path) })
 }
 
 // fill takes data and version from an answer.

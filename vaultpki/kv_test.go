@@ -179,6 +179,13 @@ func TestReadIsRepeatedWhileVaultIsAway(t *testing.T) {
 			if n := front.called(path) - before; n != 3 {
 				t.Errorf("sent %d times, expected two failures and a success", n)
 			}
+			// Of itself; net/http may repeat a GET on a connection that was closed.
+			before = front.called(path)
+			front.on(path, failTwice(f))
+			_, err = client.PeekKV(t.Context(), "secret", "sallyport/session")
+			if n := front.called(path) - before; n > 2 || vaultpki.ReasonOf(err) != vaultpki.ReasonUnreachable {
+				t.Errorf("a look asked %d times and ended with %v", n, err)
+			}
 		})
 	}
 }

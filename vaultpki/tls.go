@@ -1,6 +1,7 @@
 package vaultpki
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -13,49 +14,102 @@ import (
 // EdgeTLS returns the configuration of a listener for browsers: TLS 1.2 or
 // later, HTTP/2 and HTTP/1.1, the certificate by the name that the client asks
 // for. A client that asks for no name, or for another, gets no certificate.
-// The certificates must be of ServerUsage.
+// Sessions are resumed until the trusted roots change or the name is dropped.
+// The certificates must be of ServerUsage and for DNS names.
 func (c *Certificates) EdgeTLS() *tls.Config {
-	return &tls.Config{
-		MinVersion:     tls.VersionTLS12,
-		NextProtos:     []string{"h2", "http/1.1"},
-		GetCertificate: c.serverCertificate,
+	cfg := &tls.Config{
+		MinVersion:       tls.VersionTLS12,
+		NextProtos:       []string{"h2", "http/1.1"},
+		GetCertificate:   c.serverCertificate,
+		VerifyConnection: c.checkAsked,
 	}
+	// The keys of tickets stay crypto/tls's, which changes them daily.
+	cfg.WrapSession = func(cs tls.ConnectionState, session *tls.SessionState) ([]byte, error) {
+		seal := c.trust.Load().seal
+		session.Extra = append(session.Extra, seal[:])
+		return cfg.EncryptTicket(cs, session)
+	}
+	cfg.UnwrapSession = func(ticket []byte, cs tls.ConnectionState) (*tls.SessionState, error) {
+		session, err := cfg.DecryptTicket(ticket, cs)
+		if err != nil || session == nil {
+			return nil, err
+		}
+		seal := c.trust.Load().seal
+		if !slices.ContainsFunc(session.Extra, func(extra []byte) bool { return bytes.Equal(extra, seal[:]) }) {
+			return nil, nil // a full handshake
+		}
+		return session, nil
+	}
+	return cfg
+}
+
+// checkAsked refuses a connection to a name that is held no longer: a resumed
+// one gets by without a certificate.
+func (c *Certificates) checkAsked(cs tls.ConnectionState) error {
+	if !slices.Contains(c.names(), strings.ToLower(cs.ServerName)) {
+		return fmt.Errorf("answering for %q: there is no such name", cs.ServerName)
+	}
+	return nil
 }
 
 // GuardTLS returns the configuration of a listener that lets in only clients
-// with a certificate of this mount for one of the allowed names: TLS 1.3, a
-// client certificate demanded, checked on every connection, resumed ones
-// included (and none is resumed: tickets are off). An empty list lets nobody
-// in. The certificates must be of ServerUsage.
+// with a certificate of this mount for one of the allowed names, DNS names or
+// SPIFFE IDs: TLS 1.3, a client certificate demanded, checked on every
+// connection, resumed ones included (and none is resumed: tickets are off). The
+// roots are those trusted at the time of each handshake. An empty list lets
+// nobody in. The certificates must be of ServerUsage.
 func (c *Certificates) GuardTLS(allowed []string) *tls.Config {
 	allowed = slices.Clone(allowed)
-	return &tls.Config{
-		MinVersion:             tls.VersionTLS13,
-		NextProtos:             []string{"h2", "http/1.1"},
-		GetCertificate:         c.serverCertificate,
-		ClientAuth:             tls.RequireAndVerifyClientCert,
-		ClientCAs:              c.roots,
-		SessionTicketsDisabled: true,
-		VerifyConnection: func(cs tls.ConnectionState) error {
-			return c.checkPeer(cs, ClientUsage, allowed)
-		},
+	guard := func(roots *x509.CertPool) *tls.Config {
+		return &tls.Config{
+			MinVersion:             tls.VersionTLS13,
+			NextProtos:             []string{"h2", "http/1.1"},
+			GetCertificate:         c.serverCertificate,
+			ClientAuth:             tls.RequireAndVerifyClientCert,
+			ClientCAs:              roots,
+			SessionTicketsDisabled: true,
+			VerifyConnection: func(cs tls.ConnectionState) error {
+				return c.checkPeer(cs, ClientUsage, allowed)
+			},
+		}
 	}
+	// Whoever leaves out GetConfigForClient has a guard all the same, of the
+	// roots of this moment.
+	cfg := guard(c.trust.Load().pool)
+	cfg.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		return guard(c.trust.Load().pool), nil
+	}
+	return cfg
 }
 
-// DialTLS returns the configuration to connect to the server called serverName:
-// TLS 1.3, the server's certificate of this mount and for exactly that name,
-// our own shown if asked for, the one in use at the time of each handshake. The
-// certificates must be of ClientUsage.
-func (c *Certificates) DialTLS(serverName string) *tls.Config {
-	return &tls.Config{
+// DialTLS returns the configuration to connect to the server called peer, a DNS
+// name or a SPIFFE ID: TLS 1.3, the server's certificate of a root that is
+// trusted at the time of the handshake and for exactly that name, our own shown
+// if asked for, the one in use then. The certificates must be of ClientUsage.
+//
+// crypto/tls can verify a server against a pool that is fixed in the
+// configuration, and by DNS name or address alone. A transport keeps its
+// configuration for as long as it lives, through every change of roots, and a
+// peer may be known by a URI. So its verification is off, and VerifyConnection
+// does all of it: chain, validity, usage and name, on resumed connections too.
+func (c *Certificates) DialTLS(peer string) *tls.Config {
+	cfg := &tls.Config{
 		MinVersion:           tls.VersionTLS13,
-		ServerName:           serverName,
-		RootCAs:              c.roots,
+		InsecureSkipVerify:   true, //nolint:gosec // VerifyConnection verifies everything, as said above
 		GetClientCertificate: c.clientCertificate,
 		VerifyConnection: func(cs tls.ConnectionState) error {
-			return c.checkPeer(cs, ServerUsage, []string{serverName})
+			err := c.checkPeer(cs, ServerUsage, []string{peer})
+			var unknown x509.UnknownAuthorityError
+			if errors.As(err, &unknown) {
+				c.askForRoots() // the peer may have been the first to learn of a new one
+			}
+			return err
 		},
 	}
+	if !isSPIFFE(peer) {
+		cfg.ServerName = peer
+	}
+	return cfg
 }
 
 // serverCertificate implements tls.Config.GetCertificate. Whatever a stranger
@@ -66,6 +120,9 @@ func (c *Certificates) serverCertificate(hello *tls.ClientHelloInfo) (*tls.Certi
 	if c.cfg.Usage != ServerUsage {
 		return nil, fmt.Errorf("answering a handshake with a certificate for use as a %s", c.cfg.Usage)
 	}
+	if name := c.names()[0]; isSPIFFE(name) {
+		return c.tlsCertificate(name) // no handshake can ask for it, and there is no other
+	}
 	return c.magic.GetCertificate(hello)
 }
 
@@ -74,9 +131,14 @@ func (c *Certificates) clientCertificate(*tls.CertificateRequestInfo) (*tls.Cert
 	if c.cfg.Usage != ClientUsage {
 		return nil, fmt.Errorf("showing a certificate for use as a %s", c.cfg.Usage)
 	}
-	cert := c.certificate(c.cfg.Names[0])
+	return c.tlsCertificate(c.names()[0])
+}
+
+// tlsCertificate returns the certificate for name in the form of crypto/tls.
+func (c *Certificates) tlsCertificate(name string) (*tls.Certificate, error) {
+	cert := c.certificate(name)
 	if cert == nil {
-		return nil, fmt.Errorf("showing a client certificate: there is none for %q", c.cfg.Names[0])
+		return nil, fmt.Errorf("choosing a certificate: there is none for %q", name)
 	}
 	return &cert.Certificate, nil
 }
@@ -92,22 +154,22 @@ func (c *Certificates) checkPeer(cs tls.ConnectionState, usage Usage, allowed []
 	if err := checkUsage(leaf, usage); err != nil {
 		return fmt.Errorf("checking the peer: %w", err)
 	}
-	if err := checkChain(cs.PeerCertificates, usage, c.roots, time.Now()); err != nil {
+	if err := checkChain(cs.PeerCertificates, usage, c.trust.Load(), time.Now()); err != nil {
 		return fmt.Errorf("checking the peer: %w", err)
 	}
 	name, err := soleName(leaf)
 	if err != nil {
 		return fmt.Errorf("checking the peer: %w", err)
 	}
-	if !slices.ContainsFunc(allowed, func(a string) bool { return strings.EqualFold(a, name) }) {
+	if !slices.ContainsFunc(allowed, func(a string) bool { return sameName(a, name) }) {
 		return fmt.Errorf("checking the peer: its name is %q, expected one of %q", name, allowed)
 	}
 	return nil
 }
 
-// PeerName returns the name of a connection's peer: the one DNS name of its
-// verified certificate, in lower case. Without a verified certificate of
-// exactly one name it is an error.
+// PeerName returns the name of a client that connected to [Certificates.GuardTLS]:
+// the one DNS name of its verified certificate, in lower case, or its SPIFFE ID.
+// Without a verified certificate of exactly one name it is an error.
 func PeerName(cs tls.ConnectionState) (string, error) {
 	if len(cs.VerifiedChains) == 0 || len(cs.VerifiedChains[0]) == 0 {
 		return "", errors.New("reading the peer's name: it has no verified certificate")
@@ -115,20 +177,6 @@ func PeerName(cs tls.ConnectionState) (string, error) {
 	name, err := soleName(cs.VerifiedChains[0][0])
 	if err != nil {
 		return "", fmt.Errorf("reading the peer's name: %w", err)
-	}
-	return name, nil
-}
-
-// soleName returns a certificate's one name, in lower case. A certificate of
-// several names would be several peers.
-func soleName(leaf *x509.Certificate) (string, error) {
-	others := len(leaf.IPAddresses) + len(leaf.EmailAddresses) + len(leaf.URIs)
-	if len(leaf.DNSNames) != 1 || others > 0 {
-		return "", fmt.Errorf("the certificate has names %q and %d of other kinds, expected one DNS name", leaf.DNSNames, others)
-	}
-	name := strings.ToLower(leaf.DNSNames[0])
-	if strings.Contains(name, "*") {
-		return "", fmt.Errorf("the certificate's name %q is a wildcard", name)
 	}
 	return name, nil
 }

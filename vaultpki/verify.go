@@ -1,11 +1,13 @@
 package vaultpki
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -71,14 +73,14 @@ func parseChain(pemText string) ([]*x509.Certificate, error) {
 
 // isRoot says whether the certificate is an authority that signed itself.
 func isRoot(cert *x509.Certificate) bool {
-	return cert.BasicConstraintsValid && cert.IsCA && cert.CheckSignatureFrom(cert) == nil
+	return cert.BasicConstraintsValid && cert.IsCA && bytes.Equal(cert.RawSubject, cert.RawIssuer) && cert.CheckSignatureFrom(cert) == nil
 }
 
 // expectation is what was asked for in a signing request.
 type expectation struct {
 	request *x509.CertificateRequest
 	usage   Usage
-	roots   *x509.CertPool
+	trust   *trust
 	now     time.Time
 }
 
@@ -91,7 +93,7 @@ func (want expectation) check(chain []*x509.Certificate) error {
 	if !ok || !public.Equal(leaf.PublicKey) {
 		return errors.New("the certificate is for another key")
 	}
-	if err := checkNames(leaf, want.request.DNSNames); err != nil {
+	if err := checkNames(leaf, want.request); err != nil {
 		return err
 	}
 	if leaf.IsCA {
@@ -109,20 +111,29 @@ func (want expectation) check(chain []*x509.Certificate) error {
 	if at.Before(leaf.NotBefore) {
 		at = leaf.NotBefore
 	}
-	return checkChain(chain, want.usage, want.roots, at)
+	return checkChain(chain, want.usage, want.trust, at)
 }
 
-// checkNames demands exactly the DNS names asked for and no name of any other kind.
-func checkNames(leaf *x509.Certificate, want []string) error {
-	got := slices.Sorted(slices.Values(leaf.DNSNames))
-	want = slices.Sorted(slices.Values(want))
+// checkNames demands exactly the names asked for and no name of any other kind.
+func checkNames(leaf *x509.Certificate, request *x509.CertificateRequest) error {
+	got, want := sanOf(leaf.DNSNames, leaf.URIs), sanOf(request.DNSNames, request.URIs)
 	if !slices.Equal(got, want) {
 		return fmt.Errorf("the certificate is for the names %q, expected %q", got, want)
 	}
-	if len(leaf.IPAddresses)+len(leaf.EmailAddresses)+len(leaf.URIs) > 0 {
-		return errors.New("the certificate holds names that were not asked for: addresses or URIs")
+	if len(leaf.IPAddresses)+len(leaf.EmailAddresses) > 0 {
+		return errors.New("the certificate holds addresses that were not asked for")
 	}
 	return nil
+}
+
+// sanOf returns DNS names and URIs in order. No DNS name looks like a URI.
+func sanOf(dns []string, uris []*url.URL) []string {
+	names := slices.Clone(dns)
+	for _, uri := range uris {
+		names = append(names, uri.String())
+	}
+	slices.Sort(names)
+	return names
 }
 
 // checkUsage demands the one usage and neither the other nor "any". x509.Verify
@@ -138,17 +149,9 @@ func checkUsage(leaf *x509.Certificate, usage Usage) error {
 	return nil
 }
 
-// checkChain builds a path from the leaf to one of roots.
-func checkChain(chain []*x509.Certificate, usage Usage, roots *x509.CertPool, at time.Time) error {
-	intermediates := x509.NewCertPool()
-	for _, cert := range chain[1:] {
-		intermediates.AddCert(cert)
-	}
-	own, _ := usage.extKeyUsage()
-	_, err := chain[0].Verify(x509.VerifyOptions{
-		Roots: roots, Intermediates: intermediates, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{own},
-	})
-	if err != nil {
+// checkChain builds a path from the leaf to a trusted root.
+func checkChain(chain []*x509.Certificate, usage Usage, t *trust, at time.Time) error {
+	if _, err := t.anchors(chain, usage, at); err != nil {
 		return fmt.Errorf("building the chain to a root of this mount: %w", err)
 	}
 	return nil

@@ -64,6 +64,16 @@ func newMountPKI(t *testing.T) mountPKI {
 	return p
 }
 
+// trusting returns the trust in these roots.
+func trusting(t *testing.T, roots ...*x509.Certificate) *trust {
+	t.Helper()
+	trust, err := newTrust(roots, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return trust
+}
+
 // leafTemplate is what an honest Vault would sign for a.example.com.
 func leafTemplate() *x509.Certificate {
 	return &x509.Certificate{
@@ -82,8 +92,7 @@ func TestIssuedCertificateIsCheckedAgainstTheRequest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	roots := x509.NewCertPool()
-	roots.AddCert(pki.root)
+	roots := trusting(t, pki.root)
 	tests := map[string]struct {
 		change func(leaf *x509.Certificate)
 		signer mountPKI
@@ -116,7 +125,7 @@ func TestIssuedCertificateIsCheckedAgainstTheRequest(t *testing.T) {
 		"address": {func(leaf *x509.Certificate) { leaf.IPAddresses = []net.IP{net.IPv4(10, 0, 0, 1)} }, pki, ours, "not asked for"},
 		"e-mail":  {func(leaf *x509.Certificate) { leaf.EmailAddresses = []string{"a@example.com"} }, pki, ours, "not asked for"},
 		"URI": {
-			func(leaf *x509.Certificate) { leaf.URIs = []*url.URL{{Scheme: "spiffe", Host: "x"}} }, pki, ours, "not asked for",
+			func(leaf *x509.Certificate) { leaf.URIs = []*url.URL{{Scheme: "spiffe", Host: "x", Path: "/y"}} }, pki, ours, "spiffe://x/y",
 		},
 		"no usage": {func(leaf *x509.Certificate) { leaf.ExtKeyUsage = nil }, pki, ours, "not for use as a server"},
 		"any usage": {
@@ -128,7 +137,7 @@ func TestIssuedCertificateIsCheckedAgainstTheRequest(t *testing.T) {
 			template := leafTemplate()
 			test.change(template)
 			leaf := sign(t, template, test.signer.intermediate, &test.key.PublicKey, test.signer.key)
-			want := expectation{request: request, usage: ServerUsage, roots: roots, now: time.Now()}
+			want := expectation{request: request, usage: ServerUsage, trust: roots, now: time.Now()}
 			err := want.check([]*x509.Certificate{leaf, test.signer.intermediate, test.signer.root})
 			if (err == nil) != (test.fault == "") || (err != nil && !strings.Contains(err.Error(), test.fault)) {
 				t.Errorf("check: %v, expected %q", err, test.fault)
@@ -141,9 +150,8 @@ func TestIssuedCertificateIsCheckedAgainstTheRequest(t *testing.T) {
 // does not verify again: checkPeer must judge it alone.
 func TestPeerOfAResumedConnectionIsJudgedByItsChain(t *testing.T) {
 	pki, retired := newMountPKI(t), newMountPKI(t)
-	roots := x509.NewCertPool()
-	roots.AddCert(pki.root)
-	c := &Certificates{roots: roots}
+	c := &Certificates{}
+	c.trust.Store(trusting(t, pki.root))
 	tests := map[string]struct {
 		signer   mountPKI
 		notAfter time.Duration

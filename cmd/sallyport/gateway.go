@@ -5,12 +5,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/config"
-	"github.com/sallyport/sallyport/proxy"
 	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/vaultpki"
 )
@@ -63,70 +61,53 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, log *
 		}
 		return cfg, nil
 	}
-	cfg, client, err := loadConfig(ctx, from, parse, func() (*vaultpki.Client, error) { return identity.login(ctx, log) })
+	start, client, err := loadConfig(ctx, from, parse, func() (*vaultpki.Client, error) { return identity.login(ctx, log) })
 	if err != nil {
 		return err
 	}
 	defer out.Close()
-	g, err := equipGateway(ctx, cfg, client, accesslog.New(out, "sallyport-gateway"), log)
+	g := newLiveGateway(client, accesslog.New(out, "sallyport-gateway"), log)
+	l, err := equipGateway(ctx, start.cfg, g)
 	if err != nil {
 		return err
 	}
-	return g.run(ctx)
+	l.followed = g.follow(from, start)
+	return l.run(ctx)
 }
 
 // equipGateway fetches everything that a gateway needs and builds it; nothing
 // listens yet. On an error, what it had begun is ended.
-func equipGateway(
-	ctx context.Context, cfg *config.Gateway, client *vaultpki.Client, access *accesslog.Log, log *slog.Logger,
-) (l *life, err error) {
-	provider, kv, err := readServiceProvider(ctx, client, cfg)
+func equipGateway(ctx context.Context, cfg *config.Gateway, g *liveGateway) (l *life, err error) {
+	parts, d, err := g.read(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	log.Info("saml secrets read", "path", kv.Mount+"/"+kv.Path, "version", kv.Version, "idp", provider.IdP().EntityID)
-	warnOfIdP(log, provider.IdP(), time.Now())
-	sessions, kv, err := readSessions(ctx, client, cfg)
-	if err != nil {
-		return nil, err
-	}
-	log.Info("session keys read", "path", kv.Mount+"/"+kv.Path, "version", kv.Version)
-
 	// From here on there is something to end: certificates renew themselves as
 	// soon as they are there.
-	var edge, backend *vaultpki.Certificates
 	defer func() {
 		if err != nil {
-			closeIdentity(edge, backend)
+			closeIdentity(g.edge, g.backend)
 		}
 	}()
-	issue := edgeCertificates(cfg, client)
-	issue.Log = log
-	if edge, err = vaultpki.NewCertificates(ctx, issue); err != nil {
+	issue := edgeCertificates(cfg, g.client)
+	issue.Log = g.log
+	if g.edge, err = vaultpki.NewCertificates(ctx, issue); err != nil {
 		return nil, &certificateError{fmt.Errorf("getting certificates for browsers: %w", err)}
 	}
-	metrics := proxy.NewMetrics()
-	// A renewed client certificate is only shown on new connections, so the old
-	// ones are let go. Renewals are told of by life, when the door is there.
-	var door *proxy.Gateway
-	issue = clientCertificate(cfg, client)
-	issue.Log, issue.OnRenew = log, func(string) { door.CloseIdleConnections() }
-	if backend, err = vaultpki.NewCertificates(ctx, issue); err != nil {
+	issue = clientCertificate(cfg, g.client)
+	issue.Log, issue.OnChange = g.log, func(change vaultpki.Change) { g.identityChanged(ctx, change) }
+	if g.backend, err = vaultpki.NewCertificates(ctx, issue); err != nil {
 		return nil, &certificateError{fmt.Errorf("getting the client certificate for backends: %w", err)}
 	}
-	door, err = proxy.New(proxy.Config{
-		DoorHost: string(cfg.Door.Host), PublicPort: cfg.Door.PublicPort, Routes: routes(cfg, backend.DialTLS),
-		SAML: provider, Sessions: sessions, Access: access, QueryKeys: cfg.AccessLog.QueryKeys,
-		Log: log, Metrics: metrics,
-	})
-	if err != nil {
+	if err := g.open(parts, d); err != nil {
 		return nil, err
 	}
 	registry := newRegistry()
-	registry.MustRegister(metrics)
+	registry.MustRegister(g.metrics)
 	return &life{
-		log: log, client: client, certificates: []*vaultpki.Certificates{edge, backend}, access: access, metrics: registry,
-		listen: cfg.Listen.HTTPS, admin: cfg.Listen.Admin, tls: edge.EdgeTLS(), handler: door, drain: cfg.Stop.Drain.Duration,
+		service: "gateway", log: g.log, client: g.client, access: g.access, metrics: registry, more: g.artefacts,
+		certificates: []heldCertificates{{g.edge, "browsers reach that host"}, {g.backend, "every tool is reached"}},
+		listen:       cfg.Listen.HTTPS, admin: cfg.Listen.Admin, tls: g.edge.EdgeTLS(), handler: g.live, drain: cfg.Stop.Drain.Duration,
 		strangers: slog.LevelDebug,
 	}, nil
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -11,9 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 )
-
-// healthAnswer bounds what is read of an answer.
-const healthAnswer = 8 << 10
 
 // healthCommand is for the HEALTHCHECK of an image that holds this binary and
 // nothing else: no shell, no curl.
@@ -48,24 +44,13 @@ func askHealth(ctx context.Context, address string, timeout time.Duration) (stri
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return "", usageError{fmt.Errorf("flag --url is %q, expected a URL such as http://127.0.0.1:9090/readyz", address)}
 	}
-	// A transport of its own, without a proxy: this machine is asked.
-	client := http.Client{Timeout: timeout, Transport: &http.Transport{DisableKeepAlives: true}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
-	if err != nil {
-		return "", fmt.Errorf("asking for health: %w", err)
-	}
-	res, err := client.Do(req)
+	status, body, err := askOnce(ctx, http.MethodGet, u.String(), timeout)
 	if err != nil {
 		return "", &hinted{fmt.Errorf("asking for health: %w", err), "check that it runs here and that --url names its admin listener"}
 	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(res.Body, healthAnswer))
-	if err != nil {
-		return "", fmt.Errorf("asking for health: reading the answer of %s: %w", u, err)
-	}
 	answer := strings.TrimSpace(string(body))
-	if res.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("asking for health: %s answers %d: %s", u, res.StatusCode, answer)
+	if status != http.StatusOK {
+		return "", fmt.Errorf("asking for health: %s answers %d: %s", u, status, answer)
 	}
 	return answer, nil
 }

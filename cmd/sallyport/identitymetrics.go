@@ -1,11 +1,13 @@
 package main
 
 import (
+	"strconv"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
-// identityMetrics tell when what a process holds from Vault ends. It is a
+// identityMetrics tell what a process lives from, and when that ends. It is a
 // prometheus.Collector.
 type identityMetrics struct{ life *life }
 
@@ -16,21 +18,53 @@ func (m *identityMetrics) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (m *identityMetrics) Collect(ch chan<- prometheus.Metric) {
-	ch <- prometheus.MustNewConstMetric(
-		prometheus.NewDesc("sallyport_vault_token_expiry_seconds", "When the Vault token ends unless it is renewed, in Unix seconds.", nil, nil),
-		prometheus.GaugeValue, float64(m.life.client.TokenExpiry().Unix()))
+	gauge := func(name, help string, value float64) {
+		ch <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, nil, nil), prometheus.GaugeValue, value)
+	}
+	gauge("sallyport_vault_token_expiry_seconds", "When the Vault token ends unless it is renewed, in Unix seconds.", float64(m.life.client.TokenExpiry().Unix()))
+	if first, found := hardStop(m.life.artefacts()); found {
+		gauge("sallyport_hard_stop_seconds", "When the first thing stops that people notice, unless something is renewed, in Unix seconds.", float64(first.Until.Unix()))
+	}
+	gauge("sallyport_ready", "Whether /readyz says ready.", truth(len(m.life.unready()) == 0))
+	m.certificates(ch)
+	m.followed(ch)
+}
+
+// certificates tells of each certificate.
+func (m *identityMetrics) certificates(ch chan<- prometheus.Metric) {
 	expiry := prometheus.NewDesc("sallyport_certificate_expiry_seconds", "When a certificate ends unless it is renewed, in Unix seconds.", []string{"name"}, nil)
+	renewals := prometheus.NewDesc("sallyport_certificate_renewals_total", "Attempts to renew a certificate, by result.", []string{"name", "result"}, nil)
 	for _, c := range m.life.certificates {
 		for _, status := range c.Status() {
 			ch <- prometheus.MustNewConstMetric(expiry, prometheus.GaugeValue, float64(status.NotAfter.Unix()), status.Name)
+			ch <- prometheus.MustNewConstMetric(renewals, prometheus.CounterValue, float64(status.Renewals), status.Name, "success")
+			ch <- prometheus.MustNewConstMetric(renewals, prometheus.CounterValue, float64(status.Failures), status.Name, "failure")
 		}
 	}
-	ready := 1.0
-	if len(m.life.unready()) > 0 {
-		ready = 0
+}
+
+// followed tells of each secret and document that is read again and again. What
+// is not of Vault has no version that is a number.
+func (m *identityMetrics) followed(ch chan<- prometheus.Metric) {
+	labels := []string{"source"}
+	version := prometheus.NewDesc("sallyport_secret_version", "Version of a secret that is in use.", labels, nil)
+	held := prometheus.NewDesc("sallyport_source_fault", "Whether a newer version was refused, or the source cannot be read; what is held stays in use.", labels, nil)
+	read := prometheus.NewDesc("sallyport_source_read_seconds", "When a source was last read, in Unix seconds.", labels, nil)
+	for _, f := range m.life.followed {
+		state := f.status()
+		if number, err := strconv.Atoi(state.Version); err == nil {
+			ch <- prometheus.MustNewConstMetric(version, prometheus.GaugeValue, float64(number), state.Name)
+		}
+		ch <- prometheus.MustNewConstMetric(held, prometheus.GaugeValue, truth(state.Cause != ""), state.Name)
+		ch <- prometheus.MustNewConstMetric(read, prometheus.GaugeValue, float64(state.Read.Unix()), state.Name)
 	}
-	ch <- prometheus.MustNewConstMetric(
-		prometheus.NewDesc("sallyport_ready", "Whether /readyz says ready.", nil, nil), prometheus.GaugeValue, ready)
+}
+
+func truth(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 // newRegistry returns a registry with what every process tells of itself.

@@ -8,7 +8,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"os/signal"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,9 +26,10 @@ import (
 // need: an identity that is kept fresh, a listener for the work, one for the
 // operators, and a stop in two phases.
 type life struct {
+	service      string
 	log          *slog.Logger
 	client       *vaultpki.Client
-	certificates []*vaultpki.Certificates
+	certificates []heldCertificates
 	access       *accesslog.Log
 	metrics      *prometheus.Registry
 
@@ -35,7 +39,19 @@ type life struct {
 	drain         time.Duration
 	strangers     slog.Level // of a failed handshake
 
+	// followed are kept fresh beside token and certificates.
+	followed []followed
+	// more are artefacts beside those that every process has; nil for none.
+	more func() []artefact
+
+	started  time.Time // by run
 	stopping atomic.Bool
+}
+
+// heldCertificates are certificates, and what stops when one of them ends.
+type heldCertificates struct {
+	*vaultpki.Certificates
+	stops string
 }
 
 // adminDrain is how long the last probe may take.
@@ -46,9 +62,12 @@ const adminDrain = time.Second
 func (l *life) run(ctx context.Context) error {
 	work, admin, err := l.open(ctx)
 	if err != nil {
-		closeIdentity(l.certificates...)
+		for _, held := range l.certificates {
+			held.Close()
+		}
 		return err
 	}
+	l.started = time.Now()
 	l.metrics.MustRegister(&identityMetrics{life: l})
 	// Renewals and probes outlive ctx by the drain: a certificate may end, and
 	// somebody will ask for readiness, while the last requests are answered.
@@ -60,7 +79,7 @@ func (l *life) run(ctx context.Context) error {
 	l.keepFresh(background, group)
 	group.Go(func() error {
 		return proxy.Serve(background, proxy.ServerConfig{
-			Listener: admin, Handler: proxy.Admin(l.unready, l.metrics), Drain: adminDrain, Log: l.log, Strangers: slog.LevelDebug,
+			Listener: admin, Handler: l.adminHandler(), Drain: adminDrain, Log: l.log, Strangers: slog.LevelDebug,
 		})
 	})
 	group.Go(func() error {
@@ -77,6 +96,18 @@ func (l *life) run(ctx context.Context) error {
 	err = group.Wait()
 	l.log.Info("stopped", "clean", err == nil)
 	return err
+}
+
+// adminHandler is what operators and their probes meet.
+func (l *life) adminHandler() http.Handler {
+	return proxy.Admin(proxy.AdminConfig{
+		Readiness: func() (reasons, remarks []string) { doc := l.status(); return doc.Unready, doc.Remarks },
+		Metrics:   l.metrics,
+		More: map[string]http.Handler{
+			"GET /status":       http.HandlerFunc(l.serveStatus),
+			"POST " + renewPath: renewEndpoint(l.log, l.certificates),
+		},
+	})
 }
 
 // open listens on both addresses, or on neither.
@@ -112,14 +143,39 @@ func (l *life) keepFresh(ctx context.Context, group *errgroup.Group) {
 	keep := func(what string, run func(context.Context) error) {
 		group.Go(func() error {
 			if err := run(ctx); err != nil {
-				l.log.Error("serving with what is held", "lost", what, "error", err, "first_hard_stop", l.hardStop())
+				l.log.Error("serving with what is held", "lost", what, "error", err, "first_hard_stop", l.firstStop())
 			}
 			return nil
 		})
 	}
+	for _, f := range l.followed {
+		group.Go(func() error { return f.run(ctx) })
+	}
+	group.Go(func() error { return l.obeyHangup(ctx) })
+	watch := &sentinel{artefacts: l.artefacts, log: l.log}
+	group.Go(func() error { return watch.run(ctx) })
 	keep("vault token", l.client.Run)
-	for _, c := range l.certificates {
-		keep("certificates", c.Run)
+	for _, held := range l.certificates {
+		keep("certificates", held.Run)
+	}
+}
+
+// obeyHangup looks for new versions of everything at once on SIGHUP, as daemons
+// do: an operator who has just changed something need not wait.
+func (l *life) obeyHangup(ctx context.Context) error {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hangup:
+			l.log.Info("looking for new versions", "signal", "SIGHUP")
+			for _, f := range l.followed {
+				f.wake()
+			}
+		}
 	}
 }
 
@@ -142,17 +198,63 @@ func (l *life) unready() []string {
 	return reasons
 }
 
-// hardStop is the first moment at which something held ends.
-func (l *life) hardStop() string {
-	var first vaultpki.CertificateStatus
+// firstStop is the first moment at which something stops that people notice.
+func (l *life) firstStop() string {
+	if first, found := hardStop(l.artefacts()); found {
+		return describeStop(first)
+	}
+	return "none"
+}
+
+// artefacts are what this process lives from, in the order of their kinds.
+func (l *life) artefacts() []artefact {
+	all := l.identityArtefacts()
+	if l.more != nil {
+		all = append(all, l.more()...)
+	}
+	for _, f := range l.followed {
+		all = append(all, followArtefact(f.status()))
+	}
+	return all
+}
+
+// identityArtefacts are the token and the certificates.
+func (l *life) identityArtefacts() []artefact {
+	all := []artefact{{Kind: kindToken, Name: "vault", Until: l.client.TokenExpiry(), Renews: true}}
 	for _, c := range l.certificates {
 		for _, status := range c.Status() {
-			if first.NotAfter.IsZero() || status.NotAfter.Before(first.NotAfter) {
-				first = status
+			all = append(all, artefact{
+				Kind: kindCertificate, Name: status.Name, Version: status.Serial, Since: status.NotBefore, Until: status.NotAfter,
+				Renews: true, Stops: c.stops, Fault: faultOf(status.Failure),
+			})
+		}
+		for _, root := range c.Roots() {
+			a := artefact{Kind: kindAuthority, Name: shortFingerprint(root.Fingerprint), Since: root.NotBefore, Until: root.NotAfter}
+			if root.InUse {
+				a.Stops = c.stops
 			}
+			all = append(all, a)
 		}
 	}
-	return first.NotAfter.UTC().Format(time.RFC3339) + ": certificate " + first.Name
+	return all
+}
+
+// faultOf is a line about renewals that failed, empty if the last one did not.
+func faultOf(failure vaultpki.Failure) string {
+	if failure.Attempts == 0 {
+		return ""
+	}
+	return fmt.Sprintf("not renewed in %d attempts since %s: %s", failure.Attempts, failure.Since.UTC().Format(time.RFC3339), failure.Cause)
+}
+
+// followArtefact is a secret, a configuration or a document that is followed. It
+// has no end of its own.
+func followArtefact(state followState) artefact {
+	a := artefact{Kind: kindSecret, Name: state.Name, Version: state.Version, Since: state.Since, Renews: true, Fault: state.Cause}
+	if state.Refused != "" {
+		a.Fault = fmt.Sprintf("version %s refused: %s", state.Refused, state.Cause)
+	}
+	return a
 }
 
 // closeIdentity ends what was made before serving began, on a failed start.

@@ -10,7 +10,6 @@ import (
 	"math/big"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -183,7 +182,7 @@ func extend(want *provision.Spec, vault *config.Provision) {
 	if ttl := vault.CertificateTTL.Duration; ttl > 0 {
 		want.CertTTL = ttl
 	}
-	want.Revocation = vault.Revocation
+	want.Revocation = want.Revocation || vault.Revocation
 	want.AuthMount, want.IntroducerPolicy = vault.AppRole.Mount, vault.AppRole.IntroducerPolicy
 	want.NoHeirs, want.HeirTTL = !vault.Heirs.Enabled, vault.Heirs.TTL.Duration
 	want.GatewayRole, want.GatewayAccess, want.ClientIDs = vault.Gateway.Role, accessOf(vault.Gateway.Access), vault.Gateway.SPIFFEIDs
@@ -223,7 +222,7 @@ func refineSidecars(sidecars []provision.Sidecar, vault *config.Provision) []pro
 		at := slices.IndexFunc(sidecars, func(s provision.Sidecar) bool { return s.Name == string(said.Name) })
 		if at < 0 {
 			at = len(sidecars)
-			label, _, _ := strings.Cut(string(said.Name), ".")
+			label := said.Name.Label()
 			sidecars = append(sidecars, provision.Sidecar{
 				Name: string(said.Name), Role: "sallyport-sidecar-" + label, PKIRole: "sidecar-" + label, ConfigPath: "sallyport/sidecar/" + label,
 			})
@@ -255,6 +254,8 @@ func judgeMetadata(cfg *config.Gateway, metadata []byte) error {
 	if err != nil {
 		return fmt.Errorf("parsing a certificate: %w", err)
 	}
-	_, err = newServiceProvider(cfg, key, certificate, metadata)
+	settings := samlConfig(cfg, keyPair{key, certificate})
+	settings.IdPMetadata = metadata
+	_, err = newServiceProvider(settings)
 	return err
 }

@@ -18,7 +18,8 @@ type group struct {
 var groups = [...]group{
 	{"Run:", []func(io stdio) *cobra.Command{gatewayCommand, sidecarCommand}},
 	{"Set up:", []func(io stdio) *cobra.Command{provisionCommand, introduceCommand}},
-	{"Look:", []func(io stdio) *cobra.Command{checkCommand, healthCommand, versionCommand}},
+	{"Look after:", []func(io stdio) *cobra.Command{certificatesCommand}},
+	{"Look:", []func(io stdio) *cobra.Command{checkCommand, statusCommand, healthCommand, versionCommand}},
 }
 
 // run runs one command line and returns the exit code. It is all of the program

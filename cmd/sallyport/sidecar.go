@@ -9,7 +9,6 @@ import (
 
 	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy/accesslog"
-	"github.com/sallyport/sallyport/proxy/sidecar"
 	"github.com/sallyport/sallyport/vaultpki"
 )
 
@@ -51,26 +50,30 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, acces
 		logConfig(log, name, cfg.Warnings())
 		return cfg, checkFree(ctx, cfg.Listen, cfg.Admin)
 	}
-	cfg, client, err := loadConfig(ctx, from, parse, func() (*vaultpki.Client, error) { return identity.login(ctx, log) })
+	start, client, err := loadConfig(ctx, from, parse, func() (*vaultpki.Client, error) { return identity.login(ctx, log) })
 	if err != nil {
 		return err
 	}
-	certificates, err := vaultpki.NewCertificates(ctx, vaultpki.CertificatesConfig{
-		Client: client, Mount: cfg.PKI.Mount, Role: cfg.PKI.Role, TTL: cfg.PKI.TTL.Duration,
-		Names: []string{string(cfg.Name)}, Usage: vaultpki.ServerUsage, Log: log,
-	})
+	cfg := start.cfg
+	issue := sidecarCertificate(cfg, client)
+	issue.Log = log
+	certificates, err := vaultpki.NewCertificates(ctx, issue)
 	if err != nil {
 		return &certificateError{fmt.Errorf("getting the sidecar's certificate: %w", err)}
 	}
-	guard, err := sidecar.New(sidecar.Config{App: cfg.App.URL(), PeerName: vaultpki.PeerName, Access: access, Log: log})
-	if err != nil {
+	s := &liveSidecar{certificates: certificates, access: access, log: log}
+	if err := s.use(cfg); err != nil {
 		closeIdentity(certificates)
 		return err
 	}
 	l := &life{
-		log: log, client: client, certificates: []*vaultpki.Certificates{certificates}, access: access, metrics: newRegistry(),
-		listen: cfg.Listen, admin: cfg.Admin, tls: certificates.GuardTLS(cfg.Gateways), handler: guard, drain: cfg.Stop.Drain.Duration,
+		service: "sidecar", log: log, client: client, access: access, metrics: newRegistry(),
+		certificates: []heldCertificates{{certificates, "the gateway reaches the tool"}},
+		listen:       cfg.Listen, admin: cfg.Admin, tls: s.tls(), handler: s, drain: cfg.Stop.Drain.Duration,
 		strangers: slog.LevelWarn, // nobody but the gateway has business here
+		followed: []followed{followConfig(client, from, start, s.refresh, func(_ context.Context, text []byte) error {
+			return s.useText(string(from), text)
+		}, log)},
 	}
 	return l.run(ctx)
 }

@@ -51,14 +51,11 @@ func (s source) place() (mount, path string, err error) {
 	return mount, path, nil
 }
 
-// readVault returns the text of the configuration at mount and path.
-func readVault(ctx context.Context, client *vaultpki.Client, mount, path string) ([]byte, error) {
-	kv, err := client.ReadKV(ctx, mount, path)
-	if err != nil {
-		return nil, err
-	}
-	text, err := kv.Field(configField)
-	return []byte(text), err
+// loaded is a configuration, and what it was read from.
+type loaded[T any] struct {
+	cfg  *T
+	text []byte
+	kv   vaultpki.KV // the secret that holds it; the zero KV if a file does
 }
 
 // loadConfig reads and checks a configuration. A file is read before Vault is
@@ -66,31 +63,39 @@ func readVault(ctx context.Context, client *vaultpki.Client, mount, path string)
 // between, and once.
 func loadConfig[T any](
 	ctx context.Context, s source, parse func(string, []byte) (*T, error), login func() (*vaultpki.Client, error),
-) (*T, *vaultpki.Client, error) {
+) (from loaded[T], client *vaultpki.Client, err error) {
 	if s.inVault() {
-		mount, path, err := s.place()
-		if err != nil {
-			return nil, nil, err
-		}
-		client, err := login()
-		if err != nil {
-			return nil, nil, err
-		}
-		text, err := readVault(ctx, client, mount, path)
-		if err != nil {
-			return nil, nil, err
-		}
-		cfg, err := parse(string(s), text)
-		return cfg, client, err
+		return loadVault(ctx, s, parse, login)
 	}
-	text, err := s.readFile()
+	if from.text, err = s.readFile(); err != nil {
+		return from, nil, err
+	}
+	if from.cfg, err = parse(string(s), from.text); err != nil {
+		return from, nil, err
+	}
+	client, err = login()
+	return from, client, err
+}
+
+// loadVault is loadConfig for a configuration that only Vault has.
+func loadVault[T any](
+	ctx context.Context, s source, parse func(string, []byte) (*T, error), login func() (*vaultpki.Client, error),
+) (from loaded[T], client *vaultpki.Client, err error) {
+	mount, path, err := s.place()
 	if err != nil {
-		return nil, nil, err
+		return from, nil, err
 	}
-	cfg, err := parse(string(s), text)
+	if client, err = login(); err != nil {
+		return from, nil, err
+	}
+	if from.kv, err = client.ReadKV(ctx, mount, path); err != nil {
+		return from, nil, err
+	}
+	text, err := from.kv.Field(configField)
 	if err != nil {
-		return nil, nil, err
+		return from, nil, err
 	}
-	client, err := login()
-	return cfg, client, err
+	from.text = []byte(text)
+	from.cfg, err = parse(string(s), from.text)
+	return from, client, err
 }

@@ -30,10 +30,14 @@ func TestProcesses(t *testing.T) {
 			"a gateway stops in time":                    testGatewayDrainEnds,
 			"a gateway stops at once when told twice":    testGatewayStopsAtOnce,
 			"a sidecar starts and stops":                 testSidecar,
+			"certificates are renewed on demand":         testCertificatesAreRenewedOnDemand,
 			"a stop is asked for before Vault answers":   testStopBeforeServing,
 			"a token is introduced":                      testIntroduce,
 			"roles are printed, and refusals explained":  testProvision,
 			"a file says what vault holds":               testProvisionFile,
+			"everything in Vault is live":                testLiveSecrets,
+			"a configuration file is live":               testFileConfiguration,
+			"a status is shown":                          testStatus,
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
@@ -302,7 +306,6 @@ func testGatewayStarts(t *testing.T, s *stand) {
 		"INFO secret id unwrapped",
 		"INFO logged in",
 		"INFO saml secrets read",
-		"WARN identity provider's certificate ends soon", // within the hour
 		"INFO session keys read",
 		"INFO certificate issued", // the door's
 		"INFO certificate issued", // the route's

@@ -15,15 +15,23 @@ func versionCommand(io stdio) *cobra.Command {
 		Short: "Print what this binary was built from",
 		Args:  noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			info, ok := debug.ReadBuildInfo()
-			if !ok {
-				info = &debug.BuildInfo{}
-			}
+			info := buildInfo()
 			_, err := fmt.Fprintf(io.Out, "sallyport %s\nrevision  %s\nbuilt by  %s\n", or(info.Main.Version, "(unknown)"), revision(info), info.GoVersion)
 			return err
 		},
 	}
 }
+
+// buildInfo is what the linker noted, as far as it did.
+func buildInfo() *debug.BuildInfo {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info
+	}
+	return &debug.BuildInfo{}
+}
+
+// buildVersion is the version of this binary, for a status.
+func buildVersion() string { return or(buildInfo().Main.Version, "(unknown)") }
 
 // revision is the commit of the source, and whether it was changed since.
 func revision(info *debug.BuildInfo) string {

@@ -1,10 +1,7 @@
 package main
 
 import (
-	"crypto"
 	"crypto/tls"
-	"crypto/x509"
-	"strings"
 
 	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy"
@@ -29,11 +26,12 @@ func routes(cfg *config.Gateway, dial func(name string) *tls.Config) []proxy.Rou
 	return out
 }
 
-// samlConfig is the service provider of the configuration, with what Vault holds.
-func samlConfig(cfg *config.Gateway, key crypto.Signer, certificate *x509.Certificate, metadata []byte) saml.Config {
+// samlConfig is the service provider of the configuration, with a key pair of
+// Vault's. The identity provider's metadata is still to come.
+func samlConfig(cfg *config.Gateway, pair keyPair) saml.Config {
 	return saml.Config{
-		EntityID: cfg.SAML.EntityID, ACSURL: cfg.ACSURL(), Key: key, Certificate: certificate,
-		IdPMetadata: metadata, ClockSkew: cfg.SAML.ClockSkew.Duration, MaxAge: cfg.SAML.MaxAge.Duration,
+		EntityID: cfg.SAML.EntityID, ACSURL: cfg.ACSURL(), Key: pair.key, Certificate: pair.certificate,
+		ClockSkew: cfg.SAML.ClockSkew.Duration, MaxAge: cfg.SAML.MaxAge.Duration,
 		Attributes: saml.Attributes{
 			User: cfg.SAML.Attributes.User, Email: cfg.SAML.Attributes.Email,
 			Name: cfg.SAML.Attributes.Name, Groups: cfg.SAML.Attributes.Groups,
@@ -43,17 +41,23 @@ func samlConfig(cfg *config.Gateway, key crypto.Signer, certificate *x509.Certif
 
 // edgeCertificates are those that browsers see.
 func edgeCertificates(cfg *config.Gateway, client *vaultpki.Client) vaultpki.CertificatesConfig {
-	return vaultpki.CertificatesConfig{
-		Client: client, Mount: cfg.Vault.EdgePKI.Mount, Role: cfg.Vault.EdgePKI.Role, TTL: cfg.Vault.EdgePKI.TTL.Duration,
-		Names: cfg.Hosts(), Usage: vaultpki.ServerUsage,
-	}
+	return certificates(cfg.Vault.EdgePKI, client, vaultpki.ServerUsage, cfg.Hosts()...)
 }
 
 // clientCertificate is the one that sidecars see.
 func clientCertificate(cfg *config.Gateway, client *vaultpki.Client) vaultpki.CertificatesConfig {
+	return certificates(cfg.Vault.BackendPKI, client, vaultpki.ClientUsage, string(cfg.Vault.ClientName))
+}
+
+// sidecarCertificate is the one that the gateway sees.
+func sidecarCertificate(cfg *config.Sidecar, client *vaultpki.Client) vaultpki.CertificatesConfig {
+	return certificates(cfg.PKI, client, vaultpki.ServerUsage, string(cfg.Name))
+}
+
+func certificates(pki config.PKI, client *vaultpki.Client, usage vaultpki.Usage, names ...string) vaultpki.CertificatesConfig {
 	return vaultpki.CertificatesConfig{
-		Client: client, Mount: cfg.Vault.BackendPKI.Mount, Role: cfg.Vault.BackendPKI.Role, TTL: cfg.Vault.BackendPKI.TTL.Duration,
-		Names: []string{string(cfg.Vault.ClientName)}, Usage: vaultpki.ClientUsage,
+		Client: client, Mount: pki.Mount, Role: pki.Role, TTL: pki.TTL.Duration, Names: names, Usage: usage,
+		Window: vaultpki.Window(pki.RenewalWindow), RevokeOnStop: pki.RevokeOnStop,
 	}
 }
 
@@ -65,18 +69,18 @@ func spec(cfg *config.Gateway) provision.Spec {
 		EdgeMount: cfg.Vault.EdgePKI.Mount, EdgeRole: cfg.Vault.EdgePKI.Role, EdgeHosts: cfg.Hosts(),
 		BackendMount: cfg.Vault.BackendPKI.Mount, ClientRole: cfg.Vault.BackendPKI.Role, ClientName: string(cfg.Vault.ClientName),
 		GatewayConfigPath: "sallyport/gateway", SPEntityID: cfg.SAML.EntityID,
-		CertTTL: max(cfg.Vault.EdgePKI.TTL.Duration, cfg.Vault.BackendPKI.TTL.Duration),
+		CertTTL:    max(cfg.Vault.EdgePKI.TTL.Duration, cfg.Vault.BackendPKI.TTL.Duration),
+		Revocation: cfg.Vault.EdgePKI.RevokeOnStop || cfg.Vault.BackendPKI.RevokeOnStop,
 	}
-	seen := map[config.Host]bool{}
+	seen := map[config.Peer]bool{}
 	for _, route := range cfg.Routes {
 		if seen[route.Backend.Name] {
 			continue // one sidecar may serve several routes; the first names it
 		}
 		seen[route.Backend.Name] = true
 		// The PKI role is the one that a sidecar of that name asks for by default.
-		label, _, _ := strings.Cut(string(route.Backend.Name), ".")
 		s.Sidecars = append(s.Sidecars, provision.Sidecar{
-			Role: "sallyport-sidecar-" + route.Name, PKIRole: "sidecar-" + label,
+			Role: "sallyport-sidecar-" + route.Name, PKIRole: "sidecar-" + route.Backend.Name.Label(),
 			Name: string(route.Backend.Name), ConfigPath: "sallyport/sidecar/" + route.Name,
 		})
 	}

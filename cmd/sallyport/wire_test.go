@@ -19,8 +19,8 @@ vault:
   kv_mount: kv
   saml_path: a/saml
   session_path: a/session
-  edge_pki: {mount: e, role: edge, ttl: 1h}
-  backend_pki: {mount: b, role: gw, ttl: 2h}
+  edge_pki: {mount: e, role: edge, ttl: 1h, renewal_window: "Sat-Sun 02:00-05:00"}
+  backend_pki: {mount: b, role: gw, ttl: 2h, revoke_on_stop: true}
   client_name: gw.internal
 saml:
   entity_id: urn:example:sp
@@ -92,20 +92,35 @@ func TestCertificatesAreThoseOfTheConfiguration(t *testing.T) {
 		TTL         time.Duration
 		Names       []string
 		Usage       vaultpki.Usage
+		Window      vaultpki.Window
+		Revoked     bool
 	}
 	flat := func(c vaultpki.CertificatesConfig) wanted {
 		if c.Client != client {
 			t.Error("another client")
 		}
-		return wanted{c.Mount, c.Role, c.TTL, c.Names, c.Usage}
+		return wanted{c.Mount, c.Role, c.TTL, c.Names, c.Usage, c.Window, c.RevokeOnStop}
 	}
-	edge := wanted{"e", "edge", time.Hour, []string{"door.example.com", "notes.example.com", "wiki.example.com"}, vaultpki.ServerUsage}
+	edge := wanted{"e", "edge", time.Hour, []string{"door.example.com", "notes.example.com", "wiki.example.com"}, vaultpki.ServerUsage,
+		vaultpki.Window{First: time.Saturday, Last: time.Sunday, From: 2 * time.Hour, To: 5 * time.Hour}, false}
 	if diff := cmp.Diff(edge, flat(edgeCertificates(cfg, client))); diff != "" {
 		t.Errorf("for browsers (-want +got):\n%s", diff)
 	}
-	backend := wanted{"b", "gw", 2 * time.Hour, []string{"gw.internal"}, vaultpki.ClientUsage}
+	backend := wanted{"b", "gw", 2 * time.Hour, []string{"gw.internal"}, vaultpki.ClientUsage, vaultpki.Window{}, true}
 	if diff := cmp.Diff(backend, flat(clientCertificate(cfg, client))); diff != "" {
 		t.Errorf("for sidecars (-want +got):\n%s", diff)
+	}
+	sidecar, err := config.LoadSidecar("test", []byte(`name: spiffe://example.com/notes
+app: http://127.0.0.1:3000
+pki: {mount: b, ttl: 3h, renewal_window: "01:00-02:00", revoke_on_stop: true}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := wanted{"b", "sidecar-notes", 3 * time.Hour, []string{"spiffe://example.com/notes"}, vaultpki.ServerUsage,
+		vaultpki.Window{First: time.Sunday, Last: time.Saturday, From: time.Hour, To: 2 * time.Hour}, true}
+	if diff := cmp.Diff(own, flat(sidecarCertificate(sidecar, client))); diff != "" {
+		t.Errorf("of a sidecar (-want +got):\n%s", diff)
 	}
 }
 
@@ -145,12 +160,12 @@ func TestRoutesMayShareASidecar(t *testing.T) {
 }
 
 func TestServiceProviderIsThatOfTheConfiguration(t *testing.T) {
-	got := samlConfig(load(t), nil, nil, []byte("metadata"))
+	got := samlConfig(load(t), keyPair{})
 	if got.EntityID != "urn:example:sp" || got.ACSURL != "https://door.example.com:8443/saml/acs" {
 		t.Errorf("entity id %q, acs %q", got.EntityID, got.ACSURL)
 	}
-	if got.ClockSkew != time.Minute || got.MaxAge != 8*time.Hour || string(got.IdPMetadata) != "metadata" {
-		t.Errorf("skew %s, age %s, metadata %q", got.ClockSkew, got.MaxAge, got.IdPMetadata)
+	if got.ClockSkew != time.Minute || got.MaxAge != 8*time.Hour {
+		t.Errorf("skew %s, age %s", got.ClockSkew, got.MaxAge)
 	}
 	attributes := [][]string{got.Attributes.User, got.Attributes.Email, got.Attributes.Name, got.Attributes.Groups}
 	if diff := cmp.Diff([][]string{{"u"}, {"e"}, {"n"}, {"g"}}, attributes); diff != "" {

@@ -44,6 +44,10 @@ type Config struct {
 	Idle time.Duration
 	// Absolute ends any session so long after sign-on; required, at least Idle.
 	Absolute time.Duration
+	// Memory is what was used up and revoked so far. A Manager that takes
+	// another's place, with other keys or limits, must be given the same; nil
+	// means an empty one.
+	Memory *Memory
 	// Now is the clock, called concurrently; nil means time.Now.
 	Now func() time.Time
 }
@@ -58,10 +62,22 @@ type Manager struct {
 	returns *sealer
 	tickets *sealer
 	links   *sealer
+	*Memory
+}
+
+// Memory is what a Manager knows beside its keys: which one-time values were
+// used and which sessions have ended. It outlives the Manager, and is safe for
+// concurrent use by several; make one with NewMemory.
+type Memory struct {
 	// What was used up is remembered apart, so that a flood of the one leaves
 	// room for the other.
 	usedPending, usedTickets *Once
 	revoked                  *Revocations
+}
+
+// NewMemory returns an empty memory. now is called concurrently.
+func NewMemory(now func() time.Time) *Memory {
+	return &Memory{usedPending: NewOnce(now), usedTickets: NewOnce(now), revoked: NewRevocations(now)}
 }
 
 // New returns a Manager, or an error that says which part of cfg is wrong.
@@ -72,10 +88,10 @@ func New(cfg Config) (*Manager, error) {
 	if cfg.Idle <= 0 || cfg.Absolute < cfg.Idle {
 		return nil, fmt.Errorf("session limits idle %v, absolute %v: expected 0 < idle <= absolute", cfg.Idle, cfg.Absolute)
 	}
-	m := &Manager{
-		cfg: cfg, stores: make(map[string]*sessions.CookieStore),
-		usedPending: NewOnce(cfg.Now), usedTickets: NewOnce(cfg.Now), revoked: NewRevocations(cfg.Now),
+	if cfg.Memory == nil {
+		cfg.Memory = NewMemory(cfg.Now)
 	}
+	m := &Manager{cfg: cfg, stores: make(map[string]*sessions.CookieStore), Memory: cfg.Memory}
 	var sessionSealer *sealer
 	for p, dst := range map[purpose]**sealer{
 		forSession: &sessionSealer, forBegin: &m.begin, forPending: &m.pending, forReturn: &m.returns, forTicket: &m.tickets, forLink: &m.links,
@@ -96,7 +112,7 @@ func New(cfg Config) (*Manager, error) {
 }
 
 // Revocations are the sessions that ended before their time.
-func (m *Manager) Revocations() *Revocations { return m.revoked }
+func (m *Memory) Revocations() *Revocations { return m.revoked }
 
 // cookieOptions are those of every session cookie: for this host and for as
 // long as the browser runs. gorilla/sessions' own defaults are neither HttpOnly

@@ -34,12 +34,12 @@ func (s Spec) check() error {
 		faults = append(faults, errors.New("EdgeHosts: expected at least the door's host"))
 	}
 	for _, sidecar := range s.Sidecars {
-		faults = append(faults, checkHost(sidecar.Name), checkIDs(sidecar.IDs), s.checkAccess(sidecar.Role, sidecar.Access))
+		faults = append(faults, checkPeer(sidecar.Name), checkIDs(sidecar.IDs), s.checkAccess(sidecar.Role, sidecar.Access))
 	}
-	for _, host := range append([]string{s.ClientName}, s.EdgeHosts...) {
+	for _, host := range s.EdgeHosts {
 		faults = append(faults, checkHost(host))
 	}
-	faults = append(faults, checkIDs(s.ClientIDs), s.checkDistinct(),
+	faults = append(faults, checkPeer(s.ClientName), checkIDs(s.ClientIDs), s.checkDistinct(),
 		s.checkAccess(s.GatewayRole, s.GatewayAccess), s.checkAccess(s.Driver.Policy, s.Driver.Access),
 		s.EdgeAuthority.check("EdgeAuthority", s.CertTTL), s.BackendAuthority.check("BackendAuthority", s.CertTTL))
 	if s.SPEntityID == "" {
@@ -157,12 +157,20 @@ func notOfHost(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '.' && r != '-'
 }
 
+// checkPeer accepts a host or a SPIFFE ID.
+func checkPeer(name string) error {
+	if strings.HasPrefix(name, spiffe) {
+		return checkIDs([]string{name})
+	}
+	return checkHost(name)
+}
+
 // checkIDs accepts SPIFFE IDs and no patterns of them.
 func checkIDs(ids []string) error {
 	var faults []error
 	for _, id := range ids {
-		rest, found := strings.CutPrefix(id, "spiffe://")
-		if !found || checkText("", rest) != nil {
+		rest, found := strings.CutPrefix(id, spiffe)
+		if _, path, _ := strings.Cut(rest, "/"); !found || path == "" || checkText("", rest) != nil {
 			faults = append(faults, fmt.Errorf("SPIFFE ID %q: expected one such as spiffe://example.com/gateway", id))
 		}
 	}

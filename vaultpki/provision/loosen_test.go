@@ -105,7 +105,7 @@ func TestSettingsLoosenInOneDirection(t *testing.T) {
 // Every setting that we write has been thought about: a new one that widens must
 // not slip through as neutral.
 func TestDirectionsAreOfSettingsThatExist(t *testing.T) {
-	pki := pkiRole("p", []string{"a"}, nil, "server", time.Hour)
+	pki := pkiRole("p", []string{"a"}, "server", time.Hour)
 	login := appRole("approle", "a", Access{TokenTTL: time.Hour})
 	harmless := []string{"require_cn", "key_type", "key_bits", "generate_lease", "no_store", "token_type"}
 	known := map[string]bool{}

@@ -17,6 +17,7 @@ type rule struct {
 	path         string
 	capabilities []string
 	wrapped      time.Duration // the call works with response wrapping only, for at most so long
+	required     string        // the call works only with this parameter
 }
 
 // allow is a rule without conditions.
@@ -32,6 +33,9 @@ func render(purpose string, rules []rule) string {
 		fmt.Fprintf(&b, "path %q {\n  capabilities = [\"%s\"]\n", r.path, strings.Join(r.capabilities, `", "`))
 		if r.wrapped > 0 {
 			fmt.Fprintf(&b, "  min_wrapping_ttl = \"1s\"\n  max_wrapping_ttl = \"%ds\"\n", int(r.wrapped.Seconds()))
+		}
+		if r.required != "" {
+			fmt.Fprintf(&b, "  required_parameters = [%q]\n", r.required)
 		}
 		b.WriteString("}\n")
 	}
@@ -58,12 +62,22 @@ func (s Spec) heir(role string) []rule {
 	return []rule{s.mintRule(role, s.HeirTTL)}
 }
 
-// certificates lets a process have certificates signed. To revoke one it has to
-// show the key: a token alone would end the certificates of others.
+// certificates lets a process have certificates signed.
 func (s Spec) certificates(mount, role string) []rule {
 	rules := []rule{allow(mount+"/sign/"+role, "update"), allow(mount+"/cert/ca_chain", "read")}
 	if s.Revocation {
-		rules = append(rules, allow(mount+"/revoke-with-key", "update"))
+		// Vault takes a certificate or a serial number, not both: who has never
+		// met a certificate cannot revoke it by counting.
+		rules = append(rules, rule{path: mount + "/revoke", capabilities: []string{"update"}, required: "certificate"})
+	}
+	return rules
+}
+
+// own is what every process may do for itself.
+func (s Spec) own(role string) []rule {
+	rules := append(s.heir(role), ownToken()...)
+	if s.Revocation { // it looks whether it may, long before it does
+		rules = append(rules, allow("sys/capabilities-self", "update"))
 	}
 	return rules
 }
@@ -81,15 +95,15 @@ func (s Spec) gatewayPolicy() string {
 	rules = append(rules, s.certificates(s.BackendMount, s.ClientRole)...)
 	if s.ACMEPath != "" {
 		rules = append(rules,
-			allow(s.KVMount+"/data/"+s.ACMEPath+"/*", "create", "read", "update", "delete"),
-			allow(s.KVMount+"/metadata/"+s.ACMEPath+"/*", "list", "read", "delete"))
+			allow(s.KVMount+"/data/"+s.ACMEPath+"/*", "create", "read", "update"),
+			allow(s.KVMount+"/metadata/"+s.ACMEPath+"/*", "create", "update", "delete", "list"))
 	}
 	if s.Transit.Key != "" {
 		rules = append(rules,
 			allow(s.Transit.Mount+"/sign/"+s.Transit.Key, "update"),
 			allow(s.Transit.Mount+"/keys/"+s.Transit.Key, "read"))
 	}
-	return render("The gateway: its secrets and its certificates", slices.Concat(rules, s.heir(s.GatewayRole), ownToken()))
+	return render("The gateway: its secrets and its certificates", append(rules, s.own(s.GatewayRole)...))
 }
 
 // sidecarPolicy allows one secret and one certificate. A sidecar that is broken
@@ -97,7 +111,7 @@ func (s Spec) gatewayPolicy() string {
 func (s Spec) sidecarPolicy(sidecar Sidecar) string {
 	return render("The sidecar "+sidecar.Name+": its certificate and its configuration", slices.Concat(
 		[]rule{allow(s.KVMount+"/data/"+sidecar.ConfigPath, "read")},
-		s.certificates(s.BackendMount, sidecar.PKIRole), s.heir(sidecar.Role), ownToken()))
+		s.certificates(s.BackendMount, sidecar.PKIRole), s.own(sidecar.Role)))
 }
 
 // mintRules allow introductions of every process to be minted.

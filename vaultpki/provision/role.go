@@ -20,11 +20,19 @@ type role struct {
 	settings map[string]any
 }
 
-// pkiRole signs certificates for exactly names and SPIFFE ids, for use as a
-// server or as a client, and never for both.
-func pkiRole(path string, names, ids []string, usage string, ttl time.Duration) role {
+// pkiRole signs certificates for exactly names, DNS names and SPIFFE IDs, for use
+// as a server or as a client, and never for both.
+func pkiRole(path string, names []string, usage string, ttl time.Duration) role {
+	hosts, ids := []string{}, []string{}
+	for _, name := range names {
+		if strings.HasPrefix(name, spiffe) {
+			ids = append(ids, name)
+		} else {
+			hosts = append(hosts, name)
+		}
+	}
 	return role{object: "pki role " + path, path: path, settings: map[string]any{
-		"allowed_domains":             names,
+		"allowed_domains":             hosts,
 		"allow_bare_domains":          true,
 		"allow_subdomains":            false,
 		"allow_glob_domains":          false,
@@ -32,7 +40,7 @@ func pkiRole(path string, names, ids []string, usage string, ttl time.Duration) 
 		"allow_any_name":              false,
 		"allow_localhost":             false,
 		"allow_ip_sans":               false,
-		"allowed_uri_sans":            append([]string{}, ids...),
+		"allowed_uri_sans":            ids,
 		"allowed_other_sans":          []string{},
 		"enforce_hostnames":           true,
 		"require_cn":                  false,

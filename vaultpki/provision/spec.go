@@ -24,12 +24,12 @@ type Spec struct {
 	BackendMount     string    // PKI between gateway and sidecars; "pki-backend"
 	BackendAuthority Authority // what signs there
 	ClientRole       string    // signs the gateway's client certificate; "sallyport-gateway"
-	ClientName       string    // the name in it; "gateway.sallyport.internal"
-	ClientIDs        []string  // SPIFFE IDs that it may have; none
+	ClientName       string    // the DNS name or SPIFFE ID in it; "gateway.sallyport.internal"
+	ClientIDs        []string  // SPIFFE IDs that it may have beside it; none
 	Sidecars         []Sidecar // one per backend
 
 	CertTTL    time.Duration // longest life of a leaf certificate; 24h
-	Revocation bool          // a process may revoke the certificates whose key it shows
+	Revocation bool          // a process may revoke the certificates that it shows
 
 	AuthMount        string        // AppRole auth method; "approle"
 	GatewayRole      string        // the gateway's AppRole and policy; "sallyport-gateway"
@@ -51,11 +51,11 @@ type Spec struct {
 
 // Sidecar is one sidecar's place in Vault.
 type Sidecar struct {
-	Role       string   // its AppRole and policy; "sallyport-sidecar-" and the first label of Name
-	PKIRole    string   // signs its server certificate; "sidecar-" and the first label of Name
-	Name       string   // the DNS name in its certificate; required
-	IDs        []string // SPIFFE IDs that the certificate may have; none
-	ConfigPath string   // KV path of its configuration; "sallyport/sidecar/" and the first label of Name
+	Role       string   // its AppRole and policy; "sallyport-sidecar-" and the label of Name
+	PKIRole    string   // signs its server certificate; "sidecar-" and the label of Name
+	Name       string   // the DNS name or SPIFFE ID in its certificate; required
+	IDs        []string // SPIFFE IDs that the certificate may have beside it; none
+	ConfigPath string   // KV path of its configuration; "sallyport/sidecar/" and the label of Name
 	Access     Access   // what its AppRole grants
 }
 
@@ -141,7 +141,7 @@ func (s Spec) withDefaults() Spec {
 	s.accessDefaults(&s.Driver.Access)
 	sidecars := make([]Sidecar, len(s.Sidecars))
 	for i, sidecar := range s.Sidecars {
-		label, _, _ := strings.Cut(sidecar.Name, ".")
+		label := labelOf(sidecar.Name)
 		setDefault(&sidecar.Role, "sallyport-sidecar-"+label)
 		setDefault(&sidecar.PKIRole, "sidecar-"+label)
 		setDefault(&sidecar.ConfigPath, "sallyport/sidecar/"+label)
@@ -150,6 +150,19 @@ func (s Spec) withDefaults() Spec {
 	}
 	s.Sidecars = sidecars
 	return s
+}
+
+// spiffe begins the names that are no DNS names.
+const spiffe = "spiffe://"
+
+// labelOf is the short form of a name in a certificate: the first label of a DNS
+// name, the last segment of a SPIFFE ID.
+func labelOf(name string) string {
+	if strings.HasPrefix(name, spiffe) {
+		return name[strings.LastIndexByte(name, '/')+1:]
+	}
+	label, _, _ := strings.Cut(name, ".")
+	return label
 }
 
 // setDefaults fills in the authority above mount; side names it for people.
@@ -197,8 +210,8 @@ func New(spec Spec) (*Desired, error) {
 		rootMount{edge}, rootMount{backend},
 		root{edge}, root{backend},
 		intermediate{edge}, intermediate{backend},
-		pkiRole(s.EdgeMount+"/roles/"+s.EdgeRole, s.EdgeHosts, nil, "server", s.CertTTL),
-		pkiRole(s.BackendMount+"/roles/"+s.ClientRole, []string{s.ClientName}, s.ClientIDs, "client", s.CertTTL),
+		pkiRole(s.EdgeMount+"/roles/"+s.EdgeRole, s.EdgeHosts, "server", s.CertTTL),
+		pkiRole(s.BackendMount+"/roles/"+s.ClientRole, append([]string{s.ClientName}, s.ClientIDs...), "client", s.CertTTL),
 	)
 	if s.Transit.Key != "" {
 		add(mount{path: s.Transit.Mount, kind: "transit"}, transitKey(s.Transit))
@@ -206,7 +219,7 @@ func New(spec Spec) (*Desired, error) {
 	add(policy{name: s.GatewayRole, text: s.gatewayPolicy()}, appRole(s.AuthMount, s.GatewayRole, s.GatewayAccess))
 	for _, sidecar := range s.Sidecars {
 		add(
-			pkiRole(s.BackendMount+"/roles/"+sidecar.PKIRole, []string{sidecar.Name}, sidecar.IDs, "server", s.CertTTL),
+			pkiRole(s.BackendMount+"/roles/"+sidecar.PKIRole, append([]string{sidecar.Name}, sidecar.IDs...), "server", s.CertTTL),
 			policy{name: sidecar.Role, text: s.sidecarPolicy(sidecar)},
 			appRole(s.AuthMount, sidecar.Role, sidecar.Access),
 		)

@@ -66,6 +66,9 @@ func paths(policy string) []string {
 		if rest, found := strings.CutPrefix(line, `capabilities = ["`); found {
 			allowed = append(allowed, strings.ReplaceAll(strings.TrimSuffix(rest, `"]`), `", "`, ",")+" "+path)
 		}
+		if rest, found := strings.CutPrefix(line, `required_parameters = ["`); found {
+			allowed[len(allowed)-1] += " with " + strings.TrimSuffix(rest, `"]`)
+		}
 		if rest, found := strings.CutPrefix(line, `max_wrapping_ttl = "`); found {
 			allowed[len(allowed)-1] += " wrapped " + strings.TrimSuffix(rest, `"`)
 		}
@@ -101,13 +104,13 @@ func TestPoliciesAllowThisAndNothingElse(t *testing.T) {
 	}{
 		"gateway": {s.gatewayPolicy(), slices.Concat(gateway, []string{"update auth/approle/role/sallyport-gateway/secret-id wrapped 86400s"}, own)},
 		"gateway with all that can be asked for, without heirs": {asked.gatewayPolicy(), slices.Concat(
-			gateway[:5], []string{"update pki-edge/revoke-with-key"}, gateway[5:], []string{
-				"update pki-backend/revoke-with-key",
-				"create,read,update,delete secret/data/sallyport/acme/*",
-				"list,read,delete secret/metadata/sallyport/acme/*",
+			gateway[:5], []string{"update pki-edge/revoke with certificate"}, gateway[5:], []string{
+				"update pki-backend/revoke with certificate",
+				"create,read,update secret/data/sallyport/acme/*",
+				"create,update,delete,list secret/metadata/sallyport/acme/*",
 				"update transit/sign/checkpoints",
 				"read transit/keys/checkpoints",
-			}, own)},
+			}, own, []string{"update sys/capabilities-self"})},
 		"sidecar": {s.sidecarPolicy(s.Sidecars[0]), slices.Concat([]string{
 			"read secret/data/sallyport/sidecar/notes",
 			"update pki-backend/sign/sidecar-notes",

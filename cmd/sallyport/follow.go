@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/sallyport/sallyport/vaultpki"
+)
+
+// follower keeps fresh what was read once: a secret, a configuration, somebody
+// else's metadata. It reads it again and again and has a new version put in use
+// as a whole. What is in use stays in use whatever becomes of it: a version that
+// cannot be used, one that was deleted, a policy that was taken away, a server
+// that does not answer.
+//
+// The fields are set once, before run. All methods are safe for concurrent use.
+type follower[T any] struct {
+	name  string               // for the log and the status: "secret/sallyport/saml"
+	every func() time.Duration // how often; asked anew before each reading
+	read  func(ctx context.Context) (T, error)
+	// version names what was read, so that what is in use is not applied again.
+	version func(T) string
+	// apply puts it in use as a whole, or returns why it cannot and changes
+	// nothing. It is called by run, one call at a time, and again with the same
+	// version at the next reading if it failed.
+	apply func(ctx context.Context, value T) error
+	log   *slog.Logger
+
+	wakeup chan struct{} // asks for a reading now
+
+	mu    sync.Mutex // guards state
+	state followState
+}
+
+// followState is what is known of something that is followed.
+type followState struct {
+	Name    string    `json:"name"`
+	Version string    `json:"version"` // in use
+	Since   time.Time `json:"since"`   // when it was put in use
+	Read    time.Time `json:"read"`    // when it was last read, or found to be gone
+	// Refused is the newer version that is not in use, empty if there is none.
+	// Cause says why, or why the last reading gave nothing. It holds no secret.
+	Refused string `json:"refused,omitempty"`
+	Cause   string `json:"cause,omitempty"`
+}
+
+// begin notes that version is in use already.
+func (f *follower[T]) begin(version string) {
+	now := time.Now()
+	f.log = f.log.With("source", f.name)
+	f.wakeup = make(chan struct{}, 1)
+	f.state = followState{Name: f.name, Version: version, Since: now, Read: now}
+}
+
+// run reads until ctx ends, then returns nil.
+func (f *follower[T]) run(ctx context.Context) error {
+	for {
+		timer := time.NewTimer(jittered(f.every()))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-f.wakeup:
+			timer.Stop()
+		case <-timer.C:
+		}
+		f.look(ctx)
+	}
+}
+
+// jittered returns a duration that differs from d by up to a tenth, so that
+// replicas do not ask together.
+func jittered(d time.Duration) time.Duration {
+	//nolint:gosec // jitter spreads the readings of replicas; it keeps no secret
+	return d - d/10 + rand.N(d/5+1)
+}
+
+// wake makes run read now.
+func (f *follower[T]) wake() {
+	select {
+	case f.wakeup <- struct{}{}:
+	default: // it will, already
+	}
+}
+
+// status returns what is known.
+func (f *follower[T]) status() followState {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.state
+}
+
+func (f *follower[T]) set(state followState) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.state = state
+}
+
+// look reads once and applies what is new.
+func (f *follower[T]) look(ctx context.Context) {
+	value, err := f.read(ctx)
+	if ctx.Err() != nil {
+		return
+	}
+	before := f.status()
+	if err != nil {
+		f.keep(ctx, before, err)
+		return
+	}
+	version := f.version(value)
+	if version != before.Version {
+		if err := f.apply(ctx, value); err != nil {
+			if ctx.Err() == nil {
+				f.refuse(before, version, err)
+			}
+			return
+		}
+		f.log.Info("new version in use", "version", version, "before", before.Version)
+	}
+	f.settle(before, version)
+}
+
+// settle notes that a version is in use and that nothing is wrong.
+func (f *follower[T]) settle(before followState, version string) {
+	after := followState{Name: before.Name, Version: version, Since: before.Since, Read: time.Now()}
+	if version != before.Version {
+		after.Since = after.Read
+	}
+	f.set(after)
+	if before.Cause != "" {
+		f.log.Info("what is followed is as it should be again", "version", version)
+	}
+}
+
+// refuse notes that a newer version is of no use. It is told of once, and again
+// if the cause changes.
+func (f *follower[T]) refuse(before followState, version string, err error) {
+	after := before
+	after.Read, after.Refused, after.Cause = time.Now(), version, err.Error()
+	f.set(after)
+	if before.Refused != version || before.Cause != after.Cause {
+		f.log.Error("new version refused, the one before stays in use", "event", "version_refused",
+			"version", version, "in_use", before.Version, "cause", after.Cause, "what_to_do", hintOf(err))
+	}
+}
+
+// keep notes that nothing could be read. A server that is away is somebody
+// else's alarm, at first; what is gone, or may not be read any more, is ours.
+func (f *follower[T]) keep(ctx context.Context, before followState, err error) {
+	after := before
+	after.Cause = err.Error()
+	level := slog.LevelError
+	if vaultpki.ReasonOf(err) == vaultpki.ReasonUnreachable {
+		level = slog.LevelWarn
+	} else {
+		after.Read = time.Now()
+	}
+	f.set(after)
+	if before.Cause != after.Cause {
+		f.log.Log(ctx, level, "reading again did not succeed, what is held stays in use", "event", "version_unreadable",
+			"in_use", before.Version, "cause", after.Cause, "what_to_do", hintOf(err))
+	}
+}
+
+// followed is a follower of anything.
+type followed interface {
+	run(ctx context.Context) error
+	wake()
+	status() followState
+}
+
+// follow keeps a secret fresh that is in use already. use is asked to put each
+// new version in use.
+func follow(client *vaultpki.Client, kv vaultpki.KV, every func() time.Duration, use func(context.Context, vaultpki.KV) error, log *slog.Logger) *follower[vaultpki.KV] {
+	f := &follower[vaultpki.KV]{
+		name: kv.Mount + "/" + kv.Path, every: every, apply: use, log: log,
+		read:    func(ctx context.Context) (vaultpki.KV, error) { return client.PeekKV(ctx, kv.Mount, kv.Path) },
+		version: versionOf,
+	}
+	f.begin(versionOf(kv))
+	return f
+}
+
+// followConfig keeps an eye on a configuration, in Vault or in a file, that was
+// loaded and is in use. use is asked to put each new text in use.
+func followConfig[T any](
+	client *vaultpki.Client, from source, start loaded[T], every func() time.Duration, use func(context.Context, []byte) error, log *slog.Logger,
+) followed {
+	if from.inVault() {
+		return follow(client, start.kv, every, func(ctx context.Context, kv vaultpki.KV) error {
+			text, err := kv.Field(configField)
+			if err != nil {
+				return err
+			}
+			return use(ctx, []byte(text))
+		}, log)
+	}
+	f := &follower[[]byte]{
+		name: string(from), every: every, version: versionOfText, apply: use, log: log,
+		read: func(context.Context) ([]byte, error) { return from.readFile() },
+	}
+	f.begin(versionOfText(start.text))
+	return f
+}

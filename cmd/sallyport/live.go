@@ -1,0 +1,394 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sallyport/sallyport/config"
+	"github.com/sallyport/sallyport/proxy"
+	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/proxy/session"
+	"github.com/sallyport/sallyport/saml"
+	"github.com/sallyport/sallyport/vaultpki"
+)
+
+// gatewayParts are what a gateway is built from. Each is read, and changes, apart
+// from the others; what is built of them fits together or is not used at all.
+type gatewayParts struct {
+	cfg           *config.Gateway
+	saml, session vaultpki.KV
+	// metadata is the identity provider's, from its URL; nil while the SAML
+	// secret's is used.
+	metadata []byte
+}
+
+// liveGateway is a gateway that takes changes without a restart: of a change in
+// one part, a new proxy.Gateway is built from all of them, and put in the place
+// of the one before between two requests. If it cannot be built, nothing changes.
+//
+// What people must not notice outlives every change: revocations and what was
+// used once, the replay memory, certificates, metrics, and the connections to
+// backends that are reached as before.
+type liveGateway struct {
+	client  *vaultpki.Client
+	log     *slog.Logger
+	access  *accesslog.Log
+	metrics *proxy.Metrics
+	fetch   *fetcher
+	memory  *session.Memory
+	replay  saml.Replay
+
+	edge, backend *vaultpki.Certificates
+	live          *proxy.Live
+	current       atomic.Pointer[gatewayState]
+
+	mu   sync.Mutex             // one change at a time; guards dial, and storing current
+	dial map[string]*tls.Config // by the sidecar's name, for the authorities that are trusted now
+}
+
+// gatewayState is what is in use. It is immutable.
+type gatewayState struct {
+	gatewayParts
+	since time.Time // when it was put in use
+	idp   saml.IdPInfo
+	own   *x509.Certificate // the service provider's current one
+}
+
+// newLiveGateway returns one that has its memories and nothing to serve yet.
+func newLiveGateway(client *vaultpki.Client, access *accesslog.Log, log *slog.Logger) *liveGateway {
+	return &liveGateway{
+		client: client, log: log, access: access, metrics: proxy.NewMetrics(), fetch: newFetcher(),
+		memory: session.NewMemory(time.Now), replay: saml.NewReplay(time.Now), dial: map[string]*tls.Config{},
+	}
+}
+
+// domain is what is built from Vault's secrets alone, before anything is asked
+// of the network.
+type domain struct {
+	provider *saml.ServiceProvider
+	own      *x509.Certificate // that publishes the key that provider signs with
+	sessions *session.Manager
+}
+
+// domainOf builds it, or says which part is of no use.
+func (g *liveGateway) domainOf(p gatewayParts) (d domain, err error) {
+	if d.provider, d.own, err = readServiceProvider(p.cfg, p.saml, p.metadata, g.replay); err != nil {
+		return d, err
+	}
+	d.sessions, err = readSessions(p.cfg, p.session, g.memory)
+	return d, err
+}
+
+// read fetches the first parts from Vault and the identity provider.
+func (g *liveGateway) read(ctx context.Context, cfg *config.Gateway) (p gatewayParts, d domain, err error) {
+	p.cfg = cfg
+	if p.saml, err = g.client.ReadKV(ctx, cfg.Vault.KVMount, cfg.Vault.SAMLPath); err != nil {
+		return p, d, err
+	}
+	if p.metadata, err = g.firstMetadata(ctx, cfg, p.saml); err != nil {
+		return p, d, err
+	}
+	if d.provider, d.own, err = readServiceProvider(cfg, p.saml, p.metadata, g.replay); err != nil {
+		return p, d, err
+	}
+	g.log.Info("saml secrets read", "path", p.saml.Mount+"/"+p.saml.Path, "version", p.saml.Version, "idp", d.provider.IdP().EntityID)
+	if p.session, err = g.client.ReadKV(ctx, cfg.Vault.KVMount, cfg.Vault.SessionPath); err != nil {
+		return p, d, err
+	}
+	if d.sessions, err = readSessions(cfg, p.session, g.memory); err != nil {
+		return p, d, err
+	}
+	g.log.Info("session keys read", "path", p.session.Mount+"/"+p.session.Path, "version", p.session.Version)
+	return p, d, nil
+}
+
+// firstMetadata fetches the identity provider's metadata if the configuration
+// says so. A start that cannot makes do with what the SAML secret has.
+func (g *liveGateway) firstMetadata(ctx context.Context, cfg *config.Gateway, kv vaultpki.KV) ([]byte, error) {
+	if cfg.SAML.MetadataURL == "" {
+		return nil, nil
+	}
+	metadata, err := g.fetch.metadata(ctx, cfg)
+	if err == nil {
+		return metadata, nil
+	}
+	if _, kept := kv.Optional(fieldIdPMetadata); kept && ctx.Err() == nil {
+		g.log.Warn("fetching the identity provider's metadata did not succeed, the secret's is used for now",
+			"event", "version_unreadable", "source", cfg.SAML.MetadataURL, "cause", err.Error())
+		return nil, nil
+	}
+	return nil, &hinted{err, "check saml.metadata_url, or keep a copy of the metadata in the field " + fieldIdPMetadata + " of the SAML secret for such a start"}
+}
+
+// build makes the gateway of p. The caller holds mu, or is the only one yet.
+func (g *liveGateway) build(p gatewayParts, d domain) (*proxy.Gateway, error) {
+	cfg := proxy.Config{
+		DoorHost: string(p.cfg.Door.Host), PublicPort: p.cfg.Door.PublicPort, Routes: routes(p.cfg, g.dialTo),
+		SAML: d.provider, Sessions: d.sessions, Access: g.access, QueryKeys: p.cfg.AccessLog.QueryKeys,
+		Log: g.log, Metrics: g.metrics,
+	}
+	if g.live != nil {
+		cfg.Replaces = g.live.Gateway()
+	}
+	return proxy.New(cfg)
+}
+
+// dialTo returns how to reach the sidecar of that name: the same value for as
+// long as the same authorities are trusted, so that its connections live on.
+func (g *liveGateway) dialTo(name string) *tls.Config {
+	if g.dial[name] == nil {
+		g.dial[name] = g.backend.DialTLS(name)
+	}
+	return g.dial[name]
+}
+
+// open puts the first gateway in use.
+func (g *liveGateway) open(p gatewayParts, d domain) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	door, err := g.build(p, d)
+	if err != nil {
+		return err
+	}
+	g.live = proxy.NewLive(door)
+	g.settle(p, d)
+	return nil
+}
+
+// settle notes what is in use now.
+func (g *liveGateway) settle(p gatewayParts, d domain) {
+	g.current.Store(&gatewayState{gatewayParts: p, since: time.Now(), idp: d.provider.IdP(), own: d.own})
+}
+
+// change edits a copy of the parts and puts what is built of them in use, as a
+// whole. On an error everything stays as it was.
+func (g *liveGateway) change(ctx context.Context, edit func(*gatewayParts) error) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := g.current.Load().gatewayParts
+	next := now
+	if err := edit(&next); err != nil {
+		return err
+	}
+	d, err := g.domainOf(next)
+	if err != nil {
+		return err
+	}
+	// New hosts have their certificates before somebody may ask for one; those
+	// that go keep theirs until nobody is sent there any more.
+	before, after := now.cfg.Hosts(), next.cfg.Hosts()
+	if slices.Equal(before, after) {
+		return g.replace(next, d)
+	}
+	if err := g.certify(ctx, union(before, after)); err != nil {
+		return err
+	}
+	if err := g.replace(next, d); err != nil {
+		return errors.Join(err, g.certify(ctx, before))
+	}
+	return g.certify(ctx, after)
+}
+
+// replace builds a gateway and puts it in the place of the one in use.
+func (g *liveGateway) replace(p gatewayParts, d domain) error {
+	door, err := g.build(p, d)
+	if err != nil {
+		return err
+	}
+	g.live.Replace(door)
+	g.settle(p, d)
+	return nil
+}
+
+// union returns a and what only b has.
+func union(a, b []string) []string {
+	all := slices.Clone(a)
+	for _, name := range b {
+		if !slices.Contains(all, name) {
+			all = append(all, name)
+		}
+	}
+	return all
+}
+
+// certify makes hosts the names that the edge has certificates for.
+func (g *liveGateway) certify(ctx context.Context, hosts []string) error {
+	if err := g.edge.SetNames(ctx, hosts); err != nil {
+		return fmt.Errorf("getting certificates for browsers: %w", err)
+	}
+	return nil
+}
+
+// useSAML, useSession, useConfig and useMetadata put a new version of one part in
+// use.
+func (g *liveGateway) useSAML(ctx context.Context, kv vaultpki.KV) error {
+	return g.change(ctx, func(p *gatewayParts) error { p.saml = kv; return nil })
+}
+
+func (g *liveGateway) useSession(ctx context.Context, kv vaultpki.KV) error {
+	return g.change(ctx, func(p *gatewayParts) error { p.session = kv; return nil })
+}
+
+func (g *liveGateway) useMetadata(ctx context.Context, metadata []byte) error {
+	return g.change(ctx, func(p *gatewayParts) error { p.metadata = metadata; return nil })
+}
+
+func (g *liveGateway) useConfig(ctx context.Context, name string, text []byte) error {
+	cfg, err := config.LoadGateway(name, text)
+	if err != nil {
+		return err
+	}
+	err = g.change(ctx, func(p *gatewayParts) error {
+		if err := needsRestart(p.cfg, cfg); err != nil {
+			return err
+		}
+		if cfg.SAML.MetadataURL != p.cfg.SAML.MetadataURL {
+			if p.metadata, err = g.firstMetadata(ctx, cfg, p.saml); err != nil {
+				return err
+			}
+		}
+		p.cfg = cfg
+		return nil
+	})
+	if err == nil {
+		logConfig(g.log, name, cfg.Warnings())
+	}
+	return err
+}
+
+// needsRestart names what a running process cannot change: where it listens and
+// logs, and where in Vault it lives.
+func needsRestart(before, after *config.Gateway) error {
+	return fixed([]setting{
+		{"listen.https", before.Listen.HTTPS, after.Listen.HTTPS},
+		{"listen.admin", before.Listen.Admin, after.Listen.Admin},
+		{"access_log.file", before.AccessLog.File, after.AccessLog.File},
+		{"stop.drain", before.Stop.Drain.String(), after.Stop.Drain.String()},
+		{"vault.kv_mount", before.Vault.KVMount, after.Vault.KVMount},
+		{"vault.saml_path", before.Vault.SAMLPath, after.Vault.SAMLPath},
+		{"vault.session_path", before.Vault.SessionPath, after.Vault.SessionPath},
+		{"vault.edge_pki", fmt.Sprint(before.Vault.EdgePKI), fmt.Sprint(after.Vault.EdgePKI)},
+		{"vault.backend_pki", fmt.Sprint(before.Vault.BackendPKI), fmt.Sprint(after.Vault.BackendPKI)},
+		{"vault.client_name", string(before.Vault.ClientName), string(after.Vault.ClientName)},
+	})
+}
+
+// setting is a key and its value before and after a change.
+type setting struct{ key, before, after string }
+
+// fixed refuses a change of any of these settings.
+func fixed(settings []setting) error {
+	var faults []error
+	for _, s := range settings {
+		if s.before != s.after {
+			faults = append(faults, fmt.Errorf("%s changes from %q to %q, which needs a restart", s.key, s.before, s.after))
+		}
+	}
+	if len(faults) == 0 {
+		return nil
+	}
+	return &hinted{errors.Join(faults...), "restart the process to use it, or take these keys back: nothing of this version is in use until then"}
+}
+
+// identityChanged ends connections to backends that were made with what is not
+// in use any more: a renewed certificate is only shown on new ones, and those
+// that were made while other authorities were trusted are not to be relied on.
+func (g *liveGateway) identityChanged(ctx context.Context, change vaultpki.Change) {
+	if change.Name != "" {
+		g.live.Gateway().CloseIdleConnections()
+	}
+	if !change.Roots {
+		return
+	}
+	if err := g.change(ctx, func(*gatewayParts) error { clear(g.dial); return nil }); err != nil {
+		g.log.Error("making new connections to backends did not succeed", "cause", err.Error())
+	}
+}
+
+// follow keeps an eye on everything that a gateway was made from.
+func (g *liveGateway) follow(from source, start loaded[config.Gateway]) []followed {
+	now := g.current.Load()
+	configured := followConfig(g.client, from, start, g.refresh, func(ctx context.Context, text []byte) error {
+		return g.useConfig(ctx, string(from), text)
+	}, g.log)
+	metadata := &follower[[]byte]{
+		name: "identity provider's metadata", version: versionOfText, apply: g.useMetadata, log: g.log,
+		every: func() time.Duration { return g.current.Load().cfg.SAML.MetadataRefresh.Duration },
+		read:  g.fetchMetadata,
+	}
+	metadata.begin(versionOfText(now.metadata))
+	return []followed{
+		configured,
+		follow(g.client, now.saml, g.refresh, g.useSAML, g.log),
+		follow(g.client, now.session, g.refresh, g.useSession, g.log),
+		metadata,
+	}
+}
+
+// fetchMetadata fetches the identity provider's metadata, as the configuration
+// says now. What is nil, is in the SAML secret.
+func (g *liveGateway) fetchMetadata(ctx context.Context) ([]byte, error) {
+	now := g.current.Load()
+	if now.cfg.SAML.MetadataURL == "" {
+		return now.metadata, nil
+	}
+	return g.fetch.metadata(ctx, now.cfg)
+}
+
+// artefacts are what signing on lives from.
+func (g *liveGateway) artefacts() []artefact {
+	now := g.current.Load()
+	all := []artefact{{
+		Kind: kindSPCertificate, Name: fingerprintOf(now.own), Since: now.own.NotBefore, Until: now.own.NotAfter,
+	}}
+	if !now.idp.ValidUntil.IsZero() {
+		all = append(all, artefact{
+			Kind: kindIdPMetadata, Name: now.idp.EntityID, Since: now.since, Until: now.idp.ValidUntil, Stops: signOnStops,
+			Renews: now.metadata != nil,
+		})
+	}
+	last := slices.MaxFunc(now.idp.Certificates, func(a, b saml.IdPCertificate) int { return a.NotAfter.Compare(b.NotAfter) })
+	for _, cert := range now.idp.Certificates {
+		a := artefact{Kind: kindIdPCert, Name: shortFingerprint(cert.Fingerprint), Since: cert.NotBefore, Until: cert.NotAfter}
+		if cert == last {
+			a.Stops = signOnStops
+		}
+		all = append(all, a)
+	}
+	return all
+}
+
+// signOnStops is what ends with the identity provider's last certificate, or its
+// metadata; who is signed in stays so.
+const signOnStops = "signing in"
+
+func fingerprintOf(cert *x509.Certificate) string {
+	sum := sha256.Sum256(cert.Raw)
+	return shortFingerprint(hex.EncodeToString(sum[:]))
+}
+
+// shortFingerprint is enough to tell one certificate from another.
+func shortFingerprint(fingerprint string) string { return fingerprint[:min(16, len(fingerprint))] }
+
+// refresh is how often to look for new versions.
+func (g *liveGateway) refresh() time.Duration { return g.current.Load().cfg.Vault.Refresh.Duration }
+
+// versionOf names a version of a secret.
+func versionOf(kv vaultpki.KV) string { return strconv.Itoa(kv.Version) }
+
+// versionOfText names a text by its content.
+func versionOfText(text []byte) string {
+	sum := sha256.Sum256(text)
+	return "sha256:" + hex.EncodeToString(sum[:6])
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/sallyport/sallyport/config"
+	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/proxy/sidecar"
+	"github.com/sallyport/sallyport/vaultpki"
+)
+
+// liveSidecar is a sidecar whose application and whose gateways can change
+// without a restart. It is safe for concurrent use.
+type liveSidecar struct {
+	certificates *vaultpki.Certificates
+	access       *accesslog.Log
+	log          *slog.Logger
+	current      atomic.Pointer[sidecarState]
+}
+
+// sidecarState is what is in use. It is immutable.
+type sidecarState struct {
+	cfg   *config.Sidecar
+	guard *sidecar.Sidecar
+	tls   *tls.Config
+}
+
+// use puts a configuration in use, or says why it cannot.
+func (s *liveSidecar) use(cfg *config.Sidecar) error {
+	guard, err := sidecar.New(sidecar.Config{
+		App: cfg.App.URL(), PeerName: peerAmong(cfg.Gateways), Access: s.access, Log: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	s.current.Store(&sidecarState{cfg: cfg, guard: guard, tls: s.certificates.GuardTLS(cfg.Gateways)})
+	return nil
+}
+
+// useText puts the text of a configuration in use.
+func (s *liveSidecar) useText(name string, text []byte) error {
+	cfg, err := config.LoadSidecar(name, text)
+	if err != nil {
+		return err
+	}
+	before := s.current.Load().cfg
+	if err := fixed([]setting{
+		{"name", string(before.Name), string(cfg.Name)},
+		{"listen", before.Listen, cfg.Listen},
+		{"admin", before.Admin, cfg.Admin},
+		{"pki", fmt.Sprint(before.PKI), fmt.Sprint(cfg.PKI)},
+		{"stop.drain", before.Stop.Drain.String(), cfg.Stop.Drain.String()},
+	}); err != nil {
+		return err
+	}
+	if err := s.use(cfg); err != nil {
+		return err
+	}
+	logConfig(s.log, name, cfg.Warnings())
+	return nil
+}
+
+// peerAmong is vaultpki.PeerName for these peers alone. The handshake has asked
+// already; but a connection may have been made while another was let in too.
+func peerAmong(allowed []string) func(tls.ConnectionState) (string, error) {
+	return func(cs tls.ConnectionState) (string, error) {
+		name, err := vaultpki.PeerName(cs)
+		if err != nil {
+			return "", err
+		}
+		if !slices.ContainsFunc(allowed, func(a string) bool { return strings.EqualFold(a, name) }) {
+			return "", fmt.Errorf("the peer's name is %q, expected one of %q", name, allowed)
+		}
+		return name, nil
+	}
+}
+
+// tls is the configuration of the listener: for each handshake the one in use.
+func (s *liveSidecar) tls() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			now := s.current.Load().tls
+			if now.GetConfigForClient != nil { // crypto/tls asks once, and not what it is answered
+				return now.GetConfigForClient(hello)
+			}
+			return now, nil
+		},
+	}
+}
+
+// refresh is how often to look for a new configuration.
+func (s *liveSidecar) refresh() time.Duration { return s.current.Load().cfg.Refresh.Duration }
+
+// ServeHTTP implements http.Handler.
+func (s *liveSidecar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.current.Load().guard.ServeHTTP(w, r)
+}

@@ -1,0 +1,58 @@
+package proxy
+
+import (
+	"net/http"
+	"sync/atomic"
+
+	"github.com/sallyport/sallyport/proxy/relay"
+)
+
+// inherit takes over what a Gateway that replaces another shares with it: how
+// much strangers may ask for at once, and the connections to every backend that
+// is still reached in the same way.
+func (g *Gateway) inherit(before *Gateway) {
+	g.answers, g.begins = before.answers, before.begins
+	for host, rt := range g.routes {
+		old := before.routes[host]
+		if old == nil || old.TLS != rt.TLS || *old.Backend != *rt.Backend {
+			continue
+		}
+		rt.transport = old.transport
+		rt.proxy.Transport = relay.WithoutTrailers{Base: old.transport}
+		old.inherited.Store(true)
+	}
+}
+
+// Retire lets go of the idle connections that no other Gateway took over. Call
+// it when this one gets no more requests; those under way go on to their end.
+func (g *Gateway) Retire() {
+	for _, rt := range g.order {
+		if !rt.inherited.Load() {
+			rt.transport.CloseIdleConnections()
+		}
+	}
+}
+
+// Live is the Gateway in use, as an http.Handler: it can be replaced between two
+// requests without one of them being lost. The zero value is not usable; make
+// one with NewLive. Safe for concurrent use.
+type Live struct {
+	current atomic.Pointer[Gateway]
+}
+
+// NewLive begins with g.
+func NewLive(g *Gateway) *Live {
+	l := &Live{}
+	l.current.Store(g)
+	return l
+}
+
+// Gateway returns the one in use.
+func (l *Live) Gateway() *Gateway { return l.current.Load() }
+
+// Replace puts g in use, for every request that begins from now on, and retires
+// the one before.
+func (l *Live) Replace(g *Gateway) { l.current.Swap(g).Retire() }
+
+// ServeHTTP implements http.Handler.
+func (l *Live) ServeHTTP(w http.ResponseWriter, r *http.Request) { l.current.Load().ServeHTTP(w, r) }

@@ -1,8 +1,8 @@
 # Sallyport's commands. `make help` lists them.
 #
 # What is built goes to .build, the demo's state to .demo; both can be deleted at
-# any time. Only `make test` ever wants root, and only where one of the programs
-# that the tests run is missing.
+# any time. `make test` wants root where one of the programs that the tests run is
+# missing, and `make swarm` always.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -47,6 +47,14 @@ build: ## build sallyport and the demo's programs into .build
 	@$(GOBUILD) -C $(DEV) build -trimpath $(RACE) -o $(OUT)/app-headers ./apps/headers
 	@$(GOBUILD) -C $(DEV) build -trimpath $(RACE) -o $(OUT)/app-notes ./apps/notes
 
+.PHONY: plugin
+plugin: ## make the Docker plugin for Swarm in .build/plugin, for `docker plugin create`
+	@echo "build: the Docker plugin"
+	@rm -rf $(OUT)/plugin
+	@mkdir -p $(OUT)/plugin/rootfs/etc/sallyport $(OUT)/plugin/rootfs/run/sallyport $(OUT)/plugin/rootfs/run/docker/plugins
+	@CGO_ENABLED=0 go build -trimpath -ldflags="-s -w -buildid=" -o $(OUT)/plugin/rootfs/sallyport ./cmd/sallyport
+	@cp deploy/swarm/plugin.json $(OUT)/plugin/config.json
+
 .PHONY: vault
 vault: ## find or build a Vault server and link to it as .build/vault
 	@CGO_ENABLED=0 go -C $(DEV) build -trimpath -o $(OUT)/ensurevault ./ensurevault
@@ -58,8 +66,16 @@ test: packages vault vet ## run every test: unit, integration, end to end in a b
 	@go test $(TEST_FLAGS) ./...
 	@echo "test: the demo and the whole stack in a browser, with the race detector"
 	@go -C $(DEV) test $(TEST_FLAGS) ./...
+	@if [[ $$(id -u) == 0 ]]; then $(MAKE) swarm; else \
+		echo "test: NOT RUN: the Docker plugin in a real Swarm, which needs root: sudo make swarm"; fi
 	@$(MAKE) fuzz
 	@echo "test: everything passed"
+
+.PHONY: swarm
+swarm: NEEDS := dockerd:docker.io docker:docker.io iptables:iptables ip:iproute2
+swarm: packages ## test the Docker plugin in a real Swarm of its own (as root; touches no engine that runs)
+	@echo "test: the Docker plugin in a real Swarm"
+	@go -C $(DEV) test -tags swarm -count=1 -timeout 10m ./swarm
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target briefly (FUZZTIME=5000x inputs, or 1m)
@@ -76,13 +92,16 @@ vet:
 	@echo "test: go vet"
 	@go vet ./...
 	@go -C $(DEV) vet ./...
+	@go -C $(DEV) vet -tags swarm ./swarm
 
 # What the tests run besides Go: the race detector's C compiler, the browser, and
-# the program that adds a CA to those that the browser trusts.
+# the program that adds a CA to those that the browser trusts. Each is a program
+# and the Debian package that it is in; other targets need others.
+NEEDS := gcc:gcc gcc:libc6-dev chromium:chromium certutil:libnss3-tools
 .PHONY: packages
 packages:
 	@missing=; \
-	for need in gcc:gcc gcc:libc6-dev chromium:chromium certutil:libnss3-tools; do \
+	for need in $(NEEDS); do \
 		command -v "$${need%%:*}" >/dev/null || missing+=" $${need##*:}"; \
 	done; \
 	if [[ -z $$missing ]]; then exit 0; fi; \
@@ -114,7 +133,7 @@ lint: ## run golangci-lint on both modules
 	fi
 	@echo "check: golangci-lint"
 	@$(LINT) run ./...
-	@cd $(DEV) && $(LINT) run --config $(CURDIR)/.golangci.yml ./...
+	@cd $(DEV) && $(LINT) run --config $(CURDIR)/.golangci.yml --build-tags swarm ./...
 
 .PHONY: fmt
 fmt: ## format the Go files

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,7 +14,7 @@ import (
 )
 
 // The folders that operators copy.
-var deployments = []string{"../deploy/compose/compose.yml", "../deploy/swarm/stack.yml"}
+var deployments = []string{"../deploy/compose/compose.yml", "../deploy/swarm/stack.yml", "../deploy/swarm/driver-stack.yml"}
 
 // stack is the part of a Compose file that the tests look at. Keys that are
 // not listed here are the engine's business.
@@ -25,6 +26,8 @@ type stack struct {
 	Secrets  map[string]struct {
 		File     string
 		External bool
+		Driver   string
+		Labels   map[string]string
 	}
 }
 
@@ -45,6 +48,7 @@ type service struct {
 	Secrets     []struct{ Source, Target string }
 	Deploy      struct {
 		Replicas      int
+		Labels        map[string]string
 		RestartPolicy struct{ Condition string } `yaml:"restart_policy"`
 	}
 }
@@ -104,11 +108,11 @@ func TestShippedServicesAreLockedDown(t *testing.T) {
 
 // TestShippedServicesHaveOneIntroductionEach guards against the false alarm
 // that a token raises when it is used twice: by a second replica, or by a
-// container that restarts.
+// container that restarts. The secret driver makes one for each of them.
 func TestShippedServicesHaveOneIntroductionEach(t *testing.T) {
 	for _, file := range deployments {
-		tokens := map[string]string{}
-		for name, s := range loadStack(t, file).Services {
+		tokens, whole := map[string]string{}, loadStack(t, file)
+		for name, s := range whole.Services {
 			if !s.ours() {
 				continue
 			}
@@ -120,9 +124,84 @@ func TestShippedServicesHaveOneIntroductionEach(t *testing.T) {
 				t.Errorf("%s: %s and %s share the token %s", file, name, other, s.Secrets[0].Source)
 			}
 			tokens[s.Secrets[0].Source] = name
+			if whole.Secrets[s.Secrets[0].Source].Driver != "" {
+				continue
+			}
 			if once := s.Restart == "no" || s.Deploy.Replicas == 1 && s.Deploy.RestartPolicy.Condition == "none"; !once {
 				t.Errorf("%s: %s may start twice with one token", file, name)
 			}
+		}
+	}
+}
+
+// TestShippedAllowListFitsTheShippedStack holds three places together that have to
+// agree: the secret's label, the service's, and the driver's allow-list. The role is
+// also the one that the command asks for.
+func TestShippedAllowListFitsTheShippedStack(t *testing.T) {
+	const name, file = "sallyport", "../deploy/swarm/secret-driver.yaml"
+	driver, err := LoadSecretDriver(file, read(t, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	allowed := map[string]string{} // the service of each role
+	for _, role := range driver.Roles {
+		if len(role.Services) != 1 || !slices.Equal(role.Stacks, []string{name}) {
+			t.Errorf("%s: role %s is for services %v of stacks %v", file, role.Role, role.Services, role.Stacks)
+			continue
+		}
+		allowed[role.Role] = role.Services[0]
+	}
+	whole := loadStack(t, "../deploy/swarm/driver-stack.yml")
+	for service, s := range whole.Services {
+		if !s.ours() {
+			continue
+		}
+		secret, role := whole.Secrets[s.Secrets[0].Source], "sallyport-gateway" // the default of a gateway
+		if at := slices.Index(s.Command, "--role"); at > 0 {
+			role = s.Command[at+1]
+		}
+		if secret.Labels["sallyport.role"] != role || s.Deploy.Labels["sallyport.role"] != role || allowed[role] != name+"_"+service {
+			t.Errorf("service %s starts as %s, its label is %v, its secret's %v, and the role is for %s", service, role, s.Deploy.Labels, secret.Labels, allowed[role])
+		}
+		delete(allowed, role)
+	}
+	if len(allowed) > 0 {
+		t.Errorf("%s allows what nobody has: %v", file, allowed)
+	}
+}
+
+// TestShippedPluginIsWhatTheDriverExpects holds the plugin's description to the
+// defaults of the driver and to what it reads.
+func TestShippedPluginIsWhatTheDriverExpects(t *testing.T) {
+	var plugin struct {
+		Interface struct {
+			Types  []string
+			Socket string
+		}
+		Entrypoint []string
+		Args       struct{ Value []string }
+		Env        []struct{ Name, Value string }
+		Mounts     []struct {
+			Destination string
+			Options     []string
+		}
+		Linux struct{ Capabilities []string }
+	}
+	if err := json.Unmarshal(read(t, "../deploy/swarm/plugin.json"), &plugin); err != nil {
+		t.Fatal(err)
+	}
+	if want := "/run/docker/plugins/" + plugin.Interface.Socket; defaultSecretDriver().Socket != want {
+		t.Errorf("the engine looks at %s, the driver listens at %s", want, defaultSecretDriver().Socket)
+	}
+	if !slices.Equal(plugin.Interface.Types, []string{"docker.secretprovider/1.0"}) || !slices.Equal(plugin.Entrypoint, []string{"/sallyport", "secret-driver"}) {
+		t.Errorf("types %v, entry point %v", plugin.Interface.Types, plugin.Entrypoint)
+	}
+	if len(plugin.Linux.Capabilities) > 0 || len(plugin.Mounts) != 2 || !slices.Contains(plugin.Mounts[0].Options, "ro") {
+		t.Errorf("capabilities %v, mounts %v", plugin.Linux.Capabilities, plugin.Mounts)
+	}
+	for _, value := range append(plugin.Args.Value, plugin.Env[1].Value) {
+		if _, place, _ := strings.Cut("="+value, "/"); !strings.HasPrefix("/"+place, plugin.Mounts[0].Destination+"/") {
+			t.Errorf("%s is not below %s", value, plugin.Mounts[0].Destination)
 		}
 	}
 }
@@ -137,7 +216,7 @@ func TestShippedStacksDeclareWhatTheyUse(t *testing.T) {
 				}
 			}
 			for _, used := range s.Secrets {
-				if secret := whole.Secrets[used.Source]; secret.File == "" && !secret.External {
+				if secret := whole.Secrets[used.Source]; secret.File == "" && !secret.External && secret.Driver == "" {
 					t.Errorf("%s: %s uses the secret %s, which is not declared", file, name, used.Source)
 				}
 			}

@@ -29,8 +29,8 @@ func (f Fault) String() string {
 	return fmt.Sprintf("%s: found %s, expected %s", f.Key, f.Value, f.Expected)
 }
 
-// Faults is the error of [LoadGateway], [LoadSidecar] and [LoadProvision]:
-// everything that is wrong, ordered by line. It is never empty.
+// Faults is the error of [LoadGateway] and its kin: everything that is
+// wrong, ordered by line. It is never empty.
 type Faults struct {
 	// Source names the file, or the place in Vault.
 	Source string

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -55,9 +56,22 @@ func FuzzLoadSidecar(f *testing.F) {
 	})
 }
 
+// FuzzLoadSecretDriver is FuzzLoadGateway for the secret driver.
+func FuzzLoadSecretDriver(f *testing.F) {
+	seed(f, kinds()[2])
+	f.Fuzz(func(t *testing.T, text []byte) {
+		driver, err := LoadSecretDriver("f", text)
+		if err != nil {
+			checkFaults(t, err)
+			return
+		}
+		checkSecretDriver(t, driver)
+	})
+}
+
 // FuzzLoadProvision is FuzzLoadGateway for what Vault must hold.
 func FuzzLoadProvision(f *testing.F) {
-	seed(f, kinds()[2])
+	seed(f, kinds()[3])
 	f.Fuzz(func(t *testing.T, text []byte) {
 		provision, err := LoadProvision("f", text)
 		if err != nil {
@@ -141,6 +155,26 @@ func checkProvision(t *testing.T, p *Provision) {
 	for _, a := range accesses {
 		if a.TokenTTL.Duration < time.Minute || a.SecretIDTTL.Duration < time.Minute || a.TokenMaxTTL.Duration < 0 {
 			t.Errorf("access %+v", a)
+		}
+	}
+}
+
+// checkSecretDriver states that nothing is for every service.
+func checkSecretDriver(t *testing.T, s *SecretDriver) {
+	t.Helper()
+	for _, role := range s.Roles {
+		if role.Role == "" || len(role.Services)+len(role.Stacks) == 0 || role.WrapTTL.Duration < time.Second || role.WrapTTL.Duration > time.Hour {
+			t.Errorf("role %+v", role)
+		}
+		for _, pattern := range role.Services {
+			if matched, err := path.Match(pattern, "\x00"); matched || err != nil {
+				t.Errorf("pattern %q fits any character (%v)", pattern, err)
+			}
+		}
+	}
+	for _, secret := range s.Secrets {
+		if len(secret.Services)+len(secret.Stacks) == 0 || (len(secret.Fields) == 0 && !secret.Wrapped) || strings.Contains("/"+secret.Path, "/.") {
+			t.Errorf("secret %+v", secret)
 		}
 	}
 }

@@ -30,6 +30,18 @@ func LoadSidecar(source string, text []byte) (*Sidecar, error) {
 	return &sidecar, nil
 }
 
+// LoadSecretDriver reads the configuration of a secret driver; see [LoadGateway].
+func LoadSecretDriver(source string, text []byte) (*SecretDriver, error) {
+	driver, faults := defaultSecretDriver(), newCollector()
+	if decode(text, reflect.ValueOf(&driver).Elem(), faults) {
+		validateSecretDriver(&driver, faults)
+	}
+	if err := faults.err(source); err != nil {
+		return nil, err
+	}
+	return &driver, nil
+}
+
 // LoadProvision reads what Vault must hold; see [LoadGateway].
 func LoadProvision(source string, text []byte) (*Provision, error) {
 	provision, faults := defaultProvision(), newCollector()

@@ -166,9 +166,26 @@ func TestDefaultsOfWhatVaultMustHold(t *testing.T) {
 		Heirs:        Heirs{Enabled: true, TTL: Duration{24 * time.Hour}},
 		Gateway:      ProvisionGateway{Access: access},
 		Sidecars:     []ProvisionSidecar{{Name: "grafana.backend.sallyport.internal", Access: access}},
-		SecretDriver: SecretDriver{Policy: "sallyport-secret-driver", Access: access},
+		SecretDriver: ProvisionDriver{Policy: "sallyport-secret-driver", Access: access},
 		Audit:        []AuditDevice{{Path: "out", Type: "stdout", Facility: "AUTH", Tag: "vault"}},
 		Transit:      Transit{Mount: "transit", Type: "ed25519"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("defaults (-want +got):\n%s", diff)
+	}
+}
+
+func TestDefaultsOfASecretDriver(t *testing.T) {
+	got, err := LoadSecretDriver("driver.yaml", []byte("roles: [{role: a, stacks: [b]}]\nsecrets: [{path: c, wrapped: true, services: [d]}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &SecretDriver{
+		Socket:  "/run/docker/plugins/sallyport.sock",
+		Admin:   "127.0.0.1:9092",
+		Stop:    Stop{Drain: Duration{30 * time.Second}},
+		Roles:   []DrivenRole{{Role: "a", Stacks: []string{"b"}, WrapTTL: Duration{5 * time.Minute}}},
+		Secrets: []DrivenSecret{{Mount: "secret", Path: "c", Wrapped: true, Services: []string{"d"}, WrapTTL: Duration{5 * time.Minute}}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)
@@ -211,6 +228,20 @@ sidecars:
     config_path: sallyport/sidecar/grafana
 audit: [{path: file, type: file, file: /var/log/vault/audit.log}]
 transit: {key: sallyport-access-log}
+`,
+		"secret-driver": `
+roles:
+  - role: sallyport-gateway
+    services: [sallyport_gateway]
+    stacks: [sallyport]
+    labels: [com.example.tier=edge]
+    networks: [10.0.3.0/24]
+secrets:
+  - path: grafana/admin
+    fields: [password]
+    services: [sallyport_grafana]
+    stacks: [sallyport]
+    labels: [com.example.tier=tools]
 `,
 	}
 	for _, k := range kinds() {

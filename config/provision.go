@@ -35,7 +35,7 @@ type Provision struct {
 	// refines what follows from the route. Names are unique.
 	Sidecars []ProvisionSidecar `yaml:"sidecars"`
 	// SecretDriver is the place of `sallyport secret-driver`.
-	SecretDriver SecretDriver `yaml:"secret_driver"`
+	SecretDriver ProvisionDriver `yaml:"secret_driver"`
 	// Audit lists the audit devices that there must be. Paths are unique.
 	Audit []AuditDevice `yaml:"audit"`
 	// Transit is the key that signs the access log's checkpoints.
@@ -176,8 +176,8 @@ type ProvisionSidecar struct {
 	Access Access `yaml:"access"`
 }
 
-// SecretDriver is what the Docker Swarm secret driver may do.
-type SecretDriver struct {
+// ProvisionDriver is what the Docker Swarm secret driver may do.
+type ProvisionDriver struct {
 	// Policy is the name of its policy. Default "sallyport-secret-driver".
 	Policy string `yaml:"policy"`
 	// AppRole makes an AppRole of that name too. Default false.
@@ -231,7 +231,7 @@ func defaultProvision() Provision {
 		BackendPKI:   side("backend"),
 		AppRole:      AppRole{IntroducerPolicy: "sallyport-introducer", Access: Access{TokenTTL: Duration{24 * time.Hour}}},
 		Heirs:        Heirs{Enabled: true, TTL: Duration{24 * time.Hour}},
-		SecretDriver: SecretDriver{Policy: "sallyport-secret-driver"},
+		SecretDriver: ProvisionDriver{Policy: "sallyport-secret-driver"},
 		Transit:      Transit{Mount: "transit", Type: "ed25519"},
 	}
 }

@@ -12,12 +12,16 @@ var (
 	sidecarReference string
 	//go:embed provision-reference.yaml
 	provisionReference string
+	//go:embed secret-driver-reference.yaml
+	secretDriverReference string
 	//go:embed gateway.schema.json
 	gatewaySchema string
 	//go:embed sidecar.schema.json
 	sidecarSchema string
 	//go:embed provision.schema.json
 	provisionSchema string
+	//go:embed secret-driver.schema.json
+	secretDriverSchema string
 )
 
 // GatewayReference returns an annotated file with every key of [Gateway], set
@@ -30,6 +34,12 @@ func GatewayReference() string {
 // to its default where it has one.
 func SidecarReference() string {
 	return sidecarReference
+}
+
+// SecretDriverReference returns an annotated file with every key of
+// [SecretDriver], set to its default where it has one.
+func SecretDriverReference() string {
+	return secretDriverReference
 }
 
 // GatewaySchema returns the JSON Schema (draft 2020-12) of a gateway's
@@ -56,4 +66,10 @@ func ProvisionReference() string {
 // [GatewaySchema].
 func ProvisionSchema() []byte {
 	return []byte(provisionSchema)
+}
+
+// SecretDriverSchema returns the JSON Schema of a secret driver's configuration;
+// see [GatewaySchema].
+func SecretDriverSchema() []byte {
+	return []byte(secretDriverSchema)
 }

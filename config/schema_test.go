@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -62,6 +63,11 @@ func constraints() map[string]schema {
 		"routes[].backend":        {Required: []string{"url"}},
 		"pki.mount":               path,
 		"pki.role":                role,
+		"roles[]":                 {Required: []string{"role"}},
+		"roles[].role":            role,
+		"secrets[]":               {Required: []string{"path"}},
+		"secrets[].mount":         path,
+		"secrets[].path":          path,
 		"gateways":                {MinItems: 1},
 		"gateways[]":              {Pattern: peerPattern()},
 
@@ -100,6 +106,9 @@ func constraints() map[string]schema {
 		"backend_pki.intermediate.key": oneOf(authorityKeys[:]),
 	}
 }
+
+// followed are the keys whose default follows from other keys or files.
+var followed = regexp.MustCompile(`^(certificate_ttl|approle\.access\.secret_id_ttl|(gateway|sidecars\[\]|secret_driver)\.access\..*)$`)
 
 // oneOf constrains text to a few words.
 func oneOf(words []string) schema {
@@ -140,6 +149,15 @@ func kinds() []kind {
 		committed:  SidecarSchema(),
 		schemaFile: "sidecar.schema.json",
 		load:       func(source string, text []byte) (any, error) { return LoadSidecar(source, text) },
+	}, {
+		name:       "secret-driver",
+		defaults:   func() any { return defaultSecretDriver() },
+		complete:   new(SecretDriver),
+		reference:  SecretDriverReference(),
+		file:       "secret-driver-reference.yaml",
+		committed:  SecretDriverSchema(),
+		schemaFile: "secret-driver.schema.json",
+		load:       func(source string, text []byte) (any, error) { return LoadSecretDriver(source, text) },
 	}, {
 		name:       "provision",
 		defaults:   func() any { return defaultProvision() },
@@ -223,6 +241,9 @@ func (b schemaBuilder) build(value reflect.Value, path string) *schema {
 	}
 	if text := fmt.Sprint(value.Interface()); s.Type == "string" && text != "" {
 		s.Default = text
+	}
+	if followed.MatchString(path) {
+		s.Default = nil
 	}
 	s.Description = b.descriptions[path]
 	b.constrain(s, path)
@@ -398,6 +419,7 @@ func TestSchemaRefusesWhatAnEditorShouldMark(t *testing.T) {
 	names := []string{
 		"gateway/unknown-keys", "gateway/wrong-types", "gateway/hosts", "gateway/durations", "gateway/origins",
 		"gateway/missing-keys", "gateway/vault-paths", "gateway/route-names", "sidecar/unknown-keys", "sidecar/gateways",
+		"secret-driver/unknown-keys", "secret-driver/vault-paths",
 		"provision/unknown-keys", "provision/wrong-types", "provision/paths", "provision/authorities", "provision/names", "provision/audit",
 	}
 	for _, k := range kinds() {

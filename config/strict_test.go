@@ -101,7 +101,7 @@ func TestFaultsAreTheSameEachTime(t *testing.T) {
 // those included that are added later.
 func TestEveryUnsafeKeyIsWarnedOf(t *testing.T) {
 	for _, k := range kinds() {
-		bare := map[string]string{"gateway": "door: {host: door}", "sidecar": "name: a\napp: http://[::1]:1"}[k.name]
+		bare := map[string]string{"gateway": "door: {host: door}", "sidecar": "name: a\napp: http://[::1]:1", "secret-driver": "admin: 127.0.0.1:1"}[k.name]
 		found := 0
 		k.generate(t).walk("", func(path string, s *schema) {
 			section, key, nested := strings.Cut(path, ".")

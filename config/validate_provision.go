@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"net/netip"
 	"path"
 	"slices"
 	"strings"
@@ -42,7 +41,7 @@ func validateProvision(p *Provision, faults *collector) {
 		faults.provisionSidecar(entry("sidecars", i), sidecar)
 		faults.unique(join(entry("sidecars", i), "name"), names, string(sidecar.Name))
 	}
-	faults.secretDriver("secret_driver", p.SecretDriver)
+	faults.provisionDriver("secret_driver", p.SecretDriver)
 	paths := map[string]string{}
 	for i, device := range p.Audit {
 		faults.auditDevice(entry("audit", i), device)
@@ -129,14 +128,6 @@ func (c *collector) networks(path string, values []string) {
 	}
 }
 
-// judgeNetwork accepts a network, written as what it is: no bits beyond its mask.
-func judgeNetwork(value string) string {
-	if prefix, err := netip.ParsePrefix(value); err != nil || prefix.Masked().String() != value {
-		return "a network such as 10.0.3.0/24, or one address as 10.0.3.7/32"
-	}
-	return ""
-}
-
 func (c *collector) provisionGateway(at string, g ProvisionGateway) {
 	c.role(join(at, "role"), g.Role)
 	c.texts(join(at, "hosts"), g.Hosts, judgeHost)
@@ -160,7 +151,7 @@ func (c *collector) provisionSidecar(at string, s ProvisionSidecar) {
 	c.access(join(at, "access"), s.Access)
 }
 
-func (c *collector) secretDriver(at string, d SecretDriver) {
+func (c *collector) provisionDriver(at string, d ProvisionDriver) {
 	c.role(join(at, "policy"), d.Policy)
 	for i, value := range d.KVPaths {
 		c.mount(entry(join(at, "kv_paths"), i), value)

@@ -40,6 +40,16 @@ func (p PKI) warnings(at string) []string {
 		at, p.RenewalWindow, p.TTL, Duration{needed})}
 }
 
+// Warnings returns what loosens the driver's guard, and that it hands out nothing
+// if that is so; see [Gateway.Warnings].
+func (s *SecretDriver) Warnings() []string {
+	warnings := unsafeKeys(reflect.ValueOf(s).Elem(), "")
+	if len(s.Roles) == 0 && len(s.Secrets) == 0 {
+		warnings = append(warnings, "roles, secrets: there are none, so nothing is handed out")
+	}
+	return warnings
+}
+
 // unsafeKeys finds every key that begins with "unsafe_" and is on. It walks
 // the struct, so that a new key cannot be forgotten here.
 func unsafeKeys(value reflect.Value, path string) []string {

@@ -19,6 +19,9 @@ import (
 // long enough for a container to start, short enough to notice that it did not.
 const DefaultWrapTTL = 5 * time.Minute
 
+// hintBetween is what to do about an answer that Vault does not give.
+const hintBetween = "do not deliver anything; find out what stands between this host and Vault"
+
 // Minting says which introduction to make.
 type Minting struct {
 	// AuthMount is the mount of the AppRole auth method; default "approle".
@@ -75,7 +78,7 @@ func (c *Client) Mint(ctx context.Context, m Minting) (Wrapped, error) {
 	if err != nil {
 		return Wrapped{}, &Error{
 			Reason: ReasonForged, Op: "minting an introduction by", Where: path, Err: err,
-			Hint: "do not deliver anything; find out what stands between this host and Vault",
+			Hint: hintBetween,
 		}
 	}
 	return wrapped, nil

@@ -87,7 +87,9 @@ func TestRenewalsAreAnswered(t *testing.T) {
 }
 
 func TestBrowsersRenewNothing(t *testing.T) {
-	server := httptest.NewServer(proxy.Admin(nil, newRegistry(), renewEndpoint(slog.New(slog.DiscardHandler))))
+	server := httptest.NewServer(proxy.Admin(proxy.AdminConfig{
+		Metrics: newRegistry(), More: map[string]http.Handler{"POST " + renewPath: renewEndpoint(slog.New(slog.DiscardHandler), nil)},
+	}))
 	defer server.Close()
 	send := func(method string, header http.Header) int {
 		req, err := http.NewRequestWithContext(t.Context(), method, server.URL+renewPath, nil)

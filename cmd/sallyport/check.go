@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -12,7 +13,7 @@ import (
 // configuration is written and reviewed, which is not where Vault is.
 func checkCommand(io stdio) *cobra.Command {
 	var from string
-	var isSidecar bool
+	var isSidecar, isDriver bool
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Validate a configuration file, offline",
@@ -24,11 +25,21 @@ but deserves a look.`,
 			if err := requireFlags(cmd, "config"); err != nil {
 				return err
 			}
+			if isSidecar && isDriver {
+				return usageError{errors.New("both --sidecar and --secret-driver are given, expected one")}
+			}
 			text, err := source(from).readFile()
 			if err != nil {
 				return err
 			}
-			warnings, err := checkText(from, text, isSidecar)
+			kind := "gateway"
+			switch {
+			case isSidecar:
+				kind = "sidecar"
+			case isDriver:
+				kind = "secret-driver"
+			}
+			warnings, err := checkText(from, text, kind)
 			if err != nil {
 				return err
 			}
@@ -41,19 +52,25 @@ but deserves a look.`,
 	}
 	cmd.Flags().StringVar(&from, "config", env(io, "", "SALLYPORT_CONFIG"), "`FILE` with the configuration (SALLYPORT_CONFIG)")
 	cmd.Flags().BoolVar(&isSidecar, "sidecar", false, "the file configures a sidecar, not a gateway")
+	cmd.Flags().BoolVar(&isDriver, "secret-driver", false, "the file configures a secret driver, not a gateway")
 	return cmd
 }
 
+// warner is a configuration that is valid.
+type warner interface{ Warnings() []string }
+
 // checkText returns the warnings of a configuration that has no faults.
-func checkText(from string, text []byte, isSidecar bool) ([]string, error) {
-	if isSidecar {
-		cfg, err := config.LoadSidecar(from, text)
-		if err != nil {
-			return nil, err
-		}
-		return cfg.Warnings(), nil
+func checkText(from string, text []byte, kind string) ([]string, error) {
+	var cfg warner
+	var err error
+	switch kind {
+	case "sidecar":
+		cfg, err = config.LoadSidecar(from, text)
+	case "secret-driver":
+		cfg, err = config.LoadSecretDriver(from, text)
+	default:
+		cfg, err = config.LoadGateway(from, text)
 	}
-	cfg, err := config.LoadGateway(from, text)
 	if err != nil {
 		return nil, err
 	}

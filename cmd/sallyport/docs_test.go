@@ -80,7 +80,7 @@ func TestPromisesAreShownByTestsThatExist(t *testing.T) {
 // TestMetricsAreDocumented holds docs/metrics.md to the names in the sources.
 func TestMetricsAreDocumented(t *testing.T) {
 	written := map[string]bool{}
-	for _, file := range []string{"identitymetrics.go", "../../proxy/metrics.go"} {
+	for _, file := range []string{"identitymetrics.go", "drivermetrics.go", "../../proxy/metrics.go"} {
 		for _, name := range regexp.MustCompile(`"(sallyport_[a-z_]+)"`).FindAllStringSubmatch(read(t, file), -1) {
 			written[name[1]] = true
 		}

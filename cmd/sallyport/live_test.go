@@ -19,23 +19,24 @@ import (
 	"time"
 )
 
-// liveGatewayTest is a gateway whose every part is in Vault, below cases/live, and
-// is read again every second.
+// liveGatewayTest is a gateway whose every part is in Vault at one place, and is
+// read again every second.
 type liveGatewayTest struct {
 	*stand
 	p            *process
 	https, admin string
+	place        string // in the KV mount
 	saml         map[string]string
 	secrets      []string // that must not be shown
 }
 
 // yaml is its configuration; more is appended to it, to the section vault.
 func (g *liveGatewayTest) yaml(more string) string {
-	return fmt.Sprintf(`door: {host: %s}
-listen: {https: "%s", admin: "%s"}
+	return fmt.Sprintf(`door: {host: %[1]s}
+listen: {https: "%[2]s", admin: "%[3]s"}
 stop: {drain: 1s}
-vault: {refresh: 1s, saml_path: cases/live/saml, session_path: cases/live/session}
-%s`, doorHost, g.https, g.admin, more)
+vault: {refresh: 1s, saml_path: %[4]s/saml, session_path: %[4]s/session}
+%[5]s`, doorHost, g.https, g.admin, g.place, more)
 }
 
 // notesRoute is a route that the configuration begins without.
@@ -47,7 +48,7 @@ routes:
 // configure writes the configuration.
 func (g *liveGatewayTest) configure(t *testing.T, text string) {
 	t.Helper()
-	g.writeKV(t, "cases/live/gateway", map[string]string{configField: text})
+	g.writeKV(t, g.place+"/gateway", map[string]string{configField: text})
 }
 
 // status is what the process says of itself.
@@ -151,12 +152,12 @@ func inXML(certificate string) string {
 // testLiveSecrets changes everything that a gateway reads from Vault while it
 // runs, well and badly.
 func testLiveSecrets(t *testing.T, s *stand) {
-	g := &liveGatewayTest{stand: s, https: free(t), admin: free(t), saml: maps.Clone(s.saml)}
-	s.writeKV(t, "cases/live/saml", g.saml)
-	s.writeKV(t, "cases/live/session", s.session)
+	g := &liveGatewayTest{stand: s, https: free(t), admin: free(t), saml: maps.Clone(s.saml), place: "cases/live"}
+	g.writeKV(t, g.place+"/saml", g.saml)
+	g.writeKV(t, g.place+"/session", s.session)
 	g.configure(t, g.yaml(""))
 	intro := s.introduce(t, caseRole)
-	g.p = s.startGateway(t, caseRole, intro.file, "vault:secret/cases/live/gateway")
+	g.p = s.startGateway(t, caseRole, intro.file, "vault:secret/"+g.place+"/gateway")
 	g.p.ready(t, g.admin)
 
 	g.checkKeyRollover(t)
@@ -180,18 +181,18 @@ func (g *liveGatewayTest) checkKeyRollover(t *testing.T) {
 	current := g.saml[fieldSPCert]
 	key, next := g.newPair(t)
 	g.saml[fieldSPKey+suffixNext], g.saml[fieldSPCert+suffixNext] = key, next
-	g.writeKV(t, "cases/live/saml", g.saml)
-	g.inUse(t, "cases/live/saml", "2")
+	g.writeKV(t, g.place+"/saml", g.saml)
+	g.inUse(t, g.place+"/saml", "2")
 	if text := g.metadata(t); !strings.Contains(text, inXML(next)) || strings.Index(text, inXML(current)) > strings.Index(text, inXML(next)) {
 		t.Errorf("metadata does not show the current key, then the next one:\n%s", text)
 	}
 
-	g.writeKV(t, "cases/live/saml", with(g.saml, fieldSPCert+suffixNext, otherCertificate(t)))
-	g.refuses(t, "cases/live/saml", "3", "does not belong to the private key")
-	g.writeKV(t, "cases/live/saml", with(g.saml, fieldIdPMetadata, "<EntityDescriptor/>"))
-	g.refuses(t, "cases/live/saml", "4", "field idp_metadata_xml")
-	g.writeKV(t, "cases/live/saml", with(g.saml, fieldSPCert+suffixNext, ""))
-	g.refuses(t, "cases/live/saml", "5", `field "sp_public_cert_next" of version 5 is absent`)
+	g.writeKV(t, g.place+"/saml", with(g.saml, fieldSPCert+suffixNext, otherCertificate(t)))
+	g.refuses(t, g.place+"/saml", "3", "does not belong to the private key")
+	g.writeKV(t, g.place+"/saml", with(g.saml, fieldIdPMetadata, "<EntityDescriptor/>"))
+	g.refuses(t, g.place+"/saml", "4", "field idp_metadata_xml")
+	g.writeKV(t, g.place+"/saml", with(g.saml, fieldSPCert+suffixNext, ""))
+	g.refuses(t, g.place+"/saml", "5", `field "sp_public_cert_next" of version 5 is absent`)
 	if text := g.metadata(t); !strings.Contains(text, inXML(next)) {
 		t.Errorf("a version that was refused changed the metadata:\n%s", text)
 	}
@@ -200,8 +201,8 @@ func (g *liveGatewayTest) checkKeyRollover(t *testing.T) {
 	g.saml[fieldSPKey], g.saml[fieldSPCert] = key, next
 	delete(g.saml, fieldSPKey+suffixNext)
 	delete(g.saml, fieldSPCert+suffixNext)
-	g.writeKV(t, "cases/live/saml", g.saml)
-	g.inUse(t, "cases/live/saml", "6")
+	g.writeKV(t, g.place+"/saml", g.saml)
+	g.inUse(t, g.place+"/saml", "6")
 	if text := g.metadata(t); strings.Index(text, inXML(next)) > strings.Index(text, inXML(current)) || strings.Count(text, "<md:KeyDescriptor") != 2 {
 		t.Errorf("metadata does not show the new key, then the previous one:\n%s", text)
 	}
@@ -211,18 +212,18 @@ func (g *liveGatewayTest) checkKeyRollover(t *testing.T) {
 func (g *liveGatewayTest) checkSessionKeys(t *testing.T) {
 	key := "bmV4dC1uZXh0LW5leHQtbmV4dC1uZXh0LW5leHQtMzI="
 	g.secrets = append(g.secrets, key)
-	g.writeKV(t, "cases/live/session", with(g.session, fieldNextKey, key))
-	g.inUse(t, "cases/live/session", "2")
-	g.writeKV(t, "cases/live/session", with(g.session, fieldCurrentKey, "c2hvcnQ="))
-	g.refuses(t, "cases/live/session", "3", "value decodes to 5 bytes")
-	g.call(t, "DELETE", "secret/data/cases/live/session", nil, nil)
+	g.writeKV(t, g.place+"/session", with(g.session, fieldNextKey, key))
+	g.inUse(t, g.place+"/session", "2")
+	g.writeKV(t, g.place+"/session", with(g.session, fieldCurrentKey, "c2hvcnQ="))
+	g.refuses(t, g.place+"/session", "3", "value decodes to 5 bytes")
+	g.call(t, "DELETE", "secret/data/"+g.place+"/session", nil, nil)
 	g.p.eventually(t, "the deleted secret is told of", func() (string, bool) {
-		state := g.follows(t, "cases/live/session")
+		state := g.follows(t, g.place+"/session")
 		return fmt.Sprintf("%+v", state), strings.Contains(state.Cause, "is deleted") && state.Version == "2"
 	})
 	g.metadata(t) // the door is still open
-	g.writeKV(t, "cases/live/session", g.session)
-	g.inUse(t, "cases/live/session", "4")
+	g.writeKV(t, g.place+"/session", g.session)
+	g.inUse(t, g.place+"/session", "4")
 }
 
 // checkConfiguration adds a tool, and writes what cannot be used.
@@ -231,16 +232,16 @@ func (g *liveGatewayTest) checkConfiguration(t *testing.T) {
 		t.Errorf("a host that nobody wrote answers %d", status)
 	}
 	g.configure(t, g.yaml(notesRoute))
-	g.inUse(t, "cases/live/gateway", "2")
+	g.inUse(t, g.place+"/gateway", "2")
 	if status, _, err := g.ask(t, notesHost, "/"); err != nil || status != http.StatusUnauthorized {
 		t.Errorf("the new tool answers %d, %v", status, err)
 	}
 	g.configure(t, strings.Replace(g.yaml(notesRoute), g.https, "127.0.0.1:1", 1))
-	g.refuses(t, "cases/live/gateway", "3", "listen.https changes from")
+	g.refuses(t, g.place+"/gateway", "3", "listen.https changes from")
 	g.configure(t, g.yaml(notesRoute)+"surprise: 1\n")
-	g.refuses(t, "cases/live/gateway", "4", "surprise")
+	g.refuses(t, g.place+"/gateway", "4", "surprise")
 	g.configure(t, g.yaml(""))
-	g.inUse(t, "cases/live/gateway", "5")
+	g.inUse(t, g.place+"/gateway", "5")
 	if status, _, err := g.ask(t, notesHost, "/"); err == nil {
 		t.Errorf("a host that was taken away answers %d", status)
 	}

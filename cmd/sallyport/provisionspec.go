@@ -182,7 +182,8 @@ func extend(want *provision.Spec, vault *config.Provision) {
 	if ttl := vault.CertificateTTL.Duration; ttl > 0 {
 		want.CertTTL = ttl
 	}
-	want.Revocation = want.Revocation || vault.Revocation
+	want.EdgeRevocation = want.EdgeRevocation || vault.Revocation
+	want.ClientRevocation = want.ClientRevocation || vault.Revocation
 	want.AuthMount, want.IntroducerPolicy = vault.AppRole.Mount, vault.AppRole.IntroducerPolicy
 	want.NoHeirs, want.HeirTTL = !vault.Heirs.Enabled, vault.Heirs.TTL.Duration
 	want.GatewayRole, want.GatewayAccess, want.ClientIDs = vault.Gateway.Role, accessOf(vault.Gateway.Access), vault.Gateway.SPIFFEIDs
@@ -234,6 +235,9 @@ func refineSidecars(sidecars []provision.Sidecar, vault *config.Provision) []pro
 			}
 		}
 		sidecar.IDs, sidecar.Access = said.SPIFFEIDs, accessOf(said.Access)
+	}
+	for i := range sidecars {
+		sidecars[i].Revocation = vault.Revocation
 	}
 	return sidecars
 }

@@ -16,7 +16,7 @@ type group struct {
 
 // groups hold the subcommands, all of them; the help sorts each by name.
 var groups = [...]group{
-	{"Run:", []func(io stdio) *cobra.Command{gatewayCommand, sidecarCommand}},
+	{"Run:", []func(io stdio) *cobra.Command{gatewayCommand, sidecarCommand, secretDriverCommand}},
 	{"Set up:", []func(io stdio) *cobra.Command{provisionCommand, introduceCommand}},
 	{"Look after:", []func(io stdio) *cobra.Command{certificatesCommand}},
 	{"Look:", []func(io stdio) *cobra.Command{checkCommand, statusCommand, healthCommand, versionCommand}},

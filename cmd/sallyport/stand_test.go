@@ -289,6 +289,12 @@ type process struct {
 // else of this test's but PATH. It is killed with the test at the latest.
 func (s *stand) start(t *testing.T, args ...string) *process {
 	t.Helper()
+	return s.startWith(t, func(*process) {}, args...)
+}
+
+// startWith is start of a process that is changed first.
+func (s *stand) startWith(t *testing.T, change func(*process), args ...string) *process {
+	t.Helper()
 	binary, err := exec.LookPath("sallyport")
 	if err != nil {
 		t.Fatal(err)
@@ -296,6 +302,7 @@ func (s *stand) start(t *testing.T, args ...string) *process {
 	p := &process{cmd: exec.Command(binary, args...), out: &buffer{}, err: &buffer{}, done: make(chan struct{})}
 	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "VAULT_ADDR=" + s.vault.Address, "VAULT_CACERT=" + s.vault.CAFile}
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.err
+	change(p)
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

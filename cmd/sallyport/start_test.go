@@ -33,11 +33,17 @@ func TestProcesses(t *testing.T) {
 			"certificates are renewed on demand":         testCertificatesAreRenewedOnDemand,
 			"a stop is asked for before Vault answers":   testStopBeforeServing,
 			"a token is introduced":                      testIntroduce,
+			"a token is introduced with bounds":          testIntroduceFlags,
+			"a token is introduced into an engine":       testIntroduceDocker,
+			"a secret driver lives":                      testSecretDriver,
+			"a secret driver reads its token again":      testSecretDriverTokenFile,
+			"a secret driver does not start":             testSecretDriverFails,
 			"roles are printed, and refusals explained":  testProvision,
 			"a file says what vault holds":               testProvisionFile,
 			"everything in Vault is live":                testLiveSecrets,
 			"a configuration file is live":               testFileConfiguration,
 			"a status is shown":                          testStatus,
+			"secrets stay in memory":                     testSecretsStayInMemory,
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()

@@ -1,6 +1,8 @@
 package introduce_test
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -36,6 +38,18 @@ func startVault(t *testing.T) *vaulttest.Server {
 		t.Fatal(err)
 	}
 	return vault
+}
+
+// trust returns a configuration that trusts the authorities in a file.
+func trust(t *testing.T, caFile string) *tls.Config {
+	t.Helper()
+	raw, err := os.ReadFile(caFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(raw)
+	return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 }
 
 func TestMintWrapsTheIssuingCall(t *testing.T) {

@@ -63,9 +63,9 @@ func (s Spec) heir(role string) []rule {
 }
 
 // certificates lets a process have certificates signed.
-func (s Spec) certificates(mount, role string) []rule {
+func (Spec) certificates(mount, role string, revocation bool) []rule {
 	rules := []rule{allow(mount+"/sign/"+role, "update"), allow(mount+"/cert/ca_chain", "read")}
-	if s.Revocation {
+	if revocation {
 		// Vault takes a certificate or a serial number, not both: who has never
 		// met a certificate cannot revoke it by counting.
 		rules = append(rules, rule{path: mount + "/revoke", capabilities: []string{"update"}, required: "certificate"})
@@ -74,9 +74,9 @@ func (s Spec) certificates(mount, role string) []rule {
 }
 
 // own is what every process may do for itself.
-func (s Spec) own(role string) []rule {
+func (s Spec) own(role string, revocation bool) []rule {
 	rules := append(s.heir(role), ownToken()...)
-	if s.Revocation { // it looks whether it may, long before it does
+	if revocation { // it looks whether it may, long before it does
 		rules = append(rules, allow("sys/capabilities-self", "update"))
 	}
 	return rules
@@ -91,8 +91,8 @@ func (s Spec) gatewayPolicy() string {
 		allow(s.KVMount+"/data/"+s.SessionPath, "read"),
 		allow(s.KVMount+"/data/"+s.GatewayConfigPath, "read"),
 	}
-	rules = append(rules, s.certificates(s.EdgeMount, s.EdgeRole)...)
-	rules = append(rules, s.certificates(s.BackendMount, s.ClientRole)...)
+	rules = append(rules, s.certificates(s.EdgeMount, s.EdgeRole, s.EdgeRevocation)...)
+	rules = append(rules, s.certificates(s.BackendMount, s.ClientRole, s.ClientRevocation)...)
 	if s.ACMEPath != "" {
 		rules = append(rules,
 			allow(s.KVMount+"/data/"+s.ACMEPath+"/*", "create", "read", "update"),
@@ -103,7 +103,7 @@ func (s Spec) gatewayPolicy() string {
 			allow(s.Transit.Mount+"/sign/"+s.Transit.Key, "update"),
 			allow(s.Transit.Mount+"/keys/"+s.Transit.Key, "read"))
 	}
-	return render("The gateway: its secrets and its certificates", append(rules, s.own(s.GatewayRole)...))
+	return render("The gateway: its secrets and its certificates", append(rules, s.own(s.GatewayRole, s.EdgeRevocation || s.ClientRevocation)...))
 }
 
 // sidecarPolicy allows one secret and one certificate. A sidecar that is broken
@@ -111,7 +111,7 @@ func (s Spec) gatewayPolicy() string {
 func (s Spec) sidecarPolicy(sidecar Sidecar) string {
 	return render("The sidecar "+sidecar.Name+": its certificate and its configuration", slices.Concat(
 		[]rule{allow(s.KVMount+"/data/"+sidecar.ConfigPath, "read")},
-		s.certificates(s.BackendMount, sidecar.PKIRole), s.own(sidecar.Role)))
+		s.certificates(s.BackendMount, sidecar.PKIRole, sidecar.Revocation), s.own(sidecar.Role, sidecar.Revocation)))
 }
 
 // mintRules allow introductions of every process to be minted.

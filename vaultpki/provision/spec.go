@@ -28,8 +28,10 @@ type Spec struct {
 	ClientIDs        []string  // SPIFFE IDs that it may have beside it; none
 	Sidecars         []Sidecar // one per backend
 
-	CertTTL    time.Duration // longest life of a leaf certificate; 24h
-	Revocation bool          // a process may revoke the certificates that it shows
+	CertTTL        time.Duration // longest life of a leaf certificate; 24h
+	EdgeRevocation bool          // the gateway may revoke server certificates that it shows
+	// ClientRevocation is the same for its client certificates.
+	ClientRevocation bool
 
 	AuthMount        string        // AppRole auth method; "approle"
 	GatewayRole      string        // the gateway's AppRole and policy; "sallyport-gateway"
@@ -56,6 +58,7 @@ type Sidecar struct {
 	Name       string   // the DNS name or SPIFFE ID in its certificate; required
 	IDs        []string // SPIFFE IDs that the certificate may have beside it; none
 	ConfigPath string   // KV path of its configuration; "sallyport/sidecar/" and the label of Name
+	Revocation bool     // it may revoke certificates that it shows
 	Access     Access   // what its AppRole grants
 }
 

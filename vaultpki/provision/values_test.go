@@ -79,7 +79,7 @@ func paths(policy string) []string {
 func TestPoliciesAllowThisAndNothingElse(t *testing.T) {
 	s := example()
 	asked := s
-	asked.Revocation, asked.ACMEPath, asked.NoHeirs = true, "sallyport/acme", true
+	asked.EdgeRevocation, asked.ClientRevocation, asked.ACMEPath, asked.NoHeirs = true, true, "sallyport/acme", true
 	asked.Transit.Key = "checkpoints"
 	asked.Driver.KVPaths = []string{"apps/notes"}
 	driven := s

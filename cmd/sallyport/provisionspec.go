@@ -40,6 +40,7 @@ func (f *provisionFlags) add(flags *pflag.FlagSet, std stdio) {
 type wanted struct {
 	spec    provision.Spec
 	session time.Duration // the longest life of a session; 0 if no configuration says it
+	refresh time.Duration // the interval at which Vault is read again; as well
 }
 
 // wants reads what the flags name. Nothing is asked of Vault.
@@ -75,7 +76,7 @@ func (f *provisionFlags) read(isGiven func(flag string) bool) (wanted, error) {
 		if gateway, err = config.LoadGateway(f.config, text); err != nil {
 			return want, err
 		}
-		want = wanted{spec: spec(gateway), session: gateway.Session.Absolute.Duration}
+		want = wanted{spec: spec(gateway), session: gateway.Session.Absolute.Duration, refresh: gateway.Vault.Refresh.Duration}
 	}
 	var vault *config.Provision
 	if f.file != "" {

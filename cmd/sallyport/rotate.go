@@ -58,7 +58,7 @@ authority.
 	}
 	flags.add(cmd.Flags(), std)
 	cmd.Flags().StringVar(&flags.side, "side", "", "`SIDE` of an intermediate or root: edge (browsers) or backend (sidecars)")
-	cmd.Flags().DurationVar(&flags.settle, "settle", 2*time.Minute, "how long every process may take to see a change: twice the interval at which it polls")
+	cmd.Flags().DurationVar(&flags.settle, "settle", 2*time.Minute, "how long every process may take to see a change: twice vault.refresh of --config, if that is longer and this is not given")
 	cmd.Flags().DurationVar(&flags.session, "session-absolute", 0, "the longest life of a session; session.absolute of --config, else 10h, if it is 0")
 	cmd.Flags().BoolVar(&flags.vouched, "idp-has-new-metadata", false, "the identity provider has fetched the metadata since the last step")
 	cmd.Flags().BoolVar(&flags.wait, "wait", false, "go on through the steps, waiting for each")
@@ -73,12 +73,14 @@ func (f *rotateFlags) run(cmd *cobra.Command, what string, std stdio) error {
 	if err != nil {
 		return err
 	}
-	session := f.session
-	if session == 0 {
-		session = want.session
+	if f.session == 0 {
+		f.session = want.session
+	}
+	if !cmd.Flags().Changed("settle") {
+		f.settle = max(f.settle, 2*want.refresh)
 	}
 	rotation, err := provision.NewRotation(provision.RotationConfig{
-		Spec: want.spec, What: what, Side: f.side, Settle: f.settle, Session: session, Vouched: f.vouched,
+		Spec: want.spec, What: what, Side: f.side, Settle: f.settle, Session: f.session, Vouched: f.vouched,
 	})
 	if err != nil {
 		return usageError{err}

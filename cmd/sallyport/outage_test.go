@@ -41,7 +41,7 @@ const (
 // the wait for a renewal.
 func TestServesThroughOutagesOfVault(t *testing.T) {
 	shared := newStand(t)
-	shared.shortenLives(t)
+	shared.shortenLives(t, shortLife)
 	there := newElsewhere(t)
 	ordeals := slices.Concat(faultOrdeals(t, shared, there), vaultOrdeals(t), []*ordeal{failoverOrdeal(t)})
 	for _, o := range ordeals {
@@ -192,7 +192,7 @@ func vaultOrdeals(t *testing.T) []*ordeal {
 		},
 	} {
 		s := newStand(t)
-		s.shortenLives(t)
+		s.shortenLives(t, shortLife)
 		must := func(do func(*testing.T, *vaulttest.Server) error) func(*testing.T) {
 			return func(t *testing.T) {
 				t.Helper()
@@ -220,7 +220,7 @@ func failoverOrdeal(t *testing.T) *ordeal {
 	t.Cleanup(cluster.Stop)
 	leader := leaderOf(t, cluster)
 	s := newStandOn(t, cluster.Node((leader+1)%3))
-	s.shortenLives(t)
+	s.shortenLives(t, shortLife)
 	p := startPair(t, s)
 	var before tallies
 	return &ordeal{

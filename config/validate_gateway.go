@@ -50,6 +50,9 @@ func (c *collector) vault(v Vault) {
 	c.mount("vault.session_path", v.SessionPath)
 	c.pki("vault.edge_pki", v.EdgePKI)
 	c.acme("vault.edge_acme", v.EdgeACME)
+	if v.EdgeACME.On() && v.EdgePKI.RevokeOnStop {
+		c.refuse("vault.edge_pki.revoke_on_stop", "false beside edge_acme, whose certificates outlive a process")
+	}
 	c.pki("vault.backend_pki", v.BackendPKI)
 }
 

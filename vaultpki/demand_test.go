@@ -61,7 +61,7 @@ func TestRenewalOnDemand(t *testing.T) {
 
 	front.on(path, answer(503, `{"errors":["Vault is sealed"]}`))
 	err = certs.Renew(t.Context(), "a.example.com")
-	if vaultpki.ReasonOf(err) != vaultpki.ReasonUnreachable || !strings.Contains(err.Error(), "sealed") {
+	if vaultpki.ReasonOf(err) != vaultpki.ReasonSealed || !strings.Contains(err.Error(), "sealed") {
 		t.Errorf("vault is sealed: %v", err)
 	}
 	if now := certs.Status()[0]; now.Serial != before[0].Serial || now.Failures != 1 || now.Failure.Attempts != 0 || now.Next != before[0].Next {

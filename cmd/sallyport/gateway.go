@@ -29,7 +29,7 @@ standard error; the access log goes to standard output unless the configuration
 names a file. docs/exit-codes.md lists the ways in which a start can fail.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := requireFlags(cmd, "config", "vault-addr", "role-id"); err != nil {
+			if err := identity.require(cmd, "config", "vault-addr"); err != nil {
 				return err
 			}
 			log := newLogger(std.Err, "gateway")

@@ -137,8 +137,9 @@ func checkFree(ctx context.Context, listen, admin string) error {
 }
 
 // keepFresh runs the keepers of the token and the certificates. When one of
-// them gives up, the process goes on with what it holds: it is the end of a
-// certificate, not of a renewal, that people notice, and /readyz names it.
+// the latter gives up, the process goes on with what it holds: it is the end of a
+// certificate, not of a renewal, that people notice, and /readyz names it. The
+// former gives up if the token was revoked and that is to end the process.
 func (l *life) keepFresh(ctx context.Context, group *errgroup.Group) {
 	keep := func(what string, run func(context.Context) error) {
 		group.Go(func() error {
@@ -154,7 +155,7 @@ func (l *life) keepFresh(ctx context.Context, group *errgroup.Group) {
 	group.Go(func() error { return l.obeyHangup(ctx) })
 	watch := &sentinel{artefacts: l.artefacts, log: l.log}
 	group.Go(func() error { return watch.run(ctx) })
-	keep("vault token", l.client.Run)
+	group.Go(func() error { return l.client.Run(ctx) }) // ends by itself only if it is to stop the process
 	for _, held := range l.certificates {
 		keep("certificates", held.Run)
 	}

@@ -23,7 +23,7 @@ import (
 // secretDriverCommand is the process that introduces the tasks of a Swarm.
 func secretDriverCommand(io stdio) *cobra.Command {
 	var identity identityFlags
-	var from, tokenFile string
+	var from string
 	cmd := &cobra.Command{
 		Use:   "secret-driver",
 		Short: "Introduce each task of a Docker Swarm, as a secret-provider plugin",
@@ -35,33 +35,27 @@ and on another node. Labels say what a secret holds; the allow-list of the
 configuration says which service may have it, and nobody else gets anything.
 docs/swarm.md shows how to install it as a managed plugin, on every manager.
 
-Its own Vault token needs the policy that introduce policy --renew prints. It comes
-from --token-file, which somebody else writes, such as a Vault Agent, and which is
-read again for each request; without it the process logs in as the gateway does.
-Either way the token is renewed as long as it can be.`,
+Its own Vault token needs the policy that introduce policy --renew prints. It logs in
+as the gateway does: with an heir it starts again without an introduction, and with
+--auth-method token-file it lives from what a Vault Agent writes.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			needed := []string{"config", "vault-addr", "role-id"}
-			if tokenFile != "" {
-				needed = needed[:2]
-			}
-			if err := requireFlags(cmd, needed...); err != nil {
+			if err := identity.require(cmd, "config", "vault-addr"); err != nil {
 				return err
 			}
 			log := newLogger(io.Err, "secret-driver")
-			err := runSecretDriver(cmd.Context(), source(from), &identity, tokenFile, log)
+			err := runSecretDriver(cmd.Context(), source(from), &identity, log)
 			return identity.closing(cmd.Context(), log, err)
 		},
 	}
 	identity.add(cmd.Flags(), io, "sallyport-secret-driver")
 	cmd.Flags().StringVar(&from, "config", env(io, "", "SALLYPORT_CONFIG"), "`FILE` with the configuration (SALLYPORT_CONFIG)")
-	cmd.Flags().StringVar(&tokenFile, "token-file", env(io, "", "SALLYPORT_TOKEN_FILE"), "`FILE` with a Vault token that somebody else writes (SALLYPORT_TOKEN_FILE)")
 	return cmd
 }
 
 // runSecretDriver is the life of a secret driver. As everywhere, what this host
 // can say no to comes before the introduction is used.
-func runSecretDriver(ctx context.Context, from source, identity *identityFlags, tokenFile string, log *slog.Logger) error {
+func runSecretDriver(ctx context.Context, from source, identity *identityFlags, log *slog.Logger) error {
 	text, err := from.readFile()
 	if err != nil {
 		return err
@@ -76,22 +70,14 @@ func runSecretDriver(ctx context.Context, from source, identity *identityFlags, 
 		return err
 	}
 	defer l.close()
-	if tokenFile != "" {
-		file := newTokenSource(tokenFile, identity.server(), log)
-		if _, err := file.client(ctx); err != nil {
-			return err
-		}
-		defer file.close()
-		l.vault, l.ready, l.keep = file.client, file.fault, file.run
-	} else {
-		client, err := identity.login(ctx, log)
-		if err != nil {
-			return err
-		}
-		l.client, l.keep = client, client.Run
-		l.vault = func(context.Context) (swarm.Vault, error) { return client, nil }
+	if l.client, err = identity.login(ctx, log); err != nil {
+		return err
 	}
-	return l.run(ctx, identity.authMount)
+	mount := identity.authMount
+	if !identity.byAppRole() {
+		mount = "" // it is the mount of the login, and not of the roles to introduce
+	}
+	return l.run(ctx, mount)
 }
 
 // driverLife is what a secret driver lives with.
@@ -103,12 +89,9 @@ type driverLife struct {
 	metrics *driverMetrics
 
 	work, admin net.Listener
-	client      *vaultpki.Client            // of an introduction of its own; nil with a token file
-	keep        func(context.Context) error // keeps the token alive
-	vault       func(context.Context) (swarm.Vault, error)
-	ready       func() error // says why the token file is of no use; nil without one
+	client      *vaultpki.Client
 
-	stopping, lost atomic.Bool
+	stopping atomic.Bool
 }
 
 // open listens on both addresses, or on neither. Nothing is accepted before run.
@@ -132,7 +115,7 @@ func (l *driverLife) close() {
 // answered, and the token is kept alive until they are.
 func (l *driverLife) run(ctx context.Context, authMount string) error {
 	roles, secrets := grants(l.cfg, authMount)
-	driver, err := swarm.NewDriver(swarm.DriverConfig{Vault: l.vault, Roles: roles, KV: secrets, Observe: l.metrics.observe, Log: l.log})
+	driver, err := swarm.NewDriver(swarm.DriverConfig{Vault: l.client, Roles: roles, KV: secrets, Observe: l.metrics.observe, Log: l.log})
 	if err != nil {
 		return err
 	}
@@ -142,13 +125,7 @@ func (l *driverLife) run(ctx context.Context, authMount string) error {
 	defer end()
 	group, background := errgroup.WithContext(background)
 	l.log.Info("serving", "socket", l.cfg.Socket, "admin", l.admin.Addr().String(), "roles", len(roles), "secrets", len(secrets))
-	group.Go(func() error {
-		if err := l.keep(background); err != nil {
-			l.lost.Store(true)
-			l.log.Error("no task can be introduced any more", "lost", "vault token", "error", err)
-		}
-		return nil
-	})
+	group.Go(func() error { return l.client.Run(background) }) // ends by itself only if it is to stop the process
 	probes := proxy.Admin(proxy.AdminConfig{
 		Readiness: func() (reasons, remarks []string) { return l.unready(), remarksOf(followed) }, Metrics: l.metrics.registry,
 	})
@@ -211,13 +188,8 @@ func (l *driverLife) unready() []string {
 	if l.stopping.Load() {
 		reasons = append(reasons, "stopping")
 	}
-	if l.lost.Load() {
-		reasons = append(reasons, "the vault token is lost")
-	}
-	if l.ready != nil {
-		if err := l.ready(); err != nil {
-			reasons = append(reasons, err.Error())
-		}
+	if status := l.client.Status(); status.Lost {
+		reasons = append(reasons, "the vault token is lost: "+status.LostCause)
 	}
 	return reasons
 }

@@ -89,6 +89,14 @@ func (m AppRole) check(Server) (Method, error) {
 // wrapped says whether the introduction is a wrapping token.
 func (m AppRole) wrapped() bool { return m.WrappingTokenFile != "" || m.UnsafeWrappingToken != "" }
 
+// reading is what an error says of getting the introduction.
+func (m AppRole) reading() string {
+	if m.wrapped() {
+		return "reading the wrapping token"
+	}
+	return "reading the SecretID"
+}
+
 // file is where another introduction may be put, "" for nowhere.
 func (m AppRole) file() string {
 	if m.WrappingTokenFile != "" {
@@ -149,12 +157,12 @@ func (a *appRole) login(ctx context.Context) (grant, error) {
 func (a *appRole) introduce(ctx context.Context) (grant, error) {
 	secret, place, err := a.delivered()
 	if err != nil {
-		return grant{}, &Error{Reason: ReasonNoToken, Op: "reading the introduction", Where: place, Err: err, Hint: hintMint}
+		return grant{}, &Error{Reason: ReasonNoToken, Op: a.reading(), Where: place, Err: err, Hint: hintMint}
 	}
 	hash := fingerprint(secret)
 	if a.spent[hash] {
 		return grant{}, &Error{
-			Reason: ReasonNoToken, Op: "reading the introduction", Where: place,
+			Reason: ReasonNoToken, Op: a.reading(), Where: place,
 			Err: errors.New("it is the one that this process has used or found useless"), Hint: hintMint,
 		}
 	}
@@ -247,7 +255,7 @@ func (a *appRole) unknownIntroduction(p parcel, hash string, err error) error {
 		when := claimed.UTC().Format(time.RFC3339)
 		if done {
 			return &Error{
-				Reason: ReasonNoToken, Op: "reading the introduction", Where: p.place, Hint: hintMint,
+				Reason: ReasonNoToken, Op: a.reading(), Where: p.place, Hint: hintMint,
 				Err: fmt.Errorf("an earlier start of this process used it at %s: %w", when, err),
 			}
 		}

@@ -9,9 +9,9 @@ import (
 )
 
 // Cert logs in with the client certificate of [Server], which must be given. Its
-// files are read again at each login; as Vault renews a token only for the
-// certificate that it was granted for, a renewed certificate leads to a new
-// login by itself.
+// files are read again for each connection. Vault renews a token for a later
+// certificate of the same authority; one of another authority, if Vault accepts
+// it, leads to a new login by itself.
 type Cert struct {
 	// Mount is the mount of the TLS certificate method; default "cert".
 	Mount string

@@ -66,17 +66,22 @@ type stand struct {
 // newStand starts a Vault and provisions it.
 func newStand(t *testing.T) *stand {
 	t.Helper()
-	dir := t.TempDir()
-	vault, err := vaulttest.Start(t.Context(), vaulttest.Options{Dir: filepath.Join(dir, "vault")})
+	vault, err := vaulttest.Start(t.Context(), vaulttest.Options{Dir: filepath.Join(t.TempDir(), "vault")})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(vault.Stop)
+	return newStandOn(t, vault)
+}
+
+// newStandOn provisions a Vault that runs.
+func newStandOn(t *testing.T, vault *vaulttest.Server) *stand {
+	t.Helper()
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM([]byte(read(t, vault.CAFile)))
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}
 	t.Cleanup(transport.CloseIdleConnections)
-	s := &stand{vault: vault, http: &http.Client{Timeout: patience, Transport: transport}, dir: dir, metadata: idpMetadata(t), roleIDs: map[string]string{}}
+	s := &stand{vault: vault, http: &http.Client{Timeout: patience, Transport: transport}, dir: t.TempDir(), metadata: idpMetadata(t), roleIDs: map[string]string{}}
 	s.tokenFile = s.write(t, "operator-token", vault.RootToken+"\n")
 	s.provision(t)
 	s.saml, s.session = s.readKV(t, "sallyport/saml"), s.readKV(t, "sallyport/session")

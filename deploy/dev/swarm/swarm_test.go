@@ -75,20 +75,14 @@ func TestEveryTaskIsIntroducedByItself(t *testing.T) {
 	s.testStartAgain(t)
 }
 
-// provision sets up Vault as an operator does: the sidecar's role by the product,
-// the driver's own by hand, with the policy that the product prints.
+// provision sets up Vault as an operator does.
 func (s *stand) provision(t *testing.T) {
 	t.Helper()
 	write(t, "gateway.yaml", "door: {host: door.example.com}\nroutes:\n  - name: notes\n    host: notes.example.com\n    backend: {url: https://notes:8443}\n    allow: {groups: [engineers]}\n")
 	write(t, "sidecar.yaml", "name: notes.backend.sallyport.internal\napp: http://127.0.0.1:3000\n")
-	s.run(t, "sallyport", "provision", "apply", "--config", "gateway.yaml")
+	write(t, "vault.yaml", "secret_driver: {approle: true, kv_paths: [notes/db]}\n")
+	s.run(t, "sallyport", "provision", "apply", "--config", "gateway.yaml", "-f", "vault.yaml")
 	s.mustVault(t, "POST", "secret/data/notes/db", map[string]any{"data": map[string]string{"password": "pass-1", "user": "notes"}}, nil)
-	policy := s.run(t, "sallyport", "introduce", "policy", "--renew", "--role", role, "--heir", driverRole) + `
-path "secret/data/notes/db" { capabilities = ["read"] }`
-	s.mustVault(t, "PUT", "sys/policies/acl/"+driverRole, map[string]string{"policy": policy}, nil)
-	s.mustVault(t, "POST", "auth/approle/role/"+driverRole, map[string]any{
-		"token_policies": []string{driverRole}, "token_no_default_policy": true, "token_period": "1h", "secret_id_num_uses": 1,
-	}, nil)
 }
 
 // testWithoutASwarm asks an engine that is no manager yet for a Docker secret.

@@ -90,15 +90,18 @@ routes: [{name: grafana, host: grafana.example.com, backend: {url: https://grafa
 	day := Duration{24 * time.Hour}
 	want := &Gateway{
 		Door:   Door{Host: "door.example.com", PublicPort: 443},
-		Listen: Listen{HTTPS: ":8443", Admin: "127.0.0.1:9090"},
+		Listen: Listen{HTTPS: ":8443", Admin: "127.0.0.1:9090", ACMEHTTP: ":8080"},
 		Vault: Vault{
 			KVMount:     "secret",
 			SAMLPath:    "sallyport/saml",
 			SessionPath: "sallyport/session",
 			Refresh:     Duration{time.Minute},
-			EdgePKI:     PKI{Mount: "pki-edge", Role: "sallyport-edge", TTL: day},
-			BackendPKI:  PKI{Mount: "pki-backend", Role: "sallyport-gateway", TTL: day},
-			ClientName:  "gateway.sallyport.internal",
+			EdgeACME: ACME{
+				Directory: "none", Email: "none", CAFile: "system", Challenge: "tls-alpn-01", KVPath: "sallyport/acme", EABPath: "none",
+			},
+			EdgePKI:    PKI{Mount: "pki-edge", Role: "sallyport-edge", TTL: day},
+			BackendPKI: PKI{Mount: "pki-backend", Role: "sallyport-gateway", TTL: day},
+			ClientName: "gateway.sallyport.internal",
 		},
 		SAML: SAML{
 			EntityID:        "https://door.example.com/saml/metadata",

@@ -9,38 +9,51 @@ import (
 	"github.com/sallyport/sallyport/vaultpki/internal/wire"
 )
 
-// Server says where Vault is and how to know it.
+// Server says where Vault is and how to know it, and us.
 type Server struct {
-	// Address is Vault's base URL, such as "https://vault.internal:8200".
-	// Only https is accepted, unless UnsafeHTTP is set and the host is a
-	// literal loopback address.
+	// Address is Vault's base URL, such as "https://vault.internal:8200", or
+	// those of several nodes of one Vault, separated by commas. One that gives
+	// no service is passed over; a one-time call is never sent to a second node
+	// after a first may have received it. Only https is accepted, unless
+	// UnsafeHTTP is set and the host is a literal loopback address.
 	Address string
 	// CAFile is a PEM file with the only certificate authorities that are
 	// trusted for Vault's own certificate. The system's roots are not used.
 	// Required for https.
 	CAFile string
+	// CertFile and KeyFile are our own client certificate, for a Vault that
+	// wants one. They are read again for every connection, so that whoever
+	// renews them need not tell. Default none.
+	CertFile, KeyFile string
+	// Namespace is sent with every call; default none.
+	Namespace string
 	// UnsafeHTTP permits plain http to a loopback address.
 	UnsafeHTTP bool
 }
 
-// Config says where Vault is and how this process is introduced to it. It must
+// OnRevocation says what the end of a token before its time means.
+type OnRevocation int
+
+// What to do when an operator revokes the token.
+const (
+	// Serve goes on with what is held and logs in again.
+	Serve OnRevocation = iota
+	// Stop ends Run, so that the process ends: revocation is a kill switch.
+	Stop
+)
+
+// Config says where Vault is and how this process proves itself to it. It must
 // not be modified after Login.
 type Config struct {
 	// Server is where Vault is.
 	Server
+	// Method is how to log in: one of [AppRole], [JWT], [Cert] and [TokenFile].
+	Method Method
 
-	// AuthMount is the mount of the AppRole auth method; default "approle".
-	AuthMount string
-	// Role is the AppRole's name; the wrapping token must come from its path.
-	Role string
-	// RoleID is the AppRole's RoleID: an identifier, not a secret.
-	RoleID string
-	// WrappingTokenFile holds the wrapping token of a SecretID on one line. It
-	// is emptied once the token was used, if the file system allows.
-	WrappingTokenFile string
-	// MaxWrapTTL is the longest life of a wrapping token that is accepted;
-	// default 1 hour.
-	MaxWrapTTL time.Duration
+	// OnRevocation is what a revoked token means; default Serve.
+	OnRevocation OnRevocation
+	// UnsafeRootToken accepts a token that may do everything.
+	UnsafeRootToken bool
 
 	// Wait is how long an unreachable or sealed Vault is waited for, per call;
 	// default 2 minutes.
@@ -53,21 +66,11 @@ type Config struct {
 	Now func() time.Time
 }
 
-const (
-	defaultAuthMount  = "approle"
-	defaultMaxWrapTTL = time.Hour
-	defaultWait       = 2 * time.Minute
-)
+const defaultWait = 2 * time.Minute
 
 // withDefaults returns the Config with its defaults filled in, and every fault
 // in it joined into one error.
 func (cfg Config) withDefaults() (Config, error) {
-	if cfg.AuthMount == "" {
-		cfg.AuthMount = defaultAuthMount
-	}
-	if cfg.MaxWrapTTL == 0 {
-		cfg.MaxWrapTTL = defaultMaxWrapTTL
-	}
 	if cfg.Wait == 0 {
 		cfg.Wait = defaultWait
 	}
@@ -78,26 +81,28 @@ func (cfg Config) withDefaults() (Config, error) {
 		cfg.Now = time.Now
 	}
 	var faults []error
-	if err := wire.CheckPath(cfg.AuthMount); err != nil {
-		faults = append(faults, fmt.Errorf("auth mount: %w", err))
+	if cfg.Method == nil {
+		faults = append(faults, errors.New("method: none given"))
+	} else {
+		var err error
+		if cfg.Method, err = cfg.Method.check(cfg.Server); err != nil {
+			faults = append(faults, err)
+		}
 	}
-	if wire.CheckName(cfg.Role) != nil {
-		faults = append(faults, fmt.Errorf("role %q: expected the name of an AppRole", cfg.Role))
+	if cfg.OnRevocation != Serve && cfg.OnRevocation != Stop {
+		faults = append(faults, fmt.Errorf("on revocation %d: expected Serve or Stop", cfg.OnRevocation))
 	}
-	if cfg.RoleID == "" {
-		faults = append(faults, errors.New("role id: none given"))
-	}
-	if cfg.WrappingTokenFile == "" {
-		faults = append(faults, errors.New("wrapping token file: none given"))
-	}
-	if cfg.MaxWrapTTL < 0 || cfg.Wait < 0 {
-		faults = append(faults, fmt.Errorf("durations %s and %s: expected more than 0", cfg.MaxWrapTTL, cfg.Wait))
+	if cfg.Wait < 0 {
+		faults = append(faults, fmt.Errorf("wait %s: expected more than 0", cfg.Wait))
 	}
 	return cfg, errors.Join(faults...)
 }
 
-// Dial checks what it is told and reads the CA file; it connects to nothing yet.
-// What it returns is for the packages below this one.
+// Dial checks what it is told and reads the files that it names; it connects to
+// nothing yet. What it returns is for the packages below this one.
 func (s Server) Dial() (*wire.Client, error) {
-	return wire.New(wire.Config{Address: s.Address, CAFile: s.CAFile, UnsafeHTTP: s.UnsafeHTTP})
+	return wire.New(wire.Config{
+		Address: s.Address, CAFile: s.CAFile, UnsafeHTTP: s.UnsafeHTTP,
+		Namespace: s.Namespace, CertFile: s.CertFile, KeyFile: s.KeyFile,
+	})
 }

@@ -61,7 +61,7 @@ func TestRenewalOnDemand(t *testing.T) {
 
 	front.on(path, answer(503, `{"errors":["Vault is sealed"]}`))
 	err = certs.Renew(t.Context(), "a.example.com")
-	if vaultpki.ReasonOf(err) != vaultpki.ReasonUnreachable || !strings.Contains(err.Error(), "sealed") {
+	if vaultpki.ReasonOf(err) != vaultpki.ReasonSealed || !strings.Contains(err.Error(), "sealed") {
 		t.Errorf("vault is sealed: %v", err)
 	}
 	if now := certs.Status()[0]; now.Serial != before[0].Serial || now.Failures != 1 || now.Failure.Attempts != 0 || now.Next != before[0].Next {
@@ -246,6 +246,29 @@ func TestRevocationThatFailsIsToldAndEndsTheRun(t *testing.T) {
 		t.Error(err)
 	}
 	if failed := log.entries(t, "revoking the certificate did not succeed"); len(failed) != 1 || failed[0]["serial"] != certs.Status()[0].Serial {
+		t.Errorf("log tells %v", failed)
+	}
+}
+
+func TestVaultThatHangsDelaysNoStop(t *testing.T) {
+	front := newStandIn(t)
+	newMount(t, "pki-hanging")
+	addRoot(t, "pki-hanging", "one")
+	var log journal
+	cfg := onMount(t, "pki-hanging", vaultpki.ServerUsage, sidecarName)
+	cfg.Client = operator(t, vaultpki.Server{Address: front.URL, CAFile: front.CAFile})
+	cfg.RevokeOnStop, cfg.Log = true, log.logger()
+	certs := issue(t, cfg)
+	front.on("pki-hanging/revoke", func(_ http.ResponseWriter, r *http.Request, _ http.Handler) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		<-r.Context().Done() // for as long as somebody waits
+	})
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	if err := certs.Run(ctx); err != nil { // it would not return if nobody gave up
+		t.Error(err)
+	}
+	if failed := log.entries(t, "revoking the certificate did not succeed"); len(failed) != 1 || failed[0]["cause"] != "no answer in time" {
 		t.Errorf("log tells %v", failed)
 	}
 }

@@ -22,6 +22,10 @@ const (
 	// ReasonNoToken: there is no usable wrapping token: the file is missing,
 	// empty, too large or does not look like a token.
 	ReasonNoToken
+	// ReasonExpired: Vault does not know the wrapping token, and it is past the
+	// end that is known of it. Whether anybody used it before, Vault does not
+	// say.
+	ReasonExpired
 	// ReasonIntercepted: Vault does not know the wrapping token: it was used,
 	// it expired, or it never existed. Somebody else may hold the credential:
 	// this is the interception alarm.
@@ -29,8 +33,10 @@ const (
 	// ReasonForged: the wrapping token is alive but was not made by the
 	// expected call, lives longer than allowed, or has an impossible age.
 	ReasonForged
-	// ReasonUnreachable: Vault did not answer, or is sealed, for too long.
+	// ReasonUnreachable: Vault did not answer, or gave no service, for too long.
 	ReasonUnreachable
+	// ReasonSealed: Vault said for too long that it is sealed.
+	ReasonSealed
 	// ReasonAmbiguous: the connection was lost during a one-time call, so that
 	// the credential may or may not be spent.
 	ReasonAmbiguous
@@ -46,7 +52,8 @@ const (
 	ReasonMissingField
 	// ReasonBadCertificate: what Vault returned is not what was asked for.
 	ReasonBadCertificate
-	// ReasonTokenLost: the Vault token ended: it expired or was revoked.
+	// ReasonTokenLost: the Vault token ended: it expired or was revoked, and
+	// there is no other yet.
 	ReasonTokenLost
 )
 
@@ -55,9 +62,11 @@ var reasonNames = [...]string{
 	ReasonUnknown:        "unknown",
 	ReasonConfig:         "config",
 	ReasonNoToken:        "no_token",
+	ReasonExpired:        "expired",
 	ReasonIntercepted:    "intercepted",
 	ReasonForged:         "forged",
 	ReasonUnreachable:    "unreachable",
+	ReasonSealed:         "sealed",
 	ReasonAmbiguous:      "ambiguous",
 	ReasonLoginRefused:   "login_refused",
 	ReasonDenied:         "denied",
@@ -125,13 +134,16 @@ func ReasonOf(err error) Reason {
 func Classify(op, where string, err error) *Error {
 	e := &Error{Reason: ReasonUnreachable, Op: op, Where: where, Err: err}
 	switch status := wire.Status(err); {
+	case ReasonOf(err) == ReasonTokenLost:
+		e.Reason, e.Hint = ReasonTokenLost, hintLost
 	case wire.Untrusted(err):
 		e.Hint = "check that the address is Vault's and that the CA file holds the authority of its certificate"
 	case status == http.StatusForbidden:
 		e.Reason = ReasonDenied
 		e.Hint = "check the policies of the token"
-	case status == http.StatusServiceUnavailable:
-		e.Hint = "unseal Vault, then start again"
+	case isSealed(err):
+		e.Reason = ReasonSealed
+		e.Hint = "unseal Vault; a start can then be repeated"
 	case status >= 400 && status < 500 && !wire.MaySucceedLater(err):
 		e.Reason = ReasonConfig
 		e.Hint = "check that Vault is provisioned: mounts, roles and paths"
@@ -139,4 +151,12 @@ func Classify(op, where string, err error) *Error {
 		e.Hint = "check the address, the network and that Vault runs"
 	}
 	return e
+}
+
+// isSealed recognises a Vault that runs and has not got its key. A proxy's page
+// of the same status says nothing of the kind.
+func isSealed(err error) bool {
+	var status *wire.StatusError
+	return errors.As(err, &status) && status.FromVault && status.Status == http.StatusServiceUnavailable &&
+		strings.Contains(status.Error(), "sealed")
 }

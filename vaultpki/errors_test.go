@@ -49,7 +49,9 @@ func TestFailuresAreClassified(t *testing.T) {
 		want Reason
 	}{
 		"away":           {away, ReasonUnreachable},
-		"sealed":         {&wire.StatusError{Status: 503}, ReasonUnreachable},
+		"sealed":         {&wire.StatusError{Status: 503, Messages: []string{"Vault is sealed"}, FromVault: true}, ReasonSealed},
+		"a proxy's 503":  {&wire.StatusError{Status: 503}, ReasonUnreachable},
+		"lost":           {tokenLost(errors.New("revoked")), ReasonTokenLost},
 		"busy":           {&wire.StatusError{Status: 429}, ReasonUnreachable},
 		"standby":        {&wire.StatusError{Status: 473}, ReasonUnreachable},
 		"not yet synced": {&wire.StatusError{Status: 412}, ReasonUnreachable},

@@ -40,7 +40,7 @@ func TestIntroductionLogsInAndTellsEachStep(t *testing.T) {
 	if strings.Contains(log.String(), token) || strings.Contains(log.String(), "hvs.") {
 		t.Errorf("the log shows a token:\n%s", log.String())
 	}
-	if raw, err := os.ReadFile(cfg.WrappingTokenFile); err != nil || len(raw) != 0 {
+	if raw, err := os.ReadFile(cfg.Method.(vaultpki.AppRole).WrappingTokenFile); err != nil || len(raw) != 0 {
 		t.Errorf("token file after use: %q, %v; expected it empty", raw, err)
 	}
 	if text := fmt.Sprintf("%v %+v %#v %s %d", client, client, client, client, client); strings.Contains(text, "hvs.") {
@@ -200,7 +200,7 @@ func TestIntroductionIsRefused(t *testing.T) {
 		"wrong RoleID": {
 			func(t *testing.T) vaultpki.Config {
 				cfg := minted(t, gatewayRole, time.Minute)
-				cfg.RoleID = roleIDs[sidecarRole]
+				cfg.Method = changed(cfg, func(m *vaultpki.AppRole) { m.RoleID = roleIDs[sidecarRole] })
 				return cfg
 			},
 			refusal{vaultpki.ReasonLoginRefused, "auth/approle/login", ""},
@@ -230,7 +230,7 @@ func TestIntroductionIsRefused(t *testing.T) {
 			refusal{vaultpki.ReasonConfig, "plain http", ""},
 		},
 		"nothing configured": {
-			func(*testing.T) vaultpki.Config { return vaultpki.Config{} },
+			func(*testing.T) vaultpki.Config { return vaultpki.Config{Method: vaultpki.AppRole{}} },
 			refusal{vaultpki.ReasonConfig, "role id: none given", ""},
 		},
 	}
@@ -281,7 +281,7 @@ func TestOneTimeCallsAreSentOnceWhateverHappens(t *testing.T) {
 			"sys/wrapping/lookup", answer(400, "<html>"), refusal{vaultpki.ReasonConfig, "400", ""},
 		},
 		"unwrap at a vault that was just sealed": {
-			unwrap, answer(503, `{"errors":["Vault is sealed"]}`), refusal{vaultpki.ReasonUnreachable, "sealed", ""},
+			unwrap, answer(503, `{"errors":["Vault is sealed"]}`), refusal{vaultpki.ReasonSealed, "sealed", ""},
 		},
 		"unwrap by somebody else between our lookup and our unwrap": {
 			unwrap, func(w http.ResponseWriter, r *http.Request, vault http.Handler) {
@@ -398,7 +398,7 @@ func TestSealedVaultEndsTheWaitWithAHintAndLeavesTheTokenUsable(t *testing.T) {
 	if err := vault.Unseal(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	refusal{vaultpki.ReasonUnreachable, "sealed", ""}.check(t, err, &log)
+	refusal{vaultpki.ReasonSealed, "sealed", ""}.check(t, err, &log)
 	if _, err := vaultpki.Login(t.Context(), cfg); err != nil {
 		t.Errorf("second start with the same token: %v", err)
 	}

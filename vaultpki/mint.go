@@ -58,19 +58,31 @@ func (w Wrapped) Format(f fmt.State, _ rune) {
 // which nobody can forge, says which role is introduced, and the SecretID is
 // seen by no one but the process that unwraps it.
 //
-// The call is sent once. The error is an [*Error] with ReasonConfig,
-// ReasonDenied, ReasonUnreachable, or ReasonForged if the answer is not what
-// was asked for.
+// The SecretID is good for one use, and the call is sent once. The error is an
+// [*Error] with ReasonConfig, ReasonDenied, ReasonUnreachable, or ReasonForged if
+// the answer is not what was asked for.
 func (c *Client) Mint(ctx context.Context, m Minting) (Wrapped, error) {
+	return m.mint(ctx, c.do)
+}
+
+// mintHeir has the credential of the next login made. It does not wait for
+// another token, which is Run's to get and may take an heir.
+func (c *Client) mintHeir(ctx context.Context, m Minting) (Wrapped, error) {
+	return m.mint(ctx, func(ctx context.Context, call wire.Call) (*api.Secret, error) {
+		call.Token = c.current().token
+		return c.wire.Do(ctx, call)
+	})
+}
+
+// mint makes the introduction by a call that brings the token.
+func (m Minting) mint(ctx context.Context, do func(context.Context, wire.Call) (*api.Secret, error)) (Wrapped, error) {
 	m = m.withDefaults()
 	path := secretIDPath(m.AuthMount, m.Role)
 	body, err := m.body()
 	if err = errors.Join(m.Check(), err); err != nil {
 		return Wrapped{}, &Error{Reason: ReasonConfig, Op: "configuring the introduction", Err: err}
 	}
-	secret, err := c.wire.Do(ctx, wire.Call{
-		Method: http.MethodPut, Path: path, Token: c.current().token, Body: body, WrapTTL: m.WrapTTL,
-	})
+	secret, err := do(ctx, wire.Call{Method: http.MethodPut, Path: path, Body: body, WrapTTL: m.WrapTTL, OneTime: true})
 	if err != nil {
 		return Wrapped{}, mintError(path, m.Role, err)
 	}
@@ -118,7 +130,7 @@ func (m Minting) Check() error {
 // body is the call's. Vault wants the networks of a SecretID as a list in a
 // text, and its metadata as JSON in a text.
 func (m Minting) body() (map[string]string, error) {
-	body := map[string]string{}
+	body := map[string]string{"num_uses": "1"} // whatever the role says
 	if len(m.CIDRs) > 0 {
 		var texts []string
 		for _, cidr := range m.CIDRs {

@@ -21,10 +21,13 @@ const (
 )
 
 // patience repeats a call that may be repeated: as long as what failed can pass
-// by waiting, but no longer than wait. It is safe for concurrent use.
+// by waiting, but no longer than wait; no wait is one attempt. It is safe for
+// concurrent use.
 type patience struct {
 	wait time.Duration
 	log  *slog.Logger
+	// again says whether an error can pass; nil means wire.MaySucceedLater.
+	again func(error) bool
 }
 
 // do runs call until it succeeds, fails for good, the wait is over or ctx ends.
@@ -43,7 +46,7 @@ func (p patience) do(ctx context.Context, what string, call func(context.Context
 			return nil
 		}
 		left := p.wait - time.Since(start)
-		if ctx.Err() != nil || !wire.MaySucceedLater(err) {
+		if ctx.Err() != nil || p.wait == 0 || !p.canPass(err) {
 			return err
 		}
 		if left <= 0 {
@@ -61,8 +64,16 @@ func (p patience) do(ctx context.Context, what string, call func(context.Context
 	}
 }
 
+// canPass says whether the same call may succeed later.
+func (p patience) canPass(err error) bool {
+	return wire.MaySucceedLater(err) && (p.again == nil || p.again(err))
+}
+
 // attempt is one try under its own deadline.
 func (p patience) attempt(ctx context.Context, call func(context.Context) error) error {
+	if p.again != nil {
+		return call(ctx) // cutting short what must not be repeated would only lose its answer
+	}
 	ctx, cancel := context.WithTimeout(ctx, attemptBound)
 	defer cancel()
 	return call(ctx)

@@ -1,8 +1,10 @@
 package vaultpki
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -19,22 +21,60 @@ var (
 	away    = &wire.TransportError{Err: errors.New("connection refused")}
 	revoked = &wire.StatusError{Status: 403, Messages: []string{"2 errors occurred: * permission denied * invalid token"}, FromVault: true}
 	denied  = &wire.StatusError{Status: 403, Messages: []string{"permission denied"}, FromVault: true}
+	sealed  = &wire.StatusError{Status: 503, Messages: []string{"Vault is sealed"}, FromVault: true}
+	noToken = &Error{Reason: ReasonNoToken, Op: "reading", Err: errors.New("there is no such file")}
 )
 
-// newKept returns a Client with a token of the given life whose renewals are
-// answered by renew. It must be called inside the bubble.
-func newKept(t *testing.T, ttl time.Duration, renew func(attempt int64, g grant) (grant, error)) (*Client, *atomic.Int64) {
+// kept is a Client whose Vault is made of functions, in a bubble. All times are
+// from its begin.
+type kept struct {
+	*Client
+	t     *testing.T
+	begin time.Time
+	log   bytes.Buffer // read it after Run
+	ttl   time.Duration
+
+	renewals, logins, lookups atomic.Int64
+	onRenew                   func(g grant) (grant, error)
+	onLogin                   func() (grant, error)
+	onLookup                  func() error
+}
+
+// newKept returns a Client with a token of the given life, whose renewals and
+// logins grant another such life and whose token is always alive, until the test
+// says otherwise. It must be called inside the bubble.
+func newKept(t *testing.T, ttl time.Duration) *kept {
 	t.Helper()
 	caller, err := wire.New(wire.Config{Address: "http://127.0.0.1:1", UnsafeHTTP: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	attempts := new(atomic.Int64)
-	c := &Client{wire: caller, log: slog.New(slog.DiscardHandler)}
-	c.renew = func(_ context.Context, g grant) (grant, error) { return renew(attempts.Add(1), g) }
-	c.grant = grant{token: "t", ttl: ttl, expires: time.Now().Add(ttl), renewable: true}
-	return c, attempts
+	k := &kept{t: t, begin: time.Now(), ttl: ttl}
+	k.onRenew, k.onLookup = again, func() error { return nil }
+	k.onLogin = func() (grant, error) { return k.granted(ttl), nil }
+	k.Client = newClient(caller, Config{Log: slog.New(slog.NewJSONHandler(&k.log, nil)), Method: JWT{}}, k.granted(ttl))
+	k.renew = func(_ context.Context, g grant) (grant, error) { k.renewals.Add(1); return k.onRenew(g) }
+	k.lookup = func(context.Context, string) (tokenInfo, error) { k.lookups.Add(1); return tokenInfo{}, k.onLookup() }
+	k.auth = &credential{login: func(context.Context) (grant, error) { k.logins.Add(1); return k.onLogin() }}
+	return k
 }
+
+// granted is a fresh token of the given life.
+func (k *kept) granted(ttl time.Duration) grant {
+	return grant{
+		token: fmt.Sprintf("token-%d", k.logins.Load()), policies: []string{"p"}, ttl: ttl, usual: ttl,
+		since: time.Now(), expires: time.Now().Add(ttl), renewable: true,
+	}
+}
+
+// run lets the Client live for d.
+func (k *kept) run(d time.Duration) error {
+	ctx, cancel := context.WithTimeout(k.t.Context(), d)
+	defer cancel()
+	return k.Run(ctx)
+}
+
+func (k *kept) at() time.Duration { return time.Since(k.begin) }
 
 // again extends a grant by its whole life.
 func again(g grant) (grant, error) {
@@ -47,21 +87,20 @@ func TestTokenIsRenewedBetweenHalfAndTwoThirds(t *testing.T) {
 		const ttl = time.Hour
 		last := time.Now()
 		seen := map[time.Duration]bool{}
-		c, attempts := newKept(t, ttl, func(_ int64, g grant) (grant, error) {
+		k := newKept(t, ttl)
+		k.onRenew = func(g grant) (grant, error) {
 			after := time.Since(last)
 			if after < ttl/2 || after > ttl*2/3+time.Second {
 				t.Errorf("renewed after %s of %s", after, ttl)
 			}
 			seen[after], last = true, time.Now()
 			return again(g)
-		})
-		ctx, cancel := context.WithTimeout(t.Context(), 30*24*time.Hour)
-		defer cancel()
-		if err := c.Run(ctx); err != nil {
+		}
+		if err := k.run(30 * 24 * time.Hour); err != nil {
 			t.Errorf("Run ended with %v", err)
 		}
-		if n := attempts.Load(); n < 30*24*3/2-30 || n > 30*24*2 {
-			t.Errorf("%d renewals in 30 days", n)
+		if n := k.renewals.Load(); n < 30*24*3/2-30 || n > 30*24*2 || k.logins.Load() != 0 {
+			t.Errorf("%d renewals and %d logins in 30 days", n, k.logins.Load())
 		}
 		if len(seen) < 100 {
 			t.Errorf("only %d different points in time: replicas would renew together", len(seen))
@@ -71,46 +110,48 @@ func TestTokenIsRenewedBetweenHalfAndTwoThirds(t *testing.T) {
 
 func TestRenewalFollowsWhatWasGranted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		start := time.Now()
-		var second time.Duration
-		c, _ := newKept(t, time.Hour, func(attempt int64, g grant) (grant, error) {
-			if attempt == 2 {
-				second = time.Since(start)
-			}
-			start = time.Now()
-			g.ttl = 10 * time.Minute // Vault grants less than before
+		last := time.Now()
+		var gaps []time.Duration
+		k := newKept(t, time.Hour)
+		k.onLogin = func() (grant, error) { return grant{}, noToken }
+		k.onRenew = func(g grant) (grant, error) {
+			gaps = append(gaps, time.Since(last))
+			last = time.Now()
+			g.ttl = 10 * time.Minute // the role grants less than before
 			return again(g)
-		})
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
-		defer cancel()
-		if err := c.Run(ctx); err != nil {
+		}
+		if err := k.run(3 * time.Hour); err != nil {
 			t.Fatal(err)
 		}
-		if second < 5*time.Minute || second > 7*time.Minute {
-			t.Errorf("second renewal after %s, expected 5 to 6:40 minutes", second)
+		if len(gaps) < 10 {
+			t.Fatalf("%d renewals in 3 hours of tokens of 10 minutes: %v", len(gaps), gaps)
+		}
+		// The second one follows the login that was tried in the last third: once
+		// it is clear that the life gets no shorter, all is as usual.
+		for _, gap := range gaps[3:] {
+			if gap < 5*time.Minute || gap > 7*time.Minute {
+				t.Errorf("renewed after %s of 10 minutes", gap)
+			}
 		}
 	})
 }
 
 func TestOutageShorterThanTheTokenIsSurvivedWithoutAStorm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const ttl = 24 * time.Hour
-		begin := time.Now()
 		var failed atomic.Int64
-		c, _ := newKept(t, ttl, func(_ int64, g grant) (grant, error) {
-			if time.Since(begin) < 20*time.Hour {
+		k := newKept(t, 24*time.Hour)
+		k.onRenew = func(g grant) (grant, error) {
+			if k.at() < 20*time.Hour {
 				failed.Add(1)
 				return grant{}, away
 			}
 			return again(g)
-		})
-		ctx, cancel := context.WithTimeout(t.Context(), 24*time.Hour+30*time.Minute)
-		defer cancel()
-		if err := c.Run(ctx); err != nil {
+		}
+		if err := k.run(24*time.Hour + 30*time.Minute); err != nil {
 			t.Fatalf("Run ended with %v", err)
 		}
-		if !c.TokenExpiry().After(begin.Add(40 * time.Hour)) {
-			t.Errorf("token ends at %s, it was not renewed", c.TokenExpiry().Sub(begin))
+		if k.logins.Load() != 0 || !k.TokenExpiry().After(k.begin.Add(40*time.Hour)) {
+			t.Errorf("token ends at %s after %d logins", k.TokenExpiry().Sub(k.begin), k.logins.Load())
 		}
 		// From 12..16 hours until 20: at most 8 hours at about a call a minute.
 		if n := failed.Load(); n < 4*60*2/3 || n > 8*60*2 {
@@ -119,77 +160,209 @@ func TestOutageShorterThanTheTokenIsSurvivedWithoutAStorm(t *testing.T) {
 	})
 }
 
-func TestTokenIsGivenUpOnlyWhenItIsDead(t *testing.T) {
+// TestTokenThatEndsIsReplaced has every way in which a token ends. Each leads to
+// a login by itself, at the time that is right for it.
+func TestTokenThatEndsIsReplaced(t *testing.T) {
+	const ttl = time.Hour
 	tests := map[string]struct {
-		fail    error
-		text    string
-		atLeast time.Duration
+		prepare     func(k *kept)
+		from, until time.Duration // of the first login
+		gap         bool          // there is a time without a token
 	}{
-		"vault stays away":         {away, "expired unrenewed", time.Hour},
-		"policy forbids renewal":   {denied, "expired unrenewed", time.Hour},
-		"vault says it is unknown": {revoked, "revoked", 30 * time.Minute},
+		"it cannot be renewed": {
+			func(k *kept) { k.grant.renewable = false }, ttl * 2 / 3, ttl * 5 / 6, false,
+		},
+		"it nears its maximum": {
+			func(k *kept) {
+				k.onRenew = func(g grant) (grant, error) { // the end is fixed at 80 minutes
+					g.expires = k.begin.Add(80 * time.Minute)
+					g.ttl = time.Until(g.expires)
+					return g, nil
+				}
+			}, 30*time.Minute + 50*time.Minute*2/3, 40*time.Minute + 40*time.Minute*5/6, false,
+		},
+		"a policy forbids its renewal": {
+			func(k *kept) { k.onRenew = func(grant) (grant, error) { return grant{}, denied } }, ttl / 2, ttl * 2 / 3, false,
+		},
+		"vault renews it no more": {
+			func(k *kept) {
+				k.onRenew = func(grant) (grant, error) { return grant{}, &wire.StatusError{Status: 400, FromVault: true} }
+			}, ttl / 2, ttl * 2 / 3, false,
+		},
+		"it was revoked": {
+			func(k *kept) {
+				k.onRenew = func(grant) (grant, error) { return grant{}, revoked }
+				k.onLookup = func() error { return revoked }
+			}, ttl / 2, ttl * 2 / 3, true,
+		},
+		"vault is away for longer than its life": {
+			func(k *kept) {
+				k.onRenew = func(grant) (grant, error) { return grant{}, away }
+				k.onLogin = func() (grant, error) {
+					if k.at() < 3*time.Hour {
+						return grant{}, away
+					}
+					return k.granted(ttl), nil
+				}
+			}, ttl, ttl + time.Second, true,
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				begin := time.Now()
-				c, attempts := newKept(t, time.Hour, func(int64, grant) (grant, error) { return grant{}, test.fail })
-				err := c.Run(t.Context())
-				if ReasonOf(err) != ReasonTokenLost || !strings.Contains(err.Error(), test.text) {
-					t.Errorf("Run ended with %v, expected token_lost with %q", err, test.text)
+				k := newKept(t, ttl)
+				test.prepare(k)
+				var first time.Duration
+				login := k.onLogin
+				k.onLogin = func() (grant, error) {
+					if first == 0 {
+						first = k.at()
+					}
+					k.onRenew, k.onLookup = again, func() error { return nil }
+					return login()
 				}
-				if lived := time.Since(begin); lived < test.atLeast {
-					t.Errorf("given up after %s, expected at least %s", lived, test.atLeast)
+				if err := k.run(5 * time.Hour); err != nil {
+					t.Fatalf("Run ended with %v", err)
 				}
-				if errors.Is(test.fail, revoked) && attempts.Load() != 1 {
-					t.Errorf("%d attempts with a revoked token", attempts.Load())
+				if first < test.from || first > test.until+time.Second {
+					t.Errorf("first login after %s, expected %s to %s", first, test.from, test.until)
+				}
+				if s := k.Status(); s.Lost || s.Expires.Before(time.Now()) || k.current().token == "token-0" {
+					t.Errorf("after 5 hours: %+v", s)
+				}
+				if lost := strings.Contains(k.log.String(), `"event":"token_lost"`); lost != test.gap {
+					t.Errorf("token was told lost: %t, expected %t", lost, test.gap)
 				}
 			})
 		})
 	}
 }
 
-func TestTokenThatCannotBeRenewedEndsAtItsTime(t *testing.T) {
+func TestRevocationStopsTheRunIfItIsToStop(t *testing.T) {
+	for name, test := range map[string]struct {
+		lookup error // what lookup-self says
+		stops  bool
+	}{
+		"revoked":           {revoked, true},
+		"renewal forbidden": {nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := newKept(t, time.Hour)
+				k.policy.onRevocation = Stop
+				k.onRenew = func(grant) (grant, error) { return grant{}, revoked }
+				k.onLookup = func() error { return test.lookup }
+				err := k.run(3 * time.Hour)
+				if stopped := ReasonOf(err) == ReasonTokenLost; stopped != test.stops || stopped && k.logins.Load() != 0 {
+					t.Errorf("Run ended with %v after %d logins", err, k.logins.Load())
+				}
+			})
+		})
+	}
+}
+
+// TestExpiryIsNoRevocation: a process that is to stop when it is revoked must
+// not stop because Vault was away.
+func TestExpiryIsNoRevocation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		begin := time.Now()
-		c, attempts := newKept(t, time.Hour, func(_ int64, g grant) (grant, error) { return again(g) })
-		c.grant.renewable = false
-		err := c.Run(t.Context())
-		if ReasonOf(err) != ReasonTokenLost || time.Since(begin) != time.Hour || attempts.Load() != 0 {
-			t.Errorf("Run ended after %s with %v and %d renewals", time.Since(begin), err, attempts.Load())
+		k := newKept(t, time.Hour)
+		k.policy.onRevocation = Stop
+		k.onRenew = func(grant) (grant, error) { return grant{}, away }
+		if err := k.run(3 * time.Hour); err != nil || k.logins.Load() == 0 {
+			t.Errorf("%v after %d logins", err, k.logins.Load())
 		}
 	})
 }
 
+// TestHoursOfTroubleMakeNoStorm counts every call while the token is lost and
+// cannot be had back, and while each token that is granted is dead at once.
+func TestHoursOfTroubleMakeNoStorm(t *testing.T) {
+	for name, prepare := range map[string]func(k *kept){
+		"vault is away":     func(k *kept) { k.onLogin = func() (grant, error) { return grant{}, away } },
+		"vault is sealed":   func(k *kept) { k.onLogin = func() (grant, error) { return grant{}, sealed } },
+		"login is refused":  func(k *kept) { k.onLogin = func() (grant, error) { return grant{}, denied } },
+		"nothing delivered": func(k *kept) { k.onLogin = func() (grant, error) { return grant{}, noToken } },
+		"tokens die at once": func(k *kept) {
+			k.onLogin = func() (grant, error) {
+				g := k.granted(time.Hour)
+				go k.lose(g.token, revoked, true)
+				return g, nil
+			}
+		},
+		"tokens of a second": func(k *kept) { k.onLogin = func() (grant, error) { return k.granted(time.Second), nil } },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := newKept(t, 24*time.Second)
+				k.onRenew = func(grant) (grant, error) { return grant{}, revoked }
+				k.onLookup = func() error { return revoked }
+				prepare(k)
+				if err := k.run(time.Hour); err != nil {
+					t.Fatal(err)
+				}
+				calls := k.logins.Load() + k.renewals.Load() + k.lookups.Load()
+				if calls < 30 || calls > 3*140 {
+					t.Errorf("%d logins, %d renewals, %d lookups in an hour", k.logins.Load(), k.renewals.Load(), k.lookups.Load())
+				}
+			})
+		})
+	}
+}
+
 func TestStopDuringAnOutageIsClean(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c, _ := newKept(t, time.Hour, func(int64, grant) (grant, error) { return grant{}, away })
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Minute)
-		defer cancel()
-		if err := c.Run(ctx); err != nil {
-			t.Errorf("after a stop that was asked for: %v", err)
-		}
-	})
+	for name, ttl := range map[string]time.Duration{"the token lives": time.Hour, "the token is lost": 10 * time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := newKept(t, ttl)
+				k.onRenew = func(grant) (grant, error) { return grant{}, away }
+				k.onLogin = func() (grant, error) { return grant{}, away }
+				if err := k.run(50 * time.Minute); err != nil {
+					t.Errorf("after a stop that was asked for: %v", err)
+				}
+			})
+		})
+	}
 }
 
 func TestExpiryIsReadWhileItChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, _ := newKept(t, time.Minute, func(_ int64, g grant) (grant, error) { return again(g) })
+		k := newKept(t, time.Minute)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
 			for ctx.Err() == nil {
-				if c.TokenExpiry().Before(time.Now()) {
+				if k.TokenExpiry().Before(time.Now()) || k.Status().Lost {
 					t.Error("the token had expired")
 				}
 				sleep(ctx, time.Second)
 			}
 		}()
-		if err := c.Run(ctx); err != nil {
+		if err := k.Run(ctx); err != nil {
 			t.Error(err)
 		}
 		<-done
+	})
+}
+
+func TestStatusSaysWhatAnOperatorNeeds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKept(t, 24*time.Hour)
+		k.onRenew = func(grant) (grant, error) { return grant{}, away }
+		k.onLogin = func() (grant, error) { return grant{}, away }
+		var early, late Status
+		time.AfterFunc(time.Hour, func() { early = k.Status() })
+		time.AfterFunc(25*time.Hour, func() { late = k.Status() })
+		if err := k.run(26 * time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		if early.Method != "jwt" || early.Lost || early.TTL != 24*time.Hour || early.Outlasts != 8*time.Hour || !early.Renewable ||
+			!early.Since.Equal(k.begin) || early.Next.Sub(k.begin) < 12*time.Hour || early.Next.Sub(k.begin) > 16*time.Hour {
+			t.Errorf("after an hour: %+v", early)
+		}
+		if !late.Lost || late.LostSince.Sub(k.begin) != 24*time.Hour || late.LostCause == "" || late.Outlasts != 0 || late.Next.Before(k.begin.Add(25*time.Hour)) {
+			t.Errorf("after the token's end: %+v", late)
+		}
 	})
 }

@@ -47,6 +47,9 @@ func TestMain(m *testing.M) { os.Exit(runTests(m)) }
 
 func runTests(m *testing.M) int {
 	ctx := context.Background()
+	if told := os.Getenv(childVariable); told != "" {
+		return runChild(ctx, told)
+	}
 	dir, err := os.MkdirTemp("", "vaultpki")
 	if err == nil {
 		defer os.RemoveAll(dir)
@@ -65,6 +68,9 @@ func runTests(m *testing.M) int {
 		goleak.IgnoreCurrent(),
 		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
 		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
+		// certmagic keeps one limiter per ACME account; pebble cannot be stopped.
+		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.(*RingBufferRateLimiter).loop"),
+		goleak.IgnoreAnyFunction("github.com/letsencrypt/pebble/v2/va.VAImpl.processTasks"),
 	}
 	code := m.Run()
 	vault.Stop()
@@ -156,9 +162,16 @@ func tokenFile(t testing.TB, content string) string {
 // configFor returns a Config for role with the given token file.
 func configFor(role, file string) vaultpki.Config {
 	return vaultpki.Config{
-		Server: vaultpki.Server{Address: vault.Address, CAFile: vault.CAFile}, Role: role, RoleID: roleIDs[role],
-		WrappingTokenFile: file, Wait: 20 * time.Second,
+		Server: vaultpki.Server{Address: vault.Address, CAFile: vault.CAFile}, Wait: 20 * time.Second,
+		Method: vaultpki.AppRole{Role: role, RoleID: roleIDs[role], WrappingTokenFile: file},
 	}
+}
+
+// changed returns the Config's AppRole with a change.
+func changed(cfg vaultpki.Config, change func(*vaultpki.AppRole)) vaultpki.Method {
+	method := cfg.Method.(vaultpki.AppRole)
+	change(&method)
+	return method
 }
 
 // login introduces a fresh client of role.

@@ -32,7 +32,7 @@ func (c *Client) WrapKV(ctx context.Context, mount, path string, ttl time.Durati
 		return Wrapped{}, &Error{Reason: ReasonConfig, Op: "wrapping the secret", Where: kv.where(), Err: err}
 	}
 	call := mount + "/data/" + path
-	secret, err := c.wire.Do(ctx, wire.Call{Method: http.MethodGet, Path: call, Token: c.current().token, WrapTTL: ttl})
+	secret, err := c.do(ctx, wire.Call{Method: http.MethodGet, Path: call, WrapTTL: ttl})
 	if err != nil {
 		return Wrapped{}, kv.readError(err)
 	}
@@ -48,12 +48,24 @@ func (c *Client) WrapKV(ctx context.Context, mount, path string, ttl time.Durati
 // that; then the introduction ends by itself.
 func (c *Client) RevokeWrapped(ctx context.Context, w Wrapped) error {
 	const path = "auth/token/revoke-accessor"
-	_, err := c.wire.Do(ctx, wire.Call{
-		Method: http.MethodPut, Path: path, Token: c.current().token,
+	_, err := c.do(ctx, wire.Call{
+		Method: http.MethodPut, Path: path,
 		Body: map[string]string{"accessor": w.Accessor}, Secrets: []string{w.Accessor},
 	})
 	if err != nil {
 		return Classify("revoking the undelivered introduction by", path, err)
 	}
 	return nil
+}
+
+// Renew asks Vault for another life of the token, once, and returns how long it
+// is. It is for a Client of [WithToken], which keeps nothing alive by itself. The
+// error is an [*Error], also if the token cannot be renewed.
+func (c *Client) Renew(ctx context.Context) (time.Duration, error) {
+	renewed, err := c.renew(ctx, c.current())
+	if err != nil {
+		return 0, Classify("renewing the vault token by", "auth/token/renew-self", err)
+	}
+	c.adopt(renewed)
+	return renewed.ttl, nil
 }

@@ -31,6 +31,9 @@ const (
 	exitDenied       = 16
 	exitBadSecret    = 17
 	exitCertificate  = 18
+	exitExpired      = 19
+	exitSealed       = 20
+	exitTokenLost    = 21
 )
 
 // usageError is a mistake in the command line.
@@ -49,10 +52,11 @@ type hinted struct {
 func (e *hinted) Unwrap() error { return e.error }
 
 // spentError is the failure of a process whose introduction is used up: the
-// next start needs another.
+// next start needs another, unless it has an heir.
 type spentError struct {
 	error
 	role string
+	heir string // the file with what the next start needs; "" for none
 }
 
 // Unwrap returns the failure.
@@ -89,6 +93,9 @@ var vaultExits = map[vaultpki.Reason]int{
 	vaultpki.ReasonMissingSecret:  exitBadSecret,
 	vaultpki.ReasonMissingField:   exitBadSecret,
 	vaultpki.ReasonBadCertificate: exitCertificate,
+	vaultpki.ReasonExpired:        exitExpired,
+	vaultpki.ReasonSealed:         exitSealed,
+	vaultpki.ReasonTokenLost:      exitTokenLost,
 }
 
 // exitCode maps an error to its documented code.
@@ -133,7 +140,11 @@ func explain(w io.Writer, command string, err error) {
 		_, _ = fmt.Fprintf(w, "hint: %s\n", hint)
 	}
 	var spent *spentError
-	if errors.As(err, &spent) {
+	switch {
+	case !errors.As(err, &spent):
+	case spent.heir != "":
+		_, _ = fmt.Fprintf(w, "hint: the introduction is used up, the next start logs in with its heir in %s\n", spent.heir)
+	default:
 		_, _ = fmt.Fprintf(w, "hint: the introduction is used up, the next start needs another: sallyport introduce --role %s\n", spent.role)
 	}
 	if code := exitCode(err); slices.Contains(slices.Collect(maps.Values(vaultExits)), code) && code != exitUsage {

@@ -38,10 +38,12 @@ func TestExitCodes(t *testing.T) {
 		"a wrong command line":      {usageError{errors.New("flag")}, 2, "run the command with --help"},
 		"a faulty configuration":    {&config.Faults{Source: "x", List: []config.Fault{{Line: 1}}}, 2, ""},
 		"a cut drain":               {proxy.ErrDrain, 3, ""},
-		"a cut drain after a login": {&spentError{proxy.ErrDrain, "r"}, 3, ""},
+		"a cut drain after a login": {&spentError{error: proxy.ErrDrain, role: "r"}, 3, ""},
 		"vault's settings":          {vault(vaultpki.ReasonConfig), 2, "do this"},
 		"settings without a hint":   {&vaultpki.Error{Reason: vaultpki.ReasonConfig, Op: "doing"}, 2, "run the command with --help"},
 		"no token":                  {vault(vaultpki.ReasonNoToken), 10, "do this"},
+		"an expired token":          {vault(vaultpki.ReasonExpired), 19, "do this"},
+		"vault sealed":              {vault(vaultpki.ReasonSealed), 20, "do this"},
 		"interception":              {vault(vaultpki.ReasonIntercepted), 11, "do this"},
 		"forgery":                   {vault(vaultpki.ReasonForged), 12, "do this"},
 		"vault away":                {vault(vaultpki.ReasonUnreachable), 13, "do this"},
@@ -55,14 +57,14 @@ func TestExitCodes(t *testing.T) {
 		"a bad certificate":         {vault(vaultpki.ReasonBadCertificate), 18, "do this"},
 		"a certificate denied":      {&certificateError{vault(vaultpki.ReasonDenied)}, 18, "do this"},
 		"no vault for certificates": {&certificateError{vault(vaultpki.ReasonUnreachable)}, 13, "do this"},
-		"a lost token":              {vault(vaultpki.ReasonTokenLost), 1, "do this"},
+		"a lost token":              {vault(vaultpki.ReasonTokenLost), 21, "do this"},
 		"an interruption":           {&vaultpki.Error{Reason: vaultpki.ReasonUnreachable, Op: "doing", Err: context.Canceled, Hint: "do this"}, 1, "do this"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			errs := []error{test.err}
 			if test.err != nil {
-				errs = append(errs, fmt.Errorf("starting: %w", test.err), &spentError{fmt.Errorf("starting: %w", test.err), "role"})
+				errs = append(errs, fmt.Errorf("starting: %w", test.err), &spentError{error: fmt.Errorf("starting: %w", test.err), role: "role"})
 			}
 			for _, err := range errs {
 				if code := exitCode(err); code != test.code {
@@ -83,11 +85,15 @@ func TestExplain(t *testing.T) {
 		want string
 	}{
 		"a denied read after the login": {
-			&spentError{&vaultpki.Error{Reason: vaultpki.ReasonDenied, Op: "reading", Where: "secret/x", Err: errors.New("permission denied"), Hint: "grant it"}, "sallyport-gateway"},
+			&spentError{&vaultpki.Error{Reason: vaultpki.ReasonDenied, Op: "reading", Where: "secret/x", Err: errors.New("permission denied"), Hint: "grant it"}, "sallyport-gateway", ""},
 			"sallyport gateway: reading secret/x: permission denied\n" +
 				"hint: grant it\n" +
 				"hint: the introduction is used up, the next start needs another: sallyport introduce --role sallyport-gateway\n" +
 				"exit code: 16\n",
+		},
+		"a denied read after a login that left an heir": {
+			&spentError{errors.New("anything"), "sallyport-gateway", "/run/heir"},
+			"sallyport gateway: anything\nhint: the introduction is used up, the next start logs in with its heir in /run/heir\n",
 		},
 		"faults": {
 			&config.Faults{Source: "a.yaml", List: []config.Fault{{Line: 2, Key: "x", Value: "1", Expected: "2"}, {Line: 3, Key: "y", Value: "1", Expected: "2"}}},

@@ -29,7 +29,7 @@ standard error; the access log goes to standard output unless the configuration
 names a file. docs/exit-codes.md lists the ways in which a start can fail.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := requireFlags(cmd, "config", "vault-addr", "role-id"); err != nil {
+			if err := identity.require(cmd, "config", "vault-addr"); err != nil {
 				return err
 			}
 			log := newLogger(std.Err, "gateway")
@@ -89,7 +89,10 @@ func equipGateway(ctx context.Context, cfg *config.Gateway, g *liveGateway) (l *
 			closeIdentity(g.edge, g.backend)
 		}
 	}()
-	issue := edgeCertificates(cfg, g.client)
+	issue, err := edgeIssuing(ctx, cfg, g.client)
+	if err != nil {
+		return nil, err
+	}
 	issue.Log = g.log
 	if g.edge, err = vaultpki.NewCertificates(ctx, issue); err != nil {
 		return nil, &certificateError{fmt.Errorf("getting certificates for browsers: %w", err)}

@@ -137,8 +137,9 @@ func checkFree(ctx context.Context, listen, admin string) error {
 }
 
 // keepFresh runs the keepers of the token and the certificates. When one of
-// them gives up, the process goes on with what it holds: it is the end of a
-// certificate, not of a renewal, that people notice, and /readyz names it.
+// the latter gives up, the process goes on with what it holds: it is the end of a
+// certificate, not of a renewal, that people notice, and /readyz names it. The
+// former gives up if the token was revoked and that is to end the process.
 func (l *life) keepFresh(ctx context.Context, group *errgroup.Group) {
 	keep := func(what string, run func(context.Context) error) {
 		group.Go(func() error {
@@ -154,7 +155,7 @@ func (l *life) keepFresh(ctx context.Context, group *errgroup.Group) {
 	group.Go(func() error { return l.obeyHangup(ctx) })
 	watch := &sentinel{artefacts: l.artefacts, log: l.log}
 	group.Go(func() error { return watch.run(ctx) })
-	keep("vault token", l.client.Run)
+	group.Go(func() error { return l.client.Run(ctx) }) // ends by itself only if it is to stop the process
 	for _, held := range l.certificates {
 		keep("certificates", held.Run)
 	}
@@ -220,21 +221,40 @@ func (l *life) artefacts() []artefact {
 
 // identityArtefacts are the token and the certificates.
 func (l *life) identityArtefacts() []artefact {
-	all := []artefact{{Kind: kindToken, Name: "vault", Until: l.client.TokenExpiry(), Renews: true}}
+	all := tokenArtefacts(l.client.Status())
 	for _, c := range l.certificates {
 		for _, status := range c.Status() {
 			all = append(all, artefact{
 				Kind: kindCertificate, Name: status.Name, Version: status.Serial, Since: status.NotBefore, Until: status.NotAfter,
-				Renews: true, Stops: c.stops, Fault: faultOf(status.Failure),
+				Renews: true, Stops: c.stops, Hard: true, Fault: faultOf(status.Failure),
 			})
 		}
 		for _, root := range c.Roots() {
 			a := artefact{Kind: kindAuthority, Name: shortFingerprint(root.Fingerprint), Since: root.NotBefore, Until: root.NotAfter}
 			if root.InUse {
-				a.Stops = c.stops
+				a.Stops, a.Hard = c.stops, true
 			}
 			all = append(all, a)
 		}
+	}
+	return all
+}
+
+// tokenArtefacts are the token, and the heir that stands in for it after its end.
+func tokenArtefacts(s vaultpki.Status) []artefact {
+	token := artefact{
+		Kind: kindToken, Name: s.Method, Since: s.Expires.Add(-s.TTL), Until: s.Expires, Renews: true, Stops: "renewals and new versions",
+		Note: "a Vault that is away is outlasted for " + readable(s.Outlasts),
+	}
+	if s.Expires.IsZero() {
+		token.Since = s.Since
+	}
+	if s.Lost {
+		token.Fault = fmt.Sprintf("lost since %s: %s", s.LostSince.UTC().Format(time.RFC3339), s.LostCause)
+	}
+	all := []artefact{token}
+	if !s.HeirEnds.IsZero() {
+		all = append(all, artefact{Kind: kindHeir, Name: s.Method, Until: s.HeirEnds, Renews: true, Stops: "a restart without an introduction"})
 	}
 	return all
 }
@@ -250,7 +270,7 @@ func faultOf(failure vaultpki.Failure) string {
 // followArtefact is a secret, a configuration or a document that is followed. It
 // has no end of its own.
 func followArtefact(state followState) artefact {
-	a := artefact{Kind: kindSecret, Name: state.Name, Version: state.Version, Since: state.Since, Renews: true, Fault: state.Cause}
+	a := artefact{Kind: state.Kind, Name: state.Name, Version: state.Version, Since: state.Since, Renews: true, Fault: state.Cause}
 	if state.Refused != "" {
 		a.Fault = fmt.Sprintf("version %s refused: %s", state.Refused, state.Cause)
 	}

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -22,7 +23,7 @@ import (
 // secretDriverCommand is the process that introduces the tasks of a Swarm.
 func secretDriverCommand(io stdio) *cobra.Command {
 	var identity identityFlags
-	var from, tokenFile string
+	var from string
 	cmd := &cobra.Command{
 		Use:   "secret-driver",
 		Short: "Introduce each task of a Docker Swarm, as a secret-provider plugin",
@@ -34,33 +35,32 @@ and on another node. Labels say what a secret holds; the allow-list of the
 configuration says which service may have it, and nobody else gets anything.
 docs/swarm.md shows how to install it as a managed plugin, on every manager.
 
-Its own Vault token needs the policy that introduce policy prints. It comes from
---token-file, which is read again for each request and which somebody else keeps
-fresh, such as a Vault Agent; without it the process logs in as the gateway does,
-and renews its token itself.`,
+Its own Vault token needs the policy that introduce policy --renew prints. It comes
+from --token-file, which somebody else writes, such as a Vault Agent, and which is
+read again for each request; without it the process logs in as the gateway does.
+Either way the token is renewed as long as it can be.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			needed := []string{"config", "vault-addr", "role-id"}
-			if tokenFile != "" {
-				needed = needed[:2]
+			require := identity.require
+			if identity.tokenFile != "" {
+				require = requireFlags // no login, so no method
 			}
-			if err := requireFlags(cmd, needed...); err != nil {
+			if err := require(cmd, "config", "vault-addr"); err != nil {
 				return err
 			}
 			log := newLogger(io.Err, "secret-driver")
-			err := runSecretDriver(cmd.Context(), source(from), &identity, tokenFile, log)
+			err := runSecretDriver(cmd.Context(), source(from), &identity, log)
 			return identity.closing(cmd.Context(), log, err)
 		},
 	}
 	identity.add(cmd.Flags(), io, "sallyport-secret-driver")
 	cmd.Flags().StringVar(&from, "config", env(io, "", "SALLYPORT_CONFIG"), "`FILE` with the configuration (SALLYPORT_CONFIG)")
-	cmd.Flags().StringVar(&tokenFile, "token-file", env(io, "", "SALLYPORT_TOKEN_FILE"), "`FILE` with a Vault token that somebody keeps fresh (SALLYPORT_TOKEN_FILE)")
 	return cmd
 }
 
 // runSecretDriver is the life of a secret driver. As everywhere, what this host
 // can say no to comes before the introduction is used.
-func runSecretDriver(ctx context.Context, from source, identity *identityFlags, tokenFile string, log *slog.Logger) error {
+func runSecretDriver(ctx context.Context, from source, identity *identityFlags, log *slog.Logger) error {
 	text, err := from.readFile()
 	if err != nil {
 		return err
@@ -70,41 +70,48 @@ func runSecretDriver(ctx context.Context, from source, identity *identityFlags, 
 		return err
 	}
 	logConfig(log, string(from), cfg.Warnings())
-	l := &driverLife{log: log, cfg: cfg, metrics: newDriverMetrics()}
+	l := &driverLife{log: log, from: from, text: text, cfg: cfg, metrics: newDriverMetrics()}
 	if err := l.open(ctx); err != nil {
 		return err
 	}
 	defer l.close()
-	if tokenFile != "" {
-		file := &tokenSource{file: tokenFile, server: identity.server()}
+	if identity.tokenFile != "" {
+		file := newTokenSource(identity.tokenFile, identity.server(), log)
 		if _, err := file.client(ctx); err != nil {
 			return err
 		}
 		defer file.close()
-		l.vault, l.ready = file.client, file.fault
+		l.vault, l.ready, l.keep = file.client, file.fault, file.run
 	} else {
 		client, err := identity.login(ctx, log)
 		if err != nil {
 			return err
 		}
-		l.client = client
+		l.client, l.keep = client, client.Run
 		l.vault = func(context.Context) (swarm.Vault, error) { return client, nil }
 	}
-	return l.run(ctx, identity.authMount)
+	mount := identity.authMount
+	if !identity.byAppRole() {
+		mount = "" // it is the mount of the login, and not of the roles to introduce
+	}
+	return l.run(ctx, mount)
 }
 
 // driverLife is what a secret driver lives with.
 type driverLife struct {
 	log     *slog.Logger
+	from    source
+	text    []byte // of the configuration that is in use at the start
 	cfg     *config.SecretDriver
 	metrics *driverMetrics
 
 	work, admin net.Listener
-	client      *vaultpki.Client // whose token is kept alive; nil with a token file
+	client      *vaultpki.Client            // of an introduction of its own; nil with a token file
+	keep        func(context.Context) error // keeps the token alive
 	vault       func(context.Context) (swarm.Vault, error)
 	ready       func() error // says why the token file is of no use; nil without one
 
-	stopping, lost atomic.Bool
+	stopping atomic.Bool
 }
 
 // open listens on both addresses, or on neither. Nothing is accepted before run.
@@ -132,23 +139,17 @@ func (l *driverLife) run(ctx context.Context, authMount string) error {
 	if err != nil {
 		return err
 	}
-	l.metrics.attach(l, driver)
+	followed := l.follow(driver, authMount)
+	l.metrics.attach(l, driver, followed)
 	background, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	group, background := errgroup.WithContext(background)
 	l.log.Info("serving", "socket", l.cfg.Socket, "admin", l.admin.Addr().String(), "roles", len(roles), "secrets", len(secrets))
-	if l.client != nil {
-		group.Go(func() error {
-			if err := l.client.Run(background); err != nil {
-				l.lost.Store(true)
-				l.log.Error("no task can be introduced any more", "lost", "vault token", "error", err)
-			}
-			return nil
-		})
-	}
+	group.Go(func() error { return l.keep(background) }) // ends by itself only if it is to stop the process
 	probes := proxy.Admin(proxy.AdminConfig{
-		Readiness: func() (reasons, remarks []string) { return l.unready(), nil }, Metrics: l.metrics.registry,
+		Readiness: func() (reasons, remarks []string) { return l.unready(), remarksOf(followed) }, Metrics: l.metrics.registry,
 	})
+	group.Go(func() error { return followed.run(background) })
 	group.Go(func() error {
 		return proxy.Serve(background, proxy.ServerConfig{Listener: l.admin, Handler: probes, Drain: adminDrain, Log: l.log, Strangers: slog.LevelDebug})
 	})
@@ -168,13 +169,46 @@ func (l *driverLife) run(ctx context.Context, authMount string) error {
 	return err
 }
 
+// rereadEvery is how often the configuration is looked at: it is a small file.
+const rereadEvery = 5 * time.Second
+
+// follow puts a changed allow-list in use while the driver serves: a restart would
+// need another introduction.
+func (l *driverLife) follow(driver *swarm.Driver, authMount string) followed {
+	f := &follower[[]byte]{
+		name: string(l.from), every: func() time.Duration { return rereadEvery }, version: versionOfText, log: l.log,
+		read: func(context.Context) ([]byte, error) { return l.from.readFile() },
+		apply: func(_ context.Context, text []byte) error {
+			cfg, err := config.LoadSecretDriver(string(l.from), text)
+			if err != nil {
+				return err
+			}
+			if cfg.Socket != l.cfg.Socket || cfg.Admin != l.cfg.Admin || cfg.Stop != l.cfg.Stop {
+				return errors.New("socket, admin and stop are of the start: start again to change them")
+			}
+			logConfig(l.log, string(l.from), cfg.Warnings())
+			return driver.Allow(grants(cfg, authMount))
+		},
+	}
+	f.begin(kindDocument, versionOfText(l.text))
+	return f
+}
+
+// remarksOf says what is wrong with what is followed.
+func remarksOf(f followed) []string {
+	if state := f.status(); state.Cause != "" {
+		return []string{state.Name + ": " + state.Cause}
+	}
+	return nil
+}
+
 // unready says why no task can be introduced.
 func (l *driverLife) unready() []string {
 	var reasons []string
 	if l.stopping.Load() {
 		reasons = append(reasons, "stopping")
 	}
-	if l.lost.Load() {
+	if l.client != nil && l.client.Status().Lost {
 		reasons = append(reasons, "the vault token is lost")
 	}
 	if l.ready != nil {

@@ -27,7 +27,7 @@ signed, lets in only the gateway, and hands requests on to the application on
 loopback with the identity headers that the gateway set, and no others.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := requireFlags(cmd, "config", "role", "vault-addr", "role-id"); err != nil {
+			if err := identity.require(cmd, "config", "vault-addr"); err != nil {
 				return err
 			}
 			log := newLogger(io.Err, "sidecar")

@@ -49,7 +49,9 @@ type TransportError struct {
 	// Sent is false if the request certainly never left: no connection was
 	// made. Otherwise the other side may have received and acted on it.
 	Sent bool
-	Err  error
+	// RetryAfter is how long not to try again; 0 leaves it to the caller.
+	RetryAfter time.Duration
+	Err        error
 }
 
 // Error gives the cause.
@@ -97,13 +99,18 @@ func Untrusted(err error) bool {
 		errors.As(err, &hostname) || errors.As(err, &invalid)
 }
 
-// RetryAfter returns how long Vault asked to be left alone, else 0.
+// RetryAfter returns how long Vault is to be left alone, else 0.
 func RetryAfter(err error) time.Duration {
+	var asked time.Duration
 	var status *StatusError
 	if errors.As(err, &status) {
-		return status.RetryAfter
+		asked = status.RetryAfter
 	}
-	return 0
+	var transport *TransportError
+	if errors.As(err, &transport) {
+		asked = max(asked, transport.RetryAfter)
+	}
+	return asked
 }
 
 func newStatusError(resp *http.Response, raw []byte, call Call) *StatusError {

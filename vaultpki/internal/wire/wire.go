@@ -18,8 +18,6 @@ package wire
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,10 +25,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
-	"net/netip"
 	"net/url"
-	"os"
-	"strings"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -51,16 +47,24 @@ const maxHeaderBytes = 64 << 10
 
 // Config says where Vault is.
 type Config struct {
-	Address    string // base URL; https, or http to loopback with UnsafeHTTP
+	// Address is one base URL, or several separated by commas: nodes of one
+	// Vault. Each is https, or http to loopback with UnsafeHTTP.
+	Address    string
 	CAFile     string // PEM file with the only CAs trusted; required for https
 	UnsafeHTTP bool   // permits http to a loopback address
+	Namespace  string // sent as X-Vault-Namespace unless empty
+	// CertFile and KeyFile are our own client certificate, if Vault wants one.
+	// They are read again for every connection.
+	CertFile, KeyFile string
 }
 
-// Client does calls. It is stateless apart from idle connections and safe for
-// concurrent use.
+// Client does calls. It is stateless apart from idle connections and the address
+// that answered last, and safe for concurrent use.
 type Client struct {
-	base *url.URL
-	http *http.Client
+	bases     []*url.URL
+	working   atomic.Uint32 // index of the address that is tried first
+	namespace string
+	http      *http.Client
 }
 
 // Call is one request to Vault.
@@ -73,16 +77,20 @@ type Call struct {
 	Secrets []string          // values in Body that no error may show
 	WrapTTL time.Duration     // asks for a wrapped answer unless 0
 	Limit   int64             // bound of the answer's body; default AuthBytes
-	// Fresh makes the call on a new connection. A one-time call must not go out
-	// on an idle one that the other side may just have closed: whether it
+	// OneTime makes the call on a new connection, and never sends it to a second
+	// address once a first may have received it. Such a call must not go out on
+	// an idle connection that the other side may just have closed: whether it
 	// arrived would be unknown.
-	Fresh bool
+	OneTime bool
 }
 
 // New checks cfg and reads the CA file. It connects to nothing.
 func New(cfg Config) (*Client, error) {
-	base, err := parseAddress(cfg.Address, cfg.UnsafeHTTP)
+	bases, err := parseAddresses(cfg.Address, cfg.UnsafeHTTP)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkNamespace(cfg.Namespace); err != nil {
 		return nil, err
 	}
 	transport := &http.Transport{
@@ -94,14 +102,12 @@ func New(cfg Config) (*Client, error) {
 		MaxResponseHeaderBytes: maxHeaderBytes,
 		DisableCompression:     true, // a body cannot grow on the way in
 	}
-	if base.Scheme == "https" {
-		roots, err := readRoots(cfg.CAFile)
-		if err != nil {
+	if slices.ContainsFunc(bases, func(base *url.URL) bool { return base.Scheme == "https" }) {
+		if transport.TLSClientConfig, err = newTLS(cfg); err != nil {
 			return nil, err
 		}
-		transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}
 	}
-	return &Client{base: base, http: &http.Client{
+	return &Client{bases: bases, namespace: cfg.Namespace, http: &http.Client{
 		Transport: transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error {
 			return http.ErrUseLastResponse
@@ -109,61 +115,50 @@ func New(cfg Config) (*Client, error) {
 	}}, nil
 }
 
-// parseAddress accepts https URLs, and http ones to loopback if unsafeHTTP.
-func parseAddress(address string, unsafeHTTP bool) (*url.URL, error) {
-	u, err := url.Parse(address)
-	if err != nil {
-		return nil, errors.New("parsing the Vault address: expected a URL such as https://vault.internal:8200")
-	}
-	switch {
-	case u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return nil, fmt.Errorf("parsing the Vault address %q: expected https://HOST:PORT", u.Redacted())
-	case u.Scheme == "https":
-	case u.Scheme != "http":
-		return nil, fmt.Errorf("parsing the Vault address %q: expected scheme https", address)
-	case !unsafeHTTP:
-		return nil, fmt.Errorf("parsing the Vault address %q: plain http needs the unsafe option and a loopback host", address)
-	case !isLoopback(u.Hostname()):
-		return nil, fmt.Errorf("parsing the Vault address %q: plain http is for loopback addresses only", address)
-	}
-	u.Path = strings.TrimRight(u.Path, "/")
-	return u, nil
-}
-
-// isLoopback accepts literal loopback addresses only: what "localhost" means is
-// for a resolver to say.
-func isLoopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return err == nil && addr.IsLoopback()
-}
-
-func readRoots(path string) (*x509.CertPool, error) {
-	if path == "" {
-		return nil, errors.New("reading the CA file: none given; the system's roots are not used")
-	}
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("reading the CA file: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(raw) {
-		return nil, fmt.Errorf("reading the CA file %q: expected PEM certificates, found none", path)
-	}
-	return pool, nil
-}
-
-// Do sends the call exactly once and returns Vault's answer, nil if it is empty
-// (status 204). A status of 300 or more is a [*StatusError]; everything else
-// that goes wrong before a whole answer was read is a [*TransportError].
+// Do sends the call and returns Vault's answer, nil if it is empty (status 204).
+// A status of 300 or more is a [*StatusError]; everything else that goes wrong
+// before a whole answer was read is a [*TransportError].
+//
+// With one address the call is sent exactly once. With several, one that gives
+// no service is passed over for the next, and the one that gives it is tried
+// first from then on.
 func (c *Client) Do(ctx context.Context, call Call) (*api.Secret, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if call.Fresh {
+	if call.OneTime {
 		c.http.CloseIdleConnections()
+	}
+	first := int(c.working.Load())
+	var told error // what says most of why there is no service
+	for n := range c.bases {
+		at := (first + n) % len(c.bases)
+		secret, err := c.try(ctx, call, at, len(c.bases)-n)
+		if err == nil || !passOver(err, call.OneTime) && Status(err) != 0 {
+			c.working.Store(uint32(at)) //nolint:gosec // an index of a list that a person wrote
+		}
+		if !passOver(err, call.OneTime) || ctx.Err() != nil {
+			return secret, err
+		}
+		if told == nil || Status(told) == 0 && Status(err) != 0 {
+			told = err
+		}
+	}
+	// The next call begins elsewhere, should this address swallow all the time.
+	c.working.Store(uint32((first + 1) % len(c.bases))) //nolint:gosec // as above
+	return nil, told
+}
+
+// try sends the call to one address. A call that may be repeated gets a fair
+// share of the time that is left, so that a silent node does not use it all up.
+func (c *Client) try(ctx context.Context, call Call, at, left int) (*api.Secret, error) {
+	if deadline, ok := ctx.Deadline(); ok && left > 1 && !call.OneTime {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/time.Duration(left))
+		defer cancel()
 	}
 	var connected atomic.Bool
 	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }}
-	req, err := c.request(httptrace.WithClientTrace(ctx, trace), call)
+	req, err := c.request(httptrace.WithClientTrace(ctx, trace), c.bases[at], call)
 	if err != nil {
 		return nil, err
 	}
@@ -179,9 +174,28 @@ func (c *Client) Do(ctx context.Context, call Call) (*api.Secret, error) {
 	return decode(resp, raw, call)
 }
 
+// passOver says whether another address may be asked what this one did not do.
+// A one-time call may only if it certainly never left. Vault's wish to be left
+// alone for a while concerns all its nodes.
+func passOver(err error, oneTime bool) bool {
+	var transport *TransportError
+	if errors.As(err, &transport) {
+		return !transport.Sent || !oneTime
+	}
+	var status *StatusError
+	if !errors.As(err, &status) || oneTime || status.RetryAfter > 0 {
+		return false
+	}
+	switch status.Status {
+	case http.StatusTooManyRequests, 472, 473: // standbys
+		return true
+	}
+	return status.Status >= 500 || status.Status < 400
+}
+
 // request builds the HTTP request of a call.
-func (c *Client) request(ctx context.Context, call Call) (*http.Request, error) {
-	target := *c.base
+func (c *Client) request(ctx context.Context, base *url.URL, call Call) (*http.Request, error) {
+	target := *base
 	target.Path += "/v1/" + call.Path
 	query := url.Values{}
 	for name, value := range call.Query {
@@ -207,6 +221,9 @@ func (c *Client) request(ctx context.Context, call Call) (*http.Request, error) 
 	}
 	if call.Token != "" {
 		req.Header.Set(api.AuthHeaderName, call.Token)
+	}
+	if c.namespace != "" {
+		req.Header.Set("X-Vault-Namespace", c.namespace)
 	}
 	if call.WrapTTL > 0 {
 		req.Header.Set("X-Vault-Wrap-TTL", call.WrapTTL.String())

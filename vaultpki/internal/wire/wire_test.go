@@ -311,8 +311,8 @@ func TestUnsentIsToldFromLost(t *testing.T) {
 	}
 }
 
-// TestFreshCallUsesNoIdleConnection: the other side may just be closing it.
-func TestFreshCallUsesNoIdleConnection(t *testing.T) {
+// TestOneTimeCallUsesNoIdleConnection: the other side may just be closing it.
+func TestOneTimeCallUsesNoIdleConnection(t *testing.T) {
 	var connections atomic.Int64
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
 	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
@@ -331,7 +331,7 @@ func TestFreshCallUsesNoIdleConnection(t *testing.T) {
 		fresh bool
 		want  int64
 	}{{false, 1}, {false, 1}, {true, 2}, {true, 3}, {false, 3}} {
-		if _, err := client.Do(t.Context(), Call{Method: "PUT", Path: "x", Fresh: call.fresh}); err != nil {
+		if _, err := client.Do(t.Context(), Call{Method: "PUT", Path: "x", OneTime: call.fresh}); err != nil {
 			t.Fatal(err)
 		}
 		if n := connections.Load(); n != call.want {

@@ -94,10 +94,11 @@ vet:
 	@go -C $(DEV) vet ./...
 	@go -C $(DEV) vet -tags swarm ./swarm
 
-# What the tests run besides Go: the race detector's C compiler, the browser, and
-# the program that adds a CA to those that the browser trusts. Each is a program
-# and the Debian package that it is in; other targets need others.
-NEEDS := gcc:gcc gcc:libc6-dev chromium:chromium certutil:libnss3-tools
+# What the tests run besides Go: the race detector's C compiler, the browser, the
+# program that adds a CA to those that the browser trusts, and what the scripts of
+# deploy/vault run. Each is a program and the Debian package that it is in; other
+# targets need others.
+NEEDS := gcc:gcc gcc:libc6-dev chromium:chromium certutil:libnss3-tools gpg:gnupg gpg-agent:gnupg openssl:openssl
 .PHONY: packages
 packages:
 	@missing=; \

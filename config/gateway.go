@@ -52,6 +52,9 @@ type Listen struct {
 	// UnsafeAdminNotLoopback lets Admin be an address that other machines can
 	// reach. Default false.
 	UnsafeAdminNotLoopback bool `yaml:"unsafe_admin_not_loopback"`
+	// ACMEHTTP is the plain-HTTP address of validations by http-01. It is
+	// listened on just while one is under way. Default ":8080".
+	ACMEHTTP string `yaml:"acme_http"`
 }
 
 // Vault says where in Vault the gateway finds what it needs. Paths have no
@@ -71,6 +74,9 @@ type Vault struct {
 	// EdgePKI issues the certificates that browsers see. Default mount
 	// "pki-edge", role "sallyport-edge", TTL 24h.
 	EdgePKI PKI `yaml:"edge_pki"`
+	// EdgeACME orders those certificates from an ACME server in place of
+	// EdgePKI. Default: it does not.
+	EdgeACME ACME `yaml:"edge_acme"`
 	// BackendPKI issues the client certificate that sidecars see. Default
 	// mount "pki-backend", role "sallyport-gateway", TTL 24h.
 	BackendPKI PKI `yaml:"backend_pki"`
@@ -262,12 +268,13 @@ func (g *Gateway) Hosts() []string {
 func defaultGateway() Gateway {
 	return Gateway{
 		Door:   Door{PublicPort: httpsPort},
-		Listen: Listen{HTTPS: ":8443", Admin: "127.0.0.1:9090"},
+		Listen: Listen{HTTPS: ":8443", Admin: "127.0.0.1:9090", ACMEHTTP: ":8080"},
 		Vault: Vault{
 			KVMount:     "secret",
 			SAMLPath:    "sallyport/saml",
 			SessionPath: "sallyport/session",
 			Refresh:     Duration{time.Minute},
+			EdgeACME:    ACME{Directory: none, Email: none, CAFile: systemRoots, Challenge: tlsALPN, KVPath: "sallyport/acme", EABPath: none},
 			EdgePKI:     PKI{Mount: "pki-edge", Role: "sallyport-edge", TTL: Duration{24 * time.Hour}},
 			BackendPKI:  PKI{Mount: "pki-backend", Role: "sallyport-gateway", TTL: Duration{24 * time.Hour}},
 			ClientName:  defaultGatewayName,

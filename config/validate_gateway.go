@@ -22,6 +22,7 @@ const (
 func validateGateway(g *Gateway, faults *collector) {
 	faults.door(g.Door)
 	faults.listen("listen.https", g.Listen.HTTPS)
+	faults.listen("listen.acme_http", g.Listen.ACMEHTTP)
 	faults.admin("listen.admin", g.Listen.Admin, g.Listen.UnsafeAdminNotLoopback)
 	faults.vault(g.Vault)
 	faults.saml(g.SAML)
@@ -49,6 +50,7 @@ func (c *collector) vault(v Vault) {
 	c.mount("vault.session_path", v.SessionPath)
 	c.within("vault.refresh", v.Refresh, time.Second, time.Hour)
 	c.pki("vault.edge_pki", v.EdgePKI)
+	c.acme("vault.edge_acme", v.EdgeACME)
 	c.pki("vault.backend_pki", v.BackendPKI)
 }
 

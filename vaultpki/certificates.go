@@ -38,6 +38,10 @@ type CertificatesConfig struct {
 	// one that opens before the last quarter of the life is waited for. The zero
 	// value is any time.
 	Window Window
+	// ACME, if not nil, has the certificates ordered from an ACME server; Mount,
+	// Role and RevokeOnStop must then be zero and Usage ServerUsage, TTL has no
+	// influence, and no roots are read.
+	ACME *ACME
 	// RevokeOnStop has the certificates in use revoked when Run ends. The token's
 	// policies must allow update on MOUNT/revoke, for every certificate of the
 	// mount: Vault knows no finer right.
@@ -75,12 +79,13 @@ const (
 // [Certificates.Run] watches over it and ends it. All methods are safe for
 // concurrent use.
 type Certificates struct {
-	cfg    CertificatesConfig
-	issuer *issuer
-	trust  atomic.Pointer[trust]
-	watch  rootWatch
-	cache  *certmagic.Cache
-	magic  *certmagic.Config
+	cfg        CertificatesConfig
+	pace       pace // of renewals that fail
+	trust      atomic.Pointer[trust]
+	watch      rootWatch
+	cache      *certmagic.Cache
+	magic      *certmagic.Config
+	challenges challenges
 
 	places  chan struct{}   // full while so many calls to Vault are under way
 	changed chan struct{}   // of capacity one: there may be names without a keeper
@@ -125,13 +130,10 @@ func NewCertificates(ctx context.Context, cfg CertificatesConfig) (*Certificates
 	if err := cfg.check(); err != nil {
 		return nil, &Error{Reason: ReasonConfig, Op: "configuring certificates", Err: err}
 	}
-	cfg.Log = cfg.Log.With("mount", cfg.Mount, "pki_role", cfg.Role, "usage", cfg.Usage.String())
-	reader := newRootReader(cfg.Client, cfg.Mount)
-	roots, err := reader.readFirst(ctx, cfg.Client)
+	c, err := newIssuing(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	c := newCertificates(ctx, cfg, reader, roots)
 	var first []*held
 	for _, name := range cfg.Names {
 		first = append(first, newHeld(c.life, name))
@@ -147,18 +149,37 @@ func NewCertificates(ctx context.Context, cfg CertificatesConfig) (*Certificates
 	return c, nil
 }
 
+// newIssuing makes Certificates that have none yet.
+func newIssuing(ctx context.Context, cfg CertificatesConfig) (*Certificates, error) {
+	if cfg.ACME != nil {
+		cfg.Log = cfg.Log.With("acme_directory", cfg.ACME.Directory, "usage", cfg.Usage.String())
+		return newOrdering(ctx, cfg)
+	}
+	cfg.Log = cfg.Log.With("mount", cfg.Mount, "pki_role", cfg.Role, "usage", cfg.Usage.String())
+	reader := newRootReader(cfg.Client, cfg.Mount)
+	roots, err := reader.readFirst(ctx, cfg.Client)
+	if err != nil {
+		return nil, err
+	}
+	return newCertificates(ctx, cfg, reader, roots), nil
+}
+
 // check returns every fault of the configuration.
 func (cfg *CertificatesConfig) check() error {
 	var faults []error
 	if cfg.Client == nil {
 		faults = append(faults, errors.New("client: none given"))
 	}
-	faults = append(faults, wire.CheckPath(cfg.Mount), wire.CheckPath(cfg.Role))
+	if cfg.ACME != nil {
+		faults = append(faults, cfg.ACME.check(cfg))
+	} else {
+		faults = append(faults, wire.CheckPath(cfg.Mount), wire.CheckPath(cfg.Role))
+	}
 	if cfg.Usage != ServerUsage && cfg.Usage != ClientUsage {
 		faults = append(faults, fmt.Errorf("usage %d: expected server or client", cfg.Usage))
 	}
 	faults = append(faults, checkNameList(cfg.Names, cfg.Usage), cfg.Window.check())
-	if cfg.TTL < shortestTTL {
+	if cfg.TTL < shortestTTL && cfg.ACME == nil {
 		faults = append(faults, fmt.Errorf("ttl %s: expected at least %s", cfg.TTL, shortestTTL))
 	}
 	return errors.Join(faults...)
@@ -171,15 +192,11 @@ func (cfg *CertificatesConfig) check() error {
 // fetch OCSP answers from addresses inside certificates.
 func newCertificates(ctx context.Context, cfg CertificatesConfig, reader *rootReader, roots *trust) *Certificates {
 	c := &Certificates{
-		cfg: cfg, places: make(chan struct{}, atOnce), changed: make(chan struct{}, 1),
+		cfg: cfg, pace: pace{firstSignDelay, longestSignDelay, shortestSignBound}, places: make(chan struct{}, atOnce), changed: make(chan struct{}, 1),
 		watch: rootWatch{reader: reader, pause: min(longestRootsPause, cfg.TTL/10), ask: make(chan struct{}, 1)},
 	}
 	c.life, c.end = context.WithCancel(context.WithoutCancel(ctx))
 	c.trust.Store(roots)
-	c.issuer = &issuer{
-		client: cfg.Client, mount: cfg.Mount, role: cfg.Role, ttl: cfg.TTL, usage: cfg.Usage,
-		log: cfg.Log, trust: c.trust.Load, refresh: c.refreshRoots,
-	}
 	logger := newZap(ctx, cfg.Log)
 	c.cache = certmagic.NewCache(certmagic.CacheOptions{
 		GetConfigForCert:   func(certmagic.Certificate) (*certmagic.Config, error) { return c.magic, nil },
@@ -188,7 +205,10 @@ func newCertificates(ctx context.Context, cfg CertificatesConfig, reader *rootRe
 		Logger:             logger,
 	})
 	c.magic = certmagic.New(c.cache, certmagic.Config{
-		Issuers:             []certmagic.Issuer{c.issuer},
+		Issuers: []certmagic.Issuer{&issuer{
+			client: cfg.Client, mount: cfg.Mount, role: cfg.Role, ttl: cfg.TTL, usage: cfg.Usage,
+			log: cfg.Log, trust: c.trust.Load, refresh: c.refreshRoots,
+		}},
 		KeySource:           certmagic.StandardKeyGenerator{KeyType: certmagic.P256},
 		OCSP:                certmagic.OCSPConfig{DisableStapling: true},
 		Storage:             newMemory(),
@@ -206,13 +226,7 @@ func (c *Certificates) issueAll(ctx context.Context, names []*held) error {
 	group.SetLimit(atOnce)
 	for _, h := range names {
 		group.Go(func() error {
-			err := c.cfg.Client.patience.do(ctx, "issuing a certificate for "+h.name, func(ctx context.Context) error {
-				return c.place(ctx, func() error { return c.magic.ObtainCertSync(ctx, h.name) })
-			})
-			if err == nil {
-				err = c.putInUse(ctx, h)
-			}
-			if err != nil {
+			if err := c.obtain(ctx, h); err != nil {
 				return c.issueError(h.name, err)
 			}
 			status, _ := c.statusOf(h)
@@ -223,13 +237,31 @@ func (c *Certificates) issueAll(ctx context.Context, names []*held) error {
 	return group.Wait()
 }
 
+// obtain has the first certificate of a name issued and puts it in use.
+func (c *Certificates) obtain(ctx context.Context, h *held) error {
+	if c.cfg.ACME != nil {
+		return c.obtainShared(ctx, h)
+	}
+	err := c.cfg.Client.patience.do(ctx, "issuing a certificate for "+h.name, func(ctx context.Context) error {
+		return c.place(ctx, func() error { return c.magic.ObtainCertSync(ctx, h.name) })
+	})
+	if err != nil {
+		return err
+	}
+	return c.putInUse(ctx, h)
+}
+
 // issueError unpacks the issuer's error from certmagic's.
 func (c *Certificates) issueError(name string, err error) error {
 	var ours *Error
 	if errors.As(err, &ours) {
 		return ours
 	}
-	return Classify("issuing a certificate for "+name+" by", c.cfg.Mount+"/sign/"+c.cfg.Role, err)
+	where := c.cfg.Mount + "/sign/" + c.cfg.Role
+	if c.cfg.ACME != nil {
+		where = c.cfg.ACME.Directory
+	}
+	return Classify("issuing a certificate for "+name+" by", where, err)
 }
 
 // sitePath is where certmagic stores the certificate and the key of a name.
@@ -248,7 +280,9 @@ func (c *Certificates) Run(ctx context.Context) error {
 	defer end()
 	defer context.AfterFunc(c.life, end)()
 	var keepers sync.WaitGroup
-	keepers.Go(func() { c.watchRoots(work) })
+	if c.watch.reader != nil {
+		keepers.Go(func() { c.watchRoots(work) })
+	}
 	for work.Err() == nil {
 		for _, h := range c.unkept() {
 			keepers.Go(func() { c.keep(work, h) })

@@ -69,7 +69,7 @@ func (c *Certificates) force(ctx context.Context, h *held) error {
 		return c.issueError(h.name, ctx.Err())
 	}
 	defer h.leave()
-	return c.renew(ctx, h)
+	return c.renew(ctx, h, true)
 }
 
 // SetNames replaces the names. Those that are new have their certificates when
@@ -140,7 +140,9 @@ func (c *Certificates) forget(ctx context.Context, names []*held) error {
 		if len(hashes) > 0 {
 			c.cache.Remove(hashes)
 		}
-		faults = append(faults, c.magic.Storage.Delete(ctx, sitePath(c.issuer, h.name)))
+		if c.cfg.ACME == nil { // else it may be another replica's, too
+			faults = append(faults, c.magic.Storage.Delete(ctx, sitePath(c.magic.Issuers[0], h.name)))
+		}
 		h.leave()
 	}
 	return errors.Join(faults...)

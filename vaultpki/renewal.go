@@ -3,6 +3,8 @@ package vaultpki
 import (
 	"context"
 	"crypto/x509"
+	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"time"
@@ -21,6 +23,10 @@ const (
 	longestNap        = time.Minute // between two looks at the clock: it may be set, or stand still
 	returnSpread      = time.Second // over which waiting renewals are tried when Vault is back
 )
+
+// pace bounds the delays between attempts that fail. While a certificate lives
+// no delay is longer than a twentieth of its life, or floor if that is more.
+type pace struct{ first, longest, floor time.Duration }
 
 // held is what is known of one name beside its certificate, which is in
 // certmagic's cache.
@@ -126,15 +132,20 @@ func (c *Certificates) renewDue(ctx context.Context, h *held) {
 	if time.Now().Before(c.due(h)) {
 		return
 	}
-	if err := c.renew(ctx, h); err != nil && ctx.Err() == nil {
+	if err := c.renew(ctx, h, false); err != nil && ctx.Err() == nil {
 		c.putOff(ctx, h, err)
 	}
 }
 
 // renew has one certificate issued, once, and puts it in use in place of the
 // old one, which stays if there is an error. The caller has the turn.
-func (c *Certificates) renew(ctx context.Context, h *held) error {
-	err := c.place(ctx, func() error { return c.magic.RenewCertSync(ctx, h.name, true) })
+func (c *Certificates) renew(ctx context.Context, h *held, forced bool) error {
+	err := c.place(ctx, func() error {
+		if c.cfg.ACME != nil {
+			return c.renewShared(ctx, h, forced)
+		}
+		return c.magic.RenewCertSync(ctx, h.name, true)
+	})
 	if err == nil {
 		err = c.putInUse(ctx, h)
 	}
@@ -167,8 +178,8 @@ func (c *Certificates) place(ctx context.Context, call func() error) error {
 	return call()
 }
 
-// putInUse takes the certificate that was just issued into use, and plans its
-// renewal.
+// putInUse takes the certificate that is in the storage into use, and plans its
+// renewal, unless it is in use already.
 func (c *Certificates) putInUse(ctx context.Context, h *held) error {
 	old := c.cache.AllMatchingCertificates(h.name)
 	fresh, err := c.magic.CacheManagedCertificate(ctx, h.name)
@@ -177,9 +188,14 @@ func (c *Certificates) putInUse(ctx context.Context, h *held) error {
 	}
 	var replaced []string
 	for _, cert := range old {
-		if cert.Hash() != fresh.Hash() {
-			replaced = append(replaced, cert.Hash())
+		if cert.Hash() == fresh.Hash() {
+			return nil
 		}
+		replaced = append(replaced, cert.Hash())
+	}
+	if name, err := soleName(fresh.Leaf); err != nil || name != h.name { // the storage may be shared
+		c.cache.Remove([]string{fresh.Hash()})
+		return errors.Join(fmt.Errorf("the storage holds a certificate for %q in place of %q", name, h.name), err)
 	}
 	if len(replaced) > 0 {
 		c.cache.Remove(replaced)
@@ -187,9 +203,13 @@ func (c *Certificates) putInUse(ctx context.Context, h *held) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	h.since = time.Now()
-	h.real = fresh.Leaf.NotAfter.Sub(lifeBegins(fresh.Leaf, h.since))
+	counts := h.since
+	if c.cfg.ACME != nil {
+		counts = fresh.Leaf.NotBefore // it may have been issued long ago, for another replica
+	}
+	h.real = fresh.Leaf.NotAfter.Sub(lifeBegins(fresh.Leaf, counts))
 	//nolint:gosec // jitter spreads the renewals of replicas; it keeps no secret
-	h.next = renewalTime(fresh.Leaf, h.since, c.cfg.Window, rand.Float64())
+	h.next = renewalTime(fresh.Leaf, counts, c.cfg.Window, rand.Float64())
 	h.failure, h.away, h.expired = Failure{}, false, false
 	h.nudge()
 	return nil
@@ -234,14 +254,14 @@ func (c *Certificates) putOff(ctx context.Context, h *held, err error) {
 	c.mu.Lock()
 	if h.failure.Attempts == 0 {
 		h.failure.Since = now
-		h.delays = newDelays(firstSignDelay, longestSignDelay)
+		h.delays = newDelays(c.pace.first, c.pace.longest)
 	}
 	h.failure.Attempts++
 	h.failure.Cause = err.Error()
-	h.away = ReasonOf(err) == ReasonUnreachable
+	h.away = ReasonOf(err) == ReasonUnreachable && c.cfg.ACME == nil
 	delay := h.delays.NextBackOff()
 	if left > 0 { // nothing is lost by waiting when it has ended
-		delay = min(delay, max(h.real/20, shortestSignBound))
+		delay = min(delay, max(h.real/20, c.pace.floor))
 	}
 	delay = max(delay, wire.RetryAfter(err))
 	h.next = now.Add(delay).Round(0)

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/mholt/acmez/v3"
 )
 
 // EdgeTLS returns the configuration of a listener for browsers: TLS 1.2 or
@@ -22,6 +24,9 @@ func (c *Certificates) EdgeTLS() *tls.Config {
 		NextProtos:       []string{"h2", "http/1.1"},
 		GetCertificate:   c.serverCertificate,
 		VerifyConnection: c.checkAsked,
+	}
+	if c.cfg.ACME != nil && !c.cfg.ACME.HTTP {
+		cfg.NextProtos = append(cfg.NextProtos, acmez.ACMETLS1Protocol)
 	}
 	// The keys of tickets stay crypto/tls's, which changes them daily.
 	cfg.WrapSession = func(cs tls.ConnectionState, session *tls.SessionState) ([]byte, error) {
@@ -46,6 +51,9 @@ func (c *Certificates) EdgeTLS() *tls.Config {
 // checkAsked refuses a connection to a name that is held no longer: a resumed
 // one gets by without a certificate.
 func (c *Certificates) checkAsked(cs tls.ConnectionState) error {
+	if cs.NegotiatedProtocol == acmez.ACMETLS1Protocol {
+		return nil // nothing is said after such a handshake
+	}
 	if !slices.Contains(c.names(), strings.ToLower(cs.ServerName)) {
 		return fmt.Errorf("answering for %q: there is no such name", cs.ServerName)
 	}
@@ -119,6 +127,9 @@ func (c *Certificates) DialTLS(peer string) *tls.Config {
 func (c *Certificates) serverCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if c.cfg.Usage != ServerUsage {
 		return nil, fmt.Errorf("answering a handshake with a certificate for use as a %s", c.cfg.Usage)
+	}
+	if c.cfg.ACME != nil && isValidation(hello) {
+		return c.challengeCertificate(hello)
 	}
 	if name := c.names()[0]; isSPIFFE(name) {
 		return c.tlsCertificate(name) // no handshake can ask for it, and there is no other

@@ -176,7 +176,7 @@ func (r *rootReader) certificates(ctx context.Context, path string) ([]*x509.Cer
 // newRootReader reads with the client's token, though Vault asks for none.
 func newRootReader(client *Client, mount string) *rootReader {
 	return &rootReader{mount: mount, get: func(ctx context.Context, method, path string) (*api.Secret, error) {
-		secret, err := client.wire.Do(ctx, wire.Call{Method: method, Path: path, Token: client.current().token, Limit: wire.DataBytes})
+		secret, err := client.do(ctx, wire.Call{Method: method, Path: path, Limit: wire.DataBytes})
 		if err != nil {
 			return nil, &callError{err}
 		}

@@ -39,6 +39,10 @@ func levelOf(level zapcore.Level) slog.Level {
 	}
 }
 
+// strangersNoise is what certmagic says, as an error, of every handshake that
+// looks like an ACME server's and is none.
+const strangersNoise = "tls-alpn challenge"
+
 // Enabled implements [zapcore.LevelEnabler].
 func (c slogCore) Enabled(level zapcore.Level) bool {
 	return c.log.Enabled(c.ctx, levelOf(level))
@@ -51,6 +55,9 @@ func (c slogCore) With(fields []zapcore.Field) zapcore.Core {
 
 // Check implements [zapcore.Core].
 func (c slogCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if entry.Message == strangersNoise {
+		entry.Level = zapcore.DebugLevel
+	}
 	if c.Enabled(entry.Level) {
 		return checked.AddCore(entry, c)
 	}

@@ -85,7 +85,7 @@ var fences = []fence{
 // development stack, which is a module of its own.
 var forbiddenModules = []string{
 	"github.com/hashicorp/vault", "github.com/hashicorp/vault/sdk", "github.com/openbao/openbao",
-	"github.com/chromedp/chromedp", "github.com/crewjam/saml", modulePath + "/deploy/dev",
+	"github.com/chromedp/chromedp", "github.com/crewjam/saml", "github.com/Shopify/toxiproxy/v2", modulePath + "/deploy/dev",
 }
 
 // layout has every top-level entry that the repository must have, and those

@@ -24,9 +24,8 @@ func TestFlagsAreDocumented(t *testing.T) {
 	for _, row := range regexp.MustCompile("(?m)^\\| `--([a-z-]+)` \\|([^|]*)\\|").FindAllStringSubmatch(readPage(t, "configuration.md"), -1) {
 		documented[row[1]] = strings.Join(variable.FindAllString(row[2], -1), " ")
 	}
-	nowhere := stdio{Out: io.Discard, Err: io.Discard, Env: func(string) (string, bool) { return "", false }}
 	for _, name := range []string{"gateway", "sidecar"} {
-		command, _, err := newRoot(nowhere).Find([]string{name})
+		command, _, err := newRoot(nowhere()).Find([]string{name})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -38,6 +37,11 @@ func TestFlagsAreDocumented(t *testing.T) {
 			t.Errorf("flags of %s and their variables (-flags +docs/configuration.md):\n%s", name, diff)
 		}
 	}
+}
+
+// nowhere is the surroundings of a command that is only looked at.
+func nowhere() stdio {
+	return stdio{Out: io.Discard, Err: io.Discard, Env: func(string) (string, bool) { return "", false }}
 }
 
 // TestPromisesAreShownByTestsThatExist looks for each test that the threat model

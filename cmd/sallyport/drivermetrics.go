@@ -24,7 +24,7 @@ func newDriverMetrics() *driverMetrics {
 func (m *driverMetrics) observe(kind, result string) { m.requests.WithLabelValues(kind, result).Inc() }
 
 // attach adds what is only known once the driver is there.
-func (m *driverMetrics) attach(l *driverLife, driver *swarm.Driver) {
+func (m *driverMetrics) attach(l *driverLife, driver *swarm.Driver, config followed) {
 	gauge := func(name, help string, value func() float64) {
 		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
 	}
@@ -35,6 +35,10 @@ func (m *driverMetrics) attach(l *driverLife, driver *swarm.Driver) {
 		}
 		return 1
 	})
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "sallyport_source_fault", ConstLabels: prometheus.Labels{"source": string(l.from)},
+		Help: "Whether a newer version of the configuration is refused, or it cannot be read.",
+	}, func() float64 { return float64(min(len(remarksOf(config)), 1)) }))
 	if l.client != nil {
 		gauge("sallyport_vault_token_expiry_seconds", "When the Vault token ends unless it is renewed, in Unix seconds.", func() float64 {
 			return float64(l.client.TokenExpiry().Unix())

@@ -89,7 +89,10 @@ func equipGateway(ctx context.Context, cfg *config.Gateway, g *liveGateway) (l *
 			closeIdentity(g.edge, g.backend)
 		}
 	}()
-	issue := edgeCertificates(cfg, g.client)
+	issue, err := edgeIssuing(ctx, cfg, g.client)
+	if err != nil {
+		return nil, err
+	}
 	issue.Log = g.log
 	if g.edge, err = vaultpki.NewCertificates(ctx, issue); err != nil {
 		return nil, &certificateError{fmt.Errorf("getting certificates for browsers: %w", err)}

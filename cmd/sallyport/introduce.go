@@ -90,10 +90,14 @@ func (i *introduceFlags) run(ctx context.Context, io stdio) error {
 	defer end()
 	_, err = introduce.Deliver(ctx, introduce.Config{Server: i.operator.server(), Token: token, Minting: minting}, deliver)
 	var undelivered *introduce.UndeliveredError
-	if errors.As(err, &undelivered) {
-		return &hinted{err, undelivered.Hint() + hintDocker(err, i.delivery.secret)}
+	if !errors.As(err, &undelivered) {
+		return err
 	}
-	return err
+	more := hintDocker(err, i.delivery.secret)
+	if more == "" && i.delivery.secret != "" {
+		more = "; should the engine have made it all the same: docker secret rm " + i.delivery.secret
+	}
+	return &hinted{err, undelivered.Hint() + more}
 }
 
 // minting reads what the flags say of the introduction.

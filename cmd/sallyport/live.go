@@ -273,12 +273,14 @@ func needsRestart(before, after *config.Gateway) error {
 	return fixed([]setting{
 		{"listen.https", before.Listen.HTTPS, after.Listen.HTTPS},
 		{"listen.admin", before.Listen.Admin, after.Listen.Admin},
+		{"listen.acme_http", before.Listen.ACMEHTTP, after.Listen.ACMEHTTP},
 		{"access_log.file", before.AccessLog.File, after.AccessLog.File},
 		{"stop.drain", before.Stop.Drain.String(), after.Stop.Drain.String()},
 		{"vault.kv_mount", before.Vault.KVMount, after.Vault.KVMount},
 		{"vault.saml_path", before.Vault.SAMLPath, after.Vault.SAMLPath},
 		{"vault.session_path", before.Vault.SessionPath, after.Vault.SessionPath},
 		{"vault.edge_pki", fmt.Sprint(before.Vault.EdgePKI), fmt.Sprint(after.Vault.EdgePKI)},
+		{"vault.edge_acme", fmt.Sprint(before.Vault.EdgeACME), fmt.Sprint(after.Vault.EdgeACME)},
 		{"vault.backend_pki", fmt.Sprint(before.Vault.BackendPKI), fmt.Sprint(after.Vault.BackendPKI)},
 		{"vault.client_name", string(before.Vault.ClientName), string(after.Vault.ClientName)},
 	})
@@ -327,7 +329,7 @@ func (g *liveGateway) follow(from source, start loaded[config.Gateway]) []follow
 		every: func() time.Duration { return g.current.Load().cfg.SAML.MetadataRefresh.Duration },
 		read:  g.fetchMetadata,
 	}
-	metadata.begin(versionOfText(now.metadata))
+	metadata.begin(kindDocument, versionOfText(now.metadata))
 	return []followed{
 		configured,
 		follow(g.client, now.saml, g.refresh, g.useSAML, g.log),
@@ -354,7 +356,7 @@ func (g *liveGateway) artefacts() []artefact {
 	}}
 	if !now.idp.ValidUntil.IsZero() {
 		all = append(all, artefact{
-			Kind: kindIdPMetadata, Name: now.idp.EntityID, Since: now.since, Until: now.idp.ValidUntil, Stops: signOnStops,
+			Kind: kindIdPMetadata, Name: now.idp.EntityID, Since: now.since, Until: now.idp.ValidUntil, Stops: signOnStops, Hard: true,
 			Renews: now.metadata != nil,
 		})
 	}
@@ -362,7 +364,7 @@ func (g *liveGateway) artefacts() []artefact {
 	for _, cert := range now.idp.Certificates {
 		a := artefact{Kind: kindIdPCert, Name: shortFingerprint(cert.Fingerprint), Since: cert.NotBefore, Until: cert.NotAfter}
 		if cert == last {
-			a.Stops = signOnStops
+			a.Stops, a.Hard = signOnStops, true
 		}
 		all = append(all, a)
 	}

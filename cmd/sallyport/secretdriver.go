@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -34,10 +35,10 @@ and on another node. Labels say what a secret holds; the allow-list of the
 configuration says which service may have it, and nobody else gets anything.
 docs/swarm.md shows how to install it as a managed plugin, on every manager.
 
-Its own Vault token needs the policy that introduce policy prints. It comes from
---token-file, which is read again for each request and which somebody else keeps
-fresh, such as a Vault Agent; without it the process logs in as the gateway does,
-and renews its token itself.`,
+Its own Vault token needs the policy that introduce policy --renew prints. It comes
+from --token-file, which somebody else writes, such as a Vault Agent, and which is
+read again for each request; without it the process logs in as the gateway does.
+Either way the token is renewed as long as it can be.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			require := identity.require
@@ -69,24 +70,24 @@ func runSecretDriver(ctx context.Context, from source, identity *identityFlags, 
 		return err
 	}
 	logConfig(log, string(from), cfg.Warnings())
-	l := &driverLife{log: log, cfg: cfg, metrics: newDriverMetrics()}
+	l := &driverLife{log: log, from: from, text: text, cfg: cfg, metrics: newDriverMetrics()}
 	if err := l.open(ctx); err != nil {
 		return err
 	}
 	defer l.close()
 	if identity.tokenFile != "" {
-		file := &tokenSource{file: identity.tokenFile, server: identity.server()}
+		file := newTokenSource(identity.tokenFile, identity.server(), log)
 		if _, err := file.client(ctx); err != nil {
 			return err
 		}
 		defer file.close()
-		l.vault, l.ready = file.client, file.fault
+		l.vault, l.ready, l.keep = file.client, file.fault, file.run
 	} else {
 		client, err := identity.login(ctx, log)
 		if err != nil {
 			return err
 		}
-		l.client = client
+		l.client, l.keep = client, client.Run
 		l.vault = func(context.Context) (swarm.Vault, error) { return client, nil }
 	}
 	mount := identity.authMount
@@ -99,11 +100,14 @@ func runSecretDriver(ctx context.Context, from source, identity *identityFlags, 
 // driverLife is what a secret driver lives with.
 type driverLife struct {
 	log     *slog.Logger
+	from    source
+	text    []byte // of the configuration that is in use at the start
 	cfg     *config.SecretDriver
 	metrics *driverMetrics
 
 	work, admin net.Listener
-	client      *vaultpki.Client // whose token is kept alive; nil with a token file
+	client      *vaultpki.Client            // of an introduction of its own; nil with a token file
+	keep        func(context.Context) error // keeps the token alive
 	vault       func(context.Context) (swarm.Vault, error)
 	ready       func() error // says why the token file is of no use; nil without one
 
@@ -135,17 +139,17 @@ func (l *driverLife) run(ctx context.Context, authMount string) error {
 	if err != nil {
 		return err
 	}
-	l.metrics.attach(l, driver)
+	followed := l.follow(driver, authMount)
+	l.metrics.attach(l, driver, followed)
 	background, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	group, background := errgroup.WithContext(background)
 	l.log.Info("serving", "socket", l.cfg.Socket, "admin", l.admin.Addr().String(), "roles", len(roles), "secrets", len(secrets))
-	if l.client != nil {
-		group.Go(func() error { return l.client.Run(background) }) // ends by itself only if it is to stop the process
-	}
+	group.Go(func() error { return l.keep(background) }) // ends by itself only if it is to stop the process
 	probes := proxy.Admin(proxy.AdminConfig{
-		Readiness: func() (reasons, remarks []string) { return l.unready(), nil }, Metrics: l.metrics.registry,
+		Readiness: func() (reasons, remarks []string) { return l.unready(), remarksOf(followed) }, Metrics: l.metrics.registry,
 	})
+	group.Go(func() error { return followed.run(background) })
 	group.Go(func() error {
 		return proxy.Serve(background, proxy.ServerConfig{Listener: l.admin, Handler: probes, Drain: adminDrain, Log: l.log, Strangers: slog.LevelDebug})
 	})
@@ -163,6 +167,39 @@ func (l *driverLife) run(ctx context.Context, authMount string) error {
 	err = group.Wait()
 	l.log.Info("stopped", "clean", err == nil)
 	return err
+}
+
+// rereadEvery is how often the configuration is looked at: it is a small file.
+const rereadEvery = 5 * time.Second
+
+// follow puts a changed allow-list in use while the driver serves: a restart would
+// need another introduction.
+func (l *driverLife) follow(driver *swarm.Driver, authMount string) followed {
+	f := &follower[[]byte]{
+		name: string(l.from), every: func() time.Duration { return rereadEvery }, version: versionOfText, log: l.log,
+		read: func(context.Context) ([]byte, error) { return l.from.readFile() },
+		apply: func(_ context.Context, text []byte) error {
+			cfg, err := config.LoadSecretDriver(string(l.from), text)
+			if err != nil {
+				return err
+			}
+			if cfg.Socket != l.cfg.Socket || cfg.Admin != l.cfg.Admin || cfg.Stop != l.cfg.Stop {
+				return errors.New("socket, admin and stop are of the start: start again to change them")
+			}
+			logConfig(l.log, string(l.from), cfg.Warnings())
+			return driver.Allow(grants(cfg, authMount))
+		},
+	}
+	f.begin(kindDocument, versionOfText(l.text))
+	return f
+}
+
+// remarksOf says what is wrong with what is followed.
+func remarksOf(f followed) []string {
+	if state := f.status(); state.Cause != "" {
+		return []string{state.Name + ": " + state.Cause}
+	}
+	return nil
 }
 
 // unready says why no task can be introduced.

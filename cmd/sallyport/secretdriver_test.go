@@ -150,6 +150,83 @@ func testSecretDriverTokenFile(t *testing.T, s *stand) {
 	s.checkNoSecret(t, p, "hvs.canary-1", value)
 }
 
+// testSecretDriverRenews has the driver keep two tokens alive that end soon: the
+// one in the file at first, and another that is written there later.
+func testSecretDriverRenews(t *testing.T, s *stand) {
+	socket, admin := filepath.Join(socketDir(t), "s"), free(t)
+	file := writeFile(t, t.TempDir(), "token", "")
+	s.addDriver(t)
+	var p *process
+	for range 2 {
+		var created struct {
+			Auth struct {
+				ClientToken string `json:"client_token"`
+				Accessor    string
+			}
+		}
+		s.call(t, "POST", "auth/token/create", map[string]any{"period": "3s", "policies": []string{driverRole}, "no_default_policy": true}, &created)
+		if err := os.WriteFile(file, []byte(created.Auth.ClientToken), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if p == nil {
+			p = s.start(t, "secret-driver", "--config", driverYAML(t, socket, admin), "--token-file", file)
+			p.ready(t, admin)
+		}
+		if value, public := askDriver(t, socket, "edge_gateway", "task-"+created.Auth.Accessor); value == "" {
+			t.Errorf("with a token that has just been written: %q", public)
+		}
+		p.eventually(t, "the token outlives its first life", func() (string, bool) {
+			var looked struct {
+				Data struct {
+					Created int64 `json:"creation_time"`
+					Renewed int64 `json:"last_renewal_time"`
+				}
+			}
+			err := s.vault.Call(t.Context(), "POST", "auth/token/lookup-accessor", map[string]string{"accessor": created.Auth.Accessor}, &looked)
+			return fmt.Sprint(looked, err), err == nil && looked.Data.Renewed-looked.Data.Created > 3
+		})
+	}
+}
+
+// testSecretDriverConfig changes the allow-list of a driver that serves: for one
+// with a fault, for one that needs a restart, for a good one.
+func testSecretDriverConfig(t *testing.T, s *stand) {
+	socket, admin := filepath.Join(socketDir(t), "s"), free(t)
+	file := driverYAML(t, socket, admin)
+	first := read(t, file)
+	p := s.start(t, "secret-driver", "--config", file, "--token-file", s.tokenFile)
+	p.ready(t, admin)
+	for content, remark := range map[string]string{
+		first + "role: x\n":                             "role: found an unknown key",
+		strings.Replace(first, admin, "127.0.0.1:9", 1): "start again to change them",
+	} {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p.eventually(t, "/readyz has the remark", func() (string, bool) {
+			_, body, err := get(admin, "/readyz")
+			return body + fmt.Sprint(err), strings.HasPrefix(body, "ready, serving with what is held") && strings.Contains(body, remark)
+		})
+		if value, _ := askDriver(t, socket, "edge_gateway", "task1"); value == "" {
+			t.Error("what was in use is not any more")
+		}
+	}
+	if _, metrics, err := get(admin, "/metrics"); err != nil || !strings.Contains(metrics, "sallyport_source_fault{source=\""+file+"\"} 1") {
+		t.Errorf("metrics have no fault of the source (%v)", err)
+	}
+	if err := os.WriteFile(file, []byte(strings.Replace(first, "edge_gateway", "edge_other", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.eventually(t, "another service is allowed", func() (string, bool) {
+		value, public := askDriver(t, socket, "edge_other", "task2")
+		return public, value != ""
+	})
+	if value, public := askDriver(t, socket, "edge_gateway", "task1"); value != "" {
+		t.Errorf("the service that was allowed before still is: %q", public)
+	}
+	p.ready(t, admin)
+}
+
 // testSecretDriverFails looks at starts that cannot be; none uses an introduction.
 func testSecretDriverFails(t *testing.T, s *stand) {
 	dir := socketDir(t)

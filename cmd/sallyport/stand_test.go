@@ -15,6 +15,7 @@ import (
 	"io"
 	"maps"
 	"math/big"
+	rand2 "math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -24,6 +25,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -64,17 +66,22 @@ type stand struct {
 // newStand starts a Vault and provisions it.
 func newStand(t *testing.T) *stand {
 	t.Helper()
-	dir := t.TempDir()
-	vault, err := vaulttest.Start(t.Context(), vaulttest.Options{Dir: filepath.Join(dir, "vault")})
+	vault, err := vaulttest.Start(t.Context(), vaulttest.Options{Dir: filepath.Join(t.TempDir(), "vault")})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(vault.Stop)
+	return newStandOn(t, vault)
+}
+
+// newStandOn provisions a Vault that runs.
+func newStandOn(t *testing.T, vault *vaulttest.Server) *stand {
+	t.Helper()
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM([]byte(read(t, vault.CAFile)))
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}
 	t.Cleanup(transport.CloseIdleConnections)
-	s := &stand{vault: vault, http: &http.Client{Timeout: patience, Transport: transport}, dir: dir, metadata: idpMetadata(t), roleIDs: map[string]string{}}
+	s := &stand{vault: vault, http: &http.Client{Timeout: patience, Transport: transport}, dir: t.TempDir(), metadata: idpMetadata(t), roleIDs: map[string]string{}}
 	s.tokenFile = s.write(t, "operator-token", vault.RootToken+"\n")
 	s.provision(t)
 	s.saml, s.session = s.readKV(t, "sallyport/saml"), s.readKV(t, "sallyport/session")
@@ -267,15 +274,28 @@ routes:
 %s`, doorHost, https, admin, notesHost, sidecarName, more)
 }
 
-// free returns a loopback address that was free a moment ago.
+// lastPort is the one that free returned last: below those that the system gives
+// to connections, so that none is taken between free and its use.
+var lastPort = func() *atomic.Int32 {
+	first := &atomic.Int32{}
+	first.Store(20_000 + rand2.Int32N(8_000)) // beside other runs on this machine
+	return first
+}()
+
+// free returns a loopback address that was free a moment ago, and that no other
+// test gets.
 func free(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", lastPort.Add(1)))
+		if err != nil {
+			continue
+		}
+		defer l.Close()
+		return l.Addr().String()
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 // process is a running sallyport.

@@ -113,9 +113,14 @@ func (p *process) stop() {
 	select {
 	case <-p.done:
 	case <-time.After(10 * time.Second):
-		_ = p.cmd.Process.Kill()
-		<-p.done
+		p.kill()
 	}
+}
+
+// kill ends the process as a power cut does, and waits for it.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill() // one that has ended is what is wanted
+	<-p.done
 }
 
 func (p *process) pause() error  { return p.cmd.Process.Signal(syscall.SIGSTOP) }

@@ -1,7 +1,8 @@
 // Package vaulttest runs a real Vault server on loopback, for tests and for the
 // development stack: TLS with a certificate authority made on the spot,
 // integrated storage of one node (Vault's minimal build has no file storage),
-// initialised with one key share, unsealed.
+// initialised with one key share, unsealed. A [Cluster] is three such servers with
+// one storage, for tests in which one of them goes away.
 //
 // It is not a way to run Vault for real work: the unseal key and the root token
 // lie in a file beside the data, and the server dies with the process that
@@ -22,6 +23,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -44,13 +46,28 @@ type Server struct {
 	LogFile   string // where the server's output goes, across restarts
 
 	binary string
+	node   node
 	api    *api
 	key    string // the one unseal key share
 	proc   *process
 }
 
+// node is what tells the members of a cluster apart. A server by itself has no
+// peers.
+type node struct {
+	id    string
+	peers []string // base URLs of all members, this one included
+}
+
 // startTimeout bounds how long a fresh process may take to answer.
 const startTimeout = 30 * time.Second
+
+// Statuses of sys/health.
+const (
+	statusActive  = 200
+	statusStandby = 429
+	statusFresh   = 501 // not initialised, or not yet in its cluster
+)
 
 // initFile keeps what initialising returned, so that a folder can be used again.
 type initFile struct {
@@ -82,14 +99,18 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 			return nil, err
 		}
 	}
+	if err := writeTLS(dir, addr); err != nil {
+		return nil, fmt.Errorf("making the server's certificate: %w", err)
+	}
 	s := &Server{
 		Address: "https://" + addr,
 		CAFile:  filepath.Join(dir, "ca.pem"),
 		Dir:     dir,
 		LogFile: filepath.Join(dir, "vault.log"),
 		binary:  binary,
+		node:    node{id: "one"},
 	}
-	if err := s.prepare(ctx, addr); err != nil {
+	if err := s.prepare(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.launch(ctx); err != nil {
@@ -99,30 +120,39 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 	return s, nil
 }
 
-// prepare writes certificate and configuration, and makes the API client.
-func (s *Server) prepare(ctx context.Context, addr string) error {
-	if err := writeTLS(s.Dir, addr); err != nil {
-		return fmt.Errorf("making the server's certificate: %w", err)
-	}
+// prepare writes the configuration and makes the API client. The certificate lies
+// beside the CA's.
+func (s *Server) prepare(ctx context.Context) error {
+	addr, tls := strings.TrimPrefix(s.Address, "https://"), filepath.Dir(s.CAFile)
 	cluster, err := freeAddr(ctx)
 	if err != nil {
 		return err
+	}
+	raft := map[string]any{
+		"path":                   filepath.Join(s.Dir, "data"),
+		"node_id":                s.node.id,
+		"performance_multiplier": 1, // elections as fast as they can be
+	}
+	var join []map[string]string
+	for _, peer := range s.node.peers {
+		join = append(join, map[string]string{"leader_api_addr": peer, "leader_ca_cert_file": s.CAFile})
+	}
+	if join != nil {
+		raft["retry_join"] = join
+		// How soon a node that has joined is seen to do well, and may vote.
+		raft["autopilot_update_interval"], raft["autopilot_reconcile_interval"] = "200ms", "200ms"
 	}
 	config, err := json.MarshalIndent(map[string]any{
 		"disable_mlock": true,
 		"ui":            false,
 		"api_addr":      s.Address,
 		"cluster_addr":  "https://" + cluster,
-		"storage": map[string]any{"raft": map[string]any{
-			"path":                   filepath.Join(s.Dir, "data"),
-			"node_id":                "one",
-			"performance_multiplier": 1, // elections as fast as they can be
-		}},
+		"storage":       map[string]any{"raft": raft},
 		"listener": map[string]any{"tcp": map[string]any{
 			"address":         addr,
 			"cluster_address": cluster,
-			"tls_cert_file":   filepath.Join(s.Dir, "tls.crt"),
-			"tls_key_file":    filepath.Join(s.Dir, "tls.key"),
+			"tls_cert_file":   filepath.Join(tls, "tls.crt"),
+			"tls_key_file":    filepath.Join(tls, "tls.key"),
 		}},
 	}, "", "  ")
 	if err != nil {
@@ -135,23 +165,28 @@ func (s *Server) prepare(ctx context.Context, addr string) error {
 	return err
 }
 
-// launch starts the process, waits until it answers, initialises it if its
-// storage is empty, and unseals it.
+// launch starts the process, initialises it if its storage is empty, and unseals
+// it.
 func (s *Server) launch(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	proc, err := startProcess(ctx, s.binary, s.Dir, s.LogFile)
-	if err != nil {
-		return err
-	}
-	s.proc = proc
-	if err := s.awaitAnswer(ctx); err != nil {
+	if err := s.execute(ctx); err != nil {
 		return err
 	}
 	if err := s.initialise(ctx); err != nil {
 		return err
 	}
 	return s.Unseal(ctx)
+}
+
+// execute starts the process and waits until it answers, sealed as it is.
+func (s *Server) execute(ctx context.Context) error {
+	proc, err := startProcess(ctx, s.binary, s.Dir, s.LogFile)
+	if err != nil {
+		return err
+	}
+	s.proc = proc
+	return s.awaitAnswer(ctx)
 }
 
 // awaitAnswer polls the health endpoint until the process says anything.
@@ -203,7 +238,8 @@ func (s *Server) Seal(ctx context.Context) error {
 	return s.api.call(ctx, request{method: "PUT", path: "sys/seal", token: s.RootToken}, nil)
 }
 
-// Unseal opens the storage again and returns once the server is active.
+// Unseal opens the storage again and returns once the server is active, or, in a
+// cluster, standby.
 func (s *Server) Unseal(ctx context.Context) error {
 	body := map[string]string{"key": s.key}
 	if err := s.api.call(ctx, request{method: "PUT", path: "sys/unseal", body: body}, nil); err != nil {
@@ -211,7 +247,7 @@ func (s *Server) Unseal(ctx context.Context) error {
 	}
 	for {
 		status, err := s.api.health(ctx)
-		if err == nil && status == 200 {
+		if err == nil && (status == statusActive || status == statusStandby && len(s.node.peers) > 0) {
 			return nil
 		}
 		select {

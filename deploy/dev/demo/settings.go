@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 )
 
 // The demo's names. The identity provider is on another site than the tools, as
@@ -20,6 +21,7 @@ type settings struct {
 	State       string // absolute
 	Port        int    // the first port
 	IdPMetadata string // absolute; "" for the built-in identity provider
+	VaultWay    string // address by which the product reaches Vault; "" for Vault's own
 }
 
 // tool is one sample backend with its sidecar and its route.
@@ -57,6 +59,10 @@ func readSettings(getenv func(string) string) (settings, error) {
 		if _, err := os.Stat(set.IdPMetadata); err != nil {
 			return settings{}, fmt.Errorf("reading DEMO_IDP_METADATA: %w", err)
 		}
+	}
+	set.VaultWay = getenv("DEMO_VAULT_ADDR")
+	if set.VaultWay != "" && !strings.HasPrefix(set.VaultWay, "https://127.0.0.1:") {
+		return settings{}, fmt.Errorf("reading DEMO_VAULT_ADDR: %q does not begin with https://127.0.0.1:, for which Vault's certificate is", set.VaultWay)
 	}
 	return set, nil
 }

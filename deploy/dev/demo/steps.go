@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -155,7 +156,7 @@ func (s *stack) sallyport(ctx context.Context, args ...string) ([]byte, error) {
 }
 
 func (s *stack) vaultEnvironment() []string {
-	return []string{"VAULT_ADDR=" + s.set.vaultAddress(), "VAULT_CACERT=" + s.set.vaultCAFile()}
+	return []string{"VAULT_ADDR=" + cmp.Or(s.set.VaultWay, s.set.vaultAddress()), "VAULT_CACERT=" + s.set.vaultCAFile()}
 }
 
 func runOnce(ctx context.Context, program string, env, args []string) ([]byte, error) {

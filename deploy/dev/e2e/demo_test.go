@@ -70,6 +70,11 @@ func startDemo(state string, env ...string) (*demo, error) {
 	if err != nil {
 		return nil, err
 	}
+	return startDemoAt(port, state, env...)
+}
+
+// startDemoAt is startDemo for a port that the caller has chosen.
+func startDemoAt(port int, state string, env ...string) (*demo, error) {
 	d, err := launch(state, port, env...)
 	if err != nil {
 		return nil, err

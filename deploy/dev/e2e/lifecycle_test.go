@@ -73,6 +73,9 @@ func refusesToStart(t *testing.T) {
 	t.Run("when the port is no number", func(t *testing.T) {
 		says(t, fails(t, t.TempDir(), port, "DEMO_PORT=door"), `DEMO_PORT: "door"`)
 	})
+	t.Run("when Vault's other address is elsewhere", func(t *testing.T) {
+		says(t, fails(t, t.TempDir(), port, "DEMO_VAULT_ADDR=https://vault.example.com:8200"), "DEMO_VAULT_ADDR", "vault.example.com")
+	})
 	t.Run("when the metadata file is missing", func(t *testing.T) {
 		says(t, fails(t, t.TempDir(), port, "DEMO_IDP_METADATA=/nowhere.xml"), "DEMO_IDP_METADATA", "/nowhere.xml")
 	})

@@ -13,7 +13,8 @@ import (
 // shared is what the tests of TestStack use together. It is set once, before any
 // test runs.
 var shared struct {
-	bin     string // the programs under test
+	bin     string    // the programs under test
+	way     *vaultWay // between the demo's processes and its Vault
 	demo    *demo
 	browser *browser
 	serials map[string]string // of the first certificates, by name
@@ -43,6 +44,7 @@ func runIn(dir string, m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
 	}
+	defer shared.way.stop()
 	defer shared.browser.close()
 	defer shared.demo.stop() //nolint:errcheck // for runs of some tests only; the last one stops it
 	return m.Run()
@@ -57,7 +59,14 @@ func setUp(dir string) error {
 	if shared.bin, err = build(); err != nil {
 		return err
 	}
-	if shared.demo, err = startDemo(filepath.Join(dir, "state")); err != nil {
+	port, err := freePorts()
+	if err != nil {
+		return err
+	}
+	if shared.way, err = startNetwork(port + 2); err != nil {
+		return err
+	}
+	if shared.demo, err = startDemoAt(port, filepath.Join(dir, "state"), "DEMO_VAULT_ADDR="+shared.way.address()); err != nil {
 		return err
 	}
 	shared.browser, err = startBrowser(chromium, filepath.Join(dir, "home"), shared.demo.caFile())

@@ -22,6 +22,7 @@ func TestStack(t *testing.T) {
 	t.Run("a second demo runs beside the first", secondDemo)
 	t.Run("a demo can be stopped while it starts", stoppedWhileStarting)
 	t.Run("a demo that is killed leaves nothing", killedOutright)
+	t.Run("a bad network to Vault goes unnoticed", badNetwork)
 	t.Run("certificates are renewed", renewal)
 	t.Run("the access log is whole", accessLogIsWhole)
 	t.Run("the demo stops and leaves nothing", stops)

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -71,6 +72,7 @@ func runInside() (err error) {
 	if err != nil {
 		return err
 	}
+	runtime.LockOSThread() // whose end would be the inner one's
 	inner := command("/proc/self/exe", os.Args[1:]...)
 	inner.Env = append(os.Environ(), folderVariable+"="+dir, rootVariable+"="+root)
 	inner.SysProcAttr = &syscall.SysProcAttr{

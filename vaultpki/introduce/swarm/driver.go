@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/sallyport/sallyport/vaultpki"
@@ -52,7 +54,7 @@ const (
 // Driver is a secret provider of a Docker Swarm. Safe for concurrent use.
 type Driver struct {
 	cfg    DriverConfig
-	allow  allowList
+	allow  atomic.Pointer[allowList] // never nil
 	memory *memory
 }
 
@@ -64,14 +66,23 @@ func NewDriver(cfg DriverConfig) (*Driver, error) {
 	if cfg.Observe == nil {
 		cfg.Observe = func(string, string) {}
 	}
-	d := &Driver{cfg: cfg, allow: allowList{roles: cfg.Roles, kv: cfg.KV}, memory: newMemory(maxRemembered)}
 	if cfg.Vault == nil {
 		return nil, errors.New("configuring the secret driver: no Vault given")
 	}
-	if err := d.allow.check(); err != nil {
-		return nil, fmt.Errorf("configuring the secret driver: %w", err)
+	d := &Driver{cfg: cfg, memory: newMemory(maxRemembered)}
+	return d, d.Allow(cfg.Roles, cfg.KV)
+}
+
+// Allow puts another allow-list in use, as a whole; if it has faults, the one
+// before stays. Who had a token keeps it. The lists must not be modified
+// afterwards.
+func (d *Driver) Allow(roles []RoleGrant, kv []KVGrant) error {
+	next := &allowList{roles: slices.Clone(roles), kv: slices.Clone(kv)}
+	if err := next.check(); err != nil {
+		return fmt.Errorf("configuring the secret driver: %w", err)
 	}
-	return d, nil
+	d.allow.Store(next)
+	return nil
 }
 
 // Remembered returns how many tokens are remembered for their tasks.
@@ -111,7 +122,7 @@ func (d *Driver) getSecret(w http.ResponseWriter, hr *http.Request) {
 		d.refused(w, request{}, order{}, refuse(reasonRequest, "the request is not acceptable", "%w", err))
 		return
 	}
-	o, err := d.allow.decide(r)
+	o, err := d.allow.Load().decide(r)
 	if err != nil {
 		d.refused(w, r, order{}, err)
 		return

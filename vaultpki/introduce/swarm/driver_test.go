@@ -8,17 +8,13 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -31,40 +27,57 @@ import (
 	"github.com/sallyport/sallyport/vaultpki"
 )
 
-// vault is the server of this package's tests, with an AppRole "app" and a secret
-// apps/db.
-var vault *vaulttest.Server
+// shared is the Vault of this package's tests. It is started when it is first
+// needed: a fuzz target's workers do without.
+var shared struct {
+	once  sync.Once
+	vault *vaulttest.Server
+	err   error
+}
 
-func TestMain(m *testing.M) { os.Exit(runTests(m)) }
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if shared.vault != nil {
+		shared.vault.Stop()
+		os.RemoveAll(shared.vault.Dir)
+	}
+	os.Exit(code)
+}
 
-func runTests(m *testing.M) int {
-	ctx := context.Background()
+// vault returns a Vault with an AppRole "app" and a secret apps/db.
+func vault(t *testing.T) *vaulttest.Server {
+	t.Helper()
+	shared.once.Do(func() { shared.vault, shared.err = startVault(context.Background()) })
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+	return shared.vault
+}
+
+func startVault(ctx context.Context) (*vaulttest.Server, error) {
 	dir, err := os.MkdirTemp("", "swarm")
-	if err == nil {
-		defer os.RemoveAll(dir)
-		vault, err = vaulttest.Start(ctx, vaulttest.Options{Dir: dir})
+	if err != nil {
+		return nil, err
 	}
-	if err == nil {
-		defer vault.Stop()
-		err = errors.Join(
-			vault.Call(ctx, "POST", "sys/auth/approle", map[string]any{"type": "approle"}, nil),
-			vault.Call(ctx, "POST", "auth/approle/role/app", map[string]any{"secret_id_num_uses": 1, "token_ttl": "1h"}, nil),
-			vault.Call(ctx, "POST", "sys/mounts/secret", map[string]any{"type": "kv", "options": map[string]string{"version": "2"}}, nil),
-		)
+	server, err := vaulttest.Start(ctx, vaulttest.Options{Dir: dir})
+	if err != nil {
+		return nil, err
 	}
+	err = errors.Join(
+		server.Call(ctx, "POST", "sys/auth/approle", map[string]any{"type": "approle"}, nil),
+		server.Call(ctx, "POST", "auth/approle/role/app", map[string]any{"secret_id_num_uses": 1, "token_ttl": "1h"}, nil),
+		server.Call(ctx, "POST", "sys/mounts/secret", map[string]any{"type": "kv", "options": map[string]string{"version": "2"}}, nil),
+	)
 	for err == nil { // the mount is upgraded to version 2 in the background
-		if err = vault.Call(ctx, "POST", "secret/data/apps/db", map[string]any{"data": map[string]any{"user": "shop", "password": "c4nary", "port": 5432}}, nil); err == nil {
+		secret := map[string]any{"user": "shop", "password": "c4nary", "port": 5432}
+		if err = server.Call(ctx, "POST", "secret/data/apps/db", map[string]any{"data": secret}, nil); err == nil {
 			break
 		}
 		if strings.Contains(err.Error(), "Upgrading") {
 			err = nil
 		}
 	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return m.Run()
+	return server, err
 }
 
 // journal is a log that can be read while it is written.
@@ -96,7 +109,7 @@ type stage struct {
 // ask is whom the driver asks, unless a test brings its own.
 func ask(t *testing.T, address, caFile string) Vault {
 	t.Helper()
-	client, err := vaultpki.WithToken(vaultpki.Server{Address: address, CAFile: caFile}, vault.RootToken)
+	client, err := vaultpki.WithToken(vaultpki.Server{Address: address, CAFile: caFile}, vault(t).RootToken)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,14 +198,14 @@ func (s *stage) value(t *testing.T, r request) string {
 func unwrap(t *testing.T, token string) map[string]any {
 	t.Helper()
 	var out struct{ Data map[string]any }
-	if err := vault.Call(t.Context(), "PUT", "sys/wrapping/unwrap", map[string]string{"token": token}, &out); err != nil {
+	if err := vault(t).Call(t.Context(), "PUT", "sys/wrapping/unwrap", map[string]string{"token": token}, &out); err != nil {
 		t.Fatal(err)
 	}
 	return out.Data
 }
 
 func TestEachTaskHasOneTokenOfItsOwn(t *testing.T) {
-	s := newStage(t, ask(t, vault.Address, vault.CAFile))
+	s := newStage(t, ask(t, vault(t).Address, vault(t).CAFile))
 	first := s.value(t, askFor("task1"))
 	if again := s.value(t, askFor("task1")); again != first {
 		t.Error("asked again for the same task, the driver made another token")
@@ -219,12 +232,12 @@ func TestEachTaskHasOneTokenOfItsOwn(t *testing.T) {
 }
 
 func TestMetadataNamesTheTask(t *testing.T) {
-	s := newStage(t, ask(t, vault.Address, vault.CAFile))
+	s := newStage(t, ask(t, vault(t).Address, vault(t).CAFile))
 	secretID := unwrap(t, s.value(t, askFor("task3", func(r *request) { r.NodeID = "node1" })))["secret_id"]
 	var looked struct {
 		Data struct{ Metadata map[string]string }
 	}
-	if err := vault.Call(t.Context(), "POST", "auth/approle/role/app/secret-id/lookup", map[string]any{"secret_id": secretID}, &looked); err != nil {
+	if err := vault(t).Call(t.Context(), "POST", "auth/approle/role/app/secret-id/lookup", map[string]any{"secret_id": secretID}, &looked); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]string{
@@ -263,7 +276,7 @@ func (c *counted) Mint(ctx context.Context, m vaultpki.Minting) (vaultpki.Wrappe
 }
 
 func TestRequestsForOneTaskShareOneCall(t *testing.T) {
-	v := &counted{Vault: ask(t, vault.Address, vault.CAFile), gate: make(chan struct{})}
+	v := &counted{Vault: ask(t, vault(t).Address, vault(t).CAFile), gate: make(chan struct{})}
 	s := newStage(t, v)
 	const engines = 24
 	values := make(chan string, engines)
@@ -292,7 +305,7 @@ func TestRequestsForOneTaskShareOneCall(t *testing.T) {
 // trustOf trusts the tests' Vault.
 func trustOf(t *testing.T) *tls.Config {
 	t.Helper()
-	raw, err := os.ReadFile(vault.CAFile)
+	raw, err := os.ReadFile(vault(t).CAFile)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -304,7 +317,7 @@ func trustOf(t *testing.T) *tls.Config {
 // lossy is a Vault whose first answers get lost on the way.
 func lossy(t *testing.T, losses int64) (v Vault, calls *atomic.Int64) {
 	t.Helper()
-	target, err := url.Parse(vault.Address)
+	target, err := url.Parse(vault(t).Address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -345,7 +358,7 @@ func TestTokenWhoseAnswerWasLostIsMadeAnew(t *testing.T) {
 }
 
 func TestFailureIsNotRemembered(t *testing.T) {
-	s := newStage(t, ask(t, vault.Address, vault.CAFile))
+	s := newStage(t, ask(t, vault(t).Address, vault(t).CAFile))
 	absent := func(r *request) { r.SecretLabels[LabelRole], r.ServiceLabels[LabelRole] = "absent", "absent" }
 	a, code := s.get(t, askFor("task4", absent))
 	if code != http.StatusInternalServerError || a.Err != "sallyport: vault did not give it" || len(a.Value) > 0 {
@@ -354,11 +367,11 @@ func TestFailureIsNotRemembered(t *testing.T) {
 	if s.Remembered() != 0 || !strings.Contains(s.log.String(), "auth/approle/role/absent/secret-id") {
 		t.Errorf("%d remembered; log:\n%s", s.Remembered(), s.log.String())
 	}
-	if err := vault.Call(t.Context(), "POST", "auth/approle/role/absent", map[string]any{}, nil); err != nil {
+	if err := vault(t).Call(t.Context(), "POST", "auth/approle/role/absent", map[string]any{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := vault.Call(context.Background(), "DELETE", "auth/approle/role/absent", nil, nil); err != nil {
+		if err := vault(t).Call(context.Background(), "DELETE", "auth/approle/role/absent", nil, nil); err != nil {
 			t.Error(err)
 		}
 	})
@@ -366,7 +379,7 @@ func TestFailureIsNotRemembered(t *testing.T) {
 }
 
 func TestSecretsOfKVAreHandedOut(t *testing.T) {
-	s := newStage(t, ask(t, vault.Address, vault.CAFile))
+	s := newStage(t, ask(t, vault(t).Address, vault(t).CAFile))
 	if got := s.value(t, askFor("task5", wanting(labelKVPath, "secret/apps/db", labelKVField, "password"))); got != "c4nary" {
 		t.Errorf("field %q", got)
 	}
@@ -391,71 +404,6 @@ func TestSecretsOfKVAreHandedOut(t *testing.T) {
 	if strings.Contains(s.log.String(), "c4nary") || strings.Contains(s.log.String(), "hvs.") {
 		t.Errorf("the log shows a secret:\n%s", s.log.String())
 	}
-}
-
-func TestRequestIsRefused(t *testing.T) {
-	for name, test := range map[string]struct {
-		change func(*request)
-		reason string
-		cause  string // in the log
-	}{
-		"no label":                      {wanting(), reasonLabels, "has neither label"},
-		"labels for two things":         {wanting(LabelRole, "app", labelKVPath, "secret/apps/db"), reasonLabels, "has both labels"},
-		"a misspelt label":              {wanting(LabelRole, "app", "sallyport.wrap_ttl", "1m"), reasonLabels, `label \"sallyport.wrap_ttl\"`},
-		"a label of the other kind":     {wanting(LabelRole, "app", labelWrap, "true"), reasonLabels, "beside sallyport.role"},
-		"a service without the label":   {func(r *request) { delete(r.ServiceLabels, LabelRole) }, reasonDiffer, `\"app\" on the secret and \"\" on the service`},
-		"a service with another role":   {func(r *request) { r.ServiceLabels[LabelRole] = "absent" }, reasonDiffer, `\"absent\" on the service`},
-		"a role that is not allowed":    {func(r *request) { r.SecretLabels[LabelRole], r.ServiceLabels[LabelRole] = "root", "root" }, reasonRole, `role \"root\"`},
-		"an empty role":                 {func(r *request) { r.SecretLabels[LabelRole], r.ServiceLabels[LabelRole] = "", "" }, reasonRole, `role \"\"`},
-		"a service of another name":     {func(r *request) { r.ServiceName = "shopping" }, reasonService, `service \"shopping\"`},
-		"a service of another stack":    {func(r *request) { r.ServiceLabels[labelStack] = "other" }, reasonService, `stack \"other\"`},
-		"a service of no stack":         {func(r *request) { delete(r.ServiceLabels, labelStack) }, reasonService, `stack \"\"`},
-		"a required label is absent":    {func(r *request) { delete(r.ServiceLabels, "tier") }, reasonService, "and its labels"},
-		"a required label is another":   {func(r *request) { r.ServiceLabels["tier"] = "db" }, reasonService, "and its labels"},
-		"a life longer than allowed":    {wanting(LabelRole, "app", labelWrapTTL, "61s"), reasonLabels, `\"61s\", expected a duration of 1s to 1m0s`},
-		"a life that is none":           {wanting(LabelRole, "app", labelWrapTTL, "0s"), reasonLabels, "expected a duration"},
-		"a life that is no duration":    {wanting(LabelRole, "app", labelWrapTTL, "soon"), reasonLabels, "expected a duration"},
-		"a path that is not allowed":    {wanting(labelKVPath, "secret/apps/other", labelKVField, "password"), reasonPath, "secret/apps/other"},
-		"a path that climbs":            {wanting(labelKVPath, "secret/apps/x/../db", labelKVField, "password"), reasonPath, "not in the allow-list"},
-		"a field that is not allowed":   {wanting(labelKVPath, "secret/apps/db", labelKVField, "user"), reasonPath, `field \"user\"`},
-		"no field":                      {wanting(labelKVPath, "secret/apps/db"), reasonLabels, "expected label"},
-		"a field to be wrapped":         {wanting(labelKVPath, "secret/apps/db", labelKVField, "password", labelWrap, "true"), reasonLabels, "the whole secret"},
-		"neither true nor false":        {wanting(labelKVPath, "secret/apps/db", labelWrap, "yes"), reasonLabels, "expected true or false"},
-		"a life of what is not wrapped": {wanting(labelKVPath, "secret/apps/db", labelKVField, "password", labelWrapTTL, "30s"), reasonLabels, "without sallyport.wrap-ttl"},
-		"a secret for another service": {func(r *request) {
-			wanting(labelKVPath, "secret/apps/db", labelKVField, "password")(r)
-			r.ServiceName = "other"
-		}, reasonService, `service \"other\"`},
-		"no task":               {func(r *request) { r.TaskID = "" }, reasonRequest, "TaskID"},
-		"a name with a control": {func(r *request) { r.ServiceName = "shop_\x1b[31m" }, reasonRequest, "ServiceName"},
-		"a label of two lines":  {wanting(LabelRole, "app\nroot"), reasonRequest, "expected one line"},
-		"too many labels":       {func(r *request) { r.ServiceLabels = manyLabels() }, reasonRequest, "expected at most 512"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := newStage(t, nil) // whoever asks Vault panics
-			a, code := s.get(t, askFor("task", test.change))
-			if code != http.StatusInternalServerError || len(a.Value) > 0 || !strings.HasPrefix(a.Err, "sallyport: ") || len(a.Err) > 90 {
-				t.Errorf("answer %d %+v", code, a)
-			}
-			if diff := cmp.Diff(map[string]int{" " + test.reason: 1}, s.counts); diff != "" {
-				t.Errorf("observed (-want +got):\n%s", diff)
-			}
-			if log := s.log.String(); !strings.Contains(log, test.cause) || !strings.Contains(log, `"reason":"`+test.reason+`"`) {
-				t.Errorf("log lacks %q:\n%s", test.cause, log)
-			}
-			if strings.Contains(a.Err, "shop") || strings.Contains(a.Err, "apps") || strings.Contains(a.Err, "root") {
-				t.Errorf("the public reason says more than it should: %q", a.Err)
-			}
-		})
-	}
-}
-
-func manyLabels() map[string]string {
-	labels := map[string]string{}
-	for i := range maxLabels + 1 {
-		labels[fmt.Sprint("l", i)] = ""
-	}
-	return labels
 }
 
 func TestHandlerKeepsToItsProtocol(t *testing.T) {
@@ -503,109 +451,4 @@ func TestRequestOfTheEngineIsRead(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("request (-want +got):\n%s", diff)
 	}
-}
-
-func TestFaultyGrantsAreRefused(t *testing.T) {
-	fine := Services{Names: []string{"a"}}
-	for name, test := range map[string]struct {
-		cfg   DriverConfig
-		fault string
-	}{
-		"nobody to ask":       {DriverConfig{}, "no Vault given"},
-		"a role for everyone": {DriverConfig{Roles: []RoleGrant{{Minting: vaultpki.Minting{Role: "a"}}}}, "role a: no service and no stack"},
-		"no role":             {DriverConfig{Roles: []RoleGrant{{Services: fine}}}, `role ""`},
-		"a bad pattern":       {DriverConfig{KV: []KVGrant{{Services: Services{Names: []string{"["}}, Mount: "m", Path: "p"}}}, `secret m/p: service "["`},
-		"a life too short":    {DriverConfig{Roles: []RoleGrant{{Services: fine, Minting: vaultpki.Minting{Role: "a", WrapTTL: 1}}}}, "wrap ttl 1ns"},
-	} {
-		if name != "nobody to ask" {
-			test.cfg.Vault = func(context.Context) (Vault, error) { return nil, nil }
-		}
-		if _, err := NewDriver(test.cfg); err == nil || !strings.Contains(err.Error(), test.fault) {
-			t.Errorf("%s: error %v, expected %q", name, err, test.fault)
-		}
-	}
-}
-
-// TestNothingAllowedIsNothing shows the zero value.
-func TestNothingAllowedIsNothing(t *testing.T) {
-	for _, labels := range []func(*request){wanting(LabelRole, "app"), wanting(labelKVPath, "secret/apps/db", labelKVField, "password")} {
-		if o, err := (allowList{}).decide(askFor("task", labels)); err == nil {
-			t.Errorf("ordered %+v", o)
-		}
-	}
-	if (Services{Labels: map[string]string{"tier": "web"}}).match(askFor("task")) {
-		t.Error("a label alone lets a service in")
-	}
-}
-
-// TestReasonsAreDocumented holds docs/swarm.md to the reasons of this package.
-func TestReasonsAreDocumented(t *testing.T) {
-	page, err := os.ReadFile("../../../docs/swarm.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var documented []string
-	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\|").FindAllStringSubmatch(string(page), -1) {
-		documented = append(documented, row[1])
-	}
-	reasons := []string{reasonLabels, reasonDiffer, reasonRole, reasonService, reasonPath, reasonBusy, reasonVault, reasonRequest}
-	if diff := cmp.Diff(reasons, documented); diff != "" {
-		t.Errorf("reasons (-sources +docs/swarm.md):\n%s", diff)
-	}
-}
-
-// FuzzRequest shows that whatever the engine sends, nothing is ordered that the
-// grants do not have, for a service that they do not name.
-func FuzzRequest(f *testing.F) {
-	for _, r := range []request{
-		askFor("t"), askFor("t", wanting(labelKVPath, "secret/apps/db", labelKVField, "password")),
-		askFor("t", wanting(labelKVPath, "secret/apps/db", labelWrap, "true", labelWrapTTL, "3s")), {},
-	} {
-		raw, err := json.Marshal(r)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(raw)
-	}
-	f.Add([]byte(`{"taskid":"t","TASKID":{},"SecretLabels":null}`))
-	f.Add([]byte(`[[[[[[[[[[`))
-	shop := Services{Names: []string{"shop_*"}, Stacks: []string{"shop"}}
-	allow := allowList{
-		roles: []RoleGrant{{Services: shop, Minting: vaultpki.Minting{Role: "app", WrapTTL: time.Minute}}},
-		kv:    []KVGrant{{Services: shop, Mount: "secret", Path: "apps/db", Fields: []string{"password"}, Wrapped: true, WrapTTL: time.Minute}},
-	}
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		r, err := readRequest(bytes.NewReader(raw))
-		if err != nil {
-			return
-		}
-		o, err := allow.decide(r)
-		if err != nil {
-			var why *refusal
-			if !errors.As(err, &why) || why.Public == "" || len(why.Public) > 80 || o.kind() != "" {
-				t.Errorf("refused by %v with order %+v", err, o)
-			}
-			return
-		}
-		if r.TaskID == "" || !strings.HasPrefix(r.ServiceName, "shop_") || r.ServiceLabels[labelStack] != "shop" {
-			t.Errorf("ordered %+v for %+v", o, r)
-		}
-		switch o.kind() {
-		case kindIntroduction:
-			if o.mint.Role != "app" || r.ServiceLabels[LabelRole] != "app" || o.mint.Check() != nil || o.mint.WrapTTL > time.Minute {
-				t.Errorf("introduces %+v", o.mint)
-			}
-			for _, value := range slices.Collect(maps.Values(o.mint.Metadata)) {
-				if !isLine(value) || len(value) > maxText {
-					t.Errorf("metadata %q", value)
-				}
-			}
-		case kindField, kindWrapped:
-			if o.kv.mount+"/"+o.kv.path != "secret/apps/db" || (o.kv.field != "password") == (o.kv.wrapTTL == 0) {
-				t.Errorf("hands out %+v", o.kv)
-			}
-		default:
-			t.Errorf("ordered %+v", o)
-		}
-	})
 }

@@ -56,7 +56,7 @@ func TestHeirFileIsJudged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	edit := func(old, new string) []byte { return []byte(strings.Replace(string(good), old, new, 1)) }
+	edit := func(before, after string) []byte { return []byte(strings.Replace(string(good), before, after, 1)) }
 	for name, test := range map[string]struct {
 		raw   []byte
 		fault string

@@ -1,14 +1,16 @@
 // Package config is what an operator may write. It turns the YAML of a gateway,
-// a sidecar or a secret driver into a checked value with every default filled in, or into the
-// list of everything that is wrong with it, each fault with its line, its key,
-// what was found and what was expected.
+// of a sidecar, of a secret driver, or of what Vault must hold, into a checked
+// value with every default filled in, or into the list of everything that is
+// wrong with it, each fault with its line, its key, what was found and what was
+// expected.
 //
 // # Where a setting comes from
 //
 // Later wins:
 //
-//  1. the default, which is written beside each field and in the reference
-//     that [GatewayReference], [SidecarReference] and [SecretDriverReference]
+//  1. the default, which is written beside each field and in the references
+//     that [GatewayReference], [SidecarReference], [SecretDriverReference] and
+//     [ProvisionReference]
 //     return;
 //  2. the file, or the field "config" of a secret in Vault;
 //  3. an environment variable;
@@ -44,7 +46,7 @@
 //
 // # Secrets
 //
-// No key takes a secret, so a configuration may be logged. Because
+// No key takes a secret, so what is loaded may be logged. Because
 // people paste in the wrong place, a fault does not repeat what looks like a
 // credential.
 //

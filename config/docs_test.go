@@ -113,3 +113,15 @@ func TestExamplesOnThePageAreTrue(t *testing.T) {
 		}
 	}
 }
+
+// TestExampleOfWhatVaultMustHoldIsTrue loads what the page on provisioning shows.
+func TestExampleOfWhatVaultMustHoldIsTrue(t *testing.T) {
+	blocks := fence.FindAllStringSubmatch(string(read(t, "../docs/provisioning.md")), -1)
+	if len(blocks) != 1 {
+		t.Fatalf("%d blocks of YAML, want 1", len(blocks))
+	}
+	provision, err := LoadProvision("vault.yaml", []byte(blocks[0][2]))
+	if err != nil || len(provision.Warnings()) > 0 {
+		t.Errorf("vault.yaml: %v", err)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -68,6 +69,19 @@ func FuzzLoadSecretDriver(f *testing.F) {
 	})
 }
 
+// FuzzLoadProvision is FuzzLoadGateway for what Vault must hold.
+func FuzzLoadProvision(f *testing.F) {
+	seed(f, kinds()[3])
+	f.Fuzz(func(t *testing.T, text []byte) {
+		provision, err := LoadProvision("f", text)
+		if err != nil {
+			checkFaults(t, err)
+			return
+		}
+		checkProvision(t, provision)
+	})
+}
+
 // checkFaults fails unless each fault is one printable line with a place in it.
 func checkFaults(t *testing.T, err error) {
 	t.Helper()
@@ -120,6 +134,29 @@ func checkSidecar(t *testing.T, s *Sidecar) {
 		t.Errorf("sidecar %+v", s)
 	}
 	checkPKI(t, s.PKI)
+}
+
+// checkProvision states what must hold of a name that goes into a policy, where
+// a wildcard would allow more than was written.
+func checkProvision(t *testing.T, p *Provision) {
+	t.Helper()
+	names := slices.Concat(p.Gateway.Hosts, p.Gateway.SPIFFEIDs, p.SecretDriver.KVPaths, []string{
+		p.KV.Mount, p.KV.SAMLPath, p.KV.ACMEPath, p.EdgePKI.Mount, p.BackendPKI.RootMount, p.AppRole.Mount, p.Gateway.Role, p.Transit.Key,
+	})
+	accesses := []Access{p.AppRole.Access, p.Gateway.Access, p.SecretDriver.Access}
+	for _, s := range p.Sidecars {
+		names, accesses = append(names, string(s.Name), s.Role, s.PKIRole, s.ConfigPath), append(accesses, s.Access)
+	}
+	for _, name := range names {
+		if strings.ContainsAny(name, "*+\"{}\\ ") {
+			t.Errorf("name %q is a pattern or ends a path", name)
+		}
+	}
+	for _, a := range accesses {
+		if a.TokenTTL.Duration < time.Minute || a.SecretIDTTL.Duration < time.Minute || a.TokenMaxTTL.Duration < 0 {
+			t.Errorf("access %+v", a)
+		}
+	}
 }
 
 // checkSecretDriver states that nothing is for every service.

@@ -42,6 +42,19 @@ func LoadSecretDriver(source string, text []byte) (*SecretDriver, error) {
 	return &driver, nil
 }
 
+// LoadProvision reads what Vault must hold; see [LoadGateway].
+func LoadProvision(source string, text []byte) (*Provision, error) {
+	provision, faults := defaultProvision(), newCollector()
+	if decode(text, reflect.ValueOf(&provision).Elem(), faults) {
+		provision.complete(faults.isGiven)
+		validateProvision(&provision, faults)
+	}
+	if err := faults.err(source); err != nil {
+		return nil, err
+	}
+	return &provision, nil
+}
+
 // decode fills target and reports whether there is something to validate: a
 // file that is no mapping at all has just that fault.
 func decode(text []byte, target reflect.Value, faults *collector) bool {

@@ -145,6 +145,39 @@ func TestDefaultsOfASidecar(t *testing.T) {
 	}
 }
 
+func TestDefaultsOfWhatVaultMustHold(t *testing.T) {
+	got, err := LoadProvision("vault.yaml", []byte("sidecars: [{name: grafana.backend.sallyport.internal}]\naudit: [{path: out, type: stdout}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	access := Access{TokenTTL: Duration{24 * time.Hour}, SecretIDTTL: Duration{25 * time.Hour}}
+	root, intermediate := Duration{87600 * time.Hour}, Duration{26280 * time.Hour}
+	want := &Provision{
+		KV:       ProvisionKV{ConfigPath: "sallyport/gateway"},
+		Generate: Generate{SPKey: true, SessionKey: true},
+		EdgePKI: Authority{
+			RootMount:    "pki-edge-root",
+			Root:         Certificate{Name: "Sallyport edge root", Life: root, Key: "ec-p256"},
+			Intermediate: Certificate{Name: "Sallyport edge intermediate", Life: intermediate, Key: "ec-p256"},
+		},
+		BackendPKI: Authority{
+			RootMount:    "pki-backend-root",
+			Root:         Certificate{Name: "Sallyport backend root", Life: root, Key: "ec-p256"},
+			Intermediate: Certificate{Name: "Sallyport backend intermediate", Life: intermediate, Key: "ec-p256"},
+		},
+		AppRole:      AppRole{IntroducerPolicy: "sallyport-introducer", Access: access},
+		Heirs:        Heirs{Enabled: true, TTL: Duration{24 * time.Hour}},
+		Gateway:      ProvisionGateway{Access: access},
+		Sidecars:     []ProvisionSidecar{{Name: "grafana.backend.sallyport.internal", Access: access}},
+		SecretDriver: ProvisionDriver{Policy: "sallyport-secret-driver", Access: access},
+		Audit:        []AuditDevice{{Path: "out", Type: "stdout", Facility: "AUTH", Tag: "vault"}},
+		Transit:      Transit{Mount: "transit", Type: "ed25519"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("defaults (-want +got):\n%s", diff)
+	}
+}
+
 func TestDefaultsOfASecretDriver(t *testing.T) {
 	got, err := LoadSecretDriver("driver.yaml", []byte("roles: [{role: a, stacks: [b]}]\nsecrets: [{path: c, wrapped: true, services: [d]}]\n"))
 	if err != nil {
@@ -178,6 +211,27 @@ routes:
     allow: {groups: [engineers, support], users: [auditor@example.com]}
 `,
 		"sidecar": "name: grafana.backend.sallyport.internal\napp: http://127.0.0.1:3000\n",
+		"provision": `
+kv: {mount: secret, saml_path: sallyport/saml, session_path: sallyport/session, acme_path: sallyport/acme}
+edge_pki: {mount: pki-edge}
+backend_pki: {mount: pki-backend}
+certificate_ttl: 24h
+approle: {mount: approle}
+gateway:
+  role: sallyport-gateway
+  hosts: [door.example.com, grafana.example.com]
+  entity_id: https://door.example.com/saml/metadata
+  edge_pki_role: sallyport-edge
+  backend_pki_role: sallyport-gateway
+  client_name: gateway.sallyport.internal
+sidecars:
+  - name: grafana.backend.sallyport.internal
+    role: sallyport-sidecar-grafana
+    pki_role: sidecar-grafana
+    config_path: sallyport/sidecar/grafana
+audit: [{path: file, type: file, file: /var/log/vault/audit.log}]
+transit: {key: sallyport-access-log}
+`,
 		"secret-driver": `
 roles:
   - role: sallyport-gateway

@@ -10,12 +10,16 @@ var (
 	gatewayReference string
 	//go:embed sidecar-reference.yaml
 	sidecarReference string
+	//go:embed provision-reference.yaml
+	provisionReference string
 	//go:embed secret-driver-reference.yaml
 	secretDriverReference string
 	//go:embed gateway.schema.json
 	gatewaySchema string
 	//go:embed sidecar.schema.json
 	sidecarSchema string
+	//go:embed provision.schema.json
+	provisionSchema string
 	//go:embed secret-driver.schema.json
 	secretDriverSchema string
 )
@@ -50,6 +54,18 @@ func GatewaySchema() []byte {
 // [GatewaySchema].
 func SidecarSchema() []byte {
 	return []byte(sidecarSchema)
+}
+
+// ProvisionReference returns an annotated file with every key of [Provision],
+// set to its default where it has one.
+func ProvisionReference() string {
+	return provisionReference
+}
+
+// ProvisionSchema returns the JSON Schema of what Vault must hold; see
+// [GatewaySchema].
+func ProvisionSchema() []byte {
+	return []byte(provisionSchema)
 }
 
 // SecretDriverSchema returns the JSON Schema of a secret driver's configuration;

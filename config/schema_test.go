@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -74,7 +75,49 @@ func constraints() map[string]schema {
 		"secrets[].path":            path,
 		"gateways":                  {MinItems: 1},
 		"gateways[]":                {Pattern: peerPattern()},
+
+		"kv.mount":                     path,
+		"kv.saml_path":                 path,
+		"kv.session_path":              path,
+		"kv.config_path":               path,
+		"kv.acme_path":                 path,
+		"edge_pki.mount":               path,
+		"edge_pki.root_mount":          path,
+		"backend_pki.mount":            path,
+		"backend_pki.root_mount":       path,
+		"approle.mount":                path,
+		"approle.introducer_policy":    role,
+		"gateway.role":                 role,
+		"gateway.hosts[]":              {Pattern: hostPattern},
+		"gateway.edge_pki_role":        role,
+		"gateway.backend_pki_role":     role,
+		"gateway.spiffe_ids[]":         {Pattern: spiffeText.String()},
+		"sidecars[]":                   {Required: []string{"name"}},
+		"sidecars[].role":              role,
+		"sidecars[].pki_role":          role,
+		"sidecars[].config_path":       path,
+		"sidecars[].spiffe_ids[]":      {Pattern: spiffeText.String()},
+		"secret_driver.policy":         role,
+		"secret_driver.kv_paths[]":     path,
+		"audit[]":                      {Required: []string{"path", "type"}},
+		"audit[].path":                 path,
+		"audit[].type":                 oneOf(auditTypes[:]),
+		"transit.mount":                path,
+		"transit.key":                  role,
+		"transit.type":                 oneOf(transitTypes[:]),
+		"edge_pki.root.key":            oneOf(authorityKeys[:]),
+		"edge_pki.intermediate.key":    oneOf(authorityKeys[:]),
+		"backend_pki.root.key":         oneOf(authorityKeys[:]),
+		"backend_pki.intermediate.key": oneOf(authorityKeys[:]),
 	}
+}
+
+// followed are the keys whose default follows from other keys or files.
+var followed = regexp.MustCompile(`^(certificate_ttl|approle\.access\.secret_id_ttl|(gateway|sidecars\[\]|secret_driver)\.access\..*)$`)
+
+// oneOf constrains text to a few words.
+func oneOf(words []string) schema {
+	return schema{Pattern: "^(" + strings.Join(words, "|") + ")$"}
 }
 
 // kind is one of the kinds of configuration.
@@ -84,6 +127,7 @@ type kind struct {
 	defaults   func() any
 	complete   any // a configuration in which the reference can be read
 	reference  string
+	file       string // the reference's
 	committed  []byte
 	schemaFile string
 	load       func(source string, text []byte) (any, error)
@@ -96,6 +140,7 @@ func kinds() []kind {
 		defaults:   func() any { return defaultGateway() },
 		complete:   new(Gateway),
 		reference:  GatewayReference(),
+		file:       "reference.yaml",
 		committed:  GatewaySchema(),
 		schemaFile: "gateway.schema.json",
 		load:       func(source string, text []byte) (any, error) { return LoadGateway(source, text) },
@@ -105,6 +150,7 @@ func kinds() []kind {
 		defaults:   func() any { return defaultSidecar() },
 		complete:   new(Sidecar),
 		reference:  SidecarReference(),
+		file:       "sidecar-reference.yaml",
 		committed:  SidecarSchema(),
 		schemaFile: "sidecar.schema.json",
 		load:       func(source string, text []byte) (any, error) { return LoadSidecar(source, text) },
@@ -113,9 +159,19 @@ func kinds() []kind {
 		defaults:   func() any { return defaultSecretDriver() },
 		complete:   new(SecretDriver),
 		reference:  SecretDriverReference(),
+		file:       "secret-driver-reference.yaml",
 		committed:  SecretDriverSchema(),
 		schemaFile: "secret-driver.schema.json",
 		load:       func(source string, text []byte) (any, error) { return LoadSecretDriver(source, text) },
+	}, {
+		name:       "provision",
+		defaults:   func() any { return defaultProvision() },
+		complete:   new(Provision),
+		reference:  ProvisionReference(),
+		file:       "provision-reference.yaml",
+		committed:  ProvisionSchema(),
+		schemaFile: "provision.schema.json",
+		load:       func(source string, text []byte) (any, error) { return LoadProvision(source, text) },
 	}}
 }
 
@@ -190,6 +246,9 @@ func (b schemaBuilder) build(value reflect.Value, path string) *schema {
 	}
 	if text := fmt.Sprint(value.Interface()); s.Type == "string" && text != "" {
 		s.Default = text
+	}
+	if followed.MatchString(path) {
+		s.Default = nil
 	}
 	s.Description = b.descriptions[path]
 	b.constrain(s, path)
@@ -349,11 +408,7 @@ func TestSchemaAcceptsEveryGoodFile(t *testing.T) {
 		if err != nil || len(files) < 2 {
 			t.Fatalf("good files of the %s: %d, want at least 2 (%v)", k.name, len(files), err)
 		}
-		reference := k.name + "-reference.yaml"
-		if k.name == "gateway" {
-			reference = "reference.yaml"
-		}
-		for _, file := range append(files, reference) {
+		for _, file := range append(files, k.file) {
 			t.Run(k.name+"/"+filepath.Base(file), func(t *testing.T) {
 				if err := compiled.Validate(untyped(t, file)); err != nil {
 					t.Error(err)
@@ -370,6 +425,7 @@ func TestSchemaRefusesWhatAnEditorShouldMark(t *testing.T) {
 		"gateway/unknown-keys", "gateway/wrong-types", "gateway/hosts", "gateway/durations", "gateway/origins",
 		"gateway/missing-keys", "gateway/vault-paths", "gateway/route-names", "sidecar/unknown-keys", "sidecar/gateways",
 		"secret-driver/unknown-keys", "secret-driver/vault-paths",
+		"provision/unknown-keys", "provision/wrong-types", "provision/paths", "provision/authorities", "provision/names", "provision/audit",
 	}
 	for _, k := range kinds() {
 		compiled := k.compile(t)

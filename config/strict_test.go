@@ -129,7 +129,7 @@ func TestEveryUnsafeKeyIsWarnedOf(t *testing.T) {
 				t.Errorf("warnings %q, want %q", warnings, want)
 			}
 		})
-		if found == 0 {
+		if found == 0 && k.name != "provision" { // which has none yet
 			t.Errorf("no unsafe key of the %s was tried", k.name)
 		}
 	}

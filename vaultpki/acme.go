@@ -13,7 +13,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-	"sync"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/certmagic"
@@ -59,7 +59,10 @@ const (
 	acmeTimeout     = 2 * time.Minute // of one order
 	firstOrderDelay = time.Minute
 	longestOrder    = time.Hour
-	strangerPause   = time.Second // between two looks for challenges of other replicas
+
+	searchPause = 100 * time.Millisecond // between two looks for challenges of other replicas
+	answerLife  = time.Second            // of what such a look has found
+	mostAnswers = 100                    // of which are remembered
 )
 
 // check returns every fault.
@@ -172,6 +175,7 @@ func newOrdering(ctx context.Context, cfg CertificatesConfig) (*Certificates, er
 		return nil, fmt.Errorf("making a seal: %w", err)
 	}
 	c := newCertificates(ctx, cfg, nil, none)
+	c.challenges = challenges{turn: make(chan struct{}, 1), answers: map[string]challengeAnswer{}}
 	c.pace = pace{firstOrderDelay, longestOrder, firstOrderDelay}
 	c.magic.Storage = newKVStorage(cfg.Client, cfg.ACME.KVMount, cfg.ACME.KVPath)
 	c.magic.Issuers = []certmagic.Issuer{newOrderer(c.magic, cfg.ACME, newZap(ctx, cfg.Log))}
@@ -230,32 +234,55 @@ func (c *Certificates) alone(ctx context.Context, h *held, order func(context.Co
 	return err
 }
 
-// challenges answers validations that are under way.
-type challenges struct {
-	mu   sync.Mutex // guards last
-	last time.Time  // when the storage was last looked into
-}
-
 // isValidation says whether a handshake is an ACME server's.
 func isValidation(hello *tls.ClientHelloInfo) bool {
 	return slices.Equal(hello.SupportedProtos, []string{acmez.ACMETLS1Protocol})
 }
 
-// challengeCertificate answers an ACME server's handshake. Anybody can open one:
-// so the storage, where challenges of other replicas are, is looked into rarely.
-func (c *Certificates) challengeCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	if _, own := certmagic.GetACMEChallenge(hello.ServerName); own || c.maySearch() {
-		return c.magic.GetCertificate(hello)
-	}
-	return nil, fmt.Errorf("answering a validation of %q: there is none under way", hello.ServerName)
+// challenges remembers for a moment what the storage says of validations.
+type challenges struct {
+	turn    chan struct{} // full while somebody looks into the storage; guards the rest
+	last    time.Time     // when somebody did
+	answers map[string]challengeAnswer
 }
 
-func (c *Certificates) maySearch() bool {
-	c.challenges.mu.Lock()
-	defer c.challenges.mu.Unlock()
-	if time.Since(c.challenges.last) < strangerPause {
-		return false
+// challengeAnswer is what there was for a name.
+type challengeAnswer struct {
+	certificate *tls.Certificate
+	err         error
+	until       time.Time
+}
+
+// challengeCertificate answers an ACME server's handshake, whichever replica has
+// placed the order. Anybody can open one, and public servers open several at
+// once: so the storage is looked into by one handshake at a time, rarely, and
+// the others take what it found.
+func (c *Certificates) challengeCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	name := strings.ToLower(hello.ServerName)
+	if _, own := certmagic.GetACMEChallenge(name); own {
+		return c.magic.GetCertificate(hello)
 	}
-	c.challenges.last = time.Now()
-	return true
+	if err := checkName(name); err != nil {
+		return nil, fmt.Errorf("answering a validation: %w", err)
+	}
+	ch := &c.challenges
+	select {
+	case ch.turn <- struct{}{}:
+		defer func() { <-ch.turn }()
+	case <-hello.Context().Done():
+		return nil, hello.Context().Err()
+	}
+	if answer, known := ch.answers[name]; known && time.Now().Before(answer.until) {
+		return answer.certificate, answer.err
+	}
+	if !sleep(hello.Context(), time.Until(ch.last.Add(searchPause))) {
+		return nil, hello.Context().Err()
+	}
+	certificate, err := c.magic.GetCertificate(hello)
+	ch.last = time.Now()
+	if len(ch.answers) >= mostAnswers {
+		clear(ch.answers)
+	}
+	ch.answers[name] = challengeAnswer{certificate, err, ch.last.Add(answerLife)}
+	return certificate, err
 }

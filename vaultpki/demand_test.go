@@ -250,6 +250,29 @@ func TestRevocationThatFailsIsToldAndEndsTheRun(t *testing.T) {
 	}
 }
 
+func TestVaultThatHangsDelaysNoStop(t *testing.T) {
+	front := newStandIn(t)
+	newMount(t, "pki-hanging")
+	addRoot(t, "pki-hanging", "one")
+	var log journal
+	cfg := onMount(t, "pki-hanging", vaultpki.ServerUsage, sidecarName)
+	cfg.Client = operator(t, vaultpki.Server{Address: front.URL, CAFile: front.CAFile})
+	cfg.RevokeOnStop, cfg.Log = true, log.logger()
+	certs := issue(t, cfg)
+	front.on("pki-hanging/revoke", func(_ http.ResponseWriter, r *http.Request, _ http.Handler) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		<-r.Context().Done() // for as long as somebody waits
+	})
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	if err := certs.Run(ctx); err != nil { // it would not return if nobody gave up
+		t.Error(err)
+	}
+	if failed := log.entries(t, "revoking the certificate did not succeed"); len(failed) != 1 || failed[0]["cause"] != "no answer in time" {
+		t.Errorf("log tells %v", failed)
+	}
+}
+
 func TestSPIFFEIDsNamePeers(t *testing.T) {
 	newMount(t, "pki-spiffe")
 	addRoot(t, "pki-spiffe", "one")

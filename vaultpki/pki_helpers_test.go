@@ -169,7 +169,7 @@ func (a authority) leaf(t *testing.T, name string, usage x509.ExtKeyUsage) tls.C
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-// signedPair has the real Vault sign a fresh key for name.
+// signedPair has the real Vault sign a fresh key for name; the chain goes along.
 func signedPair(t *testing.T, path, name string, extra map[string]any) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -186,17 +186,22 @@ func signedPair(t *testing.T, path, name string, extra map[string]any) tls.Certi
 	}
 	var answer struct {
 		Data struct {
-			Certificate string `json:"certificate"`
+			Certificate string   `json:"certificate"`
+			Chain       []string `json:"ca_chain"`
 		} `json:"data"`
 	}
 	if err := vault.Call(t.Context(), "PUT", path, body, &answer); err != nil {
 		t.Fatal(err)
 	}
-	block, _ := pem.Decode([]byte(answer.Data.Certificate))
-	if block == nil {
-		t.Fatalf("no certificate from %s", path)
+	pair := tls.Certificate{PrivateKey: key}
+	for _, text := range append([]string{answer.Data.Certificate}, answer.Data.Chain...) {
+		block, _ := pem.Decode([]byte(text))
+		if block == nil {
+			t.Fatalf("no certificate from %s", path)
+		}
+		pair.Certificate = append(pair.Certificate, block.Bytes)
 	}
-	return tls.Certificate{Certificate: [][]byte{block.Bytes}, PrivateKey: key}
+	return pair
 }
 
 // shake does one handshake over loopback and passes one byte each way, so that

@@ -10,6 +10,8 @@ import (
 
 	"github.com/caddyserver/certmagic"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sallyport/sallyport/vaultpki/internal/wire"
 )
 
 func filled(t *testing.T) *memory {
@@ -94,6 +96,27 @@ func TestMemoryDeletesFolders(t *testing.T) {
 	if _, err := m.Load(ctx, "certs/a/a.key"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Load of a deleted key: %v, expected fs.ErrNotExist", err)
 	}
+}
+
+// FuzzSegment: every segment of a key comes back as it was, by way of what is one
+// segment of a Vault path; and whatever Vault lists is a segment or an error.
+func FuzzSegment(f *testing.F) {
+	for _, seed := range []string{"a.crt", "me@example.com", "..", ".hidden", "a..b", "=2", "%2f", "a/b", "ä"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, segment string) {
+		_, _ = unescapeSegment(segment)
+		if segment == "" {
+			return
+		}
+		escaped := escapeSegment(segment)
+		if err := wire.CheckName(escaped); err != nil {
+			t.Errorf("%q is escaped as %q: %v", segment, escaped, err)
+		}
+		if back, err := unescapeSegment(escaped); err != nil || back != segment {
+			t.Errorf("%q comes back as %q, %v", segment, back, err)
+		}
+	})
 }
 
 func TestMemoryHonoursCancellation(t *testing.T) {

@@ -90,14 +90,14 @@ func testEdgeByACME(t *testing.T, s *stand) {
 	s.writeKV(t, "sallyport/eab", map[string]string{fieldEABKeyID: "kid-1", fieldEABMACKey: bindingKey})
 	more := fmt.Sprintf("vault: {edge_acme: {directory: %q, email: ops@example.com, agree_to_terms: true, ca_file: %q, eab_path: sallyport/eab}}\n", directory, caFile)
 	roleID, dir := s.acmeRole(t), t.TempDir()
-	start := func() *process {
+	start := func(https, admin string) *process {
 		t.Helper()
 		p := s.start(t, "gateway", "--role", "acme", "--role-id", roleID, "--wrapping-token-file", s.introduce(t, "acme").file,
 			"--config", writeFile(t, dir, "gateway.yaml", gatewayYAML(https, admin, more)))
 		p.ready(t, admin)
 		return p
 	}
-	serial := func() string {
+	serial := func(https string) string {
 		t.Helper()
 		conn, err := tls.Dial("tcp", https, &tls.Config{RootCAs: issues, ServerName: notesHost})
 		if err != nil {
@@ -106,20 +106,35 @@ func testEdgeByACME(t *testing.T, s *stand) {
 		defer conn.Close()
 		return conn.ConnectionState().PeerCertificates[0].SerialNumber.String()
 	}
-	p := start()
-	first := serial()
+	p := start(https, admin)
+	first := serial(https)
 	command := s.start(t, "certificates", "renew", notesHost, "--admin-url", "http://"+admin)
 	if code := command.wait(t); code != exitOK {
 		t.Fatalf("renewing: exit code %d\n%s\n%s", code, command.err.String(), p.err.String())
 	}
-	renewed := serial()
+	renewed := serial(https)
 	if renewed == first {
 		t.Error("the old certificate is still shown")
 	}
 	s.checkNoSecret(t, p, bindingKey)
+
+	// The server still validates at the first replica, whichever has ordered.
+	secondHTTPS, secondAdmin := free(t), free(t)
+	second := start(secondHTTPS, secondAdmin)
+	if serial(secondHTTPS) != renewed {
+		t.Error("the second replica shows another certificate than the one in Vault")
+	}
+	command = s.start(t, "certificates", "renew", "--all", "--admin-url", "http://"+secondAdmin)
+	if code := command.wait(t); code != exitOK || strings.Count(command.out.String(), ": renewed, serial") != 3 {
+		t.Errorf("renewing by the second replica: exit code %d\n%s\n%s", code, command.err.String(), second.err.String())
+	}
+	if serial(secondHTTPS) == renewed || serial(https) != renewed {
+		t.Error("the second replica did not renew for itself")
+	}
+	renewed = serial(secondHTTPS)
 	p.signal(t, os.Interrupt)
 	p.wait(t)
-	if start(); serial() != renewed {
+	if start(https, admin); serial(https) != renewed {
 		t.Error("after a restart another certificate is shown than the one in Vault")
 	}
 	left, err := filepath.Glob(filepath.Join(dir, "*"))

@@ -13,12 +13,14 @@ type artefact struct {
 	Version string    `json:"version,omitempty"`
 	Since   time.Time `json:"since,omitzero"` // issued, read, or put in use
 	Until   time.Time `json:"until,omitzero"` // its end; zero if it has none of its own
-	// Stops says what stops working at Until; empty if nothing does that anybody
-	// notices, because something else goes on.
+	// Stops says what stops working at Until; empty if nothing does, because
+	// something else goes on. Hard is true if people notice at once.
 	Stops string `json:"stops,omitempty"`
+	Hard  bool   `json:"hard,omitempty"`
 	// Renews is true for what is replaced without a person: it is due at half of
 	// its life, and only a Fault or less than a quarter left is worth a word.
 	Renews bool   `json:"renews"`
+	Note   string `json:"note,omitempty"`  // what an operator may want to know
 	Fault  string `json:"fault,omitempty"` // what is wrong with it now
 }
 
@@ -32,7 +34,7 @@ const (
 	kindIdPMetadata   = "idp_metadata"
 	kindSPCertificate = "sp_certificate"
 	kindSecret        = "secret"
-	kindConfig        = "configuration"
+	kindDocument      = "document" // a configuration file, metadata at a URL
 )
 
 // level says how near an artefact's end is.
@@ -87,7 +89,7 @@ func (a artefact) String() string { return fmt.Sprintf("%s %s", a.Kind, a.Name) 
 // the first of all; false if there is none.
 func hardStop(all []artefact) (first artefact, found bool) {
 	for _, a := range all {
-		if a.Stops != "" && !a.Until.IsZero() && (!found || a.Until.Before(first.Until)) {
+		if a.Hard && !a.Until.IsZero() && (!found || a.Until.Before(first.Until)) {
 			first, found = a, true
 		}
 	}

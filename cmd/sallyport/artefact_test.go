@@ -49,10 +49,10 @@ func TestLevels(t *testing.T) {
 }
 
 func TestHardStopIsTheFirstThatPeopleNotice(t *testing.T) {
-	token := artefact{Kind: kindToken, Name: "vault", Until: aDay.Add(time.Hour)}
-	client := artefact{Kind: kindCertificate, Name: "client", Until: aDay.Add(3 * time.Hour), Stops: "every tool is reached"}
-	edge := artefact{Kind: kindCertificate, Name: "door", Until: aDay.Add(2 * time.Hour), Stops: "browsers reach that host"}
-	endless := artefact{Kind: kindSecret, Name: "keys", Stops: "sessions"}
+	token := artefact{Kind: kindToken, Name: "vault", Until: aDay.Add(time.Hour), Stops: "renewals"}
+	client := artefact{Kind: kindCertificate, Name: "client", Until: aDay.Add(3 * time.Hour), Stops: "every tool is reached", Hard: true}
+	edge := artefact{Kind: kindCertificate, Name: "door", Until: aDay.Add(2 * time.Hour), Stops: "browsers reach that host", Hard: true}
+	endless := artefact{Kind: kindSecret, Name: "keys", Stops: "sessions", Hard: true}
 	if _, found := hardStop([]artefact{token, endless}); found {
 		t.Error("something stops though nobody notices")
 	}
@@ -64,11 +64,11 @@ func TestHardStopIsTheFirstThatPeopleNotice(t *testing.T) {
 
 func TestRemarksNameWhatIsWrong(t *testing.T) {
 	fine := lived(24*time.Hour, time.Hour)
-	fine.Stops = "browsers reach that host"
+	fine.Stops, fine.Hard = "browsers reach that host", true
 	if got := remarks([]artefact{fine}, aDay); got != nil {
 		t.Errorf("remarks %q though nothing is wrong", got)
 	}
-	refused := followArtefact(followState{Name: "secret/app", Version: "1", Refused: "2", Cause: "broken"})
+	refused := followArtefact(followState{Kind: kindSecret, Name: "secret/app", Version: "1", Refused: "2", Cause: "broken"})
 	got := strings.Join(remarks([]artefact{fine, refused, lived(time.Hour, 50*time.Minute)}, aDay), "\n")
 	want := `secret secret/app: version 2 refused: broken
 certificate x: a quarter of its life left, until 2026-11-25T12:10:00Z
@@ -81,7 +81,7 @@ first hard stop 2026-11-26T11:00:00Z: certificate x (browsers reach that host)`
 func TestSentinelTellsEachStepOnce(t *testing.T) {
 	var log bytes.Buffer
 	a := lived(100*time.Minute, 0)
-	a.Stops = "browsers reach that host"
+	a.Stops, a.Hard = "browsers reach that host", true
 	s := &sentinel{log: slog.New(slog.NewTextHandler(&log, nil)), artefacts: func() []artefact { return []artefact{a} }, told: map[string]level{}}
 	step := func(minutes int) string {
 		log.Reset()

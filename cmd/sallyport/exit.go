@@ -11,6 +11,7 @@ import (
 	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy"
 	"github.com/sallyport/sallyport/vaultpki"
+	"github.com/sallyport/sallyport/vaultpki/provision"
 )
 
 // Exit codes. They are part of the interface: orchestrators and runbooks act on
@@ -20,6 +21,7 @@ const (
 	exitFailure      = 1
 	exitUsage        = 2
 	exitDrain        = 3
+	exitLoosens      = 4
 	exitNoToken      = 10
 	exitIntercepted  = 11
 	exitForged       = 12
@@ -102,6 +104,7 @@ func exitCode(err error) int {
 	var faults *config.Faults
 	var secret *secretError
 	var certificate *certificateError
+	var loosening *provision.LooseningError
 	switch {
 	case err == nil:
 		return exitOK
@@ -115,6 +118,8 @@ func exitCode(err error) int {
 		return exitCertificate // by the PKI role or by a policy: the hint knows
 	case errors.Is(err, proxy.ErrDrain):
 		return exitDrain
+	case errors.As(err, &loosening):
+		return exitLoosens
 	}
 	if code, ok := vaultExits[vaultpki.ReasonOf(err)]; ok {
 		return code

@@ -37,6 +37,7 @@ type follower[T any] struct {
 
 // followState is what is known of something that is followed.
 type followState struct {
+	Kind    string    `json:"kind"` // kindSecret or kindDocument
 	Name    string    `json:"name"`
 	Version string    `json:"version"` // in use
 	Since   time.Time `json:"since"`   // when it was put in use
@@ -47,12 +48,12 @@ type followState struct {
 	Cause   string `json:"cause,omitempty"`
 }
 
-// begin notes that version is in use already.
-func (f *follower[T]) begin(version string) {
+// begin notes that version of something of that kind is in use already.
+func (f *follower[T]) begin(kind, version string) {
 	now := time.Now()
 	f.log = f.log.With("source", f.name)
 	f.wakeup = make(chan struct{}, 1)
-	f.state = followState{Name: f.name, Version: version, Since: now, Read: now}
+	f.state = followState{Kind: kind, Name: f.name, Version: version, Since: now, Read: now}
 }
 
 // run reads until ctx ends, then returns nil.
@@ -125,7 +126,7 @@ func (f *follower[T]) look(ctx context.Context) {
 
 // settle notes that a version is in use and that nothing is wrong.
 func (f *follower[T]) settle(before followState, version string) {
-	after := followState{Name: before.Name, Version: version, Since: before.Since, Read: time.Now()}
+	after := followState{Kind: before.Kind, Name: before.Name, Version: version, Since: before.Since, Read: time.Now()}
 	if version != before.Version {
 		after.Since = after.Read
 	}
@@ -180,7 +181,7 @@ func follow(client *vaultpki.Client, kv vaultpki.KV, every func() time.Duration,
 		read:    func(ctx context.Context) (vaultpki.KV, error) { return client.PeekKV(ctx, kv.Mount, kv.Path) },
 		version: versionOf,
 	}
-	f.begin(versionOf(kv))
+	f.begin(kindSecret, versionOf(kv))
 	return f
 }
 
@@ -202,6 +203,6 @@ func followConfig[T any](
 		name: string(from), every: every, version: versionOfText, apply: use, log: log,
 		read: func(context.Context) ([]byte, error) { return from.readFile() },
 	}
-	f.begin(versionOfText(start.text))
+	f.begin(kindDocument, versionOfText(start.text))
 	return f
 }

@@ -48,7 +48,7 @@ func newSubject() *subject {
 			return v.there, v.err
 		},
 	}
-	v.begin("1")
+	v.begin(kindSecret, "1")
 	return v
 }
 

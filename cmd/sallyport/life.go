@@ -221,21 +221,40 @@ func (l *life) artefacts() []artefact {
 
 // identityArtefacts are the token and the certificates.
 func (l *life) identityArtefacts() []artefact {
-	all := []artefact{{Kind: kindToken, Name: "vault", Until: l.client.TokenExpiry(), Renews: true}}
+	all := tokenArtefacts(l.client.Status())
 	for _, c := range l.certificates {
 		for _, status := range c.Status() {
 			all = append(all, artefact{
 				Kind: kindCertificate, Name: status.Name, Version: status.Serial, Since: status.NotBefore, Until: status.NotAfter,
-				Renews: true, Stops: c.stops, Fault: faultOf(status.Failure),
+				Renews: true, Stops: c.stops, Hard: true, Fault: faultOf(status.Failure),
 			})
 		}
 		for _, root := range c.Roots() {
 			a := artefact{Kind: kindAuthority, Name: shortFingerprint(root.Fingerprint), Since: root.NotBefore, Until: root.NotAfter}
 			if root.InUse {
-				a.Stops = c.stops
+				a.Stops, a.Hard = c.stops, true
 			}
 			all = append(all, a)
 		}
+	}
+	return all
+}
+
+// tokenArtefacts are the token, and the heir that stands in for it after its end.
+func tokenArtefacts(s vaultpki.Status) []artefact {
+	token := artefact{
+		Kind: kindToken, Name: s.Method, Since: s.Expires.Add(-s.TTL), Until: s.Expires, Renews: true, Stops: "renewals and new versions",
+		Note: "a Vault that is away is outlasted for " + readable(s.Outlasts),
+	}
+	if s.Expires.IsZero() {
+		token.Since = s.Since
+	}
+	if s.Lost {
+		token.Fault = fmt.Sprintf("lost since %s: %s", s.LostSince.UTC().Format(time.RFC3339), s.LostCause)
+	}
+	all := []artefact{token}
+	if !s.HeirEnds.IsZero() {
+		all = append(all, artefact{Kind: kindHeir, Name: s.Method, Until: s.HeirEnds, Renews: true, Stops: "a restart without an introduction"})
 	}
 	return all
 }
@@ -251,7 +270,7 @@ func faultOf(failure vaultpki.Failure) string {
 // followArtefact is a secret, a configuration or a document that is followed. It
 // has no end of its own.
 func followArtefact(state followState) artefact {
-	a := artefact{Kind: kindSecret, Name: state.Name, Version: state.Version, Since: state.Since, Renews: true, Fault: state.Cause}
+	a := artefact{Kind: state.Kind, Name: state.Name, Version: state.Version, Since: state.Since, Renews: true, Fault: state.Cause}
 	if state.Refused != "" {
 		a.Fault = fmt.Sprintf("version %s refused: %s", state.Refused, state.Cause)
 	}

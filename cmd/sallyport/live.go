@@ -329,7 +329,7 @@ func (g *liveGateway) follow(from source, start loaded[config.Gateway]) []follow
 		every: func() time.Duration { return g.current.Load().cfg.SAML.MetadataRefresh.Duration },
 		read:  g.fetchMetadata,
 	}
-	metadata.begin(versionOfText(now.metadata))
+	metadata.begin(kindDocument, versionOfText(now.metadata))
 	return []followed{
 		configured,
 		follow(g.client, now.saml, g.refresh, g.useSAML, g.log),
@@ -356,7 +356,7 @@ func (g *liveGateway) artefacts() []artefact {
 	}}
 	if !now.idp.ValidUntil.IsZero() {
 		all = append(all, artefact{
-			Kind: kindIdPMetadata, Name: now.idp.EntityID, Since: now.since, Until: now.idp.ValidUntil, Stops: signOnStops,
+			Kind: kindIdPMetadata, Name: now.idp.EntityID, Since: now.since, Until: now.idp.ValidUntil, Stops: signOnStops, Hard: true,
 			Renews: now.metadata != nil,
 		})
 	}
@@ -364,7 +364,7 @@ func (g *liveGateway) artefacts() []artefact {
 	for _, cert := range now.idp.Certificates {
 		a := artefact{Kind: kindIdPCert, Name: shortFingerprint(cert.Fingerprint), Since: cert.NotBefore, Until: cert.NotAfter}
 		if cert == last {
-			a.Stops = signOnStops
+			a.Stops, a.Hard = signOnStops, true
 		}
 		all = append(all, a)
 	}

@@ -279,7 +279,7 @@ func testStatus(t *testing.T, s *stand) {
 		t.Fatalf("exit code %d\n%s", code, status.err.String())
 	}
 	for _, part := range []string{
-		"gateway ", ": ready\n", "first hard stop ", "KIND ", "vault_token ", "certificate  " /* column */, doorHost, clientName, "every tool is reached",
+		"gateway ", ": ready\n", "first hard stop ", "KIND ", "vault_token approle: a Vault that is away is outlasted for ", "certificate ", "renewals and new versions", doorHost, clientName, "every tool is reached",
 		"idp_certificate ", "signing in", "sp_certificate ", "secret/sallyport/saml ", "secret/sallyport/session ", "gateway.yaml ",
 	} {
 		if !strings.Contains(status.out.String(), part) {

@@ -190,7 +190,7 @@ func (l *driverLife) follow(driver *swarm.Driver, authMount string) followed {
 			return driver.Allow(grants(cfg, authMount))
 		},
 	}
-	f.begin(versionOfText(l.text))
+	f.begin(kindDocument, versionOfText(l.text))
 	return f
 }
 

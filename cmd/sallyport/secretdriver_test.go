@@ -155,6 +155,7 @@ func testSecretDriverTokenFile(t *testing.T, s *stand) {
 func testSecretDriverRenews(t *testing.T, s *stand) {
 	socket, admin := filepath.Join(socketDir(t), "s"), free(t)
 	file := writeFile(t, t.TempDir(), "token", "")
+	s.addDriver(t)
 	var p *process
 	for range 2 {
 		var created struct {
@@ -163,7 +164,7 @@ func testSecretDriverRenews(t *testing.T, s *stand) {
 				Accessor    string
 			}
 		}
-		s.call(t, "POST", "auth/token/create", map[string]any{"period": "3s"}, &created)
+		s.call(t, "POST", "auth/token/create", map[string]any{"period": "3s", "policies": []string{driverRole}, "no_default_policy": true}, &created)
 		if err := os.WriteFile(file, []byte(created.Auth.ClientToken), 0o600); err != nil {
 			t.Fatal(err)
 		}

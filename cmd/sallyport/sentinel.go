@@ -56,7 +56,7 @@ func (s *sentinel) look(ctx context.Context, now time.Time) {
 // tell writes one line. At half of a life nothing is lost yet.
 func (s *sentinel) tell(ctx context.Context, a artefact, at level, all []artefact, now time.Time) {
 	severity := slog.LevelError
-	if at == levelHalf || (at == levelQuarter && a.Stops == "") {
+	if at == levelHalf || (at == levelQuarter && !a.Hard) {
 		severity = slog.LevelWarn
 	}
 	stop := ""

@@ -118,6 +118,11 @@ func printStatus(w io.Writer, doc statusDocument) error {
 	if doc.HardStop != nil {
 		fmt.Fprintf(out, "first hard stop %s, in %s\n", describeStop(*doc.HardStop), readable(doc.HardStop.Until.Sub(doc.Now)))
 	}
+	for _, a := range doc.Artefacts {
+		if a.Note != "" {
+			fmt.Fprintf(out, "%s: %s\n", a, a.Note)
+		}
+	}
 	out.WriteString("\n")
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "KIND\tNAME\tVERSION\tAGE\tENDS IN\tSTATE\tTHEN STOPS")

@@ -282,11 +282,13 @@ func (s *stand) gatewayClient(t *testing.T, https string) *http.Client {
 	var answer struct {
 		Data struct {
 			Certificate string
-			PrivateKey  string `json:"private_key"`
+			Chain       []string `json:"ca_chain"`
+			PrivateKey  string   `json:"private_key"`
 		}
 	}
 	s.call(t, "POST", "pki-backend/issue/sallyport-gateway", map[string]string{"common_name": clientName}, &answer)
-	pair, err := tls.X509KeyPair([]byte(answer.Data.Certificate), []byte(answer.Data.PrivateKey))
+	chain := strings.Join(append([]string{answer.Data.Certificate}, answer.Data.Chain...), "\n")
+	pair, err := tls.X509KeyPair([]byte(chain), []byte(answer.Data.PrivateKey))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -133,7 +133,7 @@ func TestSpecAsksForWhatTheGatewayUses(t *testing.T) {
 			{Role: "sallyport-sidecar-notes", PKIRole: "sidecar-board", Name: "board.internal", ConfigPath: "sallyport/sidecar/notes"},
 			{Role: "sallyport-sidecar-wiki", PKIRole: "sidecar-wiki", Name: "wiki.backend.sallyport.internal", ConfigPath: "sallyport/sidecar/wiki"},
 		},
-		SPEntityID: "urn:example:sp", CertTTL: 2 * time.Hour,
+		SPEntityID: "urn:example:sp", CertTTL: 2 * time.Hour, ClientRevocation: true,
 	}
 	if diff := cmp.Diff(want, spec(load(t))); diff != "" {
 		t.Errorf("spec (-want +got):\n%s", diff)

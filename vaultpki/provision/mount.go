@@ -7,9 +7,6 @@ import (
 	"time"
 )
 
-// rootLife is how long an authority lives, and so the longest lease of its mount.
-const rootLife = 10 * year
-
 // mount is a secrets engine or auth method at a path.
 type mount struct {
 	path    string
@@ -80,8 +77,9 @@ func (m mount) planTTL(have map[string]any) *Change {
 	if m.maxTTL == 0 || current >= m.maxTTL {
 		return nil
 	}
+	detail := fmt.Sprintf("max_lease_ttl %s -> %s", current, m.maxTTL)
 	return &Change{
-		Object: m.object(), Details: []string{fmt.Sprintf("max_lease_ttl %s -> %s", current, m.maxTTL)},
+		Object: m.object(), Details: []string{detail}, Loosens: []string{detail},
 		apply: func(ctx context.Context, client *Client) error {
 			return client.write(ctx, m.table()+"/"+m.path+"/tune", map[string]string{"max_lease_ttl": m.maxTTL.String()})
 		},
@@ -98,29 +96,4 @@ func (m mount) create(ctx context.Context, client *Client) error {
 		body["config"] = map[string]string{"max_lease_ttl": m.maxTTL.String()}
 	}
 	return client.write(ctx, m.table()+"/"+m.path, body)
-}
-
-// root is the authority of a PKI mount, whose key never leaves Vault.
-type root struct {
-	mount, name string
-}
-
-// plan makes a root only where there is no issuer at all: an operator's own
-// root, or an intermediate, is taken as it is.
-func (r root) plan(ctx context.Context, client *Client) (*Change, error) {
-	issuers, err := client.list(ctx, r.mount+"/issuers")
-	if err != nil || len(issuers) > 0 {
-		return nil, err
-	}
-	return &Change{
-		Create: true, Object: "root of " + r.mount, Details: []string{fmt.Sprintf("%q", r.name), "EC P-256", "10 years"},
-		apply: func(ctx context.Context, client *Client) error {
-			return client.write(ctx, r.mount+"/root/generate/internal", map[string]any{
-				"common_name": r.name, "issuer_name": "root-1", "key_name": "root-1",
-				"key_type": "ec", "key_bits": 256, "ttl": rootLife.String(),
-				// Nothing but leaves is signed below it.
-				"max_path_length": 0, "exclude_cn_from_sans": true,
-			})
-		},
-	}, nil
 }

@@ -3,18 +3,26 @@ package provision
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 )
 
-// introducerPolicy is the name of the policy for a deployer's token: it mints
-// introductions for every role of Sallyport and can do nothing else.
-const introducerPolicy = "sallyport-introducer"
+// maxWrap is the longest that an introduction may wait for whom a deployer
+// starts.
+const maxWrap = time.Hour
 
 // rule is one path of a policy.
 type rule struct {
-	path       string
-	capability string
-	wrapped    bool // the call works with response wrapping only
+	path         string
+	capabilities []string
+	wrapped      time.Duration // the call works with response wrapping only, for at most so long
+	required     string        // the call works only with this parameter
+}
+
+// allow is a rule without conditions.
+func allow(path string, capabilities ...string) rule {
+	return rule{path: path, capabilities: capabilities}
 }
 
 // render writes a policy in Vault's language.
@@ -22,9 +30,12 @@ func render(purpose string, rules []rule) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# %s. Written by sallyport provision; changes are reverted by it.\n", purpose)
 	for _, r := range rules {
-		fmt.Fprintf(&b, "path %q {\n  capabilities = [%q]\n", r.path, r.capability)
-		if r.wrapped {
-			b.WriteString("  min_wrapping_ttl = \"1s\"\n  max_wrapping_ttl = \"1h\"\n")
+		fmt.Fprintf(&b, "path %q {\n  capabilities = [\"%s\"]\n", r.path, strings.Join(r.capabilities, `", "`))
+		if r.wrapped > 0 {
+			fmt.Fprintf(&b, "  min_wrapping_ttl = \"1s\"\n  max_wrapping_ttl = \"%ds\"\n", int(r.wrapped.Seconds()))
+		}
+		if r.required != "" {
+			fmt.Fprintf(&b, "  required_parameters = [%q]\n", r.required)
 		}
 		b.WriteString("}\n")
 	}
@@ -34,51 +45,100 @@ func render(purpose string, rules []rule) string {
 // ownToken lets a process keep its token alive; the default policy, which
 // allows more, is not given to it.
 func ownToken() []rule {
-	return []rule{
-		{path: "auth/token/renew-self", capability: "update"},
-		{path: "auth/token/lookup-self", capability: "read"},
+	return []rule{allow("auth/token/renew-self", "update"), allow("auth/token/lookup-self", "read")}
+}
+
+// mintRule allows introductions of one role to be minted, wrapped and no other
+// way.
+func (s Spec) mintRule(role string, longest time.Duration) rule {
+	return rule{path: "auth/" + s.AuthMount + "/role/" + role + "/secret-id", capabilities: []string{"update"}, wrapped: longest}
+}
+
+// heir lets a process mint its own next introduction: for its own role alone.
+func (s Spec) heir(role string) []rule {
+	if s.NoHeirs {
+		return nil
 	}
+	return []rule{s.mintRule(role, s.HeirTTL)}
+}
+
+// certificates lets a process have certificates signed.
+func (Spec) certificates(mount, role string, revocation bool) []rule {
+	rules := []rule{allow(mount+"/sign/"+role, "update"), allow(mount+"/cert/ca_chain", "read")}
+	if revocation {
+		// Vault takes a certificate or a serial number, not both: who has never
+		// met a certificate cannot revoke it by counting.
+		rules = append(rules, rule{path: mount + "/revoke", capabilities: []string{"update"}, required: "certificate"})
+	}
+	return rules
+}
+
+// own is what every process may do for itself.
+func (s Spec) own(role string, revocation bool) []rule {
+	rules := append(s.heir(role), ownToken()...)
+	if revocation { // it looks whether it may, long before it does
+		rules = append(rules, allow("sys/capabilities-self", "update"))
+	}
+	return rules
 }
 
 // gatewayPolicy allows three secrets to be read and two certificates to be
-// signed. It cannot list, write, issue (which would make keys in Vault), or
-// introduce others.
+// signed, and what was asked for beside. It cannot list or write secrets that
+// it reads, issue (which would make keys in Vault), or introduce others.
 func (s Spec) gatewayPolicy() string {
-	return render("The gateway: its secrets and its certificates", append([]rule{
-		{path: s.KVMount + "/data/" + s.SAMLPath, capability: "read"},
-		{path: s.KVMount + "/data/" + s.SessionPath, capability: "read"},
-		{path: s.KVMount + "/data/" + s.GatewayConfigPath, capability: "read"},
-		{path: s.EdgeMount + "/sign/" + s.EdgeRole, capability: "update"},
-		{path: s.EdgeMount + "/cert/ca_chain", capability: "read"},
-		{path: s.BackendMount + "/sign/" + s.ClientRole, capability: "update"},
-		{path: s.BackendMount + "/cert/ca_chain", capability: "read"},
-	}, ownToken()...))
+	rules := []rule{
+		allow(s.KVMount+"/data/"+s.SAMLPath, "read"),
+		allow(s.KVMount+"/data/"+s.SessionPath, "read"),
+		allow(s.KVMount+"/data/"+s.GatewayConfigPath, "read"),
+	}
+	rules = append(rules, s.certificates(s.EdgeMount, s.EdgeRole, s.EdgeRevocation)...)
+	rules = append(rules, s.certificates(s.BackendMount, s.ClientRole, s.ClientRevocation)...)
+	if s.ACMEPath != "" {
+		rules = append(rules,
+			allow(s.KVMount+"/data/"+s.ACMEPath+"/*", "create", "read", "update"),
+			allow(s.KVMount+"/metadata/"+s.ACMEPath+"/*", "create", "update", "delete", "list"))
+	}
+	if s.Transit.Key != "" {
+		rules = append(rules,
+			allow(s.Transit.Mount+"/sign/"+s.Transit.Key, "update"),
+			allow(s.Transit.Mount+"/keys/"+s.Transit.Key, "read"))
+	}
+	return render("The gateway: its secrets and its certificates", append(rules, s.own(s.GatewayRole, s.EdgeRevocation || s.ClientRevocation)...))
 }
 
 // sidecarPolicy allows one secret and one certificate. A sidecar that is broken
 // into cannot become the gateway, nor another sidecar.
 func (s Spec) sidecarPolicy(sidecar Sidecar) string {
-	return render("The sidecar "+sidecar.Name+": its certificate and its configuration", append([]rule{
-		{path: s.KVMount + "/data/" + sidecar.ConfigPath, capability: "read"},
-		{path: s.BackendMount + "/sign/" + sidecar.PKIRole, capability: "update"},
-		{path: s.BackendMount + "/cert/ca_chain", capability: "read"},
-	}, ownToken()...))
+	return render("The sidecar "+sidecar.Name+": its certificate and its configuration", slices.Concat(
+		[]rule{allow(s.KVMount+"/data/"+sidecar.ConfigPath, "read")},
+		s.certificates(s.BackendMount, sidecar.PKIRole, sidecar.Revocation), s.own(sidecar.Role, sidecar.Revocation)))
+}
+
+// mintRules allow introductions of every process to be minted.
+func (s Spec) mintRules() []rule {
+	rules := []rule{s.mintRule(s.GatewayRole, maxWrap)}
+	for _, sidecar := range s.Sidecars {
+		rules = append(rules, s.mintRule(sidecar.Role, maxWrap))
+	}
+	return rules
 }
 
 // introducerPolicy allows SecretIDs to be made, wrapped and no other way: the
 // deployer never sees one, so a log or shell history of his has none.
 func (s Spec) introducerPolicy() string {
-	var rules []rule
-	roles := []string{s.GatewayRole}
-	for _, sidecar := range s.Sidecars {
-		roles = append(roles, sidecar.Role)
+	return render("A deployer: mints wrapped SecretIDs and reads nothing", s.mintRules())
+}
+
+// driverPolicy is the introducer's, and the secrets that the driver serves.
+func (s Spec) driverPolicy() string {
+	rules := s.mintRules()
+	for _, path := range s.Driver.KVPaths {
+		rules = append(rules, allow(s.KVMount+"/data/"+path, "read"))
 	}
-	for _, role := range roles {
-		rules = append(rules, rule{
-			path: "auth/" + s.AuthMount + "/role/" + role + "/secret-id", capability: "update", wrapped: true,
-		})
+	if s.Driver.AppRole {
+		rules = append(rules, s.heir(s.Driver.Policy)...)
 	}
-	return render("A deployer: mints wrapped SecretIDs and reads nothing", rules)
+	return render("The secret driver: mints wrapped SecretIDs, and reads what it serves", append(rules, ownToken()...))
 }
 
 // policy is an ACL policy with exactly this text.
@@ -107,35 +167,6 @@ func (p policy) plan(ctx context.Context, client *Client) (*Change, error) {
 	if have == p.text {
 		return nil, nil
 	}
-	change.Details = diffPaths(have, p.text)
+	change.Details, change.Loosens = diffPolicies(have, p.text)
 	return change, nil
-}
-
-// diffPaths says which paths a policy gains and loses; if none, that its text
-// differs otherwise.
-func diffPaths(have, want string) []string {
-	var details []string
-	for _, line := range missingIn(have, want) {
-		details = append(details, "gains "+line)
-	}
-	for _, line := range missingIn(want, have) {
-		details = append(details, "loses "+line)
-	}
-	if len(details) == 0 {
-		details = []string{"text differs"}
-	}
-	return details
-}
-
-// missingIn returns the paths of policy b, quoted, that policy a has not.
-func missingIn(a, b string) []string {
-	var missing []string
-	for line := range strings.Lines(b) {
-		rest, isPath := strings.CutPrefix(strings.TrimSpace(line), `path "`)
-		path, _, closed := strings.Cut(rest, `"`)
-		if quoted := `"` + path + `"`; isPath && closed && !strings.Contains(a, quoted) {
-			missing = append(missing, quoted)
-		}
-	}
-	return missing
 }

@@ -6,13 +6,19 @@
 // Least privilege is built in: each process gets a policy for its own secrets
 // and its own PKI role and nothing else; each PKI role signs just the names of
 // its process, for one usage. What exists and is looser than desired is
-// repaired; what Sallyport does not know of is left alone. Keys are generated
-// only where there are none, and never overwritten.
+// repaired; what is stricter is not loosened by [Apply], only by
+// [ApplyLoosening]; what Sallyport does not know of is left alone. Keys are
+// generated only where there are none, and never overwritten.
 //
-// It is not a way to install Vault, and it does not delete. Its inputs come from
-// an operator with a powerful token; Vault's answers are bounded by the client.
-// Outputs are readable lines without secrets. Specification: Vault's HTTP API
-// for mounts, policies, AppRole, PKI and KV version 2.
+// Keys and authorities are replaced by a [Rotation], in steps that overlap, so
+// that at no time anybody meets a key or an authority that he does not know yet.
+// How far one is follows from what is in Vault, and from nothing else.
+//
+// It is not a way to install Vault, and apart from what a rotation retires it
+// does not delete. Its inputs come from an operator with a powerful token;
+// Vault's answers are bounded by the client. Outputs are readable lines without
+// secrets. Specification: Vault's HTTP API for mounts, policies, AppRole, PKI,
+// KV version 2, transit and audit devices.
 package provision
 
 import (
@@ -20,6 +26,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -81,14 +88,38 @@ func (c *Client) read(ctx context.Context, path string) (*api.Secret, error) {
 	return c.get(ctx, wire.Call{Method: http.MethodGet, Path: path})
 }
 
-// list returns the keys below path, nil if there are none.
-func (c *Client) list(ctx context.Context, path string) ([]any, error) {
+// now is Vault's clock: what it dated is not compared with another's. Wrapping
+// nothing, for a second, is a call whose answer says the time.
+func (c *Client) now(ctx context.Context) (time.Time, error) {
+	secret, err := c.call(ctx, wire.Call{
+		Method: http.MethodPut, Path: "sys/wrapping/wrap", Body: map[string]string{"purpose": "time"}, WrapTTL: time.Second,
+	})
+	if err == nil && (secret == nil || secret.WrapInfo == nil || secret.WrapInfo.CreationTime.IsZero()) {
+		err = errors.New("asking for the time: vault's answer does not say it")
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	return secret.WrapInfo.CreationTime, nil
+}
+
+// list returns what is known of the keys below path by key, nothing if there are
+// none.
+func (c *Client) list(ctx context.Context, path string) (map[string]map[string]any, error) {
 	secret, err := c.get(ctx, wire.Call{Method: http.MethodGet, Path: path, Query: map[string]string{"list": "true"}})
 	if err != nil || secret == nil {
 		return nil, err
 	}
 	keys, _ := secret.Data["keys"].([]any)
-	return keys, nil
+	infos, _ := secret.Data["key_info"].(map[string]any)
+	found := map[string]map[string]any{}
+	for _, key := range keys {
+		if name, _ := key.(string); name != "" {
+			info, _ := infos[name].(map[string]any)
+			found[name] = info
+		}
+	}
+	return found, nil
 }
 
 func (c *Client) get(ctx context.Context, call wire.Call) (*api.Secret, error) {
@@ -109,13 +140,32 @@ func (c *Client) get(ctx context.Context, call wire.Call) (*api.Secret, error) {
 
 // write puts body to path. No error shows one of secrets.
 func (c *Client) write(ctx context.Context, path string, body any, secrets ...string) error {
-	_, err := c.wire.Do(ctx, wire.Call{
-		Method: http.MethodPut, Path: path, Token: c.token, Body: body, Secrets: secrets, Limit: wire.DataBytes,
-	})
-	if err != nil {
-		return vaultpki.Classify("writing", path, err)
+	_, err := c.call(ctx, wire.Call{Method: http.MethodPut, Path: path, Body: body, Secrets: secrets})
+	return err
+}
+
+// remove deletes what is at path.
+func (c *Client) remove(ctx context.Context, path string) error {
+	_, err := c.call(ctx, wire.Call{Method: http.MethodDelete, Path: path})
+	return err
+}
+
+// ask puts body to path for the answer, which must not be empty.
+func (c *Client) ask(ctx context.Context, path string, body any) (*api.Secret, error) {
+	secret, err := c.call(ctx, wire.Call{Method: http.MethodPut, Path: path, Body: body})
+	if err == nil && (secret == nil || secret.Data == nil) {
+		err = fmt.Errorf("writing %s: vault's answer is empty", path)
 	}
-	return nil
+	return secret, err
+}
+
+func (c *Client) call(ctx context.Context, call wire.Call) (*api.Secret, error) {
+	call.Token, call.Limit = c.token, wire.DataBytes
+	secret, err := c.wire.Do(ctx, call)
+	if err != nil {
+		return nil, vaultpki.Classify("writing", call.Path, err)
+	}
+	return secret, nil
 }
 
 // Change is one difference between Vault and the desired state.
@@ -126,21 +176,33 @@ type Change struct {
 	Object string
 	// Details says what differs, or what a new object is like. No secrets.
 	Details []string
+	// Loosens are those of Details that widen what somebody may do, or how long.
+	Loosens []string
 
 	apply func(ctx context.Context, client *Client) error
 }
 
-// String returns the line of a diff: "+ policy sallyport-gateway", "~ approle
-// sallyport-gateway: token_period 0s -> 24h0m0s".
+// String returns the line of a diff: "+ policy sallyport-gateway" for what is
+// made, "~ approle sallyport-gateway: token_ttl 2h0m0s -> 1h0m0s" for what
+// changes, and with "!" for what loosens, each such detail marked.
 func (c Change) String() string {
 	sign := "~ "
-	if c.Create {
+	switch {
+	case c.Create:
 		sign = "+ "
+	case len(c.Loosens) > 0:
+		sign = "! "
 	}
 	if len(c.Details) == 0 {
 		return sign + c.Object
 	}
-	return sign + c.Object + ": " + strings.Join(c.Details, ", ")
+	details := slices.Clone(c.Details)
+	for i, detail := range details {
+		if slices.Contains(c.Loosens, detail) {
+			details[i] += " (loosens)"
+		}
+	}
+	return sign + c.Object + ": " + strings.Join(details, ", ")
 }
 
 // object is one thing that Vault must hold.
@@ -173,13 +235,26 @@ func Plan(ctx context.Context, client *Client, desired *Desired) ([]Change, erro
 }
 
 // Apply removes the differences between Vault and desired and returns those it
-// removed, also if it then fails. Applied again, it has nothing to do.
+// removed, also if it then fails. Applied again, it has nothing to do. If a
+// difference loosens, none is removed: the error is a [*LooseningError].
 func Apply(ctx context.Context, client *Client, desired *Desired) ([]Change, error) {
+	return apply(ctx, client, desired, false)
+}
+
+// ApplyLoosening is [Apply] for who has read what it loosens.
+func ApplyLoosening(ctx context.Context, client *Client, desired *Desired) ([]Change, error) {
+	return apply(ctx, client, desired, true)
+}
+
+func apply(ctx context.Context, client *Client, desired *Desired, loosening bool) ([]Change, error) {
 	// The whole plan is made first: an object in the way is found before
 	// anything is changed.
 	changes, err := Plan(ctx, client, desired)
 	if err != nil {
 		return nil, err
+	}
+	if loose := Loosening(changes); len(loose) > 0 && !loosening {
+		return nil, &LooseningError{Changes: loose}
 	}
 	for i, change := range changes {
 		if err := change.apply(ctx, client); err != nil {

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -45,7 +46,7 @@ func run(m *testing.M) int {
 func specFor(prefix string) provision.Spec {
 	return provision.Spec{
 		KVMount: prefix + "-kv", EdgeMount: prefix + "-edge", BackendMount: prefix + "-backend", AuthMount: prefix + "-approle",
-		GatewayRole: prefix + "-gateway",
+		GatewayRole: prefix + "-gateway", IntroducerPolicy: prefix + "-introducer", Driver: provision.Driver{Policy: prefix + "-driver"},
 		EdgeHosts:   []string{"door.example.com", "notes.example.com"},
 		Sidecars:    []provision.Sidecar{{Role: prefix + "-sidecar-notes", Name: "notes.backend.sallyport.internal"}},
 		SPEntityID:  "https://door.example.com/saml/metadata",
@@ -104,8 +105,12 @@ func TestSecondApplyHasNothingToDo(t *testing.T) {
 		"+ auth method twice-approle: approle",
 		"+ mount twice-edge: pki",
 		"+ mount twice-backend: pki",
-		`+ root of twice-edge: "Sallyport edge root", EC P-256, 10 years`,
-		`+ root of twice-backend: "Sallyport backend root", EC P-256, 10 years`,
+		"+ mount twice-edge-root: pki",
+		"+ mount twice-backend-root: pki",
+		`+ root of twice-edge-root: "Sallyport edge root", ec-p256, 3650 days`,
+		`+ root of twice-backend-root: "Sallyport backend root", ec-p256, 3650 days`,
+		`+ intermediate of twice-edge: "Sallyport edge intermediate", ec-p256, 1095 days, signed by twice-edge-root`,
+		`+ intermediate of twice-backend: "Sallyport backend intermediate", ec-p256, 1095 days, signed by twice-backend-root`,
 		"+ pki role twice-edge/roles/sallyport-edge",
 		"+ pki role twice-backend/roles/sallyport-gateway",
 		"+ policy twice-gateway",
@@ -113,7 +118,8 @@ func TestSecondApplyHasNothingToDo(t *testing.T) {
 		"+ pki role twice-backend/roles/sidecar-notes",
 		"+ policy twice-sidecar-notes",
 		"+ approle twice-sidecar-notes",
-		"+ policy sallyport-introducer",
+		"+ policy twice-introducer",
+		"+ policy twice-driver",
 		"+ secret twice-kv/sallyport/saml: sp_private_key and sp_public_cert (generated), idp_metadata_xml (given)",
 		"+ secret twice-kv/sallyport/session: current (generated)",
 	}
@@ -232,7 +238,7 @@ func TestDriftIsShownAndRepaired(t *testing.T) {
 	}{
 		{
 			"auth/drift-approle/role/drift-gateway", map[string]any{"token_period": 0, "secret_id_num_uses": 0},
-			"~ approle drift-gateway: secret_id_num_uses 0 -> 1, token_period 0s -> 24h0m0s",
+			"! approle drift-gateway: secret_id_num_uses 0 -> 1, token_period 0s -> 24h0m0s (loosens)",
 		},
 		{
 			"drift-edge/roles/sallyport-edge", map[string]any{
@@ -241,13 +247,14 @@ func TestDriftIsShownAndRepaired(t *testing.T) {
 				"allow_wildcard_certificates": false, "key_type": "ec", "key_bits": 256, "key_usage": []string{"DigitalSignature"},
 				"ttl": "24h", "max_ttl": "24h",
 			},
-			"~ pki role drift-edge/roles/sallyport-edge: allow_any_name true -> false, allowed_domains [example.com] -> [door.example.com notes.example.com]",
+			"! pki role drift-edge/roles/sallyport-edge: allow_any_name true -> false, " +
+				"allowed_domains [example.com] -> [door.example.com notes.example.com] (loosens)",
 		},
 		{
 			"sys/policies/acl/drift-gateway", map[string]any{"policy": `path "sys/*" { capabilities = ["sudo"] }`},
 			`"sys/*"`,
 		},
-		{"sys/mounts/drift-edge/tune", map[string]any{"max_lease_ttl": "1h"}, "~ mount drift-edge: max_lease_ttl 1h0m0s -> 87600h0m0s"},
+		{"sys/mounts/drift-edge/tune", map[string]any{"max_lease_ttl": "1h"}, "! mount drift-edge: max_lease_ttl 1h0m0s -> 26280h0m0s (loosens)"},
 	}
 	for _, d := range drift {
 		if err := vault.Call(ctx, "POST", d.path, d.body, nil); err != nil {
@@ -263,7 +270,17 @@ func TestDriftIsShownAndRepaired(t *testing.T) {
 	if len(planned) != len(drift) {
 		t.Errorf("plan has %d changes, expected %d:\n%s", len(planned), len(drift), strings.Join(planned, "\n"))
 	}
-	mustApply(t, spec)
+	var loosening *provision.LooseningError
+	done, err := provision.Apply(ctx, newClient(t), desired(t, spec))
+	if !errors.As(err, &loosening) || len(loosening.Changes) != len(drift) || len(done) > 0 {
+		t.Errorf("apply did %q, %v; expected it to refuse %d changes", lines(done), err, len(drift))
+	}
+	if diff := cmp.Diff(planned, mustPlan(t, spec)); diff != "" {
+		t.Errorf("the refusal changed something (-before +after):\n%s", diff)
+	}
+	if _, err := provision.ApplyLoosening(ctx, newClient(t), desired(t, spec)); err != nil {
+		t.Fatal(err)
+	}
 	if left := mustPlan(t, spec); len(left) > 0 {
 		t.Errorf("after the repair, still planned: %q", left)
 	}

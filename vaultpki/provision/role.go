@@ -20,11 +20,19 @@ type role struct {
 	settings map[string]any
 }
 
-// pkiRole signs certificates for exactly names, for use as a server or as a
-// client, and never for both.
+// pkiRole signs certificates for exactly names, DNS names and SPIFFE IDs, for use
+// as a server or as a client, and never for both.
 func pkiRole(path string, names []string, usage string, ttl time.Duration) role {
+	hosts, ids := []string{}, []string{}
+	for _, name := range names {
+		if strings.HasPrefix(name, spiffe) {
+			ids = append(ids, name)
+		} else {
+			hosts = append(hosts, name)
+		}
+	}
 	return role{object: "pki role " + path, path: path, settings: map[string]any{
-		"allowed_domains":             names,
+		"allowed_domains":             hosts,
 		"allow_bare_domains":          true,
 		"allow_subdomains":            false,
 		"allow_glob_domains":          false,
@@ -32,7 +40,7 @@ func pkiRole(path string, names []string, usage string, ttl time.Duration) role 
 		"allow_any_name":              false,
 		"allow_localhost":             false,
 		"allow_ip_sans":               false,
-		"allowed_uri_sans":            []string{},
+		"allowed_uri_sans":            ids,
 		"allowed_other_sans":          []string{},
 		"enforce_hostnames":           true,
 		"require_cn":                  false,
@@ -55,24 +63,27 @@ func pkiRole(path string, names []string, usage string, ttl time.Duration) role 
 }
 
 // appRole logs a process in by one SecretID, once, for a token that its policy
-// alone empowers and that lives as long as it is renewed.
-func appRole(mount, name string, period time.Duration) role {
+// alone empowers.
+func appRole(mount, name string, a Access) role {
+	period, ttl := a.TokenTTL, time.Duration(0)
+	if a.TokenMaxTTL > 0 {
+		// The process ends there, or logs in again by its heir.
+		period, ttl = 0, a.TokenTTL
+	}
 	return role{object: "approle " + name, path: "auth/" + mount + "/role/" + name, settings: map[string]any{
-		"bind_secret_id":     true,
-		"secret_id_num_uses": 1,
-		// As long as a wrapping token may live: a SecretID that nobody unwrapped
-		// is worthless soon after.
-		"secret_id_ttl":           time.Hour,
+		"bind_secret_id":          true,
+		"secret_id_num_uses":      1,
+		"secret_id_ttl":           a.SecretIDTTL,
+		"secret_id_bound_cidrs":   append([]string{}, a.SecretIDCIDRs...),
+		"token_bound_cidrs":       append([]string{}, a.TokenCIDRs...),
 		"token_policies":          []string{name},
 		"token_no_default_policy": true,
-		// Renewable for ever. With a maximum the process would end there: its
-		// SecretID is spent.
-		"token_period":           period,
-		"token_ttl":              time.Duration(0),
-		"token_max_ttl":          time.Duration(0),
-		"token_explicit_max_ttl": time.Duration(0),
-		"token_num_uses":         0,
-		"token_type":             "service",
+		"token_period":            period,
+		"token_ttl":               ttl,
+		"token_max_ttl":           a.TokenMaxTTL,
+		"token_explicit_max_ttl":  time.Duration(0),
+		"token_num_uses":          0,
+		"token_type":              "service",
 	}}
 }
 
@@ -89,8 +100,13 @@ func (r role) plan(ctx context.Context, client *Client) (*Change, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.settings)) {
 		want, have := show(r.settings[name], r.settings[name]), show(secret.Data[name], r.settings[name])
-		if have != want {
-			change.Details = append(change.Details, fmt.Sprintf("%s %s -> %s", name, have, want))
+		if have == want {
+			continue
+		}
+		detail := fmt.Sprintf("%s %s -> %s", name, have, want)
+		change.Details = append(change.Details, detail)
+		if loosens(name, secret.Data[name], r.settings[name]) {
+			change.Loosens = append(change.Loosens, detail)
 		}
 	}
 	if len(change.Details) == 0 {

@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -41,12 +40,26 @@ type secret struct {
 	fields      []field
 }
 
+// secrets are those that can be generated, or are given.
+func (s Spec) secrets() []object {
+	var objects []object
+	for _, kv := range []secret{s.samlSecret(), s.sessionSecret()} {
+		if len(kv.fields) > 0 {
+			objects = append(objects, kv)
+		}
+	}
+	return objects
+}
+
 // samlSecret holds the service provider's key pair and the IdP's metadata.
 func (s Spec) samlSecret() secret {
-	fields := []field{{
-		names:    []string{"sp_private_key", "sp_public_cert"},
-		generate: func() ([]string, error) { return newKeyPair(s.SPEntityID) },
-	}}
+	var fields []field
+	if !s.NoSPKey {
+		fields = append(fields, field{
+			names:    []string{"sp_private_key", "sp_public_cert"},
+			generate: func() ([]string, error) { return newKeyPair(s.SPEntityID) },
+		})
+	}
 	if len(s.IdPMetadata) > 0 {
 		fields = append(fields, field{names: []string{"idp_metadata_xml"}, given: string(s.IdPMetadata)})
 	}
@@ -55,15 +68,18 @@ func (s Spec) samlSecret() secret {
 
 // sessionSecret holds the key that seals session cookies.
 func (s Spec) sessionSecret() secret {
-	return secret{mount: s.KVMount, path: s.SessionPath, fields: []field{
-		{names: []string{"current"}, generate: newSessionKey},
-	}}
+	kv := secret{mount: s.KVMount, path: s.SessionPath}
+	if !s.NoSessionKey {
+		kv.fields = []field{{names: []string{"current"}, generate: newSessionKey}}
+	}
+	return kv
 }
 
 // content is what a secret holds now.
 type content struct {
 	data    map[string]any
 	version int // 0 if there is none: the value that check-and-set wants for "create"
+	created time.Time
 }
 
 // read returns the latest version. A deleted one is an error: it may hold keys
@@ -73,17 +89,14 @@ func (s secret) read(ctx context.Context, client *Client) (content, error) {
 	if err != nil || answer == nil {
 		return content{}, err
 	}
-	metadata, _ := answer.Data["metadata"].(map[string]any)
-	number, _ := metadata["version"].(json.Number)
-	version, err := number.Int64()
+	have, err := parseContent(s.mount+"/"+s.path, answer.Data)
 	if err != nil {
-		return content{}, fmt.Errorf("reading %s/%s: version %q: %w", s.mount, s.path, number, err)
+		return content{}, err
 	}
-	data, _ := answer.Data["data"].(map[string]any)
-	if data == nil {
-		return content{}, fmt.Errorf("reading %s/%s: version %d is deleted: undelete it, or remove the metadata to start afresh", s.mount, s.path, version)
+	if have.data == nil {
+		return content{}, fmt.Errorf("reading %s/%s: version %d is deleted: undelete it, or remove the metadata to start afresh", s.mount, s.path, have.version)
 	}
-	return content{data: data, version: int(version)}, nil
+	return have, nil
 }
 
 // plan lists the fields that are to be written; it generates nothing.
@@ -162,8 +175,7 @@ func (s secret) write(ctx context.Context, client *Client) error {
 		}
 		hidden = slices.Concat(hidden, values)
 	}
-	body := map[string]any{"data": data, "options": map[string]int{"cas": have.version}}
-	return client.write(ctx, s.mount+"/data/"+s.path, body, hidden...)
+	return s.replace(ctx, client, have, data, hidden)
 }
 
 // readSettled reads the secret from a mount that may be seconds old: a fresh KV

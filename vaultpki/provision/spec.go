@@ -1,14 +1,9 @@
 package provision
 
 import (
-	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"time"
-
-	"github.com/sallyport/sallyport/vaultpki/internal/wire"
 )
 
 // Spec is what the product needs from Vault, in plain values. Paths and mounts
@@ -19,36 +14,106 @@ type Spec struct {
 	SAMLPath          string // SP keys and IdP metadata; "sallyport/saml"
 	SessionPath       string // session keys; "sallyport/session"
 	GatewayConfigPath string // the gateway's configuration; "sallyport/gateway"
+	ACMEPath          string // below it the gateway may keep ACME accounts and certificates; if empty, nowhere
 
-	EdgeMount string   // PKI of the browsers' side; "pki-edge"
-	EdgeRole  string   // signs server certificates there; "sallyport-edge"
-	EdgeHosts []string // the door's and all tools' hosts; required
+	EdgeMount     string    // PKI of the browsers' side; "pki-edge"
+	EdgeAuthority Authority // what signs there
+	EdgeRole      string    // signs server certificates there; "sallyport-edge"
+	EdgeHosts     []string  // the door's and all tools' hosts; required
 
-	BackendMount string    // PKI between gateway and sidecars; "pki-backend"
-	ClientRole   string    // signs the gateway's client certificate; "sallyport-gateway"
-	ClientName   string    // the name in it; "gateway.sallyport.internal"
-	Sidecars     []Sidecar // one per backend
+	BackendMount     string    // PKI between gateway and sidecars; "pki-backend"
+	BackendAuthority Authority // what signs there
+	ClientRole       string    // signs the gateway's client certificate; "sallyport-gateway"
+	ClientName       string    // the DNS name or SPIFFE ID in it; "gateway.sallyport.internal"
+	ClientIDs        []string  // SPIFFE IDs that it may have beside it; none
+	Sidecars         []Sidecar // one per backend
 
-	AuthMount   string // AppRole auth method; "approle"
-	GatewayRole string // the gateway's AppRole and policy; "sallyport-gateway"
+	CertTTL        time.Duration // longest life of a leaf certificate; 24h
+	EdgeRevocation bool          // the gateway may revoke server certificates that it shows
+	// ClientRevocation is the same for its client certificates.
+	ClientRevocation bool
 
-	SPEntityID  string        // named in the generated SP certificate; required
-	IdPMetadata []byte        // written if given
-	TokenPeriod time.Duration // a token renewed this often lives for ever; 24h
-	CertTTL     time.Duration // longest life of a leaf certificate; 24h
+	AuthMount        string        // AppRole auth method; "approle"
+	GatewayRole      string        // the gateway's AppRole and policy; "sallyport-gateway"
+	GatewayAccess    Access        // what that AppRole grants
+	TokenPeriod      time.Duration // TokenTTL of every Access that says none; 24h
+	NoHeirs          bool          // processes do not mint their own next introduction
+	HeirTTL          time.Duration // longest life of such an introduction; 24h
+	IntroducerPolicy string        // of a deployer's token; "sallyport-introducer"
+	Driver           Driver        // the secret driver
+
+	SPEntityID   string // named in the generated SP certificate; required
+	IdPMetadata  []byte // written if given
+	NoSPKey      bool   // an absent SP key pair is not generated
+	NoSessionKey bool   // an absent session key is not generated
+
+	Audit   []AuditDevice // devices that there must be; none
+	Transit Transit       // the key of the access log's checkpoints
 }
 
 // Sidecar is one sidecar's place in Vault.
 type Sidecar struct {
-	Role       string // its AppRole and policy; "sallyport-sidecar-" and the first label of Name
-	PKIRole    string // signs its server certificate; "sidecar-" and the first label of Name
-	Name       string // the DNS name in its certificate; required
-	ConfigPath string // KV path of its configuration; "sallyport/sidecar/" and the first label of Name
+	Role       string   // its AppRole and policy; "sallyport-sidecar-" and the label of Name
+	PKIRole    string   // signs its server certificate; "sidecar-" and the label of Name
+	Name       string   // the DNS name or SPIFFE ID in its certificate; required
+	IDs        []string // SPIFFE IDs that the certificate may have beside it; none
+	ConfigPath string   // KV path of its configuration; "sallyport/sidecar/" and the label of Name
+	Revocation bool     // it may revoke certificates that it shows
+	Access     Access   // what its AppRole grants
 }
 
-// setDefault sets an empty text.
-func setDefault(field *string, value string) {
-	if *field == "" {
+// Access bounds the SecretIDs and tokens of one AppRole.
+type Access struct {
+	TokenTTL      time.Duration // the life that a renewal grants; Spec.TokenPeriod
+	TokenMaxTTL   time.Duration // ends a token for good; 0: a periodic token, which has no end
+	SecretIDTTL   time.Duration // the heirs' life and an hour more, or 1h without heirs
+	SecretIDCIDRs []string      // networks from which a login may come; any
+	TokenCIDRs    []string      // networks in which a token may be used; any
+}
+
+// Authority is the root and the intermediate of one side. A mount that has an
+// authority already keeps it, whatever is said here.
+type Authority struct {
+	RootMount    string // PKI mount of the root; that of the intermediate and "-root"
+	Root         Certificate
+	Intermediate Certificate
+}
+
+// Certificate is what an authority's certificate is like.
+type Certificate struct {
+	Name string        // common name; "Sallyport edge root" and the like
+	Life time.Duration // 10 years for a root, 3 for an intermediate
+	Key  string        // "ec-p256" (the default), "ec-p384", "rsa-3072" or "rsa-4096"
+}
+
+// Driver is the secret driver's place in Vault.
+type Driver struct {
+	Policy  string   // its policy, and its AppRole if it has one; "sallyport-secret-driver"
+	AppRole bool     // it logs in by an AppRole of its own
+	KVPaths []string // secrets that it may serve; none
+	Access  Access   // what its AppRole grants
+}
+
+// AuditDevice is where Vault records its requests.
+type AuditDevice struct {
+	Path     string // its name; required
+	Type     string // "file", "syslog" or "stdout"; required
+	File     string // of type file; required there
+	Facility string // of type syslog; "AUTH"
+	Tag      string // of type syslog; "vault"
+}
+
+// Transit is a signing key that never leaves Vault.
+type Transit struct {
+	Mount string // "transit"
+	Key   string // its name; if empty, there is none
+	Type  string // "ed25519" (the default) or "ecdsa-p256"
+}
+
+// setDefault sets an empty value.
+func setDefault[T comparable](field *T, value T) {
+	var empty T
+	if *field == empty {
 		*field = value
 	}
 }
@@ -61,98 +126,68 @@ func (s Spec) withDefaults() Spec {
 	setDefault(&s.GatewayConfigPath, "sallyport/gateway")
 	setDefault(&s.EdgeMount, "pki-edge")
 	setDefault(&s.EdgeRole, "sallyport-edge")
+	s.EdgeAuthority.setDefaults(s.EdgeMount, "edge")
 	setDefault(&s.BackendMount, "pki-backend")
+	s.BackendAuthority.setDefaults(s.BackendMount, "backend")
 	setDefault(&s.ClientRole, "sallyport-gateway")
 	setDefault(&s.ClientName, "gateway.sallyport.internal")
 	setDefault(&s.AuthMount, "approle")
 	setDefault(&s.GatewayRole, "sallyport-gateway")
-	if s.TokenPeriod == 0 {
-		s.TokenPeriod = 24 * time.Hour
-	}
-	if s.CertTTL == 0 {
-		s.CertTTL = 24 * time.Hour
-	}
+	setDefault(&s.IntroducerPolicy, "sallyport-introducer")
+	setDefault(&s.Driver.Policy, "sallyport-secret-driver")
+	setDefault(&s.Transit.Mount, "transit")
+	setDefault(&s.Transit.Type, "ed25519")
+	setDefault(&s.TokenPeriod, 24*time.Hour)
+	setDefault(&s.HeirTTL, 24*time.Hour)
+	setDefault(&s.CertTTL, 24*time.Hour)
+	s.accessDefaults(&s.GatewayAccess)
+	s.accessDefaults(&s.Driver.Access)
 	sidecars := make([]Sidecar, len(s.Sidecars))
 	for i, sidecar := range s.Sidecars {
-		label, _, _ := strings.Cut(sidecar.Name, ".")
+		label := labelOf(sidecar.Name)
 		setDefault(&sidecar.Role, "sallyport-sidecar-"+label)
 		setDefault(&sidecar.PKIRole, "sidecar-"+label)
 		setDefault(&sidecar.ConfigPath, "sallyport/sidecar/"+label)
+		s.accessDefaults(&sidecar.Access)
 		sidecars[i] = sidecar
 	}
 	s.Sidecars = sidecars
 	return s
 }
 
-// check returns every fault of the Spec.
-func (s Spec) check() error {
-	var faults []error
-	texts := map[string]string{
-		"KVMount": s.KVMount, "SAMLPath": s.SAMLPath, "SessionPath": s.SessionPath,
-		"GatewayConfigPath": s.GatewayConfigPath, "EdgeMount": s.EdgeMount, "EdgeRole": s.EdgeRole,
-		"BackendMount": s.BackendMount, "ClientRole": s.ClientRole, "AuthMount": s.AuthMount, "GatewayRole": s.GatewayRole,
+// spiffe begins the names that are no DNS names.
+const spiffe = "spiffe://"
+
+// labelOf is the short form of a name in a certificate: the first label of a DNS
+// name, the last segment of a SPIFFE ID.
+func labelOf(name string) string {
+	if strings.HasPrefix(name, spiffe) {
+		return name[strings.LastIndexByte(name, '/')+1:]
 	}
-	for _, sidecar := range s.Sidecars {
-		texts["Role of sidecar "+sidecar.Name] = sidecar.Role
-		texts["PKIRole of sidecar "+sidecar.Name] = sidecar.PKIRole
-		texts["ConfigPath of sidecar "+sidecar.Name] = sidecar.ConfigPath
-		faults = append(faults, checkHost(sidecar.Name))
-	}
-	for _, field := range slices.Sorted(maps.Keys(texts)) {
-		faults = append(faults, checkText(field, texts[field]))
-	}
-	if len(s.EdgeHosts) == 0 {
-		faults = append(faults, errors.New("EdgeHosts: expected at least the door's host"))
-	}
-	for _, host := range append([]string{s.ClientName}, s.EdgeHosts...) {
-		faults = append(faults, checkHost(host))
-	}
-	faults = append(faults, s.checkDistinct())
-	if s.SPEntityID == "" {
-		faults = append(faults, errors.New("SPEntityID: none given"))
-	}
-	if s.TokenPeriod < time.Minute || s.CertTTL < time.Second {
-		faults = append(faults, fmt.Errorf("TokenPeriod %s and CertTTL %s: too short", s.TokenPeriod, s.CertTTL))
-	}
-	return errors.Join(faults...)
+	label, _, _ := strings.Cut(name, ".")
+	return label
 }
 
-// checkDistinct refuses two processes that would share a role: each would be
-// given the other's powers.
-func (s Spec) checkDistinct() error {
-	roles := map[string]bool{s.GatewayRole: true}
-	pkiRoles := map[string]bool{s.ClientRole: true}
-	if s.EdgeMount == s.BackendMount {
-		return fmt.Errorf("mount %q: edge and backend need a PKI each", s.EdgeMount)
-	}
-	for _, sidecar := range s.Sidecars {
-		if roles[sidecar.Role] || pkiRoles[sidecar.PKIRole] {
-			return fmt.Errorf("sidecar %q: AppRole %q or PKI role %q is another's too", sidecar.Name, sidecar.Role, sidecar.PKIRole)
-		}
-		roles[sidecar.Role], pkiRoles[sidecar.PKIRole] = true, true
-	}
-	return nil
+// setDefaults fills in the authority above mount; side names it for people.
+func (a *Authority) setDefaults(mount, side string) {
+	setDefault(&a.RootMount, mount+"-root")
+	setDefault(&a.Root.Name, "Sallyport "+side+" root")
+	setDefault(&a.Root.Life, 10*year)
+	setDefault(&a.Root.Key, "ec-p256")
+	setDefault(&a.Intermediate.Name, "Sallyport "+side+" intermediate")
+	setDefault(&a.Intermediate.Life, 3*year)
+	setDefault(&a.Intermediate.Key, "ec-p256")
 }
 
-// checkHost accepts a lower-case DNS name and nothing that a PKI role would take
-// for a pattern.
-func checkHost(host string) error {
-	if host == "" || strings.Trim(host, ".-") != host || strings.ContainsFunc(host, notOfHost) {
-		return fmt.Errorf("host %q: expected a lower-case DNS name", host)
+// accessDefaults fills in one AppRole's bounds. An heir must outlast its
+// wrapping, or it would be found dead inside.
+func (s Spec) accessDefaults(a *Access) {
+	setDefault(&a.TokenTTL, s.TokenPeriod)
+	life := time.Hour
+	if !s.NoHeirs {
+		life += s.HeirTTL
 	}
-	return nil
-}
-
-func notOfHost(r rune) bool {
-	return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '.' && r != '-'
-}
-
-// checkText accepts a mount, path or role as it stands in a policy.
-func checkText(field, text string) error {
-	if err := wire.CheckPath(text); err != nil {
-		return fmt.Errorf("%s %q: expected a plain path: %w", field, text, err)
-	}
-	return nil
+	setDefault(&a.SecretIDTTL, life)
 }
 
 // New returns the desired state for spec. The error joins every fault of spec.
@@ -164,28 +199,44 @@ func New(spec Spec) (*Desired, error) {
 	d := &Desired{}
 	// Each object comes after those that it needs: mounts before what is on
 	// them, a root before the roles that sign with it, a policy before the role
-	// that grants it.
+	// that grants it. Audit devices come first, so that they record the rest.
 	add := func(objects ...object) { d.objects = append(d.objects, objects...) }
+	for _, device := range s.Audit {
+		add(auditDevice(device))
+	}
+	edge, backend := s.edge(), s.backend()
 	add(
 		mount{path: s.KVMount, kind: "kv", version: "2"},
 		mount{path: s.AuthMount, kind: "approle", auth: true},
-		mount{path: s.EdgeMount, kind: "pki", maxTTL: rootLife},
-		mount{path: s.BackendMount, kind: "pki", maxTTL: rootLife},
-		root{mount: s.EdgeMount, name: "Sallyport edge root"},
-		root{mount: s.BackendMount, name: "Sallyport backend root"},
+		mount{path: s.EdgeMount, kind: "pki", maxTTL: s.EdgeAuthority.Intermediate.Life},
+		mount{path: s.BackendMount, kind: "pki", maxTTL: s.BackendAuthority.Intermediate.Life},
+		rootMount{edge}, rootMount{backend},
+		root{edge}, root{backend},
+		intermediate{edge}, intermediate{backend},
 		pkiRole(s.EdgeMount+"/roles/"+s.EdgeRole, s.EdgeHosts, "server", s.CertTTL),
-		pkiRole(s.BackendMount+"/roles/"+s.ClientRole, []string{s.ClientName}, "client", s.CertTTL),
-		policy{name: s.GatewayRole, text: s.gatewayPolicy()},
-		appRole(s.AuthMount, s.GatewayRole, s.TokenPeriod),
+		pkiRole(s.BackendMount+"/roles/"+s.ClientRole, append([]string{s.ClientName}, s.ClientIDs...), "client", s.CertTTL),
 	)
+	if s.Transit.Key != "" {
+		add(mount{path: s.Transit.Mount, kind: "transit"}, transitKey(s.Transit))
+	}
+	add(policy{name: s.GatewayRole, text: s.gatewayPolicy()}, appRole(s.AuthMount, s.GatewayRole, s.GatewayAccess))
 	for _, sidecar := range s.Sidecars {
 		add(
-			pkiRole(s.BackendMount+"/roles/"+sidecar.PKIRole, []string{sidecar.Name}, "server", s.CertTTL),
+			pkiRole(s.BackendMount+"/roles/"+sidecar.PKIRole, append([]string{sidecar.Name}, sidecar.IDs...), "server", s.CertTTL),
 			policy{name: sidecar.Role, text: s.sidecarPolicy(sidecar)},
-			appRole(s.AuthMount, sidecar.Role, s.TokenPeriod),
+			appRole(s.AuthMount, sidecar.Role, sidecar.Access),
 		)
 	}
-	add(policy{name: introducerPolicy, text: s.introducerPolicy()})
-	add(s.samlSecret(), s.sessionSecret())
+	add(policy{name: s.IntroducerPolicy, text: s.introducerPolicy()}, policy{name: s.Driver.Policy, text: s.driverPolicy()})
+	if s.Driver.AppRole {
+		add(appRole(s.AuthMount, s.Driver.Policy, s.Driver.Access))
+	}
+	add(s.secrets()...)
 	return d, nil
+}
+
+// edge and backend are the two authorities.
+func (s Spec) edge() authority { return authority{mount: s.EdgeMount, Authority: s.EdgeAuthority} }
+func (s Spec) backend() authority {
+	return authority{mount: s.BackendMount, Authority: s.BackendAuthority}
 }

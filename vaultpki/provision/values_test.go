@@ -2,6 +2,7 @@ package provision
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,13 +19,24 @@ func example() Spec {
 }
 
 func TestDefaultsAreTheProductsNames(t *testing.T) {
+	access := Access{TokenTTL: 24 * time.Hour, SecretIDTTL: 25 * time.Hour}
+	authorityOf := func(side string) Authority {
+		return Authority{
+			RootMount:    "pki-" + side + "-root",
+			Root:         Certificate{Name: "Sallyport " + side + " root", Life: 10 * year, Key: "ec-p256"},
+			Intermediate: Certificate{Name: "Sallyport " + side + " intermediate", Life: 3 * year, Key: "ec-p256"},
+		}
+	}
 	want := Spec{
+		EdgeAuthority: authorityOf("edge"), BackendAuthority: authorityOf("backend"), GatewayAccess: access,
+		IntroducerPolicy: "sallyport-introducer", Driver: Driver{Policy: "sallyport-secret-driver", Access: access},
+		Transit: Transit{Mount: "transit", Type: "ed25519"}, HeirTTL: 24 * time.Hour,
 		KVMount: "secret", SAMLPath: "sallyport/saml", SessionPath: "sallyport/session", GatewayConfigPath: "sallyport/gateway",
 		EdgeMount: "pki-edge", EdgeRole: "sallyport-edge", EdgeHosts: []string{"door.example.com"},
 		BackendMount: "pki-backend", ClientRole: "sallyport-gateway", ClientName: "gateway.sallyport.internal",
 		Sidecars: []Sidecar{{
 			Role: "sallyport-sidecar-notes", PKIRole: "sidecar-notes", Name: "notes.backend.sallyport.internal",
-			ConfigPath: "sallyport/sidecar/notes",
+			ConfigPath: "sallyport/sidecar/notes", Access: access,
 		}},
 		AuthMount: "approle", GatewayRole: "sallyport-gateway", SPEntityID: "https://door.example.com/saml/metadata",
 		TokenPeriod: 24 * time.Hour, CertTTL: 24 * time.Hour,
@@ -52,7 +64,13 @@ func paths(policy string) []string {
 			path = strings.TrimSuffix(rest, `" {`)
 		}
 		if rest, found := strings.CutPrefix(line, `capabilities = ["`); found {
-			allowed = append(allowed, strings.TrimSuffix(rest, `"]`)+" "+path)
+			allowed = append(allowed, strings.ReplaceAll(strings.TrimSuffix(rest, `"]`), `", "`, ",")+" "+path)
+		}
+		if rest, found := strings.CutPrefix(line, `required_parameters = ["`); found {
+			allowed[len(allowed)-1] += " with " + strings.TrimSuffix(rest, `"]`)
+		}
+		if rest, found := strings.CutPrefix(line, `max_wrapping_ttl = "`); found {
+			allowed[len(allowed)-1] += " wrapped " + strings.TrimSuffix(rest, `"`)
 		}
 	}
 	return allowed
@@ -60,60 +78,59 @@ func paths(policy string) []string {
 
 func TestPoliciesAllowThisAndNothingElse(t *testing.T) {
 	s := example()
+	asked := s
+	asked.EdgeRevocation, asked.ClientRevocation, asked.ACMEPath, asked.NoHeirs = true, true, "sallyport/acme", true
+	asked.Transit.Key = "checkpoints"
+	asked.Driver.KVPaths = []string{"apps/notes"}
+	driven := s
+	driven.Driver.AppRole = true
+	gateway := []string{
+		"read secret/data/sallyport/saml",
+		"read secret/data/sallyport/session",
+		"read secret/data/sallyport/gateway",
+		"update pki-edge/sign/sallyport-edge",
+		"read pki-edge/cert/ca_chain",
+		"update pki-backend/sign/sallyport-gateway",
+		"read pki-backend/cert/ca_chain",
+	}
+	own := []string{"update auth/token/renew-self", "read auth/token/lookup-self"}
+	mint := []string{
+		"update auth/approle/role/sallyport-gateway/secret-id wrapped 3600s",
+		"update auth/approle/role/sallyport-sidecar-notes/secret-id wrapped 3600s",
+	}
 	tests := map[string]struct {
 		policy string
 		want   []string
 	}{
-		"gateway": {s.gatewayPolicy(), []string{
-			"read secret/data/sallyport/saml",
-			"read secret/data/sallyport/session",
-			"read secret/data/sallyport/gateway",
-			"update pki-edge/sign/sallyport-edge",
-			"read pki-edge/cert/ca_chain",
-			"update pki-backend/sign/sallyport-gateway",
-			"read pki-backend/cert/ca_chain",
-			"update auth/token/renew-self",
-			"read auth/token/lookup-self",
-		}},
-		"sidecar": {s.sidecarPolicy(s.Sidecars[0]), []string{
+		"gateway": {s.gatewayPolicy(), slices.Concat(gateway, []string{"update auth/approle/role/sallyport-gateway/secret-id wrapped 86400s"}, own)},
+		"gateway with all that can be asked for, without heirs": {asked.gatewayPolicy(), slices.Concat(
+			gateway[:5], []string{"update pki-edge/revoke with certificate"}, gateway[5:], []string{
+				"update pki-backend/revoke with certificate",
+				"create,read,update secret/data/sallyport/acme/*",
+				"create,update,delete,list secret/metadata/sallyport/acme/*",
+				"update transit/sign/checkpoints",
+				"read transit/keys/checkpoints",
+			}, own, []string{"update sys/capabilities-self"})},
+		"sidecar": {s.sidecarPolicy(s.Sidecars[0]), slices.Concat([]string{
 			"read secret/data/sallyport/sidecar/notes",
 			"update pki-backend/sign/sidecar-notes",
 			"read pki-backend/cert/ca_chain",
-			"update auth/token/renew-self",
-			"read auth/token/lookup-self",
-		}},
-		"introducer": {s.introducerPolicy(), []string{
-			"update auth/approle/role/sallyport-gateway/secret-id",
-			"update auth/approle/role/sallyport-sidecar-notes/secret-id",
-		}},
+			"update auth/approle/role/sallyport-sidecar-notes/secret-id wrapped 86400s",
+		}, own)},
+		"introducer":                        {s.introducerPolicy(), mint},
+		"secret driver":                     {s.driverPolicy(), slices.Concat(mint, own)},
+		"secret driver that serves":         {asked.driverPolicy(), slices.Concat(mint, []string{"read secret/data/apps/notes"}, own)},
+		"secret driver that logs in itself": {driven.driverPolicy(), slices.Concat(mint, []string{"update auth/approle/role/sallyport-secret-driver/secret-id wrapped 86400s"}, own)},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(test.want, paths(test.policy)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
-		})
-	}
-	if text := s.introducerPolicy(); strings.Count(text, "min_wrapping_ttl") != 2 {
-		t.Errorf("a path of the introducer works without wrapping:\n%s", text)
-	}
-}
-
-func TestPolicyDifferenceNamesThePaths(t *testing.T) {
-	a := render("a", []rule{{path: "x", capability: "read"}, {path: "y", capability: "read"}})
-	tests := map[string]struct {
-		have string
-		want []string
-	}{
-		"a path less":      {render("a", []rule{{path: "x", capability: "read"}}), []string{`gains "y"`}},
-		"a path more":      {a + `path "z" { capabilities = ["sudo"] }`, []string{`loses "z"`}},
-		"other capability": {render("a", []rule{{path: "x", capability: "update"}, {path: "y", capability: "read"}}), []string{"text differs"}},
-		"garbage":          {"garbage", []string{`gains "x"`, `gains "y"`}},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, diffPaths(test.have, a)); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
+			for path, g := range parsePolicy(test.policy) {
+				if strings.HasSuffix(path, "/secret-id") != g.wrapped {
+					t.Errorf("%s: wrapped is %t", path, g.wrapped)
+				}
 			}
 		})
 	}
@@ -192,6 +209,7 @@ func TestLongEntityIDStillMakesACertificate(t *testing.T) {
 
 func TestChangeReadsAsALineOfADiff(t *testing.T) {
 	for want, change := range map[string]Change{
+		"! approle x: a 1 -> 2 (loosens), b 2 -> 1": {Object: "approle x", Details: []string{"a 1 -> 2", "b 2 -> 1"}, Loosens: []string{"a 1 -> 2"}},
 		"+ policy x": {Create: true, Object: "policy x"},
 		"~ approle x: token_period 0s -> 24h0m0s":  {Object: "approle x", Details: []string{"token_period 0s -> 24h0m0s"}},
 		"+ secret s/p: a (generated), b (given)":   {Create: true, Object: "secret s/p", Details: []string{"a (generated)", "b (given)"}},
@@ -224,8 +242,8 @@ func FuzzSpecNames(f *testing.F) {
 		if strings.Contains(host+sidecar, "*") {
 			t.Errorf("names %q and %q were accepted", host, sidecar)
 		}
-		if got := len(paths(policies)); got != 9+5 {
-			t.Errorf("policies of %d paths, expected 14:\n%s", got, policies)
+		if got := len(paths(policies)); got != 10+6 {
+			t.Errorf("policies of %d paths, expected 16:\n%s", got, policies)
 		}
 	})
 }

@@ -99,15 +99,18 @@ func (v *vault) roleID(ctx context.Context, role string) (string, error) {
 	return answer.Data.RoleID, err
 }
 
-// edgeCA returns the certificate that browsers have to trust, as PEM.
+// edgeCA returns the certificate that browsers have to trust, as PEM: the root,
+// which is the last of the chain.
 func (v *vault) edgeCA(ctx context.Context) ([]byte, error) {
 	var answer struct {
 		Data struct {
 			Certificate string `json:"certificate"`
 		} `json:"data"`
 	}
-	err := v.call(ctx, http.MethodGet, "pki-edge/cert/ca", nil, &answer)
-	return []byte(answer.Data.Certificate + "\n"), err
+	err := v.call(ctx, http.MethodGet, "pki-edge/cert/ca_chain", nil, &answer)
+	const begin = "-----BEGIN CERTIFICATE-----"
+	chain := answer.Data.Certificate
+	return []byte(chain[max(0, strings.LastIndex(chain, begin)):] + "\n"), err
 }
 
 // issue gives a host of the demo that is not behind the gateway a certificate

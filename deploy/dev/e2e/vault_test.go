@@ -70,12 +70,14 @@ func (d *demo) issue(t *testing.T, mount, name string, usage x509.ExtKeyUsage) *
 	}, nil)
 	var answer struct {
 		Data struct {
-			Certificate string `json:"certificate"`
-			Key         string `json:"private_key"`
+			Certificate string   `json:"certificate"`
+			Chain       []string `json:"ca_chain"`
+			Key         string   `json:"private_key"`
 		} `json:"data"`
 	}
 	d.askVault(t, http.MethodPut, mount+"/issue/e2e", map[string]any{"common_name": name, "ttl": "1h"}, &answer)
-	pair, err := tls.X509KeyPair([]byte(answer.Data.Certificate), []byte(answer.Data.Key))
+	chain := strings.Join(append([]string{answer.Data.Certificate}, answer.Data.Chain...), "\n")
+	pair, err := tls.X509KeyPair([]byte(chain), []byte(answer.Data.Key))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,266 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"math/big"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/sallyport/sallyport/config"
+	"github.com/sallyport/sallyport/vaultpki/provision"
+)
+
+// provisionFlags say what Vault should hold.
+type provisionFlags struct {
+	operatorFlags
+	config, file, idpMetadata string
+	gatewayRole               string
+	tokenPeriod               time.Duration
+}
+
+// add declares the flags.
+func (f *provisionFlags) add(flags *pflag.FlagSet, std stdio) {
+	f.operatorFlags.add(flags, std)
+	flags.StringVar(&f.config, "config", env(std, "", "SALLYPORT_CONFIG"), "the gateway's configuration `FILE` (SALLYPORT_CONFIG)")
+	flags.StringVarP(&f.file, "file", "f", "", "`FILE` with what a gateway's configuration cannot say, or all of it")
+	flags.StringVar(&f.gatewayRole, "gateway-role", "sallyport-gateway", "`NAME` of the gateway's AppRole and policy")
+	flags.DurationVar(&f.tokenPeriod, "token-period", 24*time.Hour, "period of the tokens that the AppRoles grant: the longest outage of Vault that they survive")
+}
+
+// wanted is what the flags and the files that they name ask for.
+type wanted struct {
+	spec    provision.Spec
+	session time.Duration // the longest life of a session; 0 if no configuration says it
+	refresh time.Duration // the interval at which Vault is read again; as well
+}
+
+// wants reads what the flags name. Nothing is asked of Vault.
+func (f *provisionFlags) wants(cmd *cobra.Command) (wanted, error) {
+	if f.config == "" && f.file == "" {
+		return wanted{}, usageError{errors.New("flags --config and --file are missing, expected one of them or both")}
+	}
+	if err := requireFlags(cmd, "vault-addr"); err != nil {
+		return wanted{}, err
+	}
+	return f.read(cmd.Flags().Changed)
+}
+
+// client has the operator's token; it has not asked anything yet.
+func (f *provisionFlags) client() (*provision.Client, error) {
+	token, err := f.token()
+	if err != nil {
+		return nil, err
+	}
+	return provision.NewClient(provision.Config{Server: f.server(), Token: token})
+}
+
+// read turns the files into one Spec; isGiven says which flags were given, which
+// win over what a file says.
+func (f *provisionFlags) read(isGiven func(flag string) bool) (wanted, error) {
+	var want wanted
+	var gateway *config.Gateway
+	if f.config != "" {
+		text, err := source(f.config).readFile()
+		if err != nil {
+			return want, err
+		}
+		if gateway, err = config.LoadGateway(f.config, text); err != nil {
+			return want, err
+		}
+		want = wanted{spec: spec(gateway), session: gateway.Session.Absolute.Duration, refresh: gateway.Vault.Refresh.Duration}
+	}
+	var vault *config.Provision
+	if f.file != "" {
+		text, err := source(f.file).readFile()
+		if err != nil {
+			return want, err
+		}
+		if vault, err = config.LoadProvision(f.file, text); err != nil {
+			return want, err
+		}
+		if err := refine(&want.spec, vault, gateway != nil); err != nil {
+			return want, usageError{fmt.Errorf("file %s: %w", f.file, err)}
+		}
+	}
+	f.override(&want.spec, isGiven)
+	return want, f.readMetadata(&want.spec, gateway)
+}
+
+// override sets what flags say. One that was not given counts where no file says
+// anything.
+func (f *provisionFlags) override(want *provision.Spec, isGiven func(flag string) bool) {
+	if isGiven("auth-mount") || want.AuthMount == "" {
+		want.AuthMount = f.authMount
+	}
+	if isGiven("gateway-role") || want.GatewayRole == "" {
+		want.GatewayRole = f.gatewayRole
+	}
+	want.TokenPeriod = f.tokenPeriod
+	if isGiven("token-period") { // in place of those of the file
+		want.GatewayAccess.TokenTTL, want.Driver.Access.TokenTTL = 0, 0
+		for i := range want.Sidecars {
+			want.Sidecars[i].Access.TokenTTL = 0
+		}
+	}
+}
+
+// readMetadata reads the identity provider's metadata and tries it as a gateway
+// will.
+func (f *provisionFlags) readMetadata(want *provision.Spec, gateway *config.Gateway) error {
+	if f.idpMetadata == "" {
+		return nil
+	}
+	var err error
+	if want.IdPMetadata, err = os.ReadFile(f.idpMetadata); err != nil {
+		return usageError{fmt.Errorf("reading the identity provider's metadata: %w", err)}
+	}
+	if gateway == nil && len(want.EdgeHosts) > 0 {
+		// Any gateway will do: what is judged is not its own.
+		if gateway, err = config.LoadGateway(f.file, []byte("door: {host: "+want.EdgeHosts[0]+"}")); err != nil {
+			return err
+		}
+	}
+	if gateway == nil {
+		return nil // without a host there is a fault that says so
+	}
+	if err := judgeMetadata(gateway, want.IdPMetadata); err != nil {
+		return &hinted{usageError{fmt.Errorf("file %s: %w", f.idpMetadata, err)}, "give --idp-metadata the metadata document of your identity provider, as it exports it"}
+	}
+	return nil
+}
+
+// refine adds to what follows from a gateway's configuration, if there is one,
+// what the file says. What both say must be the same: the gateway looks where
+// its configuration says.
+func refine(want *provision.Spec, vault *config.Provision, beside bool) error {
+	var faults []error
+	join := func(key string, field *string, value string) {
+		if value != "" && *field != "" && *field != value {
+			faults = append(faults, fmt.Errorf("%s: found %q, expected %q as the gateway's configuration has it", key, value, *field))
+		} else if value != "" {
+			*field = value
+		}
+	}
+	join("kv.mount", &want.KVMount, vault.KV.Mount)
+	join("kv.saml_path", &want.SAMLPath, vault.KV.SAMLPath)
+	join("kv.session_path", &want.SessionPath, vault.KV.SessionPath)
+	join("edge_pki.mount", &want.EdgeMount, vault.EdgePKI.Mount)
+	join("backend_pki.mount", &want.BackendMount, vault.BackendPKI.Mount)
+	join("gateway.entity_id", &want.SPEntityID, vault.Gateway.EntityID)
+	join("gateway.edge_pki_role", &want.EdgeRole, vault.Gateway.EdgePKIRole)
+	join("gateway.backend_pki_role", &want.ClientRole, vault.Gateway.BackendPKIRole)
+	join("gateway.client_name", &want.ClientName, string(vault.Gateway.ClientName))
+	for _, host := range vault.Gateway.Hosts {
+		if !slices.Contains(want.EdgeHosts, host) {
+			want.EdgeHosts = append(want.EdgeHosts, host)
+		}
+	}
+	switch {
+	case len(want.EdgeHosts) == 0:
+		faults = append(faults, errors.New("gateway.hosts: found nothing, expected the door's host and the tools', or --config beside the file"))
+	case want.SPEntityID == "" && !beside:
+		want.SPEntityID = "https://" + want.EdgeHosts[0] + "/saml/metadata"
+	}
+	extend(want, vault)
+	want.Sidecars = refineSidecars(want.Sidecars, vault)
+	return errors.Join(faults...)
+}
+
+// extend sets what only the file can say.
+func extend(want *provision.Spec, vault *config.Provision) {
+	want.GatewayConfigPath, want.ACMEPath = vault.KV.ConfigPath, vault.KV.ACMEPath
+	want.NoSPKey, want.NoSessionKey = !vault.Generate.SPKey, !vault.Generate.SessionKey
+	want.EdgeAuthority, want.BackendAuthority = authorityOf(vault.EdgePKI), authorityOf(vault.BackendPKI)
+	if ttl := vault.CertificateTTL.Duration; ttl > 0 {
+		want.CertTTL = ttl
+	}
+	want.EdgeRevocation = want.EdgeRevocation || vault.Revocation
+	want.ClientRevocation = want.ClientRevocation || vault.Revocation
+	want.AuthMount, want.IntroducerPolicy = vault.AppRole.Mount, vault.AppRole.IntroducerPolicy
+	want.NoHeirs, want.HeirTTL = !vault.Heirs.Enabled, vault.Heirs.TTL.Duration
+	want.GatewayRole, want.GatewayAccess, want.ClientIDs = vault.Gateway.Role, accessOf(vault.Gateway.Access), vault.Gateway.SPIFFEIDs
+	want.Driver = provision.Driver{
+		Policy: vault.SecretDriver.Policy, AppRole: vault.SecretDriver.AppRole,
+		KVPaths: vault.SecretDriver.KVPaths, Access: accessOf(vault.SecretDriver.Access),
+	}
+	for _, device := range vault.Audit {
+		want.Audit = append(want.Audit, provision.AuditDevice{
+			Path: device.Path, Type: device.Type, File: device.File, Facility: device.Facility, Tag: device.Tag,
+		})
+	}
+	want.Transit = provision.Transit{Mount: vault.Transit.Mount, Key: vault.Transit.Key, Type: vault.Transit.Type}
+}
+
+func authorityOf(a config.Authority) provision.Authority {
+	certificate := func(c config.Certificate) provision.Certificate {
+		return provision.Certificate{Name: c.Name, Life: c.Life.Duration, Key: c.Key}
+	}
+	return provision.Authority{RootMount: a.RootMount, Root: certificate(a.Root), Intermediate: certificate(a.Intermediate)}
+}
+
+func accessOf(a config.Access) provision.Access {
+	return provision.Access{
+		TokenTTL: a.TokenTTL.Duration, TokenMaxTTL: a.TokenMaxTTL.Duration, SecretIDTTL: a.SecretIDTTL.Duration,
+		SecretIDCIDRs: a.SecretIDCIDRs, TokenCIDRs: a.TokenCIDRs,
+	}
+}
+
+// refineSidecars joins the sidecars of the routes and those of the file, by the
+// name in their certificates.
+func refineSidecars(sidecars []provision.Sidecar, vault *config.Provision) []provision.Sidecar {
+	for i := range sidecars {
+		sidecars[i].Access = accessOf(vault.AppRole.Access)
+	}
+	for _, said := range vault.Sidecars {
+		at := slices.IndexFunc(sidecars, func(s provision.Sidecar) bool { return s.Name == string(said.Name) })
+		if at < 0 {
+			at = len(sidecars)
+			label := said.Name.Label()
+			sidecars = append(sidecars, provision.Sidecar{
+				Name: string(said.Name), Role: "sallyport-sidecar-" + label, PKIRole: "sidecar-" + label, ConfigPath: "sallyport/sidecar/" + label,
+			})
+		}
+		sidecar := &sidecars[at]
+		for field, value := range map[*string]string{&sidecar.Role: said.Role, &sidecar.PKIRole: said.PKIRole, &sidecar.ConfigPath: said.ConfigPath} {
+			if value != "" {
+				*field = value
+			}
+		}
+		sidecar.IDs, sidecar.Access = said.SPIFFEIDs, accessOf(said.Access)
+	}
+	for i := range sidecars {
+		sidecars[i].Revocation = vault.Revocation
+	}
+	return sidecars
+}
+
+// judgeMetadata tries an identity provider's metadata the way a gateway will, so
+// that what it would refuse is not stored. The key is thrown away.
+func judgeMetadata(cfg *config.Gateway, metadata []byte) error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return fmt.Errorf("generating a key: %w", err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return fmt.Errorf("signing a certificate: %w", err)
+	}
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		return fmt.Errorf("parsing a certificate: %w", err)
+	}
+	settings := samlConfig(cfg, keyPair{key, certificate})
+	settings.IdPMetadata = metadata
+	_, err = newServiceProvider(settings)
+	return err
+}

@@ -1,0 +1,154 @@
+package provision
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// script is a machine whose steps are given.
+type script struct {
+	steps   []Step
+	vouched bool
+}
+
+func (s *script) next(context.Context, *Client) (Step, error) {
+	step := s.steps[0]
+	if s.vouched {
+		step.Needs = ""
+	}
+	step.do = func(context.Context, *Client) error {
+		s.steps = s.steps[1:]
+		return nil
+	}
+	return step, nil
+}
+
+func (s *script) unvouch() { s.vouched = false }
+
+func scripted(s *script) *Rotation {
+	return &Rotation{machine: s, now: func(context.Context, *Client) (time.Time, error) { return time.Now(), nil }}
+}
+
+// record collects what a rotation tells.
+func record(lines *[]string) func(Progress) {
+	return func(p Progress) { *lines = append(*lines, p.String()) }
+}
+
+func TestRunWaitsForEachStepAndTellsOfIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		r := scripted(&script{steps: []Step{
+			{Name: "next", Text: "a", First: true},
+			{Name: "switch", Text: "b", Due: start.Add(40 * time.Second)},
+			{Name: "retire", Text: "c", Due: start.Add(50 * time.Second)},
+			{Name: "next", Text: "a", First: true},
+		}})
+		var told []string
+		if err := r.Run(t.Context(), nil, record(&told)); err != nil {
+			t.Fatal(err)
+		}
+		want := []string{
+			"done: next: a",
+			"due in 40s (2000-01-01T00:00:40Z): switch: b",
+			"due in 25s (2000-01-01T00:00:40Z): switch: b",
+			"due in 10s (2000-01-01T00:00:40Z): switch: b",
+			"done: switch: b",
+			"due in 10s (2000-01-01T00:00:50Z): retire: c",
+			"done: retire: c",
+			"no rotation is under way; the first step is next: a",
+		}
+		if diff := cmp.Diff(want, told); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		if took := time.Since(start); took != 50*time.Second {
+			t.Errorf("it took %s", took)
+		}
+	})
+}
+
+func TestRunEndsWhereAPersonIsNeeded(t *testing.T) {
+	steps := []Step{
+		{Name: "switch", Text: "b", Needs: "do something"},
+		{Name: "retire", Text: "c", Needs: "do something"},
+	}
+	var told []string
+	err := scripted(&script{steps: steps, vouched: true}).Run(t.Context(), nil, record(&told))
+	if !errors.Is(err, ErrUnvouched) {
+		t.Errorf("error %v, expected ErrUnvouched", err)
+	}
+	// The word was given before the switch, and does not reach past it.
+	want := []string{"done: switch: b", "waits for you: retire: c; do something"}
+	if diff := cmp.Diff(want, told); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestStepDoesOneStepAndSaysWhatComesNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		due := time.Now().Add(time.Minute)
+		r := scripted(&script{steps: []Step{{Name: "next", Text: "a", First: true}, {Name: "switch", Text: "b", Due: due}}})
+		want := [][]string{
+			{"done: next: a", "due in 1m0s (2000-01-01T00:01:00Z): switch: b"},
+			{"due in 1m0s (2000-01-01T00:01:00Z): switch: b"},
+		}
+		for _, lines := range want {
+			var told []string
+			if err := r.Step(t.Context(), nil, record(&told)); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(lines, told); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		}
+	})
+}
+
+func TestRunBeginsNothingSoonAfterTheLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := scripted(&script{steps: []Step{{Name: "next", Text: "a", First: true, Due: time.Now().Add(time.Minute)}}})
+		var told []string
+		if err := r.Run(t.Context(), nil, record(&told)); err != nil {
+			t.Fatal(err)
+		}
+		want := []string{"no rotation is under way; the last change is recent, another can begin in 1m0s"}
+		if diff := cmp.Diff(want, told); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestAWaitEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		r := scripted(&script{steps: []Step{{Name: "switch", Due: time.Now().Add(time.Hour)}}})
+		if err := r.Run(ctx, nil, func(Progress) {}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("error %v", err)
+		}
+	})
+}
+
+func TestNamesOfIssuersAreRead(t *testing.T) {
+	for name, want := range map[string]int{
+		"root-1": 1, "intermediate-12": 12, "root-2.published-20261125T101500Z": 2, "intermediate-3.replaced-20261125T101500Z": 3,
+		"": 0, "root-0": 0, "root-01": 0, "root-1x": 0, "my-root-1": 0, "root-99999999999999999999": 0, "root-1.x": 0,
+	} {
+		if got := generation(name); got != want {
+			t.Errorf("%q is number %d, expected %d", name, got, want)
+		}
+	}
+	at, ok := issuer{name: "root-2.published-20261125T101500Z"}.when("published")
+	if !ok || !at.Equal(time.Date(2026, 11, 25, 10, 15, 0, 0, time.UTC)) {
+		t.Errorf("published at %s, %t", at, ok)
+	}
+	for _, name := range []string{"root-2", "root-2.replaced-20261125T101500Z", "root-2.published-", "root-2.published-yesterday"} {
+		if at, ok := (issuer{name: name}).when("published"); ok {
+			t.Errorf("%q was published at %s", name, at)
+		}
+	}
+}

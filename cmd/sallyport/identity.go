@@ -141,6 +141,15 @@ func (f *identityFlags) login(ctx context.Context, log *slog.Logger) (*vaultpki.
 	return client, err
 }
 
+// timedLogin is login as a step of a start: what came before it was reading the
+// configuration.
+func (f *identityFlags) timedLogin(ctx context.Context, log *slog.Logger, clock *stopwatch) (*vaultpki.Client, error) {
+	clock.lap("configuration")
+	client, err := f.login(ctx, log)
+	clock.lap("login")
+	return client, err
+}
+
 // closing says what the end of a process means, err being how its life ended:
 // nothing if the stop was asked for before it served, and what a failure after
 // the login costs.

@@ -46,6 +46,7 @@ func TestProcesses(t *testing.T) {
 			"everything in Vault is live":                testLiveSecrets,
 			"a configuration file is live":               testFileConfiguration,
 			"a status is shown":                          testStatus,
+			"a start is measured":                        testStartup,
 			"secrets stay in memory":                     testSecretsStayInMemory,
 		} {
 			t.Run(name, func(t *testing.T) {

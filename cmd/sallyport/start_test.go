@@ -40,7 +40,7 @@ func TestProcesses(t *testing.T) {
 			"a token is introduced into an engine":       testIntroduceDocker,
 			"a secret driver lives":                      testSecretDriver,
 			"a secret driver reads its token again":      testSecretDriverTokenFile,
-			"a secret driver renews its token":           testSecretDriverRenews,
+			"a secret driver starts again by its heir":   testSecretDriverHeir,
 			"a secret driver changes its allow-list":     testSecretDriverConfig,
 			"a secret driver does not start":             testSecretDriverFails,
 			"roles are printed, and refusals explained":  testProvision,

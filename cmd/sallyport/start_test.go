@@ -30,6 +30,8 @@ func TestProcesses(t *testing.T) {
 			"a gateway stops in time":                    testGatewayDrainEnds,
 			"a gateway stops at once when told twice":    testGatewayStopsAtOnce,
 			"a sidecar starts and stops":                 testSidecar,
+			"a gateway restarts with its heir":           testHeir,
+			"a revoked token stops a gateway":            testRevocationStops,
 			"certificates are renewed on demand":         testCertificatesAreRenewedOnDemand,
 			"the edge is certified by ACME":              testEdgeByACME,
 			"a stop is asked for before Vault answers":   testStopBeforeServing,

@@ -58,7 +58,7 @@ type ProvisionKV struct {
 	// "sallyport/gateway".
 	ConfigPath string `yaml:"config_path"`
 	// ACMEPath is where the gateway may keep ACME accounts and certificates.
-	// Default none: it may not.
+	// Default: the gateway's if it orders certificates by ACME, else none.
 	ACMEPath string `yaml:"acme_path"`
 }
 

@@ -174,6 +174,21 @@ sidecars:
 	}
 }
 
+func TestAGatewayThatOrdersByACMEMayKeepWhatItOrders(t *testing.T) {
+	acme := "\n  edge_acme: {directory: \"https://acme.example.com/directory\", email: ops@example.com, agree_to_terms: true, kv_path: a/acme, eab_path: a/eab}\n"
+	cfg, err := config.LoadGateway("test", []byte("door: {host: door.example.com}\nvault:"+acme))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := spec(cfg); got.ACMEPath != "a/acme" || got.ACMEBindingPath != "a/eab" {
+		t.Errorf("paths %q and %q", got.ACMEPath, got.ACMEBindingPath)
+	}
+	plain := spec(load(t))
+	if plain.ACMEPath != "" || plain.ACMEBindingPath != "" {
+		t.Errorf("without ACME, paths %q and %q", plain.ACMEPath, plain.ACMEBindingPath)
+	}
+}
+
 // The two files of the reference say the same as each other's defaults: so one
 // or both, the product's names come out.
 func TestTheReferenceOfTheFileFitsTheGatewaysDefaults(t *testing.T) {

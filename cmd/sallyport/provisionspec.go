@@ -153,6 +153,7 @@ func refine(want *provision.Spec, vault *config.Provision, beside bool) error {
 	join("kv.mount", &want.KVMount, vault.KV.Mount)
 	join("kv.saml_path", &want.SAMLPath, vault.KV.SAMLPath)
 	join("kv.session_path", &want.SessionPath, vault.KV.SessionPath)
+	join("kv.acme_path", &want.ACMEPath, vault.KV.ACMEPath)
 	join("edge_pki.mount", &want.EdgeMount, vault.EdgePKI.Mount)
 	join("backend_pki.mount", &want.BackendMount, vault.BackendPKI.Mount)
 	join("gateway.entity_id", &want.SPEntityID, vault.Gateway.EntityID)
@@ -177,7 +178,7 @@ func refine(want *provision.Spec, vault *config.Provision, beside bool) error {
 
 // extend sets what only the file can say.
 func extend(want *provision.Spec, vault *config.Provision) {
-	want.GatewayConfigPath, want.ACMEPath = vault.KV.ConfigPath, vault.KV.ACMEPath
+	want.GatewayConfigPath = vault.KV.ConfigPath
 	want.NoSPKey, want.NoSessionKey = !vault.Generate.SPKey, !vault.Generate.SessionKey
 	want.EdgeAuthority, want.BackendAuthority = authorityOf(vault.EdgePKI), authorityOf(vault.BackendPKI)
 	if ttl := vault.CertificateTTL.Duration; ttl > 0 {

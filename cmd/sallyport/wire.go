@@ -72,6 +72,12 @@ func spec(cfg *config.Gateway) provision.Spec {
 		CertTTL:        max(cfg.Vault.EdgePKI.TTL.Duration, cfg.Vault.BackendPKI.TTL.Duration),
 		EdgeRevocation: cfg.Vault.EdgePKI.RevokeOnStop, ClientRevocation: cfg.Vault.BackendPKI.RevokeOnStop,
 	}
+	if acme := cfg.Vault.EdgeACME; acme.On() {
+		s.ACMEPath = acme.KVPath
+		if acme.Bound() {
+			s.ACMEBindingPath = acme.EABPath
+		}
+	}
 	seen := map[config.Peer]bool{}
 	for _, route := range cfg.Routes {
 		if seen[route.Backend.Name] {

@@ -66,7 +66,7 @@ func (s Spec) names() map[string]string {
 		"AuthMount": s.AuthMount, "GatewayRole": s.GatewayRole,
 		"IntroducerPolicy": s.IntroducerPolicy, "Driver.Policy": s.Driver.Policy, "Transit.Mount": s.Transit.Mount,
 	}
-	for field, optional := range map[string]string{"ACMEPath": s.ACMEPath, "Transit.Key": s.Transit.Key} {
+	for field, optional := range map[string]string{"ACMEPath": s.ACMEPath, "ACMEBindingPath": s.ACMEBindingPath, "Transit.Key": s.Transit.Key} {
 		if optional != "" {
 			texts[field] = optional
 		}

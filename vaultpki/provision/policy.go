@@ -98,6 +98,9 @@ func (s Spec) gatewayPolicy() string {
 			allow(s.KVMount+"/data/"+s.ACMEPath+"/*", "create", "read", "update"),
 			allow(s.KVMount+"/metadata/"+s.ACMEPath+"/*", "create", "update", "delete", "list"))
 	}
+	if s.ACMEBindingPath != "" {
+		rules = append(rules, allow(s.KVMount+"/data/"+s.ACMEBindingPath, "read"))
+	}
 	if s.Transit.Key != "" {
 		rules = append(rules,
 			allow(s.Transit.Mount+"/sign/"+s.Transit.Key, "update"),

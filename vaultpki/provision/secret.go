@@ -208,6 +208,7 @@ func newKeyPair(entityID string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("drawing a serial number: %w", err)
 	}
+	serial.SetBit(serial, 126, 1) // always of sixteen bytes
 	name := entityID
 	if len(name) > 64 { // the bound of a common name, RFC 5280 appendix A.1
 		name = name[:64]

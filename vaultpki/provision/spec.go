@@ -15,6 +15,7 @@ type Spec struct {
 	SessionPath       string // session keys; "sallyport/session"
 	GatewayConfigPath string // the gateway's configuration; "sallyport/gateway"
 	ACMEPath          string // below it the gateway may keep ACME accounts and certificates; if empty, nowhere
+	ACMEBindingPath   string // what binds such an account to one that the server knows; if empty, nothing
 
 	EdgeMount     string    // PKI of the browsers' side; "pki-edge"
 	EdgeAuthority Authority // what signs there

@@ -80,7 +80,7 @@ func TestPoliciesAllowThisAndNothingElse(t *testing.T) {
 	s := example()
 	asked := s
 	asked.EdgeRevocation, asked.ClientRevocation, asked.ACMEPath, asked.NoHeirs = true, true, "sallyport/acme", true
-	asked.Transit.Key = "checkpoints"
+	asked.Transit.Key, asked.ACMEBindingPath = "checkpoints", "sallyport/acme-account"
 	asked.Driver.KVPaths = []string{"apps/notes"}
 	driven := s
 	driven.Driver.AppRole = true
@@ -108,6 +108,7 @@ func TestPoliciesAllowThisAndNothingElse(t *testing.T) {
 				"update pki-backend/revoke with certificate",
 				"create,read,update secret/data/sallyport/acme/*",
 				"create,update,delete,list secret/metadata/sallyport/acme/*",
+				"read secret/data/sallyport/acme-account",
 				"update transit/sign/checkpoints",
 				"read transit/keys/checkpoints",
 			}, own, []string{"update sys/capabilities-self"})},

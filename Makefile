@@ -87,6 +87,13 @@ fuzz: ## run each fuzz target briefly (FUZZTIME=5000x inputs, or 1m)
 		done; \
 	done
 
+# A quarter of an hour of a company's life with Vault; see TestSoak.
+SOAK ?= 15m
+
+.PHONY: soak
+soak: vault ## run the long test: everything rotated under load while Vault goes away (SOAK=15m)
+	@go test ./cmd/sallyport -run '^TestSoak$$' -count=1 -v -soak $(SOAK) -timeout 0
+
 .PHONY: vet
 vet:
 	@echo "test: go vet"

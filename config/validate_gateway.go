@@ -51,6 +51,9 @@ func (c *collector) vault(v Vault) {
 	c.within("vault.refresh", v.Refresh, time.Second, time.Hour)
 	c.pki("vault.edge_pki", v.EdgePKI)
 	c.acme("vault.edge_acme", v.EdgeACME)
+	if v.EdgeACME.On() && v.EdgePKI.RevokeOnStop {
+		c.refuse("vault.edge_pki.revoke_on_stop", "false beside edge_acme, whose certificates outlive a process")
+	}
 	c.pki("vault.backend_pki", v.BackendPKI)
 }
 

@@ -19,7 +19,9 @@ func (g *Gateway) Warnings() []string {
 			warnings = append(warnings, entry("routes", i)+".allow: lets nobody in to "+route.Name)
 		}
 	}
-	warnings = append(warnings, g.Vault.EdgePKI.warnings("vault.edge_pki")...)
+	if !g.Vault.EdgeACME.On() { // how long an ACME server's certificates live is its own affair
+		warnings = append(warnings, g.Vault.EdgePKI.warnings("vault.edge_pki")...)
+	}
 	return append(warnings, g.Vault.BackendPKI.warnings("vault.backend_pki")...)
 }
 

@@ -2,18 +2,20 @@
 // introduction into a Vault token, the token into secrets and certificates, and
 // the certificates into ready [crypto/tls.Config] values.
 //
-// The way is always the same. [Login] reads a wrapping token from a file, asks
-// Vault where that token comes from, unwraps it exactly once and logs in by
-// AppRole. [Client.Run] keeps the granted token alive. [Client.ReadKV] reads KV
-// version 2. [NewCertificates] makes keys in this process, has Vault sign them and
-// holds the certificates in memory; [Certificates.Run] renews them when they are
-// due and follows the roots of the PKI mount. [Certificates.EdgeTLS],
-// [Certificates.GuardTLS] and [Certificates.DialTLS] are the three ways to use
-// them.
+// The way is always the same. [Login] proves the process to Vault by a [Method].
+// For an [AppRole] it reads a wrapping token from a file, asks Vault where that
+// token comes from, unwraps it exactly once and logs in. [Client.Run] keeps the
+// process logged in: it renews the token, and gets another one when that ends.
+// [Client.ReadKV] reads KV version 2. [NewCertificates] makes keys in this
+// process, has Vault sign them and holds the certificates in memory;
+// [Certificates.Run] renews them when they are due and follows the roots of the
+// PKI mount. [Certificates.EdgeTLS], [Certificates.GuardTLS] and
+// [Certificates.DialTLS] are the three ways to use them.
 //
 // It is not a secret store, it knows no SAML, no HTTP routes and no
-// configuration file, and it writes nothing to disk: the only file that it
-// touches is the wrapping token's, which it empties.
+// configuration file. It touches two files: that of the introduction, which it
+// empties, and that of the [Heir], the credential of the next login, which must
+// be in memory.
 //
 // Hostile or faulty inputs are the token file, everything that the other end of
 // the Vault connection says (it may be slow, sealed, lying, huge, or somebody

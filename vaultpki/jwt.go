@@ -15,7 +15,7 @@ import (
 const maxJWTBytes = 32 << 10
 
 // ServiceAccountFile is where Kubernetes mounts a pod's own token.
-const ServiceAccountFile = "/var/run/secrets/kubernetes.io/serviceaccount/token" //nolint:gosec // a path, not a credential
+const ServiceAccountFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 
 // JWT logs in with a signed token that somebody else writes to a file and keeps
 // fresh: the kubelet, a cloud's metadata agent, a CI system. The file is read

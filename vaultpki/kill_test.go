@@ -29,7 +29,7 @@ type childConfig struct {
 func runChild(ctx context.Context, text string) int {
 	var told childConfig
 	if err := json.Unmarshal([]byte(text), &told); err != nil {
-		fmt.Println(err)
+		fmt.Fprintln(os.Stderr, err)
 		return 2
 	}
 	_, err := vaultpki.Login(ctx, vaultpki.Config{
@@ -41,7 +41,7 @@ func runChild(ctx context.Context, text string) int {
 		Wait: 5 * time.Second,
 	})
 	if err != nil {
-		fmt.Println(vaultpki.ReasonOf(err), err)
+		fmt.Fprintln(os.Stderr, vaultpki.ReasonOf(err), err)
 		return 1
 	}
 	return 0
@@ -63,7 +63,7 @@ func (r *heirRole) killedAt(t *testing.T, path string, nth int64, done bool) {
 	}
 	var out strings.Builder
 	child := exec.CommandContext(t.Context(), os.Args[0])
-	child.Env, child.Stdout = append(os.Environ(), childVariable+"="+string(told)), &out
+	child.Env, child.Stderr = append(os.Environ(), childVariable+"="+string(told)), &out
 	started := make(chan struct{})
 	var calls atomic.Int64
 	front.on(path, func(w http.ResponseWriter, req *http.Request, vault http.Handler) {

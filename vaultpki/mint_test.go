@@ -116,19 +116,6 @@ func TestUndeliveredIntroductionIsRevoked(t *testing.T) {
 	}
 }
 
-func TestGivenTokenIsRenewedOnDemand(t *testing.T) {
-	client := clientOf(t, tokenOf(t, gatewayRole))
-	ttl, err := client.Renew(t.Context())
-	if err != nil || ttl != 24*time.Hour || time.Until(client.TokenExpiry()) < 23*time.Hour {
-		t.Errorf("renewed for %s until %s (%v)", ttl, client.TokenExpiry(), err)
-	}
-	for name, token := range map[string]string{"a token without end": vault.RootToken, "a token that is not known": "hvs.unknown-token-of-nobody"} {
-		if ttl, err := clientOf(t, token).Renew(t.Context()); err == nil || ttl != 0 || strings.Contains(err.Error(), token) {
-			t.Errorf("%s: renewed for %s (%v)", name, ttl, err)
-		}
-	}
-}
-
 func TestWrappedSecretIsReadByWhoeverUnwraps(t *testing.T) {
 	putKV(t, "secret/data/wrapped/app", map[string]any{"password": "c4nary"})
 	wrapped, err := clientOf(t, vault.RootToken).WrapKV(t.Context(), "secret", "wrapped/app", time.Minute)

@@ -167,33 +167,40 @@ func (k *keeper) turn(ctx context.Context) error {
 	if g.dead() {
 		k.lose(g.token, errors.New("its life is over"), false)
 	}
-	err := k.stop()
-	if err != nil {
-		return err
-	}
-	if err = k.refresh(ctx, g); err == nil || ctx.Err() != nil {
-		return nil
-	}
 	if stop := k.stop(); stop != nil {
 		return stop
 	}
+	failure := k.refresh(ctx, g)
+	if ctx.Err() != nil {
+		return nil
+	}
+	if failure != nil {
+		k.postpone(g, failure)
+	}
+	return k.stop()
+}
+
+// postpone plans another attempt after a failure, and tells of it.
+func (k *keeper) postpone(g grant, failure error) {
 	k.attempt++
 	lost := k.loss() != nil
 	if lost && !k.slow {
 		k.slow, k.failures = true, newDelays(firstRenewalDelay, longestRenewalDelay)
 	}
-	delay := max(k.failures.NextBackOff(), wire.RetryAfter(err))
-	if left := time.Until(g.expires); !lost && !g.expires.IsZero() {
-		delay = min(delay, max(left, 0))
+	delay := max(k.failures.NextBackOff(), wire.RetryAfter(failure))
+	if !lost && !g.expires.IsZero() {
+		delay = min(delay, max(time.Until(g.expires), 0))
 	}
 	k.set(later(time.Now().Add(delay), k.notBefore))
-	message := "renewing the vault token did not succeed"
-	if lost {
-		message = "logging in again did not succeed"
+	told := []any{
+		"cause", causeOf(failure), "attempt", k.attempt, "next_try", time.Until(k.next).Round(time.Millisecond).String(),
+		"time_left", max(time.Until(g.expires), 0).Round(time.Second).String(),
 	}
-	k.log.Warn(message, "cause", causeOf(err), "attempt", k.attempt, "lost", lost,
-		"next_try", time.Until(k.next).Round(time.Millisecond).String(), "time_left", max(time.Until(g.expires), 0).Round(time.Second).String())
-	return nil
+	if lost {
+		k.log.Warn("logging in again did not succeed", told...)
+	} else {
+		k.log.Warn("renewing the vault token did not succeed", told...)
+	}
 }
 
 // stop is the end of Run if a revoked token is to end it.

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -380,6 +381,18 @@ func failTwice(f fault) fault {
 		fail := failures <= 2
 		mu.Unlock()
 		if fail {
+			f(w, r, vault)
+			return
+		}
+		vault.ServeHTTP(w, r)
+	}
+}
+
+// onceThen breaks the first call and lets the others through.
+func onceThen(f fault) fault {
+	var broken atomic.Bool
+	return func(w http.ResponseWriter, r *http.Request, vault http.Handler) {
+		if broken.CompareAndSwap(false, true) {
 			f(w, r, vault)
 			return
 		}

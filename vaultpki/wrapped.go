@@ -57,15 +57,3 @@ func (c *Client) RevokeWrapped(ctx context.Context, w Wrapped) error {
 	}
 	return nil
 }
-
-// Renew asks Vault for another life of the token, once, and returns how long it
-// is. It is for a Client of [WithToken], which keeps nothing alive by itself. The
-// error is an [*Error], also if the token cannot be renewed.
-func (c *Client) Renew(ctx context.Context) (time.Duration, error) {
-	renewed, err := c.renew(ctx, c.current())
-	if err != nil {
-		return 0, Classify("renewing the vault token by", "auth/token/renew-self", err)
-	}
-	c.adopt(renewed)
-	return renewed.ttl, nil
-}

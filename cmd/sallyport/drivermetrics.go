@@ -39,9 +39,7 @@ func (m *driverMetrics) attach(l *driverLife, driver *swarm.Driver, config follo
 		Name: "sallyport_source_fault", ConstLabels: prometheus.Labels{"source": string(l.from)},
 		Help: "Whether a newer version of the configuration is refused, or it cannot be read.",
 	}, func() float64 { return float64(min(len(remarksOf(config)), 1)) }))
-	if l.client != nil {
-		gauge("sallyport_vault_token_expiry_seconds", "When the Vault token ends unless it is renewed, in Unix seconds.", func() float64 {
-			return float64(l.client.TokenExpiry().Unix())
-		})
-	}
+	gauge("sallyport_vault_token_expiry_seconds", "When the Vault token ends unless it is renewed, in Unix seconds.", func() float64 {
+		return float64(l.client.TokenExpiry().Unix())
+	})
 }

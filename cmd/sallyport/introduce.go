@@ -242,6 +242,7 @@ no other way.`,
 	flags.StringVar(&policy.AuthMount, "auth-mount", "approle", "`MOUNT` of the AppRole auth method")
 	flags.DurationVar(&policy.MaxWrapTTL, "max-wrap-ttl", time.Hour, "longest life of a wrapping token")
 	flags.BoolVar(&policy.Renew, "renew", false, "let it keep itself alive, as a secret driver does")
+	flags.StringVar(&policy.Heir, "heir", "", "let it mint its own next introduction, as the AppRole `NAME`, for its heir file")
 	flags.BoolVar(&policy.Revoke, "revoke", false, "let it revoke what could not be delivered, and with that any token whose accessor it knows")
 	return cmd
 }

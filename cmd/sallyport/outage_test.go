@@ -45,7 +45,7 @@ const (
 // the wait for a renewal.
 func TestServesThroughOutagesOfVault(t *testing.T) {
 	shared := newStand(t)
-	shared.shortenLives(t)
+	shared.shortenLives(t, shortLife)
 	there := newElsewhere(t)
 	ordeals := slices.Concat(faultOrdeals(t, shared, there), vaultOrdeals(t), failoverOrdeals(t))
 	for i, o := range ordeals {
@@ -197,7 +197,7 @@ func vaultOrdeals(t *testing.T) []*ordeal {
 		},
 	} {
 		s := newStand(t)
-		s.shortenLives(t)
+		s.shortenLives(t, shortLife)
 		must := func(do func(*testing.T, *vaulttest.Server) error) func(*testing.T) {
 			return func(t *testing.T) {
 				t.Helper()
@@ -226,7 +226,7 @@ func failoverOrdeals(t *testing.T) []*ordeal {
 	t.Cleanup(cluster.Stop)
 	leader := leaderOf(t, cluster)
 	s := newStandOn(t, cluster.Node((leader+1)%3))
-	s.shortenLives(t)
+	s.shortenLives(t, shortLife)
 	addresses := cluster.Addresses()
 	addresses = append(addresses[leader:], addresses[:leader]...)
 	ordeals := []*ordeal{

@@ -22,11 +22,12 @@ import (
 // time for a call that gets no answer in its ten seconds, and for another.
 const shortLife = "90s"
 
-// shortenLives has Vault grant less than is asked for.
-func (s *stand) shortenLives(t *testing.T) {
+// shortenLives has Vault grant less than is asked for: tokens of that life, and
+// certificates of shortLife.
+func (s *stand) shortenLives(t *testing.T, token string) {
 	t.Helper()
 	for _, role := range []string{gatewayRole, sidecarRole} {
-		s.call(t, "POST", "auth/approle/role/"+role, map[string]any{"token_period": shortLife}, nil)
+		s.call(t, "POST", "auth/approle/role/"+role, map[string]any{"token_period": token}, nil)
 	}
 	for _, mount := range []string{"pki-edge", "pki-backend"} {
 		var roles struct{ Data struct{ Keys []string } }
@@ -44,6 +45,7 @@ func (s *stand) shortenLives(t *testing.T) {
 // in to it and never stops asking.
 type pair struct {
 	stand            *stand
+	config           string // the gateway's file
 	gateway, sidecar *process
 	https, admin     string // of the gateway
 	trickle          *trickle
@@ -53,7 +55,20 @@ type pair struct {
 // they are ready.
 func startPair(t *testing.T, s *stand, vault ...string) *pair {
 	t.Helper()
+	p := startPairWith(t, s, func(string) []string { return vault })
+	p.trickle = startTrickle(t, p)
+	return p
+}
+
+// startPairWith starts both, with the flags for each that more returns, and
+// returns when they are ready.
+func startPairWith(t *testing.T, s *stand, more func(process string) []string) *pair {
+	t.Helper()
 	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/stream" {
+			stream(w, r)
+			return
+		}
 		_, _ = io.WriteString(w, "hello "+r.Header.Get("X-Forwarded-User"))
 	}))
 	t.Cleanup(app.Close)
@@ -63,13 +78,29 @@ func startPair(t *testing.T, s *stand, vault ...string) *pair {
 	p.sidecar = s.start(t, append([]string{
 		"sidecar", "--role", sidecarRole, "--role-id", s.roleIDs[sidecarRole], "--wrapping-token-file", s.introduce(t, sidecarRole).file,
 		"--config", writeFile(t, t.TempDir(), "sidecar.yaml", yaml),
-	}, vault...)...)
-	yaml = strings.Replace(gatewayYAML(p.https, p.admin, "vault: {edge_pki: {ttl: 5m}, backend_pki: {ttl: 5m}}\n"), "https://127.0.0.1:1", "https://"+beside, 1)
-	p.gateway = s.startGateway(t, gatewayRole, s.introduce(t, gatewayRole).file, writeFile(t, t.TempDir(), "gateway.yaml", yaml), vault...)
+	}, more("sidecar")...)...)
+	yaml = strings.Replace(gatewayYAML(p.https, p.admin, "session: {idle: 30m}\nvault: {refresh: 2s, edge_pki: {ttl: 5m}, backend_pki: {ttl: 5m}}\n"), "https://127.0.0.1:1", "https://"+beside, 1)
+	p.config = writeFile(t, t.TempDir(), "gateway.yaml", yaml)
+	p.gateway = s.startGateway(t, gatewayRole, s.introduce(t, gatewayRole).file, p.config, more("gateway")...)
 	p.sidecar.ready(t, probes)
 	p.gateway.ready(t, p.admin)
-	p.trickle = startTrickle(t, p)
 	return p
+}
+
+// stream is an answer that goes on for as long as somebody listens.
+func stream(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/event-stream")
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		_, _ = io.WriteString(w, "data: "+r.Header.Get("X-Forwarded-User")+"\n\n")
+		_ = http.NewResponseController(w).Flush()
+		select {
+		case <-r.Context().Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 // both calls f for each process.

@@ -35,17 +35,12 @@ and on another node. Labels say what a secret holds; the allow-list of the
 configuration says which service may have it, and nobody else gets anything.
 docs/swarm.md shows how to install it as a managed plugin, on every manager.
 
-Its own Vault token needs the policy that introduce policy --renew prints. It comes
-from --token-file, which somebody else writes, such as a Vault Agent, and which is
-read again for each request; without it the process logs in as the gateway does.
-Either way the token is renewed as long as it can be.`,
+Its own Vault token needs the policy that introduce policy --renew prints. It logs in
+as the gateway does: with an heir it starts again without an introduction, and with
+--auth-method token-file it lives from what a Vault Agent writes.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			require := identity.require
-			if identity.tokenFile != "" {
-				require = requireFlags // no login, so no method
-			}
-			if err := require(cmd, "config", "vault-addr"); err != nil {
+			if err := identity.require(cmd, "config", "vault-addr"); err != nil {
 				return err
 			}
 			log := newLogger(io.Err, "secret-driver")
@@ -75,20 +70,8 @@ func runSecretDriver(ctx context.Context, from source, identity *identityFlags, 
 		return err
 	}
 	defer l.close()
-	if identity.tokenFile != "" {
-		file := newTokenSource(identity.tokenFile, identity.server(), log)
-		if _, err := file.client(ctx); err != nil {
-			return err
-		}
-		defer file.close()
-		l.vault, l.ready, l.keep = file.client, file.fault, file.run
-	} else {
-		client, err := identity.login(ctx, log)
-		if err != nil {
-			return err
-		}
-		l.client, l.keep = client, client.Run
-		l.vault = func(context.Context) (swarm.Vault, error) { return client, nil }
+	if l.client, err = identity.login(ctx, log); err != nil {
+		return err
 	}
 	mount := identity.authMount
 	if !identity.byAppRole() {
@@ -106,10 +89,7 @@ type driverLife struct {
 	metrics *driverMetrics
 
 	work, admin net.Listener
-	client      *vaultpki.Client            // of an introduction of its own; nil with a token file
-	keep        func(context.Context) error // keeps the token alive
-	vault       func(context.Context) (swarm.Vault, error)
-	ready       func() error // says why the token file is of no use; nil without one
+	client      *vaultpki.Client
 
 	stopping atomic.Bool
 }
@@ -135,7 +115,7 @@ func (l *driverLife) close() {
 // answered, and the token is kept alive until they are.
 func (l *driverLife) run(ctx context.Context, authMount string) error {
 	roles, secrets := grants(l.cfg, authMount)
-	driver, err := swarm.NewDriver(swarm.DriverConfig{Vault: l.vault, Roles: roles, KV: secrets, Observe: l.metrics.observe, Log: l.log})
+	driver, err := swarm.NewDriver(swarm.DriverConfig{Vault: l.client, Roles: roles, KV: secrets, Observe: l.metrics.observe, Log: l.log})
 	if err != nil {
 		return err
 	}
@@ -145,7 +125,7 @@ func (l *driverLife) run(ctx context.Context, authMount string) error {
 	defer end()
 	group, background := errgroup.WithContext(background)
 	l.log.Info("serving", "socket", l.cfg.Socket, "admin", l.admin.Addr().String(), "roles", len(roles), "secrets", len(secrets))
-	group.Go(func() error { return l.keep(background) }) // ends by itself only if it is to stop the process
+	group.Go(func() error { return l.client.Run(background) }) // ends by itself only if it is to stop the process
 	probes := proxy.Admin(proxy.AdminConfig{
 		Readiness: func() (reasons, remarks []string) { return l.unready(), remarksOf(followed) }, Metrics: l.metrics.registry,
 	})
@@ -208,13 +188,8 @@ func (l *driverLife) unready() []string {
 	if l.stopping.Load() {
 		reasons = append(reasons, "stopping")
 	}
-	if l.client != nil && l.client.Status().Lost {
-		reasons = append(reasons, "the vault token is lost")
-	}
-	if l.ready != nil {
-		if err := l.ready(); err != nil {
-			reasons = append(reasons, err.Error())
-		}
+	if status := l.client.Status(); status.Lost {
+		reasons = append(reasons, "the vault token is lost: "+status.LostCause)
 	}
 	return reasons
 }

@@ -20,7 +20,7 @@ const driverRole = "sallyport-secret-driver"
 // addDriver makes the driver's AppRole, with the policy that the product prints.
 func (s *stand) addDriver(t *testing.T) (roleID string) {
 	t.Helper()
-	p := s.start(t, "introduce", "policy", "--renew", "--role", gatewayRole)
+	p := s.start(t, "introduce", "policy", "--renew", "--role", gatewayRole, "--heir", driverRole)
 	if code := p.wait(t); code != exitOK {
 		t.Fatalf("exit code %d\n%s", code, p.err.String())
 	}
@@ -123,68 +123,65 @@ func testSecretDriver(t *testing.T, s *stand) {
 	}
 }
 
-// testSecretDriverTokenFile has somebody else keep the token fresh.
-func testSecretDriverTokenFile(t *testing.T, s *stand) {
-	socket, admin := filepath.Join(socketDir(t), "s"), free(t)
-	file := writeFile(t, t.TempDir(), "token", "hvs.canary-1\n")
-	p := s.start(t, "secret-driver", "--config", driverYAML(t, socket, admin), "--token-file", file)
-	p.ready(t, admin)
-	if value, public := askDriver(t, socket, "edge_gateway", "task1"); value != "" || public != "sallyport: vault did not give it" {
-		t.Errorf("with a token that Vault does not know: %q %q", value, public)
-	}
-	if err := os.WriteFile(file, []byte(s.vault.RootToken), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	value, public := askDriver(t, socket, "edge_gateway", "task1")
-	if value == "" || !s.usable(t, value) {
-		t.Errorf("with another token in the file: %q", public)
-	}
-	for content, fault := range map[string]string{"": "the file is empty", "two words": "something else than one token", strings.Repeat("x", maxToken+1): "more than 16384 bytes"} {
-		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if status, body, err := get(admin, "/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, fault) {
-			t.Errorf("readiness: %d %q (%v), expected %q", status, body, err, fault)
+// driverToken makes a token that an agent could have logged in for.
+func (s *stand) driverToken(t *testing.T) (token, accessor string) {
+	t.Helper()
+	s.addDriver(t)
+	var created struct {
+		Auth struct {
+			ClientToken string `json:"client_token"`
+			Accessor    string
 		}
 	}
-	s.checkNoSecret(t, p, "hvs.canary-1", value)
+	body := map[string]any{"policies": []string{driverRole}, "no_default_policy": true, "period": "1h"}
+	s.call(t, "POST", "auth/token/create", body, &created)
+	return created.Auth.ClientToken, created.Auth.Accessor
 }
 
-// testSecretDriverRenews has the driver keep two tokens alive that end soon: the
-// one in the file at first, and another that is written there later.
-func testSecretDriverRenews(t *testing.T, s *stand) {
+// testSecretDriverTokenFile has an agent write one token after the other.
+func testSecretDriverTokenFile(t *testing.T, s *stand) {
 	socket, admin := filepath.Join(socketDir(t), "s"), free(t)
-	file := writeFile(t, t.TempDir(), "token", "")
-	s.addDriver(t)
-	var p *process
-	for range 2 {
-		var created struct {
-			Auth struct {
-				ClientToken string `json:"client_token"`
-				Accessor    string
-			}
+	token, accessor := s.driverToken(t)
+	file := writeFile(t, t.TempDir(), "token", token+"\n")
+	p := s.start(t, "secret-driver", "--config", driverYAML(t, socket, admin), "--auth-method", "token-file", "--token-file", file)
+	p.ready(t, admin)
+	if value, public := askDriver(t, socket, "edge_gateway", "task1"); value == "" {
+		t.Errorf("with the first token: %q", public)
+	}
+	next, _ := s.driverToken(t)
+	s.call(t, "POST", "auth/token/revoke-accessor", map[string]string{"accessor": accessor}, nil)
+	if err := os.WriteFile(file, []byte(next), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.eventually(t, "the next token is used", func() (string, bool) {
+		value, public := askDriver(t, socket, "edge_gateway", "task2")
+		return public, value != ""
+	})
+	s.checkNoSecret(t, p, token, next)
+}
+
+// testSecretDriverHeir starts a driver twice with one introduction: as after a
+// reboot of a manager.
+func testSecretDriverHeir(t *testing.T, s *stand) {
+	roleID := s.addDriver(t)
+	intro := s.introduce(t, driverRole)
+	socket, heir := filepath.Join(socketDir(t), "s"), filepath.Join(t.TempDir(), "heir")
+	for start := range 2 {
+		admin := free(t)
+		p := s.start(t, "secret-driver", "--config", driverYAML(t, socket, admin), "--role-id", roleID, "--wrapping-token-file", intro.file,
+			"--heir-file", heir, "--unsafe-heir-on-disk")
+		p.ready(t, admin)
+		if value, public := askDriver(t, socket, "edge_gateway", fmt.Sprint("task", start)); value == "" {
+			t.Errorf("start %d: %q", start, public)
 		}
-		s.call(t, "POST", "auth/token/create", map[string]any{"period": "3s", "policies": []string{driverRole}, "no_default_policy": true}, &created)
-		if err := os.WriteFile(file, []byte(created.Auth.ClientToken), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if p == nil {
-			p = s.start(t, "secret-driver", "--config", driverYAML(t, socket, admin), "--token-file", file)
-			p.ready(t, admin)
-		}
-		if value, public := askDriver(t, socket, "edge_gateway", "task-"+created.Auth.Accessor); value == "" {
-			t.Errorf("with a token that has just been written: %q", public)
-		}
-		p.eventually(t, "the token outlives its first life", func() (string, bool) {
-			var looked struct {
-				Data struct {
-					Created int64 `json:"creation_time"`
-					Renewed int64 `json:"last_renewal_time"`
-				}
-			}
-			err := s.vault.Call(t.Context(), "POST", "auth/token/lookup-accessor", map[string]string{"accessor": created.Auth.Accessor}, &looked)
-			return fmt.Sprint(looked, err), err == nil && looked.Data.Renewed-looked.Data.Created > 3
+		p.eventually(t, "the heir is there", func() (string, bool) {
+			content, err := os.ReadFile(heir)
+			return fmt.Sprint(err), strings.Contains(string(content), `"heirs":[{`)
 		})
+		p.signal(t, os.Interrupt)
+		if code := p.wait(t); code != exitOK {
+			t.Fatalf("exit code %d\n%s", code, p.err.String())
+		}
 	}
 }
 
@@ -194,7 +191,8 @@ func testSecretDriverConfig(t *testing.T, s *stand) {
 	socket, admin := filepath.Join(socketDir(t), "s"), free(t)
 	file := driverYAML(t, socket, admin)
 	first := read(t, file)
-	p := s.start(t, "secret-driver", "--config", file, "--token-file", s.tokenFile)
+	token, _ := s.driverToken(t)
+	p := s.start(t, "secret-driver", "--config", file, "--auth-method", "token-file", "--token-file", writeFile(t, t.TempDir(), "token", token))
 	p.ready(t, admin)
 	for content, remark := range map[string]string{
 		first + "role: x\n":                             "role: found an unknown key",
@@ -240,7 +238,7 @@ func testSecretDriverFails(t *testing.T, s *stand) {
 	}{
 		"a file is in the way":     {driverYAML(t, inTheWay, free(t)), []string{"--role-id", "x", "--wrapping-token-file", intro.file}, exitFailure, "there is a file that is no socket\nhint: run one driver per engine"},
 		"the admin port is taken":  {driverYAML(t, filepath.Join(dir, "a"), strings.TrimPrefix(s.vault.Address, "https://")), []string{"--role-id", "x", "--wrapping-token-file", intro.file}, exitFailure, "listening for probes and metrics"},
-		"no token file":            {driverYAML(t, filepath.Join(dir, "b"), free(t)), []string{"--token-file", "/nosuch"}, exitNoToken, "hint: have a Vault Agent write its token there"},
+		"no token file":            {driverYAML(t, filepath.Join(dir, "b"), free(t)), []string{"--auth-method", "token-file", "--token-file", "/nosuch"}, exitNoToken, "hint: look whether the agent that writes the file runs"},
 		"a gateway's file":         {s.yamlFile(t, ""), []string{"--role-id", "x"}, exitUsage, "door: found an unknown key"},
 		"no RoleID and no token":   {driverYAML(t, filepath.Join(dir, "c"), free(t)), nil, exitUsage, "flag --role-id is missing"},
 		"a token of another role":  {driverYAML(t, filepath.Join(dir, "d"), free(t)), []string{"--role-id", "x", "--wrapping-token-file", intro.file}, exitForged, `expected "auth/approle/role/sallyport-secret-driver/secret-id"`},

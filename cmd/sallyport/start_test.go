@@ -38,7 +38,7 @@ func TestProcesses(t *testing.T) {
 			"a token is introduced into an engine":       testIntroduceDocker,
 			"a secret driver lives":                      testSecretDriver,
 			"a secret driver reads its token again":      testSecretDriverTokenFile,
-			"a secret driver renews its token":           testSecretDriverRenews,
+			"a secret driver starts again by its heir":   testSecretDriverHeir,
 			"a secret driver changes its allow-list":     testSecretDriverConfig,
 			"a secret driver does not start":             testSecretDriverFails,
 			"roles are printed, and refusals explained":  testProvision,
@@ -232,11 +232,11 @@ func (s *stand) introductionFailures(t *testing.T) map[string]failure {
 			says: []string{"creation TTL 5m0s: expected at most 1m0s"},
 		},
 		"vault is away": {
-			config: good, args: []string{"--vault-wait", "500ms", "--vault-addr", "https://" + free(t)}, code: exitSealed, usable: true,
+			config: good, args: []string{"--vault-wait", "500ms", "--vault-addr", "https://" + free(t)}, code: exitUnreachable, usable: true,
 			says: []string{"looking up the wrapping token", "giving up after", "connection refused", "hint: check the address, the network and that Vault runs"},
 		},
 		"vault is somebody else": {
-			config: good, args: []string{"--vault-ca-file", writeFile(t, t.TempDir(), "ca.pem", otherCertificate(t))}, code: exitSealed, usable: true,
+			config: good, args: []string{"--vault-ca-file", writeFile(t, t.TempDir(), "ca.pem", otherCertificate(t))}, code: exitUnreachable, usable: true,
 			says: []string{"certificate", "hint: check that the address is Vault's and that the CA file"},
 		},
 		"the role id is another's": {

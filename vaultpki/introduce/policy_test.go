@@ -106,11 +106,13 @@ func TestFaultyPolicyIsNotWritten(t *testing.T) {
 		policy introduce.Policy
 		fault  string
 	}{
-		"no role":     {introduce.Policy{}, "roles: none given"},
-		"a pattern":   {introduce.Policy{Roles: []string{"app", "sallyport-*"}}, `role "sallyport-*"`},
-		"a path":      {introduce.Policy{Roles: []string{"app/../admin"}}, `role "app/../admin"`},
-		"a quote":     {introduce.Policy{Roles: []string{`a"b`}}, "role"},
-		"a bad mount": {introduce.Policy{Roles: []string{"app"}, AuthMount: "+"}, `auth mount "+"`},
+		"no role":                              {introduce.Policy{}, "roles: none given"},
+		"a pattern":                            {introduce.Policy{Roles: []string{"app", "sallyport-*"}}, `role "sallyport-*"`},
+		"a path":                               {introduce.Policy{Roles: []string{"app/../admin"}}, `role "app/../admin"`},
+		"a quote":                              {introduce.Policy{Roles: []string{`a"b`}}, "role"},
+		"an heir of a role that is introduced": {introduce.Policy{Roles: []string{"app"}, Heir: "app"}, `heir "app"`},
+		"an heir that is a pattern":            {introduce.Policy{Roles: []string{"app"}, Heir: "*"}, `role "*"`},
+		"a bad mount":                          {introduce.Policy{Roles: []string{"app"}, AuthMount: "+"}, `auth mount "+"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if text, err := test.policy.Text(); err == nil || text != "" || !strings.Contains(err.Error(), test.fault) {

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/sallyport/sallyport/vaultpki"
 )
 
 // auditDevice is a device that must be enabled. To look at devices and to enable
@@ -46,6 +48,10 @@ func (d auditDevice) settings() (kind string, options map[string]string) {
 // change it means to disable it, and meanwhile nothing is recorded.
 func (d auditDevice) plan(ctx context.Context, client *Client) (*Change, error) {
 	devices, err := client.read(ctx, "sys/audit")
+	var denied *vaultpki.Error
+	if errors.As(err, &denied) && denied.Reason == vaultpki.ReasonDenied {
+		denied.Hint = `look at audit devices, and enable one, with a token of sudo: path "sys/audit*" { capabilities = ["read", "update", "sudo"] }`
+	}
 	if err != nil {
 		return nil, err
 	}

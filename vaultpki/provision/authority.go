@@ -49,8 +49,9 @@ type issuer struct {
 }
 
 // numbered is the name of a key or an issuer that we made: its kind, which one of
-// its kind it is, and what was noted of it.
-var numbered = regexp.MustCompile(`^(root|intermediate)-([1-9][0-9]{0,5})(\.[a-z]+-[0-9TZ]+)*$`)
+// its kind it is, and what was noted of it. An operator's own are often numbered
+// by the year, and must not be taken for ours.
+var numbered = regexp.MustCompile(`^(root|intermediate)-([1-9][0-9]{0,2})(\.[a-z]+-[0-9TZ]+)*$`)
 
 // generation returns the number in a name, 0 if the name is not ours.
 func generation(name string) int {

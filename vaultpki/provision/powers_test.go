@@ -294,6 +294,20 @@ func TestAnAuditDeviceIsEnabledFirstAndNeverWeakened(t *testing.T) {
 	}
 }
 
+func TestWhoMayNotLookAtAuditDevicesIsTold(t *testing.T) {
+	client, err := provision.NewClient(provision.Config{Server: vaultpki.Server{Address: vault.Address, CAFile: vault.CAFile}, Token: tokenWith(t, "default")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := specFor("sudo")
+	spec.Audit = []provision.AuditDevice{{Path: "a", Type: "stdout"}}
+	_, err = provision.Plan(t.Context(), client, desired(t, spec))
+	var denied *vaultpki.Error
+	if !errors.As(err, &denied) || denied.Reason != vaultpki.ReasonDenied || !strings.Contains(denied.Hint, "sudo") {
+		t.Errorf("error %v, expected a hint at sudo", err)
+	}
+}
+
 // TestAnApplyGoesOnAfterAKillAtEachCall loses the answer to each write of an
 // apply, and applies again.
 func TestAnApplyGoesOnAfterAKillAtEachCall(t *testing.T) {

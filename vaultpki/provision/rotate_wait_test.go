@@ -1,8 +1,11 @@
 package provision
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -136,7 +139,7 @@ func TestAWaitEndsWithItsContext(t *testing.T) {
 func TestNamesOfIssuersAreRead(t *testing.T) {
 	for name, want := range map[string]int{
 		"root-1": 1, "intermediate-12": 12, "root-2.published-20261125T101500Z": 2, "intermediate-3.replaced-20261125T101500Z": 3,
-		"": 0, "root-0": 0, "root-01": 0, "root-1x": 0, "my-root-1": 0, "root-99999999999999999999": 0, "root-1.x": 0,
+		"": 0, "root-0": 0, "root-01": 0, "root-1x": 0, "my-root-1": 0, "root-99999999999999999999": 0, "root-1.x": 0, "root-2026": 0,
 	} {
 		if got := generation(name); got != want {
 			t.Errorf("%q is number %d, expected %d", name, got, want)
@@ -151,4 +154,31 @@ func TestNamesOfIssuersAreRead(t *testing.T) {
 			t.Errorf("%q was published at %s", name, at)
 		}
 	}
+}
+
+// Whatever Vault answers, reading it ends, and what is read can be relied on.
+func FuzzAnswersOfVault(f *testing.F) {
+	f.Add([]byte(`{"metadata": {"version": 3, "created_time": "2026-11-25T10:15:00.5Z"}, "data": {"current": "x"}}`), "root-2.published-20261125T101500Z")
+	f.Add([]byte(`{"metadata": {"version": "3", "created_time": 7}, "data": []}`), "intermediate-1.replaced-.published-")
+	f.Add([]byte(`{"key_info": {"a": {"issuer_name": 7}}, "keys": ["a", 1]}`), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+	f.Fuzz(func(t *testing.T, answer []byte, name string) {
+		decoder := json.NewDecoder(bytes.NewReader(answer))
+		decoder.UseNumber()
+		var data map[string]any
+		if decoder.Decode(&data) == nil {
+			if have, err := parseContent("kv/data/x", data); err == nil && have.created.IsZero() && !strings.Contains(string(answer), "0001-01-01") {
+				t.Errorf("content without a time: %+v", have)
+			}
+		}
+		if cert, err := parseCertificate(name); err == nil && cert == nil {
+			t.Error("no certificate and no error")
+		}
+		i := issuer{name: name}
+		if n := i.generation(); n < 0 || n > 999 {
+			t.Errorf("%q is number %d", name, n)
+		}
+		if at, ok := i.when("published"); ok && !strings.Contains(name, at.Format(noted)) {
+			t.Errorf("%q was published at %s", name, at)
+		}
+	})
 }

@@ -21,7 +21,7 @@ import (
 )
 
 // patience is how long anything may take that is waited for.
-const patience = 40 * time.Second
+const patience = 2 * time.Minute
 
 // rootToken is of a Vault that lives for one run.
 const rootToken = "swarm-test-root"

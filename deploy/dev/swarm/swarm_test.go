@@ -72,22 +72,17 @@ func TestEveryTaskIsIntroducedByItself(t *testing.T) {
 	s.testRefusals(t)
 	s.testDockerSecret(t)
 	s.testStop(t)
+	s.testStartAgain(t)
 }
 
-// provision sets up Vault as an operator does: the sidecar's role by the product,
-// the driver's own by hand, with the policy that the product prints.
+// provision sets up Vault as an operator does.
 func (s *stand) provision(t *testing.T) {
 	t.Helper()
 	write(t, "gateway.yaml", "door: {host: door.example.com}\nroutes:\n  - name: notes\n    host: notes.example.com\n    backend: {url: https://notes:8443}\n    allow: {groups: [engineers]}\n")
 	write(t, "sidecar.yaml", "name: notes.backend.sallyport.internal\napp: http://127.0.0.1:3000\n")
-	s.run(t, "sallyport", "provision", "apply", "--config", "gateway.yaml")
+	write(t, "vault.yaml", "secret_driver: {approle: true, kv_paths: [notes/db]}\n")
+	s.run(t, "sallyport", "provision", "apply", "--config", "gateway.yaml", "-f", "vault.yaml")
 	s.mustVault(t, "POST", "secret/data/notes/db", map[string]any{"data": map[string]string{"password": "pass-1", "user": "notes"}}, nil)
-	policy := s.run(t, "sallyport", "introduce", "policy", "--renew", "--role", role) + `
-path "secret/data/notes/db" { capabilities = ["read"] }`
-	s.mustVault(t, "PUT", "sys/policies/acl/"+driverRole, map[string]string{"policy": policy}, nil)
-	s.mustVault(t, "POST", "auth/approle/role/"+driverRole, map[string]any{
-		"token_policies": []string{driverRole}, "token_no_default_policy": true, "token_period": "1h", "secret_id_num_uses": 1,
-	}, nil)
 }
 
 // testWithoutASwarm asks an engine that is no manager yet for a Docker secret.
@@ -111,8 +106,8 @@ secrets:
   - {path: notes/db, fields: [password], wrapped: true, stacks: [shop]}
 `, role))
 	write(t, "etc/vault-ca.pem", read(t, s.caFile))
-	mkdir(t, filepath.Join(folder, "tokens"))
-	s.run(t, "sallyport", "introduce", "--role", driverRole, "--file", "tokens/wrapping-token")
+	mkdir(t, "/run/sallyport")
+	s.run(t, "sallyport", "introduce", "--role", driverRole, "--file", "/run/sallyport/wrapping-token")
 	var answer struct {
 		Data struct {
 			RoleID string `json:"role_id"`
@@ -121,9 +116,13 @@ secrets:
 	s.mustVault(t, "GET", "auth/approle/role/"+driverRole+"/role-id", nil, &answer)
 	s.run(t, "docker", "plugin", "create", plugin, filepath.Join(root, ".build", "plugin"))
 	s.run(t, "docker", "plugin", "set", plugin,
-		"config.source="+filepath.Join(folder, "etc"), "tokens.source="+filepath.Join(folder, "tokens"),
-		"VAULT_ADDR=https://"+address+":8200", "VAULT_ROLE_ID="+answer.Data.RoleID,
-		"args=--config=/etc/sallyport/secret-driver.yaml --wrapping-token-file=/run/sallyport/wrapping-token")
+		"config.source="+filepath.Join(folder, "etc"), "VAULT_ADDR=https://"+address+":8200", "VAULT_ROLE_ID="+answer.Data.RoleID)
+	s.enable(t)
+}
+
+// enable starts the plugin.
+func (s *stand) enable(t *testing.T) {
+	t.Helper()
 	s.run(t, "docker", "plugin", "enable", plugin)
 	eventually(t, "the plugin is ready", func() error { return call(admin(), "GET", "http://127.0.0.1:9092/readyz", nil, nil) })
 }
@@ -420,10 +419,35 @@ func (s *stand) testStop(t *testing.T) {
 			t.Errorf("sockets are left: %v (%v)", left, err)
 		}
 	}
-	if token, err := os.ReadFile(filepath.Join(folder, "tokens", "wrapping-token")); err != nil || len(token) != 0 {
+	if token, err := os.ReadFile("/run/sallyport/wrapping-token"); err != nil || len(token) != 0 {
 		t.Errorf("the driver's own introduction is still there (%v)", err)
 	}
 	if strings.Contains(log, "hvs.") {
 		t.Error("the engine's log, with the plugin's in it, holds a token")
 	}
+}
+
+// testStartAgain enables the plugin as after a reboot of a manager: by its heir,
+// with nobody to introduce it.
+func (s *stand) testStartAgain(t *testing.T) {
+	t.Helper()
+	s.enable(t)
+	before := s.running(t)
+	s.run(t, "docker", "service", "update", "--force", "--detach", service)
+	eventually(t, "every task is replaced", func() error {
+		now := s.running(t)
+		if len(now) != 3 || slices.ContainsFunc(now, func(one task) bool {
+			return slices.ContainsFunc(before, func(old task) bool { return old.ID == one.ID })
+		}) {
+			return fmt.Errorf("%d run, or old ones do", len(now))
+		}
+		known := s.loggedIn(t)
+		for _, one := range now {
+			if len(known[one.ID]) != 1 {
+				return fmt.Errorf("task %s has not logged in", one.ID)
+			}
+		}
+		return nil
+	})
+	s.run(t, "docker", "plugin", "disable", "--force", plugin)
 }

@@ -2,7 +2,6 @@ package swarm
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -59,7 +58,7 @@ func TestRequestIsRefused(t *testing.T) {
 		"too many labels":       {func(r *request) { r.ServiceLabels = manyLabels() }, reasonRequest, "expected at most 512"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newStage(t, nil) // whoever asks Vault panics
+			s := newStage(t, &counted{}) // whoever asks Vault panics
 			a, code := s.get(t, askFor("task", test.change))
 			if code != http.StatusInternalServerError || len(a.Value) > 0 || !strings.HasPrefix(a.Err, "sallyport: ") || len(a.Err) > 90 {
 				t.Errorf("answer %d %+v", code, a)
@@ -98,7 +97,7 @@ func TestFaultyGrantsAreRefused(t *testing.T) {
 		"a life too short":    {DriverConfig{Roles: []RoleGrant{{Services: fine, Minting: vaultpki.Minting{Role: "a", WrapTTL: 1}}}}, "wrap ttl 1ns"},
 	} {
 		if name != "nobody to ask" {
-			test.cfg.Vault = func(context.Context) (Vault, error) { return nil, nil }
+			test.cfg.Vault = &counted{}
 		}
 		if _, err := NewDriver(test.cfg); err == nil || !strings.Contains(err.Error(), test.fault) {
 			t.Errorf("%s: error %v, expected %q", name, err, test.fault)

@@ -24,9 +24,8 @@ type Vault interface {
 // DriverConfig says what a Driver hands to whom. It must not be modified after
 // NewDriver.
 type DriverConfig struct {
-	// Vault returns whom to ask, with a token that is good now. It is called for
-	// each request, concurrently. Required.
-	Vault func(ctx context.Context) (Vault, error)
+	// Vault is whom to ask. Required.
+	Vault Vault
 	// Roles and KV are the allow-list; with both empty nobody gets anything.
 	Roles []RoleGrant
 	KV    []KVGrant
@@ -175,11 +174,7 @@ func (d *Driver) serve(ctx context.Context, r request, o order) (value string, r
 
 // readField reads one field of a KV secret.
 func (d *Driver) readField(ctx context.Context, o kvOrder) (string, error) {
-	vault, err := d.cfg.Vault(ctx)
-	if err != nil {
-		return "", err
-	}
-	kv, err := vault.ReadKV(ctx, o.mount, o.path)
+	kv, err := d.cfg.Vault.ReadKV(ctx, o.mount, o.path)
 	if err != nil {
 		return "", err
 	}
@@ -206,14 +201,10 @@ func (d *Driver) issue(ctx context.Context, r request, o order) (token, error) {
 func (d *Driver) issueOnce(ctx context.Context, o order) (vaultpki.Wrapped, error) {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
-	vault, err := d.cfg.Vault(ctx)
-	if err != nil {
-		return vaultpki.Wrapped{}, err
-	}
 	if o.mint.Role != "" {
-		return vault.Mint(ctx, o.mint)
+		return d.cfg.Vault.Mint(ctx, o.mint)
 	}
-	return vault.WrapKV(ctx, o.kv.mount, o.kv.path, o.kv.wrapTTL)
+	return d.cfg.Vault.WrapKV(ctx, o.kv.mount, o.kv.path, o.kv.wrapTTL)
 }
 
 // sleep waits for d and returns true, or false as soon as ctx ends.

@@ -122,7 +122,7 @@ func newStage(t *testing.T, v Vault) *stage {
 	s := &stage{counts: map[string]int{}}
 	shop := Services{Names: []string{"shop_*"}, Stacks: []string{"shop"}, Labels: map[string]string{"tier": "web"}}
 	driver, err := NewDriver(DriverConfig{
-		Vault: func(context.Context) (Vault, error) { return v, nil },
+		Vault: v,
 		Roles: []RoleGrant{{Services: shop, Minting: vaultpki.Minting{Role: "app", WrapTTL: time.Minute}}, {Services: shop, Minting: vaultpki.Minting{Role: "absent"}}},
 		KV: []KVGrant{
 			{Services: shop, Mount: "secret", Path: "apps/db", Fields: []string{"password", "port"}, Wrapped: true},
@@ -407,7 +407,7 @@ func TestSecretsOfKVAreHandedOut(t *testing.T) {
 }
 
 func TestHandlerKeepsToItsProtocol(t *testing.T) {
-	s := newStage(t, nil)
+	s := newStage(t, &counted{})
 	for name, test := range map[string]struct {
 		method, path, body string
 		code               int

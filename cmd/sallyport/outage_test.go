@@ -16,8 +16,12 @@ import (
 // over when token and certificates of both have been renewed with nobody's help.
 type ordeal struct {
 	name string
-	pair *pair
-	// begin, met and end are called once, until true, and once.
+	// start starts the pair.
+	start func(*testing.T) *pair
+	pair  *pair
+	// begin, met and end are called once, until true, and once. begin comes right
+	// after the start: what each process holds then ends at about the same time, so
+	// that nothing ends while something else is not yet due.
 	begin func(*testing.T)
 	met   func() bool
 	end   func(*testing.T)
@@ -44,9 +48,13 @@ func TestServesThroughOutagesOfVault(t *testing.T) {
 	shared.shortenLives(t, shortLife)
 	there := newElsewhere(t)
 	ordeals := slices.Concat(faultOrdeals(t, shared, there), vaultOrdeals(t), failoverOrdeals(t))
-	for _, o := range ordeals {
+	for i, o := range ordeals {
+		o.pair = o.start(t)
 		o.begin(t)
 		o.stage = stageFault
+		for _, earlier := range ordeals[:i] { // they do not wait for the others' start
+			earlier.advance(t)
+		}
 	}
 	waitForAll(t, ordeals)
 	for _, o := range ordeals {
@@ -128,7 +136,7 @@ func faultOrdeals(t *testing.T, s *stand, there *elsewhere) []*ordeal {
 	var ordeals []*ordeal
 	for name, fault := range faults {
 		f := newFront(t, s)
-		o := failing(name, startPair(t, s, f.args()...), func(*testing.T) { f.begin(fault) })
+		o := failing(name, func(t *testing.T) *pair { t.Helper(); return startPair(t, s, f.args()...) }, func(*testing.T) { f.begin(fault) })
 		o.end = func(*testing.T) { f.lift() }
 		o.secrets = f.secrets
 		if name == "rate limited" {
@@ -143,13 +151,10 @@ func faultOrdeals(t *testing.T, s *stand, there *elsewhere) []*ordeal {
 
 // failing is an ordeal that is met once both processes have failed to renew token
 // and certificates.
-func failing(name string, p *pair, begin func(*testing.T)) *ordeal {
-	var before tallies
-	return &ordeal{
-		name: name, pair: p, secrets: func() []string { return nil },
-		begin: func(t *testing.T) { before = p.tally(); begin(t) },
-		met:   func() bool { return p.since(before, tokenNotRenewed, certificateNot) },
-	}
+func failing(name string, start func(*testing.T) *pair, begin func(*testing.T)) *ordeal {
+	o := &ordeal{name: name, start: start, begin: begin, secrets: func() []string { return nil }}
+	o.met = func() bool { return o.pair.since(tallies{}, tokenNotRenewed, certificateNot) }
+	return o
 }
 
 // askedTwice says whether both callers have tried their token again.
@@ -201,7 +206,7 @@ func vaultOrdeals(t *testing.T) []*ordeal {
 				}
 			}
 		}
-		o := failing(name, startPair(t, s), must(outage.begin))
+		o := failing(name, func(t *testing.T) *pair { t.Helper(); return startPair(t, s) }, must(outage.begin))
 		o.end = must(outage.end)
 		ordeals = append(ordeals, o)
 	}
@@ -225,13 +230,16 @@ func failoverOrdeals(t *testing.T) []*ordeal {
 	addresses := cluster.Addresses()
 	addresses = append(addresses[leader:], addresses[:leader]...)
 	ordeals := []*ordeal{
-		{name: "failing over, asked by way of a standby", pair: startPair(t, s)},
-		{name: "failing over, its addresses known", pair: startPair(t, s, "--vault-addr", strings.Join(addresses, ","))},
+		{name: "failing over, asked by way of a standby", begin: func(*testing.T) {}, // with the other
+			start: func(t *testing.T) *pair { t.Helper(); return startPair(t, s) }},
+		{name: "failing over, its addresses known", begin: func(*testing.T) { cluster.Kill(leader) },
+			start: func(t *testing.T) *pair {
+				t.Helper()
+				return startPair(t, s, "--vault-addr", strings.Join(addresses, ","))
+			}},
 	}
 	for _, o := range ordeals {
-		var before tallies
-		o.begin = func(*testing.T) { cluster.Kill(leader); before = o.pair.tally() } // twice kills nobody else
-		o.met = func() bool { return o.pair.since(before, tokenRenewed, certificateRenewed) }
+		o.met = func() bool { return o.pair.since(tallies{}, tokenRenewed, certificateRenewed) }
 		o.end = func(t *testing.T) {
 			t.Helper()
 			if leaderOf(t, cluster) == leader {

@@ -18,8 +18,9 @@ import (
 )
 
 // shortLife is what Vault grants tokens and certificates where a test watches them
-// being renewed: half of it must be longer than a call may take.
-const shortLife = "60s"
+// being renewed. What is left when a renewal is due, a third at least, must leave
+// time for a call that gets no answer in its ten seconds, and for another.
+const shortLife = "90s"
 
 // shortenLives has Vault grant less than is asked for: tokens of that life, and
 // certificates of shortLife.

@@ -128,9 +128,9 @@ func serve(t *testing.T, address string, edge *tls.Config) {
 }
 
 func TestEdgeCertificatesByACME(t *testing.T) {
-	s := startACME(t, false, 24*time.Hour)
+	s, path := startACME(t, false, 24*time.Hour), freshPath()
 	var log journal
-	cfg := s.ordered(t, "acme/edge", doorHost, notesHost)
+	cfg := s.ordered(t, path, doorHost, notesHost)
 	cfg.Log = log.logger()
 	first := issue(t, cfg)
 	inBackground(t, first.Run)
@@ -158,7 +158,7 @@ func TestEdgeCertificatesByACME(t *testing.T) {
 
 	// Another replica takes what is there, and needs no ACME server for it.
 	s.Server.Close()
-	other := s.ordered(t, "acme/edge", doorHost, notesHost)
+	other := s.ordered(t, path, doorHost, notesHost)
 	second := issue(t, other)
 	if shown(second, doorHost) != renewed || shown(second, notesHost) != notes {
 		t.Error("the second replica shows other certificates")
@@ -176,10 +176,10 @@ func TestEdgeCertificatesByACME(t *testing.T) {
 }
 
 func TestOneReplicaRenewsForAll(t *testing.T) {
-	s := startACME(t, false, 12*time.Second)
+	s, path := startACME(t, false, 12*time.Second), freshPath()
 	var replicas [2]*vaultpki.Certificates
 	for i := range replicas {
-		replicas[i] = issue(t, s.ordered(t, "acme/replicas", doorHost))
+		replicas[i] = issue(t, s.ordered(t, path, doorHost))
 		inBackground(t, replicas[i].Run)
 	}
 	before := replicas[0].Status()[0].Serial
@@ -192,7 +192,7 @@ func TestOneReplicaRenewsForAll(t *testing.T) {
 
 func TestEdgeCertificatesByHTTPChallenge(t *testing.T) {
 	s := startACME(t, false, time.Hour)
-	cfg := s.ordered(t, "acme/http", doorHost)
+	cfg := s.ordered(t, freshPath(), doorHost)
 	cfg.ACME.HTTP = true
 	certs := issue(t, cfg)
 	if protocols := certs.EdgeTLS().NextProtos; strings.Contains(strings.Join(protocols, " "), "acme") {
@@ -252,7 +252,7 @@ func TestACMEOrdersAreRefused(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			cfg := s.ordered(t, "acme/refused/"+strings.ReplaceAll(name, " ", "-"), doorHost)
+			cfg := s.ordered(t, freshPath(), doorHost)
 			test.change(&cfg)
 			certs, err := vaultpki.NewCertificates(t.Context(), cfg)
 			if err == nil {
@@ -272,7 +272,7 @@ func TestACMEOrdersAreRefused(t *testing.T) {
 func TestFalseValidationsWriteNoLogLine(t *testing.T) {
 	s := startACME(t, false, time.Hour)
 	var log journal
-	cfg := s.ordered(t, "acme/strangers", doorHost)
+	cfg := s.ordered(t, freshPath(), doorHost)
 	cfg.Log = slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	edge := issue(t, cfg).EdgeTLS()
 	before := log.String()
@@ -314,7 +314,7 @@ func TestVaultsOwnACMEDirectory(t *testing.T) {
 		Client: operator(t, vaultpki.Server{Address: vault.Address, CAFile: vault.CAFile}), Names: []string{doorHost}, Usage: vaultpki.ServerUsage,
 		ACME: &vaultpki.ACME{
 			Directory: vault.Address + "/v1/pki-acme/acme/directory", Email: "ops@example.com", AgreeToTerms: true, Roots: trustOf(t, vault.CAFile).RootCAs,
-			Listen: address + ":443", KVMount: "secret", KVPath: "acme/vault",
+			Listen: address + ":443", KVMount: "secret", KVPath: freshPath(),
 		},
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)

@@ -2,6 +2,7 @@ package vaultpki_test
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/base64"
 	"errors"
 	"io/fs"
@@ -17,11 +18,14 @@ import (
 	"github.com/sallyport/sallyport/vaultpki"
 )
 
+// freshPath is where nothing is yet, however often the tests are run.
+func freshPath() string { return "suite/" + rand.Text() }
+
 // storages are the implementations that the suite is run against.
 func storages(t *testing.T) map[string]certmagic.Storage {
 	t.Helper()
 	client := operator(t, vaultpki.Server{Address: vault.Address, CAFile: vault.CAFile})
-	path := "suite/" + strings.ReplaceAll(t.Name(), "/", "-")
+	path := freshPath()
 	return map[string]certmagic.Storage{"memory": vaultpki.NewMemoryStorage(), "vault": vaultpki.NewKVStorage(client, "secret", path)}
 }
 
@@ -142,20 +146,21 @@ func lockOf(t *testing.T, path, lock string, data map[string]any) {
 
 func TestLocksInVaultOutliveNoHolder(t *testing.T) {
 	client := operator(t, vaultpki.Server{Address: vault.Address, CAFile: vault.CAFile})
-	s := vaultpki.NewKVStorage(client, "secret", "suite/dead")
+	path := freshPath()
+	s := vaultpki.NewKVStorage(client, "secret", path)
 	past, future := time.Now().Add(-time.Second).UTC().Format(time.RFC3339), time.Now().Add(time.Minute).UTC().Format(time.RFC3339)
 	for lock, data := range map[string]map[string]any{
 		"expired": {"owner": "other", "until": past}, "released": {"owner": "", "until": future}, "garbage": {"owner": 7, "until": "soon"}, "empty": {},
 	} {
-		lockOf(t, "suite/dead", lock, data)
+		lockOf(t, path, lock, data)
 		if err := s.Lock(t.Context(), lock); err != nil {
 			t.Errorf("%s: %v", lock, err)
 		}
 	}
-	if err := vault.Call(t.Context(), "DELETE", "secret/data/suite/dead/locks/expired", nil, nil); err != nil {
+	if err := vault.Call(t.Context(), "DELETE", "secret/data/"+path+"/locks/expired", nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := vaultpki.NewKVStorage(client, "secret", "suite/dead").Lock(t.Context(), "expired"); err != nil {
+	if err := vaultpki.NewKVStorage(client, "secret", path).Lock(t.Context(), "expired"); err != nil {
 		t.Errorf("a lock that was deleted: %v", err)
 	}
 	if err := s.Unlock(t.Context(), "expired"); err == nil {
@@ -165,13 +170,14 @@ func TestLocksInVaultOutliveNoHolder(t *testing.T) {
 
 func TestReplacedKeysAreGoneFromVault(t *testing.T) {
 	client := operator(t, vaultpki.Server{Address: vault.Address, CAFile: vault.CAFile})
-	s := vaultpki.NewKVStorage(client, "secret", "suite/versions")
+	path := freshPath()
+	s := vaultpki.NewKVStorage(client, "secret", path)
 	for _, value := range []string{"first key", "second key"} {
 		if err := s.Store(t.Context(), "a.key", []byte(value)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := vault.Call(t.Context(), "GET", "secret/data/suite/versions/a.key?version=1", nil, nil); err == nil || !strings.Contains(err.Error(), "404") {
+	if err := vault.Call(t.Context(), "GET", "secret/data/"+path+"/a.key?version=1", nil, nil); err == nil || !strings.Contains(err.Error(), "404") {
 		t.Errorf("the first version: %v, expected it to be gone", err)
 	}
 }

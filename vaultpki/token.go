@@ -170,11 +170,7 @@ func (k *keeper) turn(ctx context.Context) error {
 	if stop := k.stop(); stop != nil {
 		return stop
 	}
-	failure := k.refresh(ctx, g)
-	if ctx.Err() != nil {
-		return nil
-	}
-	if failure != nil {
+	if failure := k.refresh(ctx, g); failure != nil && ctx.Err() == nil {
 		k.postpone(g, failure)
 	}
 	return k.stop()

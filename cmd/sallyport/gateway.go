@@ -47,6 +47,7 @@ names a file. docs/exit-codes.md lists the ways in which a start can fail.`,
 // introduction.
 func runGateway(ctx context.Context, from source, identity *identityFlags, log *slog.Logger) error {
 	var out io.WriteCloser
+	clock := newStopwatch()
 	parse := func(name string, text []byte) (*config.Gateway, error) {
 		cfg, err := config.LoadGateway(name, text)
 		if err != nil {
@@ -61,27 +62,29 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, log *
 		}
 		return cfg, nil
 	}
-	start, client, err := loadConfig(ctx, from, parse, func() (*vaultpki.Client, error) { return identity.login(ctx, log) })
+	start, client, err := loadConfig(ctx, from, parse, func() (*vaultpki.Client, error) { return identity.timedLogin(ctx, log, clock) })
 	if err != nil {
 		return err
 	}
 	defer out.Close()
+	clock.lap("rest_of_configuration") // of one in Vault
 	g := newLiveGateway(client, accesslog.New(out, "sallyport-gateway"), log)
-	l, err := equipGateway(ctx, start.cfg, g)
+	l, err := equipGateway(ctx, start.cfg, g, clock)
 	if err != nil {
 		return err
 	}
-	l.followed = g.follow(from, start)
+	l.followed, l.startup = g.follow(from, start), clock
 	return l.run(ctx)
 }
 
 // equipGateway fetches everything that a gateway needs and builds it; nothing
 // listens yet. On an error, what it had begun is ended.
-func equipGateway(ctx context.Context, cfg *config.Gateway, g *liveGateway) (l *life, err error) {
+func equipGateway(ctx context.Context, cfg *config.Gateway, g *liveGateway, clock *stopwatch) (l *life, err error) {
 	parts, d, err := g.read(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
+	clock.lap("secrets")
 	// From here on there is something to end: certificates renew themselves as
 	// soon as they are there.
 	defer func() {
@@ -102,6 +105,7 @@ func equipGateway(ctx context.Context, cfg *config.Gateway, g *liveGateway) (l *
 	if g.backend, err = vaultpki.NewCertificates(ctx, issue); err != nil {
 		return nil, &certificateError{fmt.Errorf("getting the client certificate for backends: %w", err)}
 	}
+	clock.lap("certificates")
 	if err := g.open(parts, d); err != nil {
 		return nil, err
 	}

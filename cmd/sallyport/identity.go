@@ -35,6 +35,9 @@ type identityFlags struct {
 // defaultTokenFile is where container engines mount a secret of that name.
 const defaultTokenFile = "/run/secrets/vault_wrapping_token" //nolint:gosec // a path, not a credential
 
+// defaultHeirTTL is long enough for a night in which nobody comes.
+const defaultHeirTTL = 24 * time.Hour
+
 // methods are the values of --auth-method, and the flags without which each
 // makes no sense.
 var methods = map[string][]string{
@@ -59,7 +62,7 @@ func (f *identityFlags) add(flags *pflag.FlagSet, io stdio, defaultRole string) 
 	flags.StringVar(&f.tokenFile, "token-file", env(io, "", "SALLYPORT_TOKEN_FILE"), "`FILE` with a Vault token that an agent writes and keeps alive (SALLYPORT_TOKEN_FILE)")
 	flags.BoolVar(&f.renewTokenFile, "renew-token-file", false, "renew the token of --token-file: nobody else does")
 	flags.StringVar(&f.heirFile, "heir-file", "", "`FILE` on tmpfs for the credential of the next login, which the process makes itself")
-	flags.DurationVar(&f.heirTTL, "heir-ttl", 24*time.Hour, "how long the process may be down and still use it")
+	flags.DurationVar(&f.heirTTL, "heir-ttl", defaultHeirTTL, "how long the process may be down and still use it")
 	flags.BoolVar(&f.heirOnDisk, "unsafe-heir-on-disk", false, "keep it on any file system")
 	flags.StringVar(&f.onRevocation, "on-revocation", "serve", "what a revoked token means: `serve` on and log in again, or stop")
 	flags.BoolVar(&f.unsafeRoot, "unsafe-root-token", false, "accept a token that may do everything")
@@ -138,6 +141,15 @@ func (f *identityFlags) login(ctx context.Context, log *slog.Logger) (*vaultpki.
 	}
 	client, err := vaultpki.Login(ctx, cfg)
 	f.client = client
+	return client, err
+}
+
+// timedLogin is login as a step of a start: what came before it was reading the
+// configuration.
+func (f *identityFlags) timedLogin(ctx context.Context, log *slog.Logger, clock *stopwatch) (*vaultpki.Client, error) {
+	clock.lap("configuration")
+	client, err := f.login(ctx, log)
+	clock.lap("login")
 	return client, err
 }
 

@@ -44,7 +44,8 @@ type life struct {
 	// more are artefacts beside those that every process has; nil for none.
 	more func() []artefact
 
-	started  time.Time // by run
+	startup  *stopwatch // of the steps before run
+	started  time.Time  // by run
 	stopping atomic.Bool
 }
 
@@ -75,7 +76,8 @@ func (l *life) run(ctx context.Context) error {
 	defer end()
 	group, background := errgroup.WithContext(background)
 	// Both listen since open, so it is true; and it precedes any line of theirs.
-	l.log.Info("serving", "https", work.Addr().String(), "admin", admin.Addr().String())
+	l.startup.lap("listening")
+	l.log.Info("serving", "https", work.Addr().String(), "admin", admin.Addr().String(), "startup", l.startup)
 	l.keepFresh(background, group)
 	group.Go(func() error {
 		return proxy.Serve(background, proxy.ServerConfig{

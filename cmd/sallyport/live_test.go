@@ -27,7 +27,8 @@ type liveGatewayTest struct {
 	https, admin string
 	place        string // in the KV mount
 	saml         map[string]string
-	secrets      []string // that must not be shown
+	secrets      []string       // that must not be shown
+	edge         *x509.CertPool // what is trusted of the gateway; nil: asked of Vault
 }
 
 // yaml is its configuration; more is appended to it, to the section vault.
@@ -112,8 +113,12 @@ func (g *liveGatewayTest) metadata(t *testing.T) string {
 // ask makes a request to a host of the gateway's, on a connection of its own.
 func (g *liveGatewayTest) ask(t *testing.T, host, path string) (status int, body string, err error) {
 	t.Helper()
+	roots := g.edge
+	if roots == nil {
+		roots = g.roots(t, "pki-edge")
+	}
 	transport := &http.Transport{
-		TLSClientConfig:   &tls.Config{RootCAs: g.roots(t, "pki-edge"), MinVersion: tls.VersionTLS12},
+		TLSClientConfig:   &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 		DisableKeepAlives: true,
 		Dial:              func(string, string) (net.Conn, error) { return net.Dial("tcp", g.https) },
 	}

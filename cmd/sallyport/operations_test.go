@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/token"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -173,4 +174,43 @@ func textsOf(t *testing.T, expressions []ast.Expr) []string {
 		}
 	}
 	return texts
+}
+
+// TestRunbookCommandsExist runs nothing: it looks for each `sallyport` command of
+// docs/operations.md in the program, and for each flag.
+func TestRunbookCommandsExist(t *testing.T) {
+	page := readPage(t, "operations.md")
+	lines := regexp.MustCompile(`(?m)sallyport ((?:[a-z-]+ ?)+[^`+"`"+`\n|;#]*)`).FindAllStringSubmatch(codeIn(page), -1)
+	if len(lines) < 10 {
+		t.Fatalf("%d commands found", len(lines))
+	}
+	for _, line := range lines {
+		words := strings.Fields(line[1])
+		command, rest, err := newRoot(nowhere()).Find(words)
+		if err != nil || !command.Runnable() || command.Parent() == nil {
+			t.Errorf("docs/operations.md: there is no command %q: %v", line[0], err)
+			continue
+		}
+		for _, word := range rest {
+			name, isFlag := strings.CutPrefix(word, "--")
+			if name, _, _ = strings.Cut(name, "="); isFlag && command.Flags().Lookup(name) == nil {
+				t.Errorf("docs/operations.md: %q: there is no --%s", line[0], name)
+			}
+		}
+	}
+}
+
+// codeIn returns what a page has in backticks and in indented blocks.
+func codeIn(page string) string {
+	var code strings.Builder
+	for line := range strings.Lines(page) {
+		if strings.HasPrefix(line, "    ") {
+			code.WriteString(line)
+			continue
+		}
+		for _, span := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(line, -1) {
+			code.WriteString(span[1] + "\n")
+		}
+	}
+	return code.String()
 }

@@ -43,7 +43,7 @@ func TestServesThroughOutagesOfVault(t *testing.T) {
 	shared := newStand(t)
 	shared.shortenLives(t, shortLife)
 	there := newElsewhere(t)
-	ordeals := slices.Concat(faultOrdeals(t, shared, there), vaultOrdeals(t), []*ordeal{failoverOrdeal(t)})
+	ordeals := slices.Concat(faultOrdeals(t, shared, there), vaultOrdeals(t), failoverOrdeals(t))
 	for _, o := range ordeals {
 		o.begin(t)
 		o.stage = stageFault
@@ -208,10 +208,11 @@ func vaultOrdeals(t *testing.T) []*ordeal {
 	return ordeals
 }
 
-// failoverOrdeal kills the leader of three Vaults. The processes ask a standby,
-// which passes on to whoever leads, or leads itself; so they have met the loss when
-// they have renewed everything without the dead, and come back with its return.
-func failoverOrdeal(t *testing.T) *ordeal {
+// failoverOrdeals kill the leader of three Vaults. One pair asks a standby, which
+// passes on to whoever leads, or leads itself; the other knows all addresses, that
+// of the leader first. They have met the loss when they have renewed everything
+// without the dead.
+func failoverOrdeals(t *testing.T) []*ordeal {
 	t.Helper()
 	cluster, err := vaulttest.StartCluster(t.Context(), filepath.Join(t.TempDir(), "vault"))
 	if err != nil {
@@ -221,23 +222,25 @@ func failoverOrdeal(t *testing.T) *ordeal {
 	leader := leaderOf(t, cluster)
 	s := newStandOn(t, cluster.Node((leader+1)%3))
 	s.shortenLives(t, shortLife)
-	p := startPair(t, s)
-	var before tallies
-	return &ordeal{
-		name: "failing over", pair: p,
-		begin: func(*testing.T) { cluster.Kill(leader); before = p.tally() },
-		met:   func() bool { return p.since(before, tokenRenewed, certificateRenewed) },
-		end: func(t *testing.T) {
+	addresses := cluster.Addresses()
+	addresses = append(addresses[leader:], addresses[:leader]...)
+	ordeals := []*ordeal{
+		{name: "failing over, asked by way of a standby", pair: startPair(t, s)},
+		{name: "failing over, its addresses known", pair: startPair(t, s, "--vault-addr", strings.Join(addresses, ","))},
+	}
+	for _, o := range ordeals {
+		var before tallies
+		o.begin = func(*testing.T) { cluster.Kill(leader); before = o.pair.tally() } // twice kills nobody else
+		o.met = func() bool { return o.pair.since(before, tokenRenewed, certificateRenewed) }
+		o.end = func(t *testing.T) {
 			t.Helper()
 			if leaderOf(t, cluster) == leader {
 				t.Error("the dead lead")
 			}
-			if err := cluster.Restart(t.Context(), leader); err != nil {
-				t.Fatal(err)
-			}
-		},
-		secrets: func() []string { return []string{cluster.RootToken} },
+		}
+		o.secrets = func() []string { return []string{cluster.RootToken} }
 	}
+	return ordeals
 }
 
 func leaderOf(t *testing.T, cluster *vaulttest.Cluster) int {

@@ -50,10 +50,12 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, acces
 		logConfig(log, name, cfg.Warnings())
 		return cfg, checkFree(ctx, cfg.Listen, cfg.Admin)
 	}
-	start, client, err := loadConfig(ctx, from, parse, func() (*vaultpki.Client, error) { return identity.login(ctx, log) })
+	clock := newStopwatch()
+	start, client, err := loadConfig(ctx, from, parse, func() (*vaultpki.Client, error) { return identity.timedLogin(ctx, log, clock) })
 	if err != nil {
 		return err
 	}
+	clock.lap("rest_of_configuration") // of one in Vault
 	cfg := start.cfg
 	issue := sidecarCertificate(cfg, client)
 	issue.Log = log
@@ -61,13 +63,14 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, acces
 	if err != nil {
 		return &certificateError{fmt.Errorf("getting the sidecar's certificate: %w", err)}
 	}
+	clock.lap("certificates")
 	s := &liveSidecar{certificates: certificates, access: access, log: log}
 	if err := s.use(cfg); err != nil {
 		closeIdentity(certificates)
 		return err
 	}
 	l := &life{
-		service: "sidecar", log: log, client: client, access: access, metrics: newRegistry(),
+		service: "sidecar", startup: clock, log: log, client: client, access: access, metrics: newRegistry(),
 		certificates: []heldCertificates{{certificates, "the gateway reaches the tool"}},
 		listen:       cfg.Listen, admin: cfg.Admin, tls: s.tls(), handler: s, drain: cfg.Stop.Drain.Duration,
 		strangers: slog.LevelWarn, // nobody but the gateway has business here

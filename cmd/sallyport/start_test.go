@@ -30,6 +30,8 @@ func TestProcesses(t *testing.T) {
 			"a gateway stops in time":                    testGatewayDrainEnds,
 			"a gateway stops at once when told twice":    testGatewayStopsAtOnce,
 			"a sidecar starts and stops":                 testSidecar,
+			"a gateway restarts with its heir":           testHeir,
+			"a revoked token stops a gateway":            testRevocationStops,
 			"certificates are renewed on demand":         testCertificatesAreRenewedOnDemand,
 			"the edge is certified by ACME":              testEdgeByACME,
 			"a stop is asked for before Vault answers":   testStopBeforeServing,
@@ -46,6 +48,7 @@ func TestProcesses(t *testing.T) {
 			"everything in Vault is live":                testLiveSecrets,
 			"a configuration file is live":               testFileConfiguration,
 			"a status is shown":                          testStatus,
+			"a start is measured":                        testStartup,
 			"secrets stay in memory":                     testSecretsStayInMemory,
 		} {
 			t.Run(name, func(t *testing.T) {

@@ -26,7 +26,7 @@ type artefact struct {
 
 // Kinds of artefacts, in the order in which they are listed.
 const (
-	kindToken         = "vault_token" //nolint:gosec // the name of a kind
+	kindToken         = "vault_token"
 	kindHeir          = "heir"
 	kindCertificate   = "certificate"
 	kindAuthority     = "authority"

@@ -173,34 +173,39 @@ type followed interface {
 	status() followState
 }
 
-// follow keeps a secret fresh that is in use already. use is asked to put each
+// watcher is what following something takes.
+type watcher struct {
+	client *vaultpki.Client
+	every  func() time.Duration
+	log    *slog.Logger
+}
+
+// secret keeps a secret fresh that is in use already. use is asked to put each
 // new version in use.
-func follow(client *vaultpki.Client, kv vaultpki.KV, every func() time.Duration, use func(context.Context, vaultpki.KV) error, log *slog.Logger) *follower[vaultpki.KV] {
+func (w watcher) secret(kv vaultpki.KV, use func(context.Context, vaultpki.KV) error) *follower[vaultpki.KV] {
 	f := &follower[vaultpki.KV]{
-		name: kv.Mount + "/" + kv.Path, every: every, apply: use, log: log,
-		read:    func(ctx context.Context) (vaultpki.KV, error) { return client.PeekKV(ctx, kv.Mount, kv.Path) },
+		name: kv.Mount + "/" + kv.Path, every: w.every, apply: use, log: w.log,
+		read:    func(ctx context.Context) (vaultpki.KV, error) { return w.client.PeekKV(ctx, kv.Mount, kv.Path) },
 		version: versionOf,
 	}
 	f.begin(kindSecret, versionOf(kv))
 	return f
 }
 
-// followConfig keeps an eye on a configuration, in Vault or in a file, that was
+// watchConfig keeps an eye on a configuration, in Vault or in a file, that was
 // loaded and is in use. use is asked to put each new text in use.
-func followConfig[T any](
-	client *vaultpki.Client, from source, start loaded[T], every func() time.Duration, use func(context.Context, []byte) error, log *slog.Logger,
-) followed {
+func watchConfig[T any](w watcher, from source, start loaded[T], use func(context.Context, []byte) error) followed {
 	if from.inVault() {
-		return follow(client, start.kv, every, func(ctx context.Context, kv vaultpki.KV) error {
+		return w.secret(start.kv, func(ctx context.Context, kv vaultpki.KV) error {
 			text, err := kv.Field(configField)
 			if err != nil {
 				return err
 			}
 			return use(ctx, []byte(text))
-		}, log)
+		})
 	}
 	f := &follower[[]byte]{
-		name: string(from), every: every, version: versionOfText, apply: use, log: log,
+		name: string(from), every: w.every, version: versionOfText, apply: use, log: w.log,
 		read: func(context.Context) ([]byte, error) { return from.readFile() },
 	}
 	f.begin(kindDocument, versionOfText(start.text))

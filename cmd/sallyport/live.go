@@ -321,9 +321,10 @@ func (g *liveGateway) identityChanged(ctx context.Context, change vaultpki.Chang
 // follow keeps an eye on everything that a gateway was made from.
 func (g *liveGateway) follow(from source, start loaded[config.Gateway]) []followed {
 	now := g.current.Load()
-	configured := followConfig(g.client, from, start, g.refresh, func(ctx context.Context, text []byte) error {
+	w := watcher{g.client, g.refresh, g.log}
+	configured := watchConfig(w, from, start, func(ctx context.Context, text []byte) error {
 		return g.useConfig(ctx, string(from), text)
-	}, g.log)
+	})
 	metadata := &follower[[]byte]{
 		name: "identity provider's metadata", version: versionOfText, apply: g.useMetadata, log: g.log,
 		every: func() time.Duration { return g.current.Load().cfg.SAML.MetadataRefresh.Duration },
@@ -332,8 +333,8 @@ func (g *liveGateway) follow(from source, start loaded[config.Gateway]) []follow
 	metadata.begin(kindDocument, versionOfText(now.metadata))
 	return []followed{
 		configured,
-		follow(g.client, now.saml, g.refresh, g.useSAML, g.log),
-		follow(g.client, now.session, g.refresh, g.useSession, g.log),
+		w.secret(now.saml, g.useSAML),
+		w.secret(now.session, g.useSession),
 		metadata,
 	}
 }

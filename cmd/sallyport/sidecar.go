@@ -74,9 +74,9 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, acces
 		certificates: []heldCertificates{{certificates, "the gateway reaches the tool"}},
 		listen:       cfg.Listen, admin: cfg.Admin, tls: s.tls(), handler: s, drain: cfg.Stop.Drain.Duration,
 		strangers: slog.LevelWarn, // nobody but the gateway has business here
-		followed: []followed{followConfig(client, from, start, s.refresh, func(_ context.Context, text []byte) error {
+		followed: []followed{watchConfig(watcher{client, s.refresh, log}, from, start, func(_ context.Context, text []byte) error {
 			return s.useText(string(from), text)
-		}, log)},
+		})},
 	}
 	return l.run(ctx)
 }

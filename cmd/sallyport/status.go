@@ -125,7 +125,7 @@ func printStatus(w io.Writer, doc statusDocument) error {
 	}
 	out.WriteString("\n")
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "KIND\tNAME\tVERSION\tAGE\tENDS IN\tSTATE\tTHEN STOPS")
+	_, _ = fmt.Fprintln(table, "KIND\tNAME\tVERSION\tAGE\tENDS IN\tSTATE\tTHEN STOPS")
 	for _, a := range doc.Artefacts {
 		ends, age := "-", "-"
 		if !a.Until.IsZero() {
@@ -138,7 +138,7 @@ func printStatus(w io.Writer, doc statusDocument) error {
 		if a.Fault != "" {
 			state = "FAULT"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", a.Kind, a.Name, orDash(a.Version), age, ends, state, orDash(a.Stops))
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", a.Kind, a.Name, orDash(a.Version), age, ends, state, orDash(a.Stops))
 	}
 	if err := table.Flush(); err != nil {
 		return err

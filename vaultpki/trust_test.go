@@ -81,6 +81,7 @@ func operator(t *testing.T, server vaultpki.Server) *vaultpki.Client {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
+	vaultpki.BePatient(client, 20*time.Second) // a busy machine's Vault may lose itself for a moment
 	return client
 }
 

@@ -82,6 +82,7 @@ type Certificates struct {
 	cfg        CertificatesConfig
 	pace       pace // of renewals that fail
 	trust      atomic.Pointer[trust]
+	admitted   admitted // peers that were found good
 	watch      rootWatch
 	cache      *certmagic.Cache
 	magic      *certmagic.Config

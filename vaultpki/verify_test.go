@@ -22,7 +22,7 @@ type mountPKI struct {
 	rootKey, key       *ecdsa.PrivateKey
 }
 
-func newKey(t *testing.T) *ecdsa.PrivateKey {
+func newKey(t testing.TB) *ecdsa.PrivateKey {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -32,7 +32,7 @@ func newKey(t *testing.T) *ecdsa.PrivateKey {
 }
 
 // sign makes a certificate out of a template.
-func sign(t *testing.T, template, parent *x509.Certificate, public any, key *ecdsa.PrivateKey) *x509.Certificate {
+func sign(t testing.TB, template, parent *x509.Certificate, public any, key *ecdsa.PrivateKey) *x509.Certificate {
 	t.Helper()
 	if template.SerialNumber == nil {
 		template.SerialNumber = big.NewInt(time.Now().UnixNano())
@@ -55,7 +55,7 @@ func authorityTemplate(name string) *x509.Certificate {
 	}
 }
 
-func newMountPKI(t *testing.T) mountPKI {
+func newMountPKI(t testing.TB) mountPKI {
 	t.Helper()
 	p := mountPKI{rootKey: newKey(t), key: newKey(t)}
 	template := authorityTemplate("root")
@@ -65,7 +65,7 @@ func newMountPKI(t *testing.T) mountPKI {
 }
 
 // trusting returns the trust in these roots.
-func trusting(t *testing.T, roots ...*x509.Certificate) *trust {
+func trusting(t testing.TB, roots ...*x509.Certificate) *trust {
 	t.Helper()
 	trust, err := newTrust(roots, time.Now())
 	if err != nil {

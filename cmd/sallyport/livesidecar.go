@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -35,7 +33,9 @@ type sidecarState struct {
 // use puts a configuration in use, or says why it cannot.
 func (s *liveSidecar) use(cfg *config.Sidecar) error {
 	guard, err := sidecar.New(sidecar.Config{
-		App: cfg.App.URL(), PeerName: peerAmong(cfg.Gateways), Access: s.access, Log: s.log,
+		App: cfg.App.URL(), Access: s.access, Log: s.log,
+		// The handshake has asked already, but of a connection that may be older.
+		PeerName: func(cs tls.ConnectionState) (string, error) { return s.certificates.Admit(cs, cfg.Gateways) },
 	})
 	if err != nil {
 		return err
@@ -65,21 +65,6 @@ func (s *liveSidecar) useText(name string, text []byte) error {
 	}
 	logConfig(s.log, name, cfg.Warnings())
 	return nil
-}
-
-// peerAmong is vaultpki.PeerName for these peers alone. The handshake has asked
-// already; but a connection may have been made while another was let in too.
-func peerAmong(allowed []string) func(tls.ConnectionState) (string, error) {
-	return func(cs tls.ConnectionState) (string, error) {
-		name, err := vaultpki.PeerName(cs)
-		if err != nil {
-			return "", err
-		}
-		if !slices.ContainsFunc(allowed, func(a string) bool { return strings.EqualFold(a, name) }) {
-			return "", fmt.Errorf("the peer's name is %q, expected one of %q", name, allowed)
-		}
-		return name, nil
-	}
 }
 
 // tls is the configuration of the listener: for each handshake the one in use.

@@ -1,0 +1,68 @@
+package vaultpki
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// admittedLimit bounds what is remembered of peers: a handful of gateways have a
+// few certificates each.
+const admittedLimit = 1024
+
+// admitted remembers which leaves lead to a root that is trusted now, so that a
+// connection need not be verified again for each of its requests. It forgets
+// everything when the trust changes. It is safe for concurrent use.
+type admitted struct {
+	mu     sync.Mutex // guards the rest
+	by     *trust
+	leaves map[*x509.Certificate]bool
+}
+
+// knows says whether leaf was found good under that trust.
+func (a *admitted) knows(by *trust, leaf *x509.Certificate) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.by == by && a.leaves[leaf]
+}
+
+// add remembers a leaf that was.
+func (a *admitted) add(by *trust, leaf *x509.Certificate) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.by != by || len(a.leaves) >= admittedLimit {
+		a.by, a.leaves = by, map[*x509.Certificate]bool{}
+	}
+	a.leaves[leaf] = true
+}
+
+// Admit returns the name of a client that connected to [Certificates.GuardTLS],
+// and judges it anew: by the roots that are trusted at this moment, for the names
+// that are allowed, and by the clock. A connection may be older than the removal
+// of a root or of a name, and lives longer than a certificate. It is cheap enough
+// to be asked for each request.
+func (c *Certificates) Admit(cs tls.ConnectionState, allowed []string) (string, error) {
+	name, err := PeerName(cs)
+	if err != nil {
+		return "", err
+	}
+	if !slices.ContainsFunc(allowed, func(a string) bool { return sameName(a, name) }) {
+		return "", fmt.Errorf("admitting the peer: its name is %q, expected one of %q", name, allowed)
+	}
+	leaf, by := cs.PeerCertificates[0], c.trust.Load()
+	if now := time.Now(); now.After(leaf.NotAfter) {
+		return "", errors.New("admitting the peer: its certificate has expired since the handshake")
+	}
+	if c.admitted.knows(by, leaf) {
+		return name, nil
+	}
+	if err := checkChain(cs.PeerCertificates, ClientUsage, by, time.Now()); err != nil {
+		return "", fmt.Errorf("admitting the peer: %w", err)
+	}
+	c.admitted.add(by, leaf)
+	return name, nil
+}

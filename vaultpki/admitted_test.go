@@ -1,0 +1,82 @@
+package vaultpki
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"strings"
+	"testing"
+	"time"
+)
+
+// admittedState is a connection of a client with a leaf of pki, as it was verified
+// at its handshake.
+func admittedState(t testing.TB, pki mountPKI, change func(*x509.Certificate)) tls.ConnectionState {
+	t.Helper()
+	template, key := leafTemplate(), newKey(t)
+	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	change(template)
+	leaf := sign(t, template, pki.intermediate, &key.PublicKey, pki.key)
+	chain := []*x509.Certificate{leaf, pki.intermediate}
+	return tls.ConnectionState{PeerCertificates: chain, VerifiedChains: [][]*x509.Certificate{append(chain, pki.root)}}
+}
+
+func TestPeersAreJudgedByWhatIsTrustedNow(t *testing.T) {
+	old, next := newMountPKI(t), newMountPKI(t)
+	c := clientTrusting(t, old.root)
+	same := func(*x509.Certificate) {}
+	ofOld, ofNext := admittedState(t, old, same), admittedState(t, next, same)
+	name := ofOld.PeerCertificates[0].DNSNames[0]
+	try := func(step string, state tls.ConnectionState, allowed []string, fault string) {
+		t.Helper()
+		for range 2 { // the second time it may be remembered
+			got, err := c.Admit(state, allowed)
+			if fault == "" && (err != nil || got != name) {
+				t.Errorf("%s: %q, %v", step, got, err)
+			}
+			if fault != "" && (err == nil || !strings.Contains(err.Error(), fault)) {
+				t.Errorf("%s: error %v, expected one with %q", step, err, fault)
+			}
+		}
+	}
+	try("of a root that is trusted", ofOld, []string{name}, "")
+	try("of another", ofNext, []string{name}, "building the chain")
+	try("a name that is allowed no longer", ofOld, []string{"other.example.com"}, "expected one of")
+	try("nobody is allowed", ofOld, nil, "expected one of")
+	c.trust.Store(trusting(t, old.root, next.root))
+	try("while both are trusted", ofNext, []string{name}, "")
+	c.trust.Store(trusting(t, next.root))
+	try("after the old root is gone", ofOld, []string{name}, "building the chain")
+	try("of the new one", ofNext, []string{name}, "")
+	try("without a certificate", tls.ConnectionState{}, []string{name}, "no verified certificate")
+	ended := admittedState(t, next, func(leaf *x509.Certificate) { leaf.NotAfter = time.Now().Add(-time.Second) })
+	try("its certificate has ended", ended, []string{name}, "expired since")
+}
+
+func TestWhatIsRememberedOfPeersIsBounded(t *testing.T) {
+	a, by := &admitted{}, &trust{}
+	for range 3 * admittedLimit {
+		a.add(by, &x509.Certificate{})
+	}
+	if len(a.leaves) > admittedLimit {
+		t.Errorf("%d leaves are remembered", len(a.leaves))
+	}
+	leaf := &x509.Certificate{}
+	a.add(by, leaf)
+	if !a.knows(by, leaf) || a.knows(&trust{}, leaf) || a.knows(by, &x509.Certificate{}) {
+		t.Error("another trust, or another leaf, passes for the one that was judged")
+	}
+}
+
+func BenchmarkAdmit(b *testing.B) {
+	pki := newMountPKI(b)
+	c := &Certificates{}
+	c.trust.Store(trusting(b, pki.root))
+	state := admittedState(b, pki, func(*x509.Certificate) {})
+	allowed := []string{state.PeerCertificates[0].DNSNames[0]}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := c.Admit(state, allowed); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package vaultpki_test
 import (
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -187,4 +188,45 @@ func TestAmbiguousHeirFallsBackToTheSpare(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestLoginGoesRoundTheNodes has a node that is gone, one that is sealed, and one
+// that works; and a node that loses the answer to a one-time call, which no other
+// node may then be asked.
+func TestLoginGoesRoundTheNodes(t *testing.T) {
+	front := newStandIn(t)
+	trust := tokenFile(t, read(t, front.CAFile)+read(t, vault.CAFile))
+	login := func(t *testing.T) (*journal, error) {
+		log := new(journal)
+		cfg := configFor(gatewayRole, tokenFile(t, mint(t, gatewayRole, time.Minute)))
+		cfg.Address, cfg.CAFile, cfg.Log = "https://127.0.0.1:1,"+front.URL+","+vault.Address, trust, log.logger()
+		client, err := vaultpki.Login(t.Context(), cfg)
+		if err == nil {
+			client.Close()
+		}
+		return log, err
+	}
+	front.on(wrapLookup, answer(503, `{"errors":["Vault is sealed"]}`))
+	if log, err := login(t); err != nil || len(log.entries(t, "waiting for vault")) != 0 {
+		t.Errorf("%v\n%s", err, log.String())
+	}
+	if n := front.called(wrapUnwrap); n != 0 {
+		t.Errorf("the sealed node was asked to unwrap %d times", n)
+	}
+	front.on(wrapLookup, nil)
+	front.on(wrapUnwrap, dropAfter)
+	log, err := login(t)
+	refusal{vaultpki.ReasonAmbiguous, "EOF", "introduction_ambiguous"}.check(t, err, log)
+	if n := front.called(wrapUnwrap); n != 1 {
+		t.Errorf("the node was asked to unwrap %d times", n)
+	}
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
 }

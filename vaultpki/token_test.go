@@ -351,12 +351,13 @@ func TestStatusSaysWhatAnOperatorNeeds(t *testing.T) {
 		k := newKept(t, 24*time.Hour)
 		k.onRenew = func(grant) (grant, error) { return grant{}, away }
 		k.onLogin = func() (grant, error) { return grant{}, away }
-		var early, late Status
-		time.AfterFunc(time.Hour, func() { early = k.Status() })
-		time.AfterFunc(25*time.Hour, func() { late = k.Status() })
+		seen := make(chan Status, 2)
+		time.AfterFunc(time.Hour, func() { seen <- k.Status() })
+		time.AfterFunc(25*time.Hour, func() { seen <- k.Status() })
 		if err := k.run(26 * time.Hour); err != nil {
 			t.Fatal(err)
 		}
+		early, late := <-seen, <-seen
 		if early.Method != "jwt" || early.Lost || early.TTL != 24*time.Hour || early.Outlasts != 8*time.Hour || !early.Renewable ||
 			!early.Since.Equal(k.begin) || early.Next.Sub(k.begin) < 12*time.Hour || early.Next.Sub(k.begin) > 16*time.Hour {
 			t.Errorf("after an hour: %+v", early)

@@ -297,9 +297,13 @@ func newStandIn(t *testing.T) *standIn {
 		t.Fatal(err)
 	}
 	s := &standIn{faults: map[string]fault{}, calls: map[string]int{}}
+	// Vault may reset a connection that it is asked to close, before its answer is
+	// read; so connections are kept.
+	transport := &http.Transport{TLSClientConfig: trustOf(t, vault.CAFile)}
+	t.Cleanup(transport.CloseIdleConnections)
 	proxy := &httputil.ReverseProxy{
 		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target) },
-		Transport: &http.Transport{TLSClientConfig: trustOf(t, vault.CAFile), DisableKeepAlives: true},
+		Transport: transport,
 		ErrorLog:  slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
 	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

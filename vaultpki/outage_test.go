@@ -128,6 +128,7 @@ func (v *pipeVault) run(t *testing.T, readers int, d time.Duration) (failures in
 	}}
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
+	c.setRunning(true) // before the first reader, who may be faster than Run
 	var failed atomic.Int64
 	var group sync.WaitGroup
 	for i := range readers {

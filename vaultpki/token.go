@@ -16,9 +16,10 @@ import (
 const (
 	firstRenewalDelay   = time.Second
 	longestRenewalDelay = time.Minute
-	// steadyAfter is the life of a token after which the next login is one of
-	// its own, and not one of a series that must slow down.
-	steadyAfter = 10 * time.Minute
+	// A token that has lived for so long, or for half of what it was granted, was
+	// no failure: the login after it is one of its own, and not one of a series
+	// that must slow down. Less than the least is never long.
+	steadyAfter, leastSteady = 10 * time.Minute, 20 * time.Second
 	// watchEvery is how often a file is looked at for a new credential.
 	watchEvery = 2 * time.Second
 )
@@ -73,6 +74,7 @@ type keeper struct {
 	// soon as they are granted must not make a storm.
 	logins    *backoff.ExponentialBackOff
 	lastLogin time.Time
+	lastTTL   time.Duration // that it was granted
 	notBefore time.Time // the next login
 	afresh    bool      // there is a new credential: no renewal, a login
 }
@@ -261,15 +263,15 @@ func (k *keeper) replace(ctx context.Context) error {
 	if time.Now().Before(k.notBefore) {
 		return &wire.TransportError{RetryAfter: time.Until(k.notBefore), Err: errors.New("the last login was a moment ago")}
 	}
-	before := k.current().token
+	before, lived := k.current().token, k.lived()
 	g, err := k.auth.enter(ctx)
 	if err != nil {
 		return err
 	}
-	if time.Since(k.lastLogin) > steadyAfter {
+	if lived > min(steadyAfter, max(k.lastTTL/2, leastSteady)) {
 		k.logins.Reset()
 	}
-	k.lastLogin = time.Now()
+	k.lastLogin, k.lastTTL = time.Now(), g.ttl
 	k.notBefore = k.lastLogin.Add(k.logins.NextBackOff())
 	k.outage.saw(nil)
 	k.adopt(g)
@@ -280,6 +282,14 @@ func (k *keeper) replace(ctx context.Context) error {
 	}
 	k.welcome(ctx, g)
 	return nil
+}
+
+// lived is how long the token of the last login has served.
+func (k *keeper) lived() time.Duration {
+	if lost := k.loss(); lost != nil {
+		return lost.since.Sub(k.lastLogin)
+	}
+	return time.Since(k.lastLogin)
 }
 
 // renewSelf asks Vault for another life of the token. It does not wait until

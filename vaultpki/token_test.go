@@ -309,6 +309,32 @@ func TestHoursOfTroubleMakeNoStorm(t *testing.T) {
 	}
 }
 
+// A token that is taken away again and again, after it has served for a while, is
+// replaced at once each time: that is an operator's doing and no storm.
+func TestTokensThatServedAreReplacedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKept(t, 30*time.Second)
+		k.onRenew = again
+		k.onLogin = func() (grant, error) { return k.granted(30 * time.Second), nil }
+		go func() {
+			for range 20 {
+				sleep(t.Context(), 32*time.Second)
+				k.lose(k.current().token, revoked, true)
+				sleep(t.Context(), 2*time.Second)
+				if k.Status().Lost {
+					t.Error("two seconds after it was revoked there is no new token")
+				}
+			}
+		}()
+		if err := k.run(15 * time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		if n := k.logins.Load(); n != 20 {
+			t.Errorf("%d logins, expected one for each revocation", n)
+		}
+	})
+}
+
 func TestStopDuringAnOutageIsClean(t *testing.T) {
 	for name, ttl := range map[string]time.Duration{"the token lives": time.Hour, "the token is lost": 10 * time.Minute} {
 		t.Run(name, func(t *testing.T) {

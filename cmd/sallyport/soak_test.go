@@ -208,6 +208,10 @@ func (k *soak) sealForAWhile() {
 		k.t.Fatal(err)
 	}
 	wait(10 * time.Second)
+	k.pair.gateway.eventually(k.t, "/readyz says what is wrong, and until when the gateway serves", func() (string, bool) {
+		status, body, _ := get(k.pair.admin, "/readyz")
+		return body, status == http.StatusOK && strings.Contains(body, "sealed") && strings.Contains(body, "first hard stop 20")
+	})
 	if err := k.stand.vault.Unseal(k.t.Context()); err != nil {
 		k.t.Fatal(err)
 	}

@@ -48,6 +48,7 @@ func TestProcesses(t *testing.T) {
 			"everything in Vault is live":                testLiveSecrets,
 			"a configuration file is live":               testFileConfiguration,
 			"a status is shown":                          testStatus,
+			"metadata comes from a URL":                  testMetadataFromURL,
 			"a start is measured":                        testStartup,
 			"secrets stay in memory":                     testSecretsStayInMemory,
 		} {

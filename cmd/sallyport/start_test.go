@@ -15,6 +15,7 @@ import (
 
 // TestProcesses runs the real commands beside one real Vault.
 func TestProcesses(t *testing.T) {
+	t.Parallel()
 	s := newStand(t)
 	t.Run("beside a Vault", func(t *testing.T) {
 		for name, test := range startFailures(t, s) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/hashicorp/vault/api"
 
@@ -18,6 +19,9 @@ type KV struct {
 	Mount   string // the mount's path, without slashes at its ends
 	Path    string // the secret's path below the mount
 	Version int    // the version that was read, from 1
+	// Created is when that version was written. A secret that was removed with
+	// all its versions and written anew has the same numbers again.
+	Created time.Time
 
 	data map[string]any
 }
@@ -77,6 +81,9 @@ func (kv *KV) fill(secret *api.Secret) error {
 			Err: fmt.Errorf("vault's answer has version %v", metadata["version"]),
 		}
 	}
+	if when, ok := metadata["created_time"].(string); ok {
+		kv.Created, _ = time.Parse(time.RFC3339Nano, when) // without it, the number has to do
+	}
 	kv.data, kv.Version = data, version
 	return nil
 }
@@ -106,6 +113,11 @@ func (kv *KV) missing(cause error) *Error {
 		Reason: ReasonMissingSecret, Op: "reading the secret", Where: kv.where(), Err: cause,
 		Hint: fmt.Sprintf("write it: vault kv put -mount=%s %s ...", kv.Mount, kv.Path),
 	}
+}
+
+// Same says whether both are the same version of the same secret.
+func (kv KV) Same(other KV) bool {
+	return kv.Mount == other.Mount && kv.Path == other.Path && kv.Version == other.Version && kv.Created.Equal(other.Created)
 }
 
 // where names the secret as an operator does: without the "data" of the API.

@@ -2,9 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
-	"fmt"
-	"os"
 
 	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/vaultpki"
@@ -36,7 +33,7 @@ func edgeIssuing(ctx context.Context, cfg *config.Gateway, client *vaultpki.Clie
 	}
 	var err error
 	if !acme.SystemRoots() {
-		if order.Roots, err = readAuthorities(acme.CAFile); err != nil {
+		if order.Roots, err = readAuthorities("vault.edge_acme.ca_file", acme.CAFile); err != nil {
 			return issue, err
 		}
 	}
@@ -44,19 +41,6 @@ func edgeIssuing(ctx context.Context, cfg *config.Gateway, client *vaultpki.Clie
 		order.KeyID, order.MACKey, err = readBinding(ctx, client, cfg.Vault.KVMount, acme.EABPath)
 	}
 	return issue, err
-}
-
-// readAuthorities reads a PEM file of certificates to trust.
-func readAuthorities(file string) (*x509.CertPool, error) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, &hinted{fmt.Errorf("reading vault.edge_acme.ca_file: %w", err), "name a PEM file that this process may read, or system"}
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(text) {
-		return nil, &hinted{fmt.Errorf("reading vault.edge_acme.ca_file: no certificate in %s", file), "name a PEM file with the authority of the directory's certificate"}
-	}
-	return pool, nil
 }
 
 // readBinding reads what binds the account to one that the server knows.

@@ -148,7 +148,7 @@ func TestAuthoritiesOfADirectoryAreRead(t *testing.T) {
 	for name, file := range map[string]string{
 		"absent": filepath.Join(dir, "nothing.pem"), "empty": writeFile(t, dir, "empty.pem", ""), "a key": writeFile(t, dir, "key.pem", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"),
 	} {
-		if _, err := readAuthorities(file); err == nil || !strings.Contains(err.Error(), "vault.edge_acme.ca_file") || hintOf(err) == "" {
+		if _, err := readAuthorities("vault.edge_acme.ca_file", file); err == nil || !strings.Contains(err.Error(), "vault.edge_acme.ca_file") || hintOf(err) == "" {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -29,12 +29,7 @@ func (m *driverMetrics) attach(l *driverLife, driver *swarm.Driver, config follo
 		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
 	}
 	gauge("sallyport_secret_driver_remembered", "Wrapping tokens that are remembered for their tasks.", func() float64 { return float64(driver.Remembered()) })
-	gauge("sallyport_ready", "Whether /readyz says ready.", func() float64 {
-		if len(l.unready()) > 0 {
-			return 0
-		}
-		return 1
-	})
+	gauge("sallyport_ready", "Whether /readyz says ready.", func() float64 { return truth(len(l.unready()) == 0) })
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "sallyport_source_fault", ConstLabels: prometheus.Labels{"source": string(l.from)},
 		Help: "Whether a newer version of the configuration is refused, or it cannot be read.",
@@ -42,4 +37,5 @@ func (m *driverMetrics) attach(l *driverLife, driver *swarm.Driver, config follo
 	gauge("sallyport_vault_token_expiry_seconds", "When the Vault token ends unless it is renewed, in Unix seconds.", func() float64 {
 		return float64(l.client.TokenExpiry().Unix())
 	})
+	gauge("sallyport_vault_token_lost", "Whether the Vault token is lost: nothing can be read or signed.", func() float64 { return truth(l.client.Status().Lost) })
 }

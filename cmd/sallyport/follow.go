@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"math/rand/v2"
@@ -21,15 +22,18 @@ type follower[T any] struct {
 	name  string               // for the log and the status: "secret/sallyport/saml"
 	every func() time.Duration // how often; asked anew before each reading
 	read  func(ctx context.Context) (T, error)
-	// version names what was read, so that what is in use is not applied again.
+	// version names what was read to a person.
 	version func(T) string
+	// inUse says whether a value is what is in use now, which is not applied again.
+	inUse func(T) bool
 	// apply puts it in use as a whole, or returns why it cannot and changes
 	// nothing. It is called by run, one call at a time, and again with the same
 	// version at the next reading if it failed.
 	apply func(ctx context.Context, value T) error
 	log   *slog.Logger
 
-	wakeup chan struct{} // asks for a reading now
+	wakeup   chan struct{} // asks for a reading now
+	failures int           // since the last success; owned by run
 
 	mu    sync.Mutex // guards state
 	state followState
@@ -59,17 +63,38 @@ func (f *follower[T]) begin(kind, version string) {
 // run reads until ctx ends, then returns nil.
 func (f *follower[T]) run(ctx context.Context) error {
 	for {
-		timer := time.NewTimer(jittered(f.every()))
+		timer := time.NewTimer(f.pause())
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return nil
 		case <-f.wakeup:
 			timer.Stop()
+			f.failures = 0
 		case <-timer.C:
 		}
 		f.look(ctx)
 	}
+}
+
+// Pace after a failure: what could not be read is looked for at least once a
+// minute, and what was refused is tried again ever less often, since each try may
+// cost somebody else something.
+const (
+	unreadRetry   = time.Minute
+	longestRefuse = time.Hour
+)
+
+// pause is how long to wait for the next reading.
+func (f *follower[T]) pause() time.Duration {
+	every := f.every()
+	switch state := f.status(); {
+	case state.Refused != "":
+		return jittered(max(every, min(every<<min(f.failures, 16), longestRefuse)))
+	case state.Cause != "":
+		return jittered(min(every, unreadRetry))
+	}
+	return jittered(every)
 }
 
 // jittered returns a duration that differs from d by up to a tenth, so that
@@ -112,22 +137,26 @@ func (f *follower[T]) look(ctx context.Context) {
 		return
 	}
 	version := f.version(value)
-	if version != before.Version {
-		if err := f.apply(ctx, value); err != nil {
-			if ctx.Err() == nil {
-				f.refuse(before, version, err)
-			}
-			return
-		}
-		f.log.Info("new version in use", "version", version, "before", before.Version)
+	if f.inUse(value) {
+		f.settle(before, version, false)
+		return
 	}
-	f.settle(before, version)
+	if err := f.apply(ctx, value); err != nil {
+		if ctx.Err() == nil {
+			f.failures++
+			f.refuse(before, version, err)
+		}
+		return
+	}
+	f.log.Info("new version in use", "version", version, "before", before.Version)
+	f.settle(before, version, true)
 }
 
 // settle notes that a version is in use and that nothing is wrong.
-func (f *follower[T]) settle(before followState, version string) {
+func (f *follower[T]) settle(before followState, version string, changed bool) {
+	f.failures = 0
 	after := followState{Kind: before.Kind, Name: before.Name, Version: version, Since: before.Since, Read: time.Now()}
-	if version != before.Version {
+	if changed {
 		after.Since = after.Read
 	}
 	f.set(after)
@@ -173,6 +202,10 @@ type followed interface {
 	status() followState
 }
 
+// versionNone is the version of something that is not there to be followed, such as
+// metadata of no URL.
+const versionNone = "none"
+
 // watcher is what following something takes.
 type watcher struct {
 	client *vaultpki.Client
@@ -180,13 +213,15 @@ type watcher struct {
 	log    *slog.Logger
 }
 
-// secret keeps a secret fresh that is in use already. use is asked to put each
-// new version in use.
-func (w watcher) secret(kv vaultpki.KV, use func(context.Context, vaultpki.KV) error) *follower[vaultpki.KV] {
+// secret keeps a secret fresh. inUse returns the version that is in use now, and
+// use is asked to put a new one in use.
+func (w watcher) secret(inUse func() vaultpki.KV, use func(context.Context, vaultpki.KV) error) *follower[vaultpki.KV] {
+	kv := inUse()
 	f := &follower[vaultpki.KV]{
 		name: kv.Mount + "/" + kv.Path, every: w.every, apply: use, log: w.log,
 		read:    func(ctx context.Context) (vaultpki.KV, error) { return w.client.PeekKV(ctx, kv.Mount, kv.Path) },
 		version: versionOf,
+		inUse:   func(read vaultpki.KV) bool { return read.Same(inUse()) },
 	}
 	f.begin(kindSecret, versionOf(kv))
 	return f
@@ -196,18 +231,60 @@ func (w watcher) secret(kv vaultpki.KV, use func(context.Context, vaultpki.KV) e
 // loaded and is in use. use is asked to put each new text in use.
 func watchConfig[T any](w watcher, from source, start loaded[T], use func(context.Context, []byte) error) followed {
 	if from.inVault() {
-		return w.secret(start.kv, func(ctx context.Context, kv vaultpki.KV) error {
+		current := start.kv // owned by the follower's run
+		return w.secret(func() vaultpki.KV { return current }, func(ctx context.Context, kv vaultpki.KV) error {
 			text, err := kv.Field(configField)
-			if err != nil {
-				return err
+			if err == nil {
+				err = use(ctx, []byte(text))
 			}
-			return use(ctx, []byte(text))
+			if err == nil {
+				current = kv
+			}
+			return err
 		})
 	}
-	f := &follower[[]byte]{
-		name: string(from), every: w.every, version: versionOfText, apply: use, log: w.log,
-		read: func(context.Context) ([]byte, error) { return from.readFile() },
+	return watchFile(from, start.text, w, func(ctx context.Context, text []byte) error { return use(ctx, text) })
+}
+
+// watchFile keeps an eye on a configuration file whose text is in use. A text is
+// used once it was read twice: an editor, or a copy, may be in the middle of it.
+func watchFile(from source, text []byte, w watcher, use func(context.Context, []byte) error) *follower[[]byte] {
+	current, seen := text, text // owned by the follower's run
+	f := &follower[[]byte]{name: string(from), every: w.every, version: versionOfText, log: w.log}
+	f.read = func(ctx context.Context) ([]byte, error) {
+		read, err := from.rereadFile()
+		for err == nil && !bytes.Equal(read, seen) && ctx.Err() == nil {
+			seen = read
+			if !sleepFor(ctx, settleFile) {
+				break
+			}
+			read, err = from.rereadFile()
+		}
+		return read, err
 	}
-	f.begin(kindDocument, versionOfText(start.text))
+	f.inUse = func(read []byte) bool { return bytes.Equal(read, current) }
+	f.apply = func(ctx context.Context, read []byte) error {
+		err := use(ctx, read)
+		if err == nil {
+			current = read
+		}
+		return err
+	}
+	f.begin(kindDocument, versionOfText(text))
 	return f
+}
+
+// settleFile is how long a changed file must stay as it is.
+const settleFile = 500 * time.Millisecond
+
+// sleepFor waits for d and returns true, or false as soon as ctx ends.
+func sleepFor(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
 }

@@ -20,6 +20,7 @@ import (
 type subject struct {
 	mu      sync.Mutex // guards all but the follower
 	there   int        // the version
+	held    int        // that is in use; owned by the follower
 	err     error      // of the next readings
 	reads   int
 	applied []int
@@ -30,15 +31,19 @@ type subject struct {
 
 // follow begins with version 1, read every minute.
 func newSubject() *subject {
-	v := &subject{there: 1}
+	v := &subject{there: 1, held: 1}
 	v.follower = &follower[int]{
 		name: "secret/app", log: slog.New(slog.NewTextHandler(&v.out, nil)),
 		every:   func() time.Duration { return time.Minute },
 		version: strconv.Itoa,
+		inUse:   func(version int) bool { return version == v.held },
 		apply: func(_ context.Context, version int) error {
 			v.mu.Lock()
 			defer v.mu.Unlock()
 			v.applied = append(v.applied, version)
+			if v.refusal == nil {
+				v.held = version
+			}
 			return v.refusal
 		},
 		read: func(context.Context) (int, error) {
@@ -137,16 +142,21 @@ func TestBrokenVersionIsRefusedAndTriedAgain(t *testing.T) {
 		if status.Version != "1" || status.Refused != "2" || !strings.Contains(status.Cause, "does not fit") {
 			t.Errorf("status %+v", status)
 		}
-		if len(v.applied) < 9 || v.lines("version_refused") != 1 {
-			t.Errorf("tried %d times, told %d times", len(v.applied), v.lines("version_refused"))
+		if len(v.applied) < 3 || len(v.applied) > 5 || v.lines("version_refused") != 1 {
+			t.Errorf("tried %d times in ten minutes, expected ever longer pauses; told %d times", len(v.applied), v.lines("version_refused"))
+		}
+		pass(24 * time.Hour)
+		if n := len(v.applied); n < 25 || n > 35 {
+			t.Errorf("tried %d times in a day, expected once an hour", n)
 		}
 		v.say(2, nil, errors.New("the certificate is for another name"))
-		pass(2 * time.Minute)
+		v.wake() // an operator is there
+		pass(time.Second)
 		if v.lines("version_refused") != 2 {
 			t.Errorf("another cause was not told\n%s", v.out.String())
 		}
 		v.say(2, nil, nil) // what it needs is there now
-		pass(2 * time.Minute)
+		pass(5 * time.Minute)
 		if status := v.status(); status.Version != "2" || status.Refused != "" || status.Cause != "" {
 			t.Errorf("status %+v", status)
 		}

@@ -47,7 +47,8 @@ names a file. docs/exit-codes.md lists the ways in which a start can fail.`,
 // introduction.
 func runGateway(ctx context.Context, from source, identity *identityFlags, log *slog.Logger) error {
 	var out io.WriteCloser
-	clock := newStopwatch()
+	clock, hup := newStopwatch(), catchHangup()
+	defer hup.release()
 	parse := func(name string, text []byte) (*config.Gateway, error) {
 		cfg, err := config.LoadGateway(name, text)
 		if err != nil {
@@ -73,7 +74,7 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, log *
 	if err != nil {
 		return err
 	}
-	l.followed, l.startup = g.follow(from, start), clock
+	l.followed, l.startup, l.hangup = g.follow(from, start), clock, hup
 	return l.run(ctx)
 }
 

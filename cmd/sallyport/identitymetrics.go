@@ -22,6 +22,7 @@ func (m *identityMetrics) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, nil, nil), prometheus.GaugeValue, value)
 	}
 	gauge("sallyport_vault_token_expiry_seconds", "When the Vault token ends unless it is renewed, in Unix seconds.", float64(m.life.client.TokenExpiry().Unix()))
+	gauge("sallyport_vault_token_lost", "Whether the Vault token is lost: nothing can be read or signed.", truth(m.life.client.Status().Lost))
 	if first, found := hardStop(m.life.artefacts()); found {
 		gauge("sallyport_hard_stop_seconds", "When the first thing stops that people notice, unless something is renewed, in Unix seconds.", float64(first.Until.Unix()))
 	}
@@ -50,8 +51,7 @@ func (m *identityMetrics) followed(ch chan<- prometheus.Metric) {
 	version := prometheus.NewDesc("sallyport_secret_version", "Version of a secret that is in use.", labels, nil)
 	held := prometheus.NewDesc("sallyport_source_fault", "Whether a newer version was refused, or the source cannot be read; what is held stays in use.", labels, nil)
 	read := prometheus.NewDesc("sallyport_source_read_seconds", "When a source was last read, in Unix seconds.", labels, nil)
-	for _, f := range m.life.followed {
-		state := f.status()
+	for _, state := range m.life.follows() {
 		if number, err := strconv.Atoi(state.Version); err == nil {
 			ch <- prometheus.MustNewConstMetric(version, prometheus.GaugeValue, float64(number), state.Name)
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -10,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"time"
 
 	_ "golang.org/x/crypto/x509roots/fallback" // the public authorities, for an image without any files
@@ -25,6 +25,41 @@ const (
 	metadataRedirects = 3
 )
 
+// fetched is metadata that was fetched, and from where. It is immutable; nil stands
+// for none.
+type fetched struct {
+	text []byte
+	from config.SAML // the part of it that says how to fetch
+}
+
+// origin is what decides where metadata is fetched from, and whom it takes for the
+// answerer.
+func origin(cfg *config.Gateway) config.SAML {
+	return config.SAML{MetadataURL: cfg.SAML.MetadataURL, MetadataCAFile: cfg.SAML.MetadataCAFile}
+}
+
+// isFrom says whether it was fetched as cfg says.
+func (f *fetched) isFrom(cfg *config.Gateway) bool {
+	now := origin(cfg)
+	return f != nil && f.from.MetadataURL == now.MetadataURL && f.from.MetadataCAFile == now.MetadataCAFile
+}
+
+// same says whether both are the same text from the same place.
+func (f *fetched) same(other *fetched) bool {
+	if f == nil || other == nil {
+		return f == other
+	}
+	return bytes.Equal(f.text, other.text) && f.from.MetadataURL == other.from.MetadataURL
+}
+
+// version names it.
+func (f *fetched) version() string {
+	if f == nil {
+		return versionNone
+	}
+	return versionOfText(f.text)
+}
+
 // fetcher gets the identity provider's metadata from its URL. What it gets is
 // hostile until its signature was verified, which is not its business; TLS keeps
 // others from holding an old version against us.
@@ -37,7 +72,7 @@ func newFetcher() *fetcher {
 }
 
 // metadata fetches it once. No proxy of the environment's is asked.
-func (f *fetcher) metadata(ctx context.Context, cfg *config.Gateway) ([]byte, error) {
+func (f *fetcher) metadata(ctx context.Context, cfg *config.Gateway) (*fetched, error) {
 	ctx, cancel := context.WithTimeout(ctx, metadataTimeout)
 	defer cancel()
 	roots, err := metadataRoots(cfg.SAML.MetadataCAFile)
@@ -70,7 +105,7 @@ func (f *fetcher) metadata(ctx context.Context, cfg *config.Gateway) ([]byte, er
 	if err != nil {
 		return nil, fmt.Errorf("fetching the identity provider's metadata from %s: %w", cfg.SAML.MetadataURL, err)
 	}
-	return text, nil
+	return &fetched{text: text, from: origin(cfg)}, nil
 }
 
 // staySafe follows a few redirects, and none that leaves TLS.
@@ -89,15 +124,7 @@ func metadataRoots(file string) (*x509.CertPool, error) {
 	if file == "" {
 		return nil, nil
 	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("reading saml.metadata_ca_file: %w", err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("reading saml.metadata_ca_file %q: expected PEM certificates, found none", file)
-	}
-	return roots, nil
+	return readAuthorities("saml.metadata_ca_file", file)
 }
 
 // withoutURL drops what http.Client puts before the cause; it may quote the

@@ -39,8 +39,8 @@ func TestMetadataIsFetched(t *testing.T) {
 	})
 	t.Setenv("HTTPS_PROXY", "http://127.0.0.1:1") // is not asked
 	got, err := newFetcher().metadata(t.Context(), cfg)
-	if err != nil || string(got) != "<metadata/>" {
-		t.Errorf("fetched %q, %v", got, err)
+	if err != nil || string(got.text) != "<metadata/>" {
+		t.Errorf("fetched %v, %v", got, err)
 	}
 }
 

@@ -8,10 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"os/signal"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -39,8 +36,9 @@ type life struct {
 	drain         time.Duration
 	strangers     slog.Level // of a failed handshake
 
-	// followed are kept fresh beside token and certificates.
+	// followed are kept fresh beside token and certificates, and at once on hangup.
 	followed []followed
+	hangup   *hangup
 	// more are artefacts beside those that every process has; nil for none.
 	more func() []artefact
 
@@ -154,31 +152,12 @@ func (l *life) keepFresh(ctx context.Context, group *errgroup.Group) {
 	for _, f := range l.followed {
 		group.Go(func() error { return f.run(ctx) })
 	}
-	group.Go(func() error { return l.obeyHangup(ctx) })
+	group.Go(func() error { return l.hangup.obey(ctx, l.log, l.followed...) })
 	watch := &sentinel{artefacts: l.artefacts, log: l.log}
 	group.Go(func() error { return watch.run(ctx) })
 	group.Go(func() error { return l.client.Run(ctx) }) // ends by itself only if it is to stop the process
 	for _, held := range l.certificates {
 		keep("certificates", held.Run)
-	}
-}
-
-// obeyHangup looks for new versions of everything at once on SIGHUP, as daemons
-// do: an operator who has just changed something need not wait.
-func (l *life) obeyHangup(ctx context.Context) error {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-hangup:
-			l.log.Info("looking for new versions", "signal", "SIGHUP")
-			for _, f := range l.followed {
-				f.wake()
-			}
-		}
 	}
 }
 
@@ -215,10 +194,21 @@ func (l *life) artefacts() []artefact {
 	if l.more != nil {
 		all = append(all, l.more()...)
 	}
-	for _, f := range l.followed {
-		all = append(all, followArtefact(f.status()))
+	for _, state := range l.follows() {
+		all = append(all, followArtefact(state))
 	}
 	return all
+}
+
+// follows is what is known of everything that is followed, and is there at all.
+func (l *life) follows() []followState {
+	var states []followState
+	for _, f := range l.followed {
+		if state := f.status(); state.Version != versionNone || state.Cause != "" {
+			states = append(states, state)
+		}
+	}
+	return states
 }
 
 // identityArtefacts are the token and the certificates.

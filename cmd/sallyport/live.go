@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"slices"
 	"strconv"
 	"sync"
@@ -30,7 +31,13 @@ type gatewayParts struct {
 	saml, session vaultpki.KV
 	// metadata is the identity provider's, from its URL; nil while the SAML
 	// secret's is used.
-	metadata []byte
+	metadata *fetched
+}
+
+// sameSAML says whether both make the same service provider.
+func (p gatewayParts) sameSAML(other gatewayParts) bool {
+	return p.saml.Same(other.saml) && p.metadata == other.metadata &&
+		p.cfg.Door == other.cfg.Door && reflect.DeepEqual(p.cfg.SAML, other.cfg.SAML)
 }
 
 // liveGateway is a gateway that takes changes without a restart: of a change in
@@ -49,6 +56,8 @@ type liveGateway struct {
 	memory  *session.Memory
 	replay  saml.Replay
 
+	published followed // the identity provider's metadata; set by follow
+
 	edge, backend *vaultpki.Certificates
 	live          *proxy.Live
 	current       atomic.Pointer[gatewayState]
@@ -60,9 +69,9 @@ type liveGateway struct {
 // gatewayState is what is in use. It is immutable.
 type gatewayState struct {
 	gatewayParts
+	domain
 	since time.Time // when it was put in use
 	idp   saml.IdPInfo
-	own   *x509.Certificate // the service provider's current one
 }
 
 // newLiveGateway returns one that has its memories and nothing to serve yet.
@@ -81,9 +90,13 @@ type domain struct {
 	sessions *session.Manager
 }
 
-// domainOf builds it, or says which part is of no use.
+// domainOf builds it, or says which part is of no use. The service provider is
+// built anew only if something of it changed: metadata that has expired since
+// ends sign-on, but must not keep anybody from closing a route.
 func (g *liveGateway) domainOf(p gatewayParts) (d domain, err error) {
-	if d.provider, d.own, err = readServiceProvider(p.cfg, p.saml, p.metadata, g.replay); err != nil {
+	if now := g.current.Load(); now.sameSAML(p) {
+		d.provider, d.own = now.provider, now.own
+	} else if d.provider, d.own, err = readServiceProvider(p.cfg, p.saml, p.metadata, g.replay); err != nil {
 		return d, err
 	}
 	d.sessions, err = readSessions(p.cfg, p.session, g.memory)
@@ -115,7 +128,7 @@ func (g *liveGateway) read(ctx context.Context, cfg *config.Gateway) (p gatewayP
 
 // firstMetadata fetches the identity provider's metadata if the configuration
 // says so. A start that cannot makes do with what the SAML secret has.
-func (g *liveGateway) firstMetadata(ctx context.Context, cfg *config.Gateway, kv vaultpki.KV) ([]byte, error) {
+func (g *liveGateway) firstMetadata(ctx context.Context, cfg *config.Gateway, kv vaultpki.KV) (*fetched, error) {
 	if cfg.SAML.MetadataURL == "" {
 		return nil, nil
 	}
@@ -168,7 +181,7 @@ func (g *liveGateway) open(p gatewayParts, d domain) error {
 
 // settle notes what is in use now.
 func (g *liveGateway) settle(p gatewayParts, d domain) {
-	g.current.Store(&gatewayState{gatewayParts: p, since: time.Now(), idp: d.provider.IdP(), own: d.own})
+	g.current.Store(&gatewayState{gatewayParts: p, domain: d, since: time.Now(), idp: d.provider.IdP()})
 }
 
 // change edits a copy of the parts and puts what is built of them in use, as a
@@ -240,8 +253,15 @@ func (g *liveGateway) useSession(ctx context.Context, kv vaultpki.KV) error {
 	return g.change(ctx, func(p *gatewayParts) error { p.session = kv; return nil })
 }
 
-func (g *liveGateway) useMetadata(ctx context.Context, metadata []byte) error {
-	return g.change(ctx, func(p *gatewayParts) error { p.metadata = metadata; return nil })
+// useMetadata does nothing with an answer that comes late: the configuration may
+// have another URL by now, or none.
+func (g *liveGateway) useMetadata(ctx context.Context, metadata *fetched) error {
+	return g.change(ctx, func(p *gatewayParts) error {
+		if metadata.isFrom(p.cfg) {
+			p.metadata = metadata
+		}
+		return nil
+	})
 }
 
 func (g *liveGateway) useConfig(ctx context.Context, name string, text []byte) error {
@@ -249,19 +269,29 @@ func (g *liveGateway) useConfig(ctx context.Context, name string, text []byte) e
 	if err != nil {
 		return err
 	}
-	err = g.change(ctx, func(p *gatewayParts) error {
-		if err := needsRestart(p.cfg, cfg); err != nil {
+	if err := needsRestart(g.current.Load().cfg, cfg); err != nil {
+		return err
+	}
+	metadata := g.current.Load().metadata
+	if cfg.SAML.MetadataURL != "" && !metadata.isFrom(cfg) {
+		// Before the lock: whoever is asked may take his time. There is no copy to
+		// fall back on, as at a start: it may be of another identity provider.
+		if metadata, err = g.fetch.metadata(ctx, cfg); err != nil {
 			return err
 		}
-		if cfg.SAML.MetadataURL != p.cfg.SAML.MetadataURL {
-			if p.metadata, err = g.firstMetadata(ctx, cfg, p.saml); err != nil {
-				return err
-			}
+	}
+	err = g.change(ctx, func(p *gatewayParts) error {
+		switch {
+		case cfg.SAML.MetadataURL == "":
+			p.metadata = nil
+		case !p.metadata.isFrom(cfg): // else it may be newer than ours
+			p.metadata = metadata
 		}
 		p.cfg = cfg
 		return nil
 	})
 	if err == nil {
+		g.published.wake() // it may come from elsewhere now
 		logConfig(g.log, name, cfg.Warnings())
 	}
 	return err
@@ -283,6 +313,8 @@ func needsRestart(before, after *config.Gateway) error {
 		{"vault.edge_acme", fmt.Sprint(before.Vault.EdgeACME), fmt.Sprint(after.Vault.EdgeACME)},
 		{"vault.backend_pki", fmt.Sprint(before.Vault.BackendPKI), fmt.Sprint(after.Vault.BackendPKI)},
 		{"vault.client_name", string(before.Vault.ClientName), string(after.Vault.ClientName)},
+		// Who may only write the configuration must not become the identity provider.
+		{"saml.unsafe_metadata_unsigned", fmt.Sprint(before.SAML.UnsafeMetadataUnsigned), fmt.Sprint(after.SAML.UnsafeMetadataUnsigned)},
 	})
 }
 
@@ -313,6 +345,7 @@ func (g *liveGateway) identityChanged(ctx context.Context, change vaultpki.Chang
 	if !change.Roots {
 		return
 	}
+	// Nothing of the parts changes, so nothing of them can be refused.
 	if err := g.change(ctx, func(*gatewayParts) error { clear(g.dial); return nil }); err != nil {
 		g.log.Error("making new connections to backends did not succeed", "cause", err.Error())
 	}
@@ -320,28 +353,38 @@ func (g *liveGateway) identityChanged(ctx context.Context, change vaultpki.Chang
 
 // follow keeps an eye on everything that a gateway was made from.
 func (g *liveGateway) follow(from source, start loaded[config.Gateway]) []followed {
-	now := g.current.Load()
 	w := watcher{g.client, g.refresh, g.log}
-	configured := watchConfig(w, from, start, func(ctx context.Context, text []byte) error {
-		return g.useConfig(ctx, string(from), text)
-	})
-	metadata := &follower[[]byte]{
-		name: "identity provider's metadata", version: versionOfText, apply: g.useMetadata, log: g.log,
-		every: func() time.Duration { return g.current.Load().cfg.SAML.MetadataRefresh.Duration },
-		read:  g.fetchMetadata,
-	}
-	metadata.begin(kindDocument, versionOfText(now.metadata))
+	g.published = g.followMetadata()
 	return []followed{
-		configured,
-		w.secret(now.saml, g.useSAML),
-		w.secret(now.session, g.useSession),
-		metadata,
+		watchConfig(w, from, start, func(ctx context.Context, text []byte) error { return g.useConfig(ctx, string(from), text) }),
+		w.secret(func() vaultpki.KV { return g.current.Load().saml }, g.useSAML),
+		w.secret(func() vaultpki.KV { return g.current.Load().session }, g.useSession),
+		g.published,
 	}
 }
 
-// fetchMetadata fetches the identity provider's metadata, as the configuration
-// says now. What is nil, is in the SAML secret.
-func (g *liveGateway) fetchMetadata(ctx context.Context) ([]byte, error) {
+// followMetadata fetches the identity provider's metadata again and again, from
+// where the configuration says, if it says so. After a start that had to make do
+// with the secret's copy, it begins with a fault.
+func (g *liveGateway) followMetadata() followed {
+	f := &follower[*fetched]{
+		name: "identity provider's metadata", apply: g.useMetadata, log: g.log,
+		version: (*fetched).version,
+		inUse:   func(m *fetched) bool { return m.same(g.current.Load().metadata) },
+		every:   func() time.Duration { return g.current.Load().cfg.SAML.MetadataRefresh.Duration },
+		read:    g.fetchMetadata,
+	}
+	now := g.current.Load()
+	f.begin(kindDocument, now.metadata.version())
+	if now.cfg.SAML.MetadataURL != "" && now.metadata == nil {
+		f.state.Cause = "not fetched yet: the secret's copy is in use"
+	}
+	return f
+}
+
+// fetchMetadata fetches it, as the configuration says now. What is nil, is in the
+// SAML secret.
+func (g *liveGateway) fetchMetadata(ctx context.Context) (*fetched, error) {
 	now := g.current.Load()
 	if now.cfg.SAML.MetadataURL == "" {
 		return now.metadata, nil

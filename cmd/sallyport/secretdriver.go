@@ -56,6 +56,8 @@ as the gateway does: with an heir it starts again without an introduction, and w
 // runSecretDriver is the life of a secret driver. As everywhere, what this host
 // can say no to comes before the introduction is used.
 func runSecretDriver(ctx context.Context, from source, identity *identityFlags, log *slog.Logger) error {
+	hup := catchHangup()
+	defer hup.release()
 	text, err := from.readFile()
 	if err != nil {
 		return err
@@ -65,7 +67,7 @@ func runSecretDriver(ctx context.Context, from source, identity *identityFlags, 
 		return err
 	}
 	logConfig(log, string(from), cfg.Warnings())
-	l := &driverLife{log: log, from: from, text: text, cfg: cfg, metrics: newDriverMetrics()}
+	l := &driverLife{log: log, from: from, text: text, cfg: cfg, hangup: hup, metrics: newDriverMetrics()}
 	if err := l.open(ctx); err != nil {
 		return err
 	}
@@ -87,6 +89,7 @@ type driverLife struct {
 	text    []byte // of the configuration that is in use at the start
 	cfg     *config.SecretDriver
 	metrics *driverMetrics
+	hangup  *hangup
 
 	work, admin net.Listener
 	client      *vaultpki.Client
@@ -130,6 +133,7 @@ func (l *driverLife) run(ctx context.Context, authMount string) error {
 		Readiness: func() (reasons, remarks []string) { return l.unready(), remarksOf(followed) }, Metrics: l.metrics.registry,
 	})
 	group.Go(func() error { return followed.run(background) })
+	group.Go(func() error { return l.hangup.obey(background, l.log, followed) })
 	group.Go(func() error {
 		return proxy.Serve(background, proxy.ServerConfig{Listener: l.admin, Handler: probes, Drain: adminDrain, Log: l.log, Strangers: slog.LevelDebug})
 	})
@@ -155,23 +159,18 @@ const rereadEvery = 5 * time.Second
 // follow puts a changed allow-list in use while the driver serves: a restart would
 // need another introduction.
 func (l *driverLife) follow(driver *swarm.Driver, authMount string) followed {
-	f := &follower[[]byte]{
-		name: string(l.from), every: func() time.Duration { return rereadEvery }, version: versionOfText, log: l.log,
-		read: func(context.Context) ([]byte, error) { return l.from.readFile() },
-		apply: func(_ context.Context, text []byte) error {
-			cfg, err := config.LoadSecretDriver(string(l.from), text)
-			if err != nil {
-				return err
-			}
-			if cfg.Socket != l.cfg.Socket || cfg.Admin != l.cfg.Admin || cfg.Stop != l.cfg.Stop {
-				return errors.New("socket, admin and stop are of the start: start again to change them")
-			}
-			logConfig(l.log, string(l.from), cfg.Warnings())
-			return driver.Allow(grants(cfg, authMount))
-		},
-	}
-	f.begin(kindDocument, versionOfText(l.text))
-	return f
+	w := watcher{nil, func() time.Duration { return rereadEvery }, l.log}
+	return watchFile(l.from, l.text, w, func(_ context.Context, text []byte) error {
+		cfg, err := config.LoadSecretDriver(string(l.from), text)
+		if err != nil {
+			return err
+		}
+		if cfg.Socket != l.cfg.Socket || cfg.Admin != l.cfg.Admin || cfg.Stop != l.cfg.Stop {
+			return errors.New("socket, admin and stop are of the start: start again to change them")
+		}
+		logConfig(l.log, string(l.from), cfg.Warnings())
+		return driver.Allow(grants(cfg, authMount))
+	})
 }
 
 // remarksOf says what is wrong with what is followed.

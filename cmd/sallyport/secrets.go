@@ -23,6 +23,7 @@ const (
 	fieldSPCert      = "sp_public_cert"
 	fieldIdPMetadata = "idp_metadata_xml"
 	fieldIdPSigner   = "idp_metadata_signer"
+	fieldIdPEntityID = "idp_entity_id"
 	suffixNext       = "_next"     // of the pair that will be ours
 	suffixPrevious   = "_previous" // of the pair that was
 	fieldCurrentKey  = "current"
@@ -44,7 +45,7 @@ const hintKeyPair = "write " + fieldSPKey + " and " + fieldSPCert + " as PEM, th
 // its certificate too. fetched is the identity provider's metadata from its URL;
 // nil means that kv has it.
 func readServiceProvider(
-	cfg *config.Gateway, kv vaultpki.KV, fetched []byte, replay saml.Replay,
+	cfg *config.Gateway, kv vaultpki.KV, fetched *fetched, replay saml.Replay,
 ) (*saml.ServiceProvider, *x509.Certificate, error) {
 	own, err := readKeyPair(kv, "")
 	if err != nil {
@@ -56,7 +57,8 @@ func readServiceProvider(
 		return nil, nil, err
 	}
 	from := cfg.SAML.MetadataURL
-	if settings.IdPMetadata = fetched; fetched != nil {
+	if fetched != nil {
+		settings.IdPMetadata = fetched.text
 		settings.MetadataSigner, err = readSigner(cfg, kv)
 	} else {
 		from = placeOf(kv) + ", field " + fieldIdPMetadata
@@ -70,6 +72,12 @@ func readServiceProvider(
 	provider, err := newServiceProvider(settings)
 	if err != nil {
 		return nil, nil, &secretError{where: from, err: err, hint: hintsSAML[fieldIdPMetadata]}
+	}
+	if want, pinned := kv.Optional(fieldIdPEntityID); pinned && provider.IdP().EntityID != want {
+		return nil, nil, &secretError{
+			where: from, err: fmt.Errorf("the document is of %q, expected %q as field %s of %s says", provider.IdP().EntityID, want, fieldIdPEntityID, placeOf(kv)),
+			hint: "find out who changed the document or its place; write the entity ID to that field if it is meant",
+		}
 	}
 	return provider, own.certificate, nil
 }

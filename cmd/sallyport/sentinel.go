@@ -36,21 +36,25 @@ func (s *sentinel) run(ctx context.Context) error {
 // look compares every artefact with what was last told of it. What is gone is
 // forgotten; what was replaced is fine again.
 func (s *sentinel) look(ctx context.Context, now time.Time) {
-	seen := map[string]level{}
 	all := s.artefacts()
+	worst := map[string]artefact{} // of those with the same name, as two certificates of one name
 	for _, a := range all {
-		at, before := a.level(now), s.told[a.String()]
-		if at > seen[a.String()] || at == levelFine {
-			seen[a.String()] = at
+		if other, found := worst[a.String()]; !found || a.level(now) > other.level(now) {
+			worst[a.String()] = a
 		}
+	}
+	before := s.told
+	s.told = make(map[string]level, len(worst))
+	for name, a := range worst {
+		at := a.level(now)
+		s.told[name] = at
 		switch {
-		case at > before:
+		case at > before[name]:
 			s.tell(ctx, a, at, all, now)
-		case at == levelFine && before > levelHalf:
+		case at == levelFine && before[name] > levelHalf:
 			s.log.InfoContext(ctx, "replaced in time or mended", "kind", a.Kind, "name", a.Name, "until", a.Until)
 		}
 	}
-	s.told = seen
 }
 
 // tell writes one line. At half of a life nothing is lost yet.

@@ -50,7 +50,8 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, acces
 		logConfig(log, name, cfg.Warnings())
 		return cfg, checkFree(ctx, cfg.Listen, cfg.Admin)
 	}
-	clock := newStopwatch()
+	clock, hup := newStopwatch(), catchHangup()
+	defer hup.release()
 	start, client, err := loadConfig(ctx, from, parse, func() (*vaultpki.Client, error) { return identity.timedLogin(ctx, log, clock) })
 	if err != nil {
 		return err
@@ -70,7 +71,7 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, acces
 		return err
 	}
 	l := &life{
-		service: "sidecar", startup: clock, log: log, client: client, access: access, metrics: newRegistry(),
+		service: "sidecar", startup: clock, hangup: hup, log: log, client: client, access: access, metrics: newRegistry(),
 		certificates: []heldCertificates{{certificates, "the gateway reaches the tool"}},
 		listen:       cfg.Listen, admin: cfg.Admin, tls: s.tls(), handler: s, drain: cfg.Stop.Drain.Duration,
 		strangers: slog.LevelWarn, // nobody but the gateway has business here

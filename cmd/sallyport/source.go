@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 
 	"github.com/sallyport/sallyport/vaultpki"
@@ -25,19 +23,23 @@ type source string
 
 func (s source) inVault() bool { return strings.HasPrefix(string(s), vaultScheme) }
 
-// readFile returns the text of a configuration file.
+// readFile returns the text of a configuration file, for a command that begins.
 func (s source) readFile() ([]byte, error) {
+	text, err := s.rereadFile()
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return text, nil
+}
+
+// rereadFile is readFile for a process that runs.
+func (s source) rereadFile() ([]byte, error) {
 	if s.inVault() {
-		return nil, usageError{fmt.Errorf("configuration %q is in Vault, expected a file", string(s))}
+		return nil, fmt.Errorf("configuration %q is in Vault, expected a file", string(s))
 	}
-	f, err := os.Open(string(s))
+	text, err := readPublicFile(string(s), maxConfig)
 	if err != nil {
-		return nil, usageError{fmt.Errorf("opening the configuration: %w", err)}
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxConfig))
-	if err != nil {
-		return nil, usageError{fmt.Errorf("reading the configuration: %w", err)}
+		return nil, fmt.Errorf("reading the configuration: %w", err)
 	}
 	return text, nil
 }

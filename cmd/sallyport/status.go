@@ -38,9 +38,7 @@ func (l *life) status() statusDocument {
 	if first, found := hardStop(doc.Artefacts); found {
 		doc.HardStop = &first
 	}
-	for _, f := range l.followed {
-		doc.Followed = append(doc.Followed, f.status())
-	}
+	doc.Followed = l.follows()
 	return doc
 }
 

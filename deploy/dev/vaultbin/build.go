@@ -41,7 +41,7 @@ func plugin() program {
 	return program{
 		name: "vault-plugin-auth-kubernetes", label: "plugin", noun: "Vault's Kubernetes auth method", packages: "~700", ask: askPlugin,
 		pkg:    "github.com/hashicorp/vault-plugin-auth-kubernetes/cmd/vault-plugin-auth-kubernetes",
-		notice: "building Vault's Kubernetes auth method, which the tests run (seconds after Vault's own build, else a minute or two).",
+		notice: "building Vault's Kubernetes auth method (seconds after Vault's own build, else minutes).",
 	}
 }
 

@@ -34,7 +34,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: build vault ## run the whole stack on this machine (DEMO_PORT, DEMO_STATE, DEMO_IDP_METADATA)
+demo: build server ## run the whole stack on this machine (DEMO_PORT, DEMO_STATE, DEMO_IDP_METADATA)
 	@exec $(OUT)/demo
 
 .PHONY: build
@@ -56,7 +56,12 @@ plugin: ## make the Docker plugin for Swarm in .build/plugin, for `docker plugin
 	@cp deploy/swarm/plugin.json $(OUT)/plugin/config.json
 
 .PHONY: vault
-vault: ## find or build a Vault server and link to it as .build/vault
+vault: server ## find or build a Vault server and its Kubernetes auth method; links to them in .build
+	@exec $(OUT)/ensurevault -module $(DEV)/vault -plugin -link $(OUT)/vault-plugin-auth-kubernetes
+
+# The demo does without the auth method.
+.PHONY: server
+server:
 	@CGO_ENABLED=0 go -C $(DEV) build -trimpath -o $(OUT)/ensurevault ./ensurevault
 	@exec $(OUT)/ensurevault -module $(DEV)/vault -link $(OUT)/vault
 

@@ -76,7 +76,11 @@ func (m JWT) open(d *desk) (*credential, error) {
 		if m.Role != "" {
 			body["role"] = m.Role
 		}
-		return d.present(ctx, m.Mount, body, false)
+		g, err := d.present(ctx, m.Mount, body, false)
+		if refused := (*Error)(nil); m.Kubernetes && errors.As(err, &refused) && refused.Hint == hintRefused {
+			refused.Hint = hintReview
+		}
+		return g, err
 	}
 	return &credential{login: login, file: m.File, again: true}, nil
 }

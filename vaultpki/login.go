@@ -16,6 +16,7 @@ const (
 	hintMint      = "mint a new introduction (sallyport introduce) and start again"
 	hintIntercept = "treat the SecretID as stolen: destroy the role's SecretIDs, look in Vault's audit log for who unwrapped it, then mint a new introduction"
 	hintRefused   = "check the role, its bounds (networks, audiences, certificates) and that its mount is the right one"
+	hintReview    = "check the role, its service accounts, namespaces and audience, and that its mount is the right one; Vault says no more than \"permission denied\" if the cluster calls the token invalid, and if Vault cannot ask the cluster (kubernetes_host, its CA, the reviewer's token)"
 	hintGrant     = "correct what the role grants: its policies, its TTL, its number of uses"
 	hintLost      = "find out who revoked the token, or why Vault was away for longer than its life; with a way to log in the process comes back by itself"
 )

@@ -84,8 +84,10 @@ func (d *desk) patience() patience { return patience{wait: d.wait, log: d.log} }
 func (d *desk) present(ctx context.Context, mount string, body map[string]string, oneTime bool) (grant, error) {
 	path := "auth/" + mount + "/login"
 	var secrets []string
-	for _, value := range body {
-		secrets = append(secrets, value)
+	for name, value := range body {
+		if name != "role" && name != "name" { // which Vault names when it knows no such role
+			secrets = append(secrets, value)
+		}
 	}
 	p := d.patience()
 	if oneTime {

@@ -34,16 +34,23 @@ path "auth/token/lookup-self" { capabilities = ["read"] }
 path "secret/data/sallyport/saml" { capabilities = ["read"] }`}, nil)
 }
 
-// issuer signs JWTs that Vault trusts.
+// issuer signs JWTs.
 type issuer struct{ key *ecdsa.PrivateKey }
 
-func newIssuer(t *testing.T, mount string) *issuer {
+func newSigner(t *testing.T) *issuer {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	der, err := x509.MarshalPKIXPublicKey(key.Public())
+	return &issuer{key}
+}
+
+// newIssuer is one that Vault trusts.
+func newIssuer(t *testing.T, mount string) *issuer {
+	t.Helper()
+	i := newSigner(t)
+	der, err := x509.MarshalPKIXPublicKey(i.key.Public())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,11 +65,18 @@ func newIssuer(t *testing.T, mount string) *issuer {
 		"role_type": "jwt", "bound_audiences": []string{"vault"}, "user_claim": "sub", "token_policies": []string{"own-token"},
 		"token_ttl": "4s", "token_max_ttl": "6s", "token_no_default_policy": true,
 	}, nil)
-	return &issuer{key}
+	return i
 }
 
 // sign returns a token that is good for a minute.
 func (i *issuer) sign(t *testing.T, subject string) string {
+	t.Helper()
+	return i.signClaims(t, map[string]any{
+		"sub": subject, "aud": "vault", "iat": time.Now().Unix(), "exp": time.Now().Add(time.Minute).Unix(),
+	})
+}
+
+func (i *issuer) signClaims(t *testing.T, claims map[string]any) string {
 	t.Helper()
 	part := func(value any) string {
 		raw, err := json.Marshal(value)
@@ -71,9 +85,7 @@ func (i *issuer) sign(t *testing.T, subject string) string {
 		}
 		return base64.RawURLEncoding.EncodeToString(raw)
 	}
-	text := part(map[string]string{"alg": "ES256", "typ": "JWT"}) + "." + part(map[string]any{
-		"sub": subject, "aud": "vault", "iat": time.Now().Unix(), "exp": time.Now().Add(time.Minute).Unix(),
-	})
+	text := part(map[string]string{"alg": "ES256", "typ": "JWT"}) + "." + part(claims)
 	sum := sha256.Sum256([]byte(text))
 	r, s, err := ecdsa.Sign(rand.Reader, i.key, sum[:])
 	if err != nil {
@@ -96,13 +108,12 @@ func putFile(t testing.TB, path, content string) {
 	}
 }
 
-// TestJWTLogsInAgainWithWhatTheFileHolds covers Kubernetes too: Vault's minimal
-// build has no such method, and its login is the same call.
+// TestJWTLogsInAgainWithWhatTheFileHolds has the JWT method stand in for another at
+// a mount of another name; Vault's own Kubernetes method is in kubernetes_test.go.
 func TestJWTLogsInAgainWithWhatTheFileHolds(t *testing.T) {
 	for name, method := range map[string]vaultpki.JWT{
 		"jwt":                    {},
 		"jwt with a role":        {Role: "app"},
-		"kubernetes":             {Kubernetes: true, Role: "app"},
 		"kubernetes, moved away": {Kubernetes: true, Role: "app", Mount: "elsewhere/cluster"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -43,6 +43,21 @@ func Binary() (string, error) {
 	return "", errors.New("no Vault binary: run `make vault` or set " + BinaryVariable)
 }
 
+// KubernetesPlugin returns the path of Vault's Kubernetes auth method as a plugin,
+// which the minimal build of the server is without: what .build links to in the
+// repository that the working directory lies in.
+func KubernetesPlugin() (string, error) {
+	root, ok := repositoryRoot()
+	if !ok {
+		return "", errors.New("finding Vault's Kubernetes auth plugin: not in the repository")
+	}
+	path, err := filepath.EvalSymlinks(filepath.Join(root, ".build", "vault-plugin-auth-kubernetes"))
+	if err != nil {
+		return "", fmt.Errorf("no Kubernetes auth plugin for Vault: run `make vault`: %w", err)
+	}
+	return path, nil
+}
+
 // repositoryRoot walks up from the working directory to the root module's go.mod.
 func repositoryRoot() (string, bool) {
 	dir, err := os.Getwd()

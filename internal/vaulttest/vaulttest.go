@@ -34,6 +34,9 @@ type Options struct {
 	Dir string
 	// Addr is the listen address; default is a free port of 127.0.0.1.
 	Addr string
+	// PluginDir is where the server may run plugins from, such as the folder of
+	// [KubernetesPlugin]; default is none. Links that lead out of it do not count.
+	PluginDir string
 }
 
 // Server is a running Vault. Its fields do not change; its methods must not be
@@ -45,11 +48,12 @@ type Server struct {
 	Dir       string // Options.Dir
 	LogFile   string // where the server's output goes, across restarts
 
-	binary string
-	node   node
-	api    *api
-	key    string // the one unseal key share
-	proc   *process
+	binary  string
+	plugins string // Options.PluginDir
+	node    node
+	api     *api
+	key     string // the one unseal key share
+	proc    *process
 }
 
 // node is what tells the members of a cluster apart. A server by itself has no
@@ -108,6 +112,7 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 		Dir:     dir,
 		LogFile: filepath.Join(dir, "vault.log"),
 		binary:  binary,
+		plugins: opts.PluginDir,
 		node:    node{id: "one"},
 	}
 	if err := s.prepare(ctx); err != nil {
@@ -142,7 +147,7 @@ func (s *Server) prepare(ctx context.Context) error {
 		// How soon a node that has joined is seen to do well, and may vote.
 		raft["autopilot_update_interval"], raft["autopilot_reconcile_interval"] = "200ms", "200ms"
 	}
-	config, err := json.MarshalIndent(map[string]any{
+	settings := map[string]any{
 		"disable_mlock": true,
 		"ui":            false,
 		"api_addr":      s.Address,
@@ -154,7 +159,11 @@ func (s *Server) prepare(ctx context.Context) error {
 			"tls_cert_file":   filepath.Join(tls, "tls.crt"),
 			"tls_key_file":    filepath.Join(tls, "tls.key"),
 		}},
-	}, "", "  ")
+	}
+	if s.plugins != "" {
+		settings["plugin_directory"] = s.plugins
+	}
+	config, err := json.MarshalIndent(settings, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encoding the configuration: %w", err)
 	}

@@ -114,6 +114,35 @@ func TestBinaryComesFromTheVariableFirst(t *testing.T) {
 	}
 }
 
+func TestKubernetesPluginIsWhatTheRepositoryLinksTo(t *testing.T) {
+	root, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	built, below := filepath.Join(root, "cache", "plugin"), filepath.Join(root, "a", "package")
+	for _, dir := range []string{filepath.Dir(built), below, filepath.Join(root, ".build")} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for path, content := range map[string]string{filepath.Join(root, "go.mod"): moduleLine + "\n", built: ""} {
+		if err := os.WriteFile(path, []byte(content), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Chdir(below)
+	if _, err := KubernetesPlugin(); err == nil || !strings.Contains(err.Error(), "run `make vault`") {
+		t.Errorf("a missing plugin: error %v, expected one that says what to run", err)
+	}
+	if err := os.Symlink(built, filepath.Join(root, ".build", "vault-plugin-auth-kubernetes")); err != nil {
+		t.Fatal(err)
+	}
+	// A server runs nothing that a link leads to out of its plugin folder.
+	if got, err := KubernetesPlugin(); err != nil || got != built {
+		t.Errorf("KubernetesPlugin() = %q, %v; expected %q", got, err, built)
+	}
+}
+
 func TestStartSaysWhyTheServerDidNotStart(t *testing.T) {
 	fake := filepath.Join(t.TempDir(), "vault")
 	if err := os.WriteFile(fake, []byte("#!/bin/sh\necho broken >&2\nexit 1\n"), 0o700); err != nil {

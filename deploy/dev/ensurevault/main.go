@@ -1,9 +1,12 @@
 // Command ensurevault makes sure that this machine has a Vault server for the
-// demo and the tests, and links to it.
+// demo and the tests, and links to it; or, with -plugin, that it has the Kubernetes
+// auth method that the tests have a server run.
 //
 //	ensurevault -module deploy/dev/vault -link .build/vault
+//	ensurevault -module deploy/dev/vault -plugin -link .build/vault-plugin-auth-kubernetes
 //
-// Standard output carries progress and one last line that says which server it is.
+// Standard output carries progress and, but for the plugin, one last line that says
+// which server it is.
 package main
 
 import (
@@ -27,7 +30,8 @@ func main() { program.Main("ensurevault", run) }
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("ensurevault", flag.ContinueOnError)
 	module := flags.String("module", "deploy/dev/vault", "folder of the module that builds Vault")
-	link := flags.String("link", "", "symbolic link to make to the server")
+	plugin := flags.Bool("plugin", false, "make sure of the Kubernetes auth method and not of a server")
+	link := flags.String("link", "", "symbolic link to make to what was found or built")
 	if err := program.Parse(flags, args, stderr); err != nil {
 		return err
 	}
@@ -35,7 +39,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("finding the cache folder: %w", err)
 	}
-	bin, err := vaultbin.Ensure(ctx, vaultbin.Config{
+	ensure := vaultbin.Ensure
+	if *plugin {
+		ensure = vaultbin.EnsurePlugin
+	}
+	bin, err := ensure(ctx, vaultbin.Config{
 		ModuleDir: *module,
 		CacheDir:  filepath.Join(userCache, "sallyport"),
 		Out:       stdout,
@@ -48,6 +56,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		if err := relink(bin.Path, *link); err != nil {
 			return err
 		}
+	}
+	if *plugin {
+		return nil
 	}
 	return say(stdout, bin)
 }
@@ -71,10 +82,10 @@ func relink(target, path string) error {
 	}
 	tmp := fmt.Sprintf("%s.%d", path, os.Getpid())
 	if err := os.Symlink(target, tmp); err != nil && !errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("linking to Vault: %w", err)
+		return fmt.Errorf("linking to %s: %w", target, err)
 	}
 	if err := os.Rename(tmp, path); err != nil {
-		return fmt.Errorf("linking to Vault: %w", err)
+		return fmt.Errorf("linking to %s: %w", target, err)
 	}
 	return nil
 }

@@ -28,12 +28,20 @@ func cacheKey(moduleDir, goVersion string) (string, error) {
 	return hex.EncodeToString(sum.Sum(nil))[:16], nil
 }
 
-// cached returns the binary under key, building it under the cache's lock when it
-// is missing or does not run.
-func cached(ctx context.Context, cfg Config, key string) (Binary, error) {
+// cached returns what is wanted, building it under the cache's lock when it is
+// missing or does not run.
+func cached(ctx context.Context, cfg Config, what program) (Binary, error) {
+	goVersion, err := goVersion(ctx, cfg.ModuleDir)
+	if err != nil {
+		return Binary{}, err
+	}
+	key, err := cacheKey(cfg.ModuleDir, goVersion)
+	if err != nil {
+		return Binary{}, err
+	}
 	dir := filepath.Join(cfg.CacheDir, "vault-"+key)
-	path := filepath.Join(dir, "vault")
-	if version, err := askVersion(ctx, path); err == nil {
+	path := filepath.Join(dir, what.name)
+	if version, err := what.ask(ctx, path); err == nil {
 		return Binary{Path: path, Version: version, Origin: "cached build"}, nil
 	}
 	if err := os.MkdirAll(dir, 0o750); err != nil {
@@ -46,13 +54,13 @@ func cached(ctx context.Context, cfg Config, key string) (Binary, error) {
 	defer unlock()
 
 	// Whoever held the lock before us may have built it meanwhile.
-	if version, err := askVersion(ctx, path); err == nil {
+	if version, err := what.ask(ctx, path); err == nil {
 		return Binary{Path: path, Version: version, Origin: "cached build"}, nil
 	}
-	if err := buildInto(ctx, cfg, path); err != nil {
+	if err := buildInto(ctx, cfg, what, path); err != nil {
 		return Binary{}, err
 	}
-	version, err := askVersion(ctx, path)
+	version, err := what.ask(ctx, path)
 	if err != nil {
 		return Binary{}, err
 	}
@@ -60,14 +68,14 @@ func cached(ctx context.Context, cfg Config, key string) (Binary, error) {
 }
 
 // buildInto builds next to path and renames, so that path is either absent or whole.
-func buildInto(ctx context.Context, cfg Config, path string) error {
+func buildInto(ctx context.Context, cfg Config, what program, path string) error {
 	tmp := fmt.Sprintf("%s.%d", path, os.Getpid())
 	defer os.Remove(tmp) //nolint:errcheck // it is gone after a build that went well
-	if err := build(ctx, cfg, tmp); err != nil {
+	if err := build(ctx, cfg, what, tmp); err != nil {
 		return err
 	}
 	if err := os.Rename(tmp, path); err != nil {
-		return fmt.Errorf("putting the built Vault in place: %w", err)
+		return fmt.Errorf("putting %s in place: %w", what.noun, err)
 	}
 	return nil
 }

@@ -1,5 +1,6 @@
 // Package vaultbin finds a Vault server to run in the demo and in the tests, and
-// builds one when the machine has none.
+// builds one when the machine has none. For the tests it builds the Kubernetes
+// auth method as a plugin, too, which the server that it builds does without.
 //
 // It prefers what the operator already has: a vault or bao on PATH, asked for its
 // version before it is believed. Otherwise it builds the module next to it (fixed
@@ -13,6 +14,7 @@ package vaultbin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os/exec"
@@ -28,10 +30,10 @@ type Config struct {
 	Terminal  bool      // Out is a terminal: the progress line is rewritten in place
 }
 
-// Binary is a Vault server that answered when it was asked for its version.
+// Binary is a program that answered when it was asked what it is.
 type Binary struct {
 	Path    string // absolute
-	Version string // first line of its answer, e.g. "Vault v1.21.1 (…)"
+	Version string // first line of a server's answer, e.g. "Vault v1.21.1 (…)"
 	Origin  string // how it was found: "from PATH", "cached build", "built just now"
 }
 
@@ -42,15 +44,14 @@ func Ensure(ctx context.Context, cfg Config) (Binary, error) {
 	if found, ok := onPath(ctx); ok {
 		return found, nil
 	}
-	goVersion, err := goVersion(ctx, cfg.ModuleDir)
-	if err != nil {
-		return Binary{}, err
-	}
-	key, err := cacheKey(cfg.ModuleDir, goVersion)
-	if err != nil {
-		return Binary{}, err
-	}
-	return cached(ctx, cfg, key)
+	return cached(ctx, cfg, server())
+}
+
+// EnsurePlugin returns Vault's Kubernetes auth method as a plugin, at the version
+// that belongs to the server of Ensure, building it if it must: as Ensure does,
+// but whatever is on PATH. Its folder may be a server's plugin_directory.
+func EnsurePlugin(ctx context.Context, cfg Config) (Binary, error) {
+	return cached(ctx, cfg, plugin())
 }
 
 // onPath asks vault, then bao. A program of that name that does not answer like a
@@ -68,8 +69,7 @@ func onPath(ctx context.Context) (Binary, bool) {
 	return Binary{}, false
 }
 
-// askVersion runs the binary; the answer proves that it is whole and executable
-// here, which its presence alone does not.
+// askVersion asks a server what it is.
 func askVersion(ctx context.Context, path string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -82,6 +82,21 @@ func askVersion(ctx context.Context, path string) (string, error) {
 		return "", fmt.Errorf("asking %s for its version: answered %q, which is neither Vault nor OpenBao", path, line)
 	}
 	return strings.TrimSpace(line), nil
+}
+
+// askPlugin runs a plugin, which tells everybody but a Vault what it is and fails.
+func askPlugin(ctx context.Context, path string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, path).CombinedOutput()
+	if failed := (*exec.ExitError)(nil); err != nil && !errors.As(err, &failed) {
+		return "", fmt.Errorf("asking %s what it is: %w", path, err)
+	}
+	line, _, _ := strings.Cut(string(out), "\n")
+	if !strings.HasPrefix(line, "This binary is a plugin") {
+		return "", fmt.Errorf("asking %s what it is: answered %q, which is no plugin's answer", path, line)
+	}
+	return line, nil
 }
 
 func goVersion(ctx context.Context, dir string) (string, error) {

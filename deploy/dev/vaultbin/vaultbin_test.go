@@ -12,7 +12,8 @@ import (
 )
 
 // machine is a throw-away one: its PATH holds only what the test puts there, and
-// its go command is a script that notes each build and writes a runnable "Vault".
+// its go command is a script that notes each build and writes a runnable "Vault",
+// or what answers like a plugin of one.
 type machine struct {
 	bin, module, cache, builds string
 }
@@ -32,7 +33,11 @@ func newMachine(t *testing.T) machine {
 	write(t, filepath.Join(m.module, "go.mod"), "module vault\n")
 	write(t, filepath.Join(m.module, "go.sum"), "sums\n")
 	t.Setenv("PATH", m.bin+":/bin:/usr/bin")
-	m.goCommand(t, `printf '#!/bin/sh\necho Vault v9.9.9\n' >"$4"; chmod +x "$4"`)
+	m.goCommand(t, `case $4 in
+*/vault-plugin-*) printf '#!/bin/sh\necho This binary is a plugin. >&2\nexit 1\n' >"$4" ;;
+*) printf '#!/bin/sh\necho Vault v9.9.9\n' >"$4" ;;
+esac
+chmod +x "$4"`)
 	return m
 }
 
@@ -116,6 +121,48 @@ func TestEnsureBuildsOnceAndThenUsesTheCache(t *testing.T) {
 	}
 }
 
+func TestPluginIsBuiltOnceBesideTheServerOfItsVersion(t *testing.T) {
+	m := newMachine(t)
+	server, err := Ensure(t.Context(), m.config(new(bytes.Buffer)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.program(t, "vault", "echo Vault v1.0.0") // one on PATH brings no plugin along
+	var first, second bytes.Buffer
+	for _, out := range []*bytes.Buffer{&first, &second} {
+		plugin, err := EnsurePlugin(t.Context(), m.config(out))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := filepath.Join(filepath.Dir(server.Path), "vault-plugin-auth-kubernetes"); plugin.Path != want {
+			t.Errorf("plugin at %s, want %s", plugin.Path, want)
+		}
+	}
+	if !strings.Contains(first.String(), "plugin: building Vault's Kubernetes auth method") || second.Len() > 0 {
+		t.Errorf("the build says %q, finding it again %q", &first, &second)
+	}
+	if n := m.built(t); n != 2 {
+		t.Errorf("%d builds, want one of the server and one of the plugin", n)
+	}
+}
+
+func TestPluginThatDoesNotAnswerAsOneIsRefused(t *testing.T) {
+	tests := []struct{ name, build, want string }{
+		{"a server", `printf '#!/bin/sh\necho Vault v9.9.9\n' >"$4"`, `answered "Vault v9.9.9"`},
+		{"half a file", `printf '\177ELF' >"$4"`, "exec format error"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			m := newMachine(t)
+			m.goCommand(t, tt.build+`; chmod +x "$4"`)
+			_, err := EnsurePlugin(t.Context(), m.config(new(bytes.Buffer)))
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error %v, want %q in it", err, tt.want)
+			}
+		})
+	}
+}
+
 func TestEnsureBuildsAgainWhenItsRequirementsChange(t *testing.T) {
 	m := newMachine(t)
 	for _, sums := range []string{"one\n", "two\n"} {
@@ -180,7 +227,7 @@ func TestEnsureStopsWhenCancelled(t *testing.T) {
 }
 
 func TestProgressCountsWholeLines(t *testing.T) {
-	p := &progress{started: time.Now()}
+	p := &progress{label: "vault", packages: "~1,900", started: time.Now()}
 	for _, piece := range []string{"go: downloading a v1\ngo: down", "loading b v2\nexample.org/a\n", "# example.org/b\nb.go:3:1: wrong\n"} {
 		say(p, "%s", piece)
 	}

@@ -15,6 +15,7 @@ import (
 const (
 	hintMint      = "mint a new introduction (sallyport introduce) and start again"
 	hintIntercept = "treat the SecretID as stolen: destroy the role's SecretIDs, look in Vault's audit log for who unwrapped it, then mint a new introduction"
+	hintClock     = "set the clock that is wrong and start again: the heir is still there"
 	hintRefused   = "check the role, its bounds (networks, audiences, certificates) and that its mount is the right one"
 	hintGrant     = "correct what the role grants: its policies, its TTL, its number of uses"
 	hintLost      = "find out who revoked the token, or why Vault was away for longer than its life; with a way to log in the process comes back by itself"
@@ -26,9 +27,9 @@ const (
 // An unreachable or sealed Vault is waited for; a one-time call is sent once.
 // The error is an [*Error] with any of ReasonConfig, ReasonNoToken,
 // ReasonExpired, ReasonUnreachable, ReasonSealed, ReasonIntercepted,
-// ReasonForged, ReasonAmbiguous and ReasonLoginRefused. Intercepted, forged,
-// expired and ambiguous introductions are also logged as security events, with
-// key "event".
+// ReasonForged, ReasonClock, ReasonAmbiguous and ReasonLoginRefused. Intercepted,
+// forged, expired and ambiguous introductions are also logged as security events,
+// with key "event".
 func Login(ctx context.Context, cfg Config) (*Client, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {

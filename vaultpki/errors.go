@@ -55,6 +55,9 @@ const (
 	// ReasonTokenLost: the Vault token ended: it expired or was revoked, and
 	// there is no other yet.
 	ReasonTokenLost
+	// ReasonClock: an heir cannot have the age that it has by the clock of this
+	// host. It was not used, and is kept.
+	ReasonClock
 )
 
 // reasonNames has one stable, lower-case name per Reason, for logs and metrics.
@@ -74,6 +77,7 @@ var reasonNames = [...]string{
 	ReasonMissingField:   "missing_field",
 	ReasonBadCertificate: "bad_certificate",
 	ReasonTokenLost:      "token_lost",
+	ReasonClock:          "clock",
 }
 
 // String returns the stable name of the reason, such as "intercepted".

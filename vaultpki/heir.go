@@ -213,17 +213,11 @@ func (a *appRole) inherit(ctx context.Context) (grant, error) {
 
 // inheritFrom logs in with one heir, by the steps of an introduction.
 func (a *appRole) inheritFrom(ctx context.Context, t heirToken) (grant, error) {
-	p := parcel{token: t.Token, place: a.heir.file, bound: max(a.Heir.TTL, defaultHeirTTL)}
-	if !a.cfg.Now().Before(t.Ends) {
-		return grant{}, a.expired(p, fmt.Errorf("the heir ended at %s", t.Ends.UTC().Format(time.RFC3339)))
-	}
+	p := parcel{token: t.Token, place: a.heir.file, bound: max(a.Heir.TTL, defaultHeirTTL), heir: true}
 	a.log.Info("heir found", "file", a.heir.file, "token_hash", fingerprint(t.Token), "ends", t.Ends)
 	err := a.examine(ctx, p)
 	if ReasonOf(err) == ReasonIntercepted {
-		if !t.Claimed.IsZero() {
-			return grant{}, a.halfUsed(p, t, err)
-		}
-		return grant{}, a.intercepted(p, err)
+		return grant{}, a.unknownHeir(p, t, err)
 	}
 	if err != nil {
 		return grant{}, err
@@ -237,6 +231,19 @@ func (a *appRole) inheritFrom(ctx context.Context, t heirToken) (grant, error) {
 		return grant{}, err
 	}
 	return a.redeem(ctx, secretID)
+}
+
+// unknownHeir says what it means that Vault does not know an heir. Only then is
+// our clock asked whether it has ended: a clock that is wrong at a start must not
+// cost an heir that Vault would take.
+func (a *appRole) unknownHeir(p parcel, t heirToken, err error) error {
+	switch {
+	case !a.cfg.Now().Before(t.Ends):
+		return a.expired(p, fmt.Errorf("the heir ended at %s: %w", t.Ends.UTC().Format(time.RFC3339), err))
+	case !t.Claimed.IsZero():
+		return a.halfUsed(p, t, err)
+	}
+	return a.intercepted(p, err)
 }
 
 // halfUsed reports an heir that is spent because a process was ended, or lost
@@ -259,15 +266,15 @@ func (h *heir) refill(ctx context.Context, mint func(context.Context, Minting) (
 		return
 	}
 	h.change(func(s *heirState) {
-		s.tidy(h.now())
+		s.tidy()
 		if s.Introduction != nil {
 			s.Introduction.Done = true
 		}
 	})
-	if first, ok := h.next(); ok && len(h.state.Heirs) >= heirs && h.now().Sub(first.Minted) < first.life()/heirPause {
+	if h.state.living(h.now()) >= heirs && h.state.Heirs[0].isYoung(h.now()) {
 		return
 	}
-	for minted := 0; minted == 0 || len(h.state.Heirs) < heirs; minted++ {
+	for minted := 0; minted == 0 || h.state.living(h.now()) < heirs && minted < heirs; minted++ {
 		asked := h.now()
 		wrapped, err := mint(ctx, h.role)
 		if err != nil {

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/sallyport/sallyport/vaultpki"
 )
 
@@ -120,6 +122,14 @@ func (r *heirRole) kept(t testing.TB) heirFile {
 	return kept
 }
 
+// revokeHeirs has Vault forget every heir, as when they end.
+func (r *heirRole) revokeHeirs(t *testing.T) {
+	t.Helper()
+	for _, heir := range r.kept(t).Heirs {
+		prepare(t, "PUT", "auth/token/revoke-accessor", map[string]string{"accessor": accessorOf(t, heir.Token)}, nil)
+	}
+}
+
 func TestHeirLogsInAfterARestart(t *testing.T) {
 	r := newHeirRole(t, "heir-restart", map[string]any{"token_period": "1h"})
 	first := r.login(t)
@@ -227,6 +237,7 @@ func TestHeirIsRefused(t *testing.T) {
 		"it is past its end": {
 			func(t *testing.T, r *heirRole) {
 				ends := r.kept(t).Heirs[1].Ends
+				r.revokeHeirs(t)
 				r.cfg.Now = func() time.Time { return ends.Add(time.Minute) }
 			}, refusal{vaultpki.ReasonExpired, "ended at", "introduction_expired"}, false,
 		},
@@ -281,6 +292,45 @@ func TestHeirIsRefused(t *testing.T) {
 			if len(r.kept(t).Heirs) != 2 {
 				t.Errorf("no new heirs: %+v", r.kept(t))
 			}
+		})
+	}
+}
+
+// TestHeirOutlivesAWrongClock: a host that starts before it has asked for the time
+// keeps what Vault would take.
+func TestHeirOutlivesAWrongClock(t *testing.T) {
+	for name, test := range map[string]struct {
+		role  string
+		skew  time.Duration
+		fault string
+	}{
+		"ahead":  {"heir-ahead", 48 * time.Hour, "longer than its TTL of 24h0m0s"},
+		"behind": {"heir-behind", -5 * time.Minute, "5m0s in the future"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newHeirRole(t, test.role, map[string]any{"token_period": "1h"})
+			r.login(t).Close()
+			r.without(t)
+			before := r.kept(t)
+			var log journal
+			wrong := r.cfg
+			wrong.Log = log.logger()
+			now := time.Now().Add(test.skew)
+			wrong.Now = func() time.Time { return now }
+			_, err := vaultpki.Login(t.Context(), wrong)
+			refusal{vaultpki.ReasonClock, test.fault, ""}.check(t, err, &log)
+			for _, clock := range []time.Time{now, before.Heirs[0].Minted} {
+				if !strings.Contains(err.Error(), clock.UTC().Format("2006-01-02T15:04")) {
+					t.Errorf("error %v: expected both clocks, also %s", err, clock)
+				}
+			}
+			if len(log.entries(t, "heir was not used, and is kept: the clocks of this host and of vault differ")) != 1 {
+				t.Errorf("no line about the clocks:\n%s", log.String())
+			}
+			if diff := cmp.Diff(before, r.kept(t)); diff != "" {
+				t.Errorf("heirs (-before +after):\n%s", diff)
+			}
+			r.login(t) // the clock is right again
 		})
 	}
 }

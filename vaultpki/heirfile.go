@@ -40,6 +40,13 @@ type claim struct {
 // life is how long the heir lives from its minting.
 func (t heirToken) life() time.Duration { return t.Ends.Sub(t.Minted) }
 
+// isYoung says that another need not be minted yet. One of the future was minted
+// by a clock that has been set since: nobody knows how old it is.
+func (t heirToken) isYoung(now time.Time) bool {
+	age := now.Sub(t.Minted)
+	return age >= 0 && age < t.life()/heirPause
+}
+
 // add puts t first and keeps one other as the spare.
 func (s *heirState) add(t heirToken) {
 	s.Heirs = append([]heirToken{t}, s.Heirs[:min(len(s.Heirs), heirs-1)]...)
@@ -50,9 +57,21 @@ func (s *heirState) remove(token string) {
 	s.Heirs = slices.DeleteFunc(s.Heirs, func(t heirToken) bool { return t.Token == token })
 }
 
-// tidy forgets what is spent or has ended.
-func (s *heirState) tidy(now time.Time) {
-	s.Heirs = slices.DeleteFunc(s.Heirs, func(t heirToken) bool { return !t.Claimed.IsZero() || !now.Before(t.Ends) })
+// tidy forgets what is spent. What has ended by our clock makes room for others,
+// and no sooner: the clock may be wrong.
+func (s *heirState) tidy() {
+	s.Heirs = slices.DeleteFunc(s.Heirs, func(t heirToken) bool { return !t.Claimed.IsZero() })
+}
+
+// living counts those that have not ended by our clock.
+func (s *heirState) living(now time.Time) int {
+	n := 0
+	for _, t := range s.Heirs {
+		if now.Before(t.Ends) {
+			n++
+		}
+	}
+	return n
 }
 
 // readHeirs returns what the file holds; a file that is not there holds nothing.

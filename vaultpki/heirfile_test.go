@@ -80,6 +80,30 @@ func TestHeirFileIsJudged(t *testing.T) {
 	}
 }
 
+func TestHeirsAreCountedByAClockThatMayBeWrong(t *testing.T) {
+	s := someHeirs()
+	newest := s.Heirs[0]
+	for name, test := range map[string]struct {
+		now    time.Time
+		young  bool
+		living int
+	}{
+		"just minted":          {newest.Minted.Add(time.Minute), true, 2},
+		"after a 24th":         {newest.Minted.Add(time.Hour), false, 1},
+		"past its end":         {newest.Ends, false, 0},
+		"before it was minted": {newest.Minted.Add(-time.Minute), false, 2},
+		"days before that":     {newest.Minted.Add(-48 * time.Hour), false, 2},
+	} {
+		if young, living := newest.isYoung(test.now), s.living(test.now); young != test.young || living != test.living {
+			t.Errorf("%s: young %t, %d living; expected %t and %d", name, young, living, test.young, test.living)
+		}
+	}
+	s.tidy()
+	if len(s.Heirs) != 1 || s.Heirs[0].Token != someToken+"2" {
+		t.Errorf("kept: %+v; expected what was not claimed, ended or not", s.Heirs)
+	}
+}
+
 func FuzzParseHeirs(f *testing.F) {
 	good, err := json.Marshal(someHeirs())
 	if err != nil {
@@ -101,7 +125,7 @@ func FuzzParseHeirs(f *testing.F) {
 				t.Errorf("accepted %+v", heir)
 			}
 		}
-		s.tidy(time.Now())
+		s.tidy()
 		s.add(heirToken{Token: someToken})
 		if len(s.Heirs) > heirs {
 			t.Errorf("%d heirs", len(s.Heirs))

@@ -163,9 +163,7 @@ func TestIntroductionThatStaysInItsFile(t *testing.T) {
 	r.cfg.Method = changed(r.cfg, func(m *vaultpki.AppRole) { m.WrappingTokenFile = file })
 	r.login(t).Close()
 	r.login(t).Close() // by the heir
-	for _, heir := range r.kept(t).Heirs {
-		prepare(t, "PUT", "auth/token/revoke-accessor", map[string]string{"accessor": accessorOf(t, heir.Token)}, nil)
-	}
+	r.revokeHeirs(t)
 	var log journal
 	r.cfg.Log = log.logger()
 	ends := r.kept(t).Heirs[0].Ends

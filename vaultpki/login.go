@@ -15,6 +15,7 @@ import (
 const (
 	hintMint      = "mint a new introduction (sallyport introduce) and start again"
 	hintIntercept = "treat the SecretID as stolen: destroy the role's SecretIDs, look in Vault's audit log for who unwrapped it, then mint a new introduction"
+	hintClock     = "set the clock that is wrong and start again: the heir is still there"
 	hintRefused   = "check the role, its bounds (networks, audiences, certificates) and that its mount is the right one"
 	hintReview    = "check the role, its service accounts, namespaces and audience, and that its mount is the right one; Vault says no more than \"permission denied\" if the cluster calls the token invalid, and if Vault cannot ask the cluster (kubernetes_host, its CA, the reviewer's token)"
 	hintGrant     = "correct what the role grants: its policies, its TTL, its number of uses"
@@ -27,9 +28,9 @@ const (
 // An unreachable or sealed Vault is waited for; a one-time call is sent once.
 // The error is an [*Error] with any of ReasonConfig, ReasonNoToken,
 // ReasonExpired, ReasonUnreachable, ReasonSealed, ReasonIntercepted,
-// ReasonForged, ReasonAmbiguous and ReasonLoginRefused. Intercepted, forged,
-// expired and ambiguous introductions are also logged as security events, with
-// key "event".
+// ReasonForged, ReasonClock, ReasonAmbiguous and ReasonLoginRefused. Intercepted,
+// forged, expired and ambiguous introductions are also logged as security events,
+// with key "event".
 func Login(ctx context.Context, cfg Config) (*Client, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {

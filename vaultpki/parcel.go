@@ -20,6 +20,7 @@ type parcel struct {
 	token string
 	place string        // where it was found
 	bound time.Duration // the longest life that is accepted
+	heir  bool          // this process had it minted, for itself
 }
 
 // examine asks Vault what the wrapping token is, without using it up, and
@@ -46,7 +47,12 @@ func (a *appRole) examine(ctx context.Context, p parcel) error {
 	if err == nil {
 		err = a.judge(info, p.bound)
 	}
-	if err != nil {
+	var clocks *clockError
+	switch {
+	case err == nil:
+	case p.heir && errors.As(err, &clocks):
+		return a.clocksDiffer(p, err)
+	default:
 		return a.forged(p, err)
 	}
 	a.log.Info("wrapping token checked", "creation_path", info.path,
@@ -79,22 +85,33 @@ func parseWrapInfo(secret *api.Secret) (wrapInfo, error) {
 	return wrapInfo{path: path, ttl: time.Duration(seconds) * time.Second, created: created}, nil
 }
 
+// clockError is a creation time that cannot be if our clock and Vault's agree.
+type clockError struct {
+	created, now time.Time
+	fault        string
+}
+
+// Error names both clocks.
+func (e *clockError) Error() string {
+	return fmt.Sprintf("creation time %s by vault's clock: %s, compare the clocks of this host (now %s) and of Vault",
+		e.created.UTC().Format(time.RFC3339), e.fault, e.now.UTC().Format(time.RFC3339))
+}
+
 // judge compares a wrapping token's origin with what is expected. The path is
 // compared exactly: anybody may wrap anything by sys/wrapping/wrap.
 func (a *appRole) judge(info wrapInfo, bound time.Duration) error {
-	age := a.cfg.Now().Sub(info.created)
+	now := a.cfg.Now()
+	age := now.Sub(info.created)
 	switch want := secretIDPath(a.Mount, a.Role); {
 	case info.path != want:
 		return fmt.Errorf("creation path %q: expected %q", info.path, want)
 	case info.ttl <= 0 || info.ttl > bound:
 		return fmt.Errorf("creation TTL %s: expected at most %s", info.ttl, bound)
 	case age < -clockSkew:
-		return fmt.Errorf("creation time %s: %s in the future, compare the clocks of this host and of Vault",
-			info.created.Format(time.RFC3339), (-age).Round(time.Second))
+		return &clockError{info.created, now, fmt.Sprintf("%s in the future", (-age).Round(time.Second))}
 	case age > info.ttl+clockSkew:
 		// Vault still knows the token, so it cannot be older than its TTL.
-		return fmt.Errorf("creation time %s: %s ago, longer than its TTL of %s, compare the clocks of this host and of Vault",
-			info.created.Format(time.RFC3339), age.Round(time.Second), info.ttl)
+		return &clockError{info.created, now, fmt.Sprintf("%s ago, longer than its TTL of %s", age.Round(time.Second), info.ttl)}
 	}
 	return nil
 }
@@ -164,6 +181,14 @@ func (a *appRole) forged(p parcel, err error) error {
 		Reason: ReasonForged, Op: "checking the wrapping token", Where: "of " + p.place, Err: err,
 		Hint: "wrap the issuing call itself (sallyport introduce does); if you did, " + hintIntercept,
 	}
+}
+
+// clocksDiffer reports an heir whose times alone are wrong. Vault says when it was
+// made, so nobody can have forged that; the heir is as good as it was.
+func (a *appRole) clocksDiffer(p parcel, err error) error {
+	a.log.Error("heir was not used, and is kept: the clocks of this host and of vault differ",
+		"event", "clocks_differ", "token_hash", fingerprint(p.token), "file", p.place, "cause", err.Error(), "what_to_do", hintClock)
+	return &Error{Reason: ReasonClock, Op: "checking the wrapping token", Where: "of " + p.place, Err: err, Hint: hintClock}
 }
 
 // ambiguous reports a one-time call whose outcome is unknown.

@@ -34,6 +34,7 @@ const (
 	exitExpired      = 19
 	exitSealed       = 20
 	exitTokenLost    = 21
+	exitClock        = 22
 )
 
 // usageError is a mistake in the command line.
@@ -96,6 +97,7 @@ var vaultExits = map[vaultpki.Reason]int{
 	vaultpki.ReasonExpired:        exitExpired,
 	vaultpki.ReasonSealed:         exitSealed,
 	vaultpki.ReasonTokenLost:      exitTokenLost,
+	vaultpki.ReasonClock:          exitClock,
 }
 
 // exitCode maps an error to its documented code.

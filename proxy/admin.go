@@ -20,7 +20,8 @@ type AdminConfig struct {
 }
 
 // Admin answers probes and metrics. It belongs on a listener of its own that no
-// browser reaches: nobody signs in here.
+// outsider reaches: nobody signs in here. A page in the browser of somebody who
+// reaches it gets nothing; what a person typed into the address bar is answered.
 func Admin(cfg AdminConfig) http.Handler {
 	mux := http.NewServeMux()
 	for pattern, handler := range cfg.More {
@@ -39,7 +40,13 @@ func Admin(cfg AdminConfig) http.Handler {
 		}
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(cfg.Metrics, promhttp.HandlerOpts{}))
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if site := r.Header.Get("Sec-Fetch-Site"); r.Header.Get("Origin") != "" || (site != "" && site != "none") {
+			plain(w, http.StatusForbidden, "no answer for a web page: type the address, or use sallyport status")
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 func plain(w http.ResponseWriter, status int, text string) {

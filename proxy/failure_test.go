@@ -327,6 +327,23 @@ func TestAdminTellsReadinessWithReasons(t *testing.T) {
 	if status, body := get("/metrics"); status != http.StatusOK || !strings.Contains(body, "sallyport_http_requests_in_flight 0") {
 		t.Errorf("metrics %d %q", status, body)
 	}
+	for header, want := range map[[2]string]int{
+		{"Origin", "https://evil.example"}: http.StatusForbidden, {"Sec-Fetch-Site", "cross-site"}: http.StatusForbidden,
+		{"Sec-Fetch-Site", "same-origin"}: http.StatusForbidden, {"Sec-Fetch-Site", "none"}: http.StatusOK,
+	} {
+		for _, path := range []string{"/metrics", "/more", "/livez"} {
+			req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+path, nil)
+			req.Header.Set(header[0], header[1])
+			res, err := server.Client().Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = res.Body.Close()
+			if res.StatusCode != want {
+				t.Errorf("%s with %s: status %d, expected %d", path, header, res.StatusCode, want)
+			}
+		}
+	}
 }
 
 func TestRecordsOfASignOn(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/securecookie"
@@ -73,6 +74,17 @@ type Memory struct {
 	// room for the other.
 	usedPending, usedTickets *Once
 	revoked                  *Revocations
+	longest                  atomic.Int64 // Absolute of any Manager ever, in nanoseconds
+}
+
+// remember notes how long a session can be.
+func (m *Memory) remember(absolute time.Duration) {
+	for {
+		before := m.longest.Load()
+		if before >= int64(absolute) || m.longest.CompareAndSwap(before, int64(absolute)) {
+			return
+		}
+	}
 }
 
 // NewMemory returns an empty memory. now is called concurrently.
@@ -91,6 +103,7 @@ func New(cfg Config) (*Manager, error) {
 	if cfg.Memory == nil {
 		cfg.Memory = NewMemory(cfg.Now)
 	}
+	cfg.Memory.remember(cfg.Absolute)
 	m := &Manager{cfg: cfg, stores: make(map[string]*sessions.CookieStore), Memory: cfg.Memory}
 	var sessionSealer *sealer
 	for p, dst := range map[purpose]**sealer{
@@ -255,9 +268,10 @@ func (m *Manager) End(w http.ResponseWriter, s *State) {
 
 // revoke ends all states with this id. Another host may have one that expires
 // later, since a person who signs on again goes on under the id (see Start), so
-// no state's own end says how long to remember it.
+// no state's own end says how long to remember it; nor do the limits of this
+// Manager, which may follow one that let sessions be longer, and precede another.
 func (m *Manager) revoke(id string) {
-	m.revoked.Revoke(id, m.cfg.Now().Add(m.cfg.Absolute+clockSlack))
+	m.revoked.Revoke(id, m.cfg.Now().Add(time.Duration(m.longest.Load())+clockSlack))
 }
 
 // Forget takes the session cookie of this host away and revokes nothing.

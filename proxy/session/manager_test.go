@@ -342,6 +342,31 @@ func TestSignOutOutlivesTheStateItCameFrom(t *testing.T) {
 	}
 }
 
+// TestSignOutOutlivesAShorterLimit: the limit is lowered, somebody signs out, and
+// the limit is raised again. The session that ended stays ended.
+func TestSignOutOutlivesAShorterLimit(t *testing.T) {
+	c, b := newClock(), newBrowser()
+	keys, memory := Keys{Current: testKey(1)}, NewMemory(func() time.Time { return c.now })
+	manager := func(absolute time.Duration) *Manager {
+		m, err := New(Config{
+			Keys: keys, Hosts: []string{door}, Idle: time.Minute, Absolute: absolute, Memory: memory,
+			Now: func() time.Time { return c.now },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	s := manager(10*time.Hour).Start(b.request(), alice(), time.Time{})
+	manager(time.Hour).End(httptest.NewRecorder(), s)
+	c.advance(5 * time.Hour)
+	s.Seen = c.now.Unix()
+	memory.revoked.Revoke(NewID(), c.now) // sweeps
+	if _, absence := manager(10 * time.Hour).judge(s); absence != AbsentRevoked {
+		t.Errorf("after the limit was raised again, the session is %q", absence)
+	}
+}
+
 func TestEndTakesTheCookieAndRevokesEverywhere(t *testing.T) {
 	m := newTestManager(t, newClock(), Keys{Current: testKey(1)})
 	state := m.Start(newBrowser().request(), alice(), time.Time{})

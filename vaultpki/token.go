@@ -218,7 +218,7 @@ func (k *keeper) refresh(ctx context.Context, g grant) error {
 		if err == nil || !isRefused(err) || ctx.Err() != nil {
 			return err
 		}
-		if isForbidden(err) && k.suspect(ctx, g, err) && k.policy.onRevocation == Stop {
+		if isForbidden(err) && k.suspect(ctx, g, err) == dead && k.policy.onRevocation == Stop {
 			return err
 		}
 		k.log.Warn("vault refuses to renew the token: logging in afresh", "cause", causeOf(err))

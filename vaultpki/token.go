@@ -80,8 +80,8 @@ type keeper struct {
 	logins    *backoff.ExponentialBackOff
 	lastLogin time.Time
 	lastTTL   time.Duration // that it was granted
-	notBefore time.Time // the next login
-	afresh    bool      // there is a new credential: no renewal, a login
+	notBefore time.Time     // the next login
+	afresh    bool          // there is a new credential: no renewal, a login
 }
 
 // event is what ended a wait.

@@ -65,10 +65,16 @@ func (c *Certificates) force(ctx context.Context, h *held) error {
 			Hint: fmt.Sprintf("wait %s", forcedPause),
 		}
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(h.life, cancel)() // whoever drops the name waits for this
 	if !h.enter(ctx) {
 		return c.issueError(h.name, ctx.Err())
 	}
 	defer h.leave()
+	if h.life.Err() != nil { // it was dropped before its turn came
+		return c.issueError(h.name, h.life.Err())
+	}
 	return c.renew(ctx, h, true)
 }
 

@@ -152,6 +152,33 @@ func TestCloseEndsWhatWaitsForVault(t *testing.T) {
 	}
 }
 
+func TestDroppingANameEndsItsRenewal(t *testing.T) {
+	front := newStandIn(t)
+	newMount(t, "pki-dropped")
+	addRoot(t, "pki-dropped", "one")
+	cfg := onMount(t, "pki-dropped", vaultpki.ServerUsage, sidecarName)
+	cfg.Names = append(cfg.Names, doorHost)
+	cfg.Client = operator(t, vaultpki.Server{Address: front.URL, CAFile: front.CAFile})
+	certs := issue(t, cfg)
+	arrived := make(chan struct{})
+	front.on("pki-dropped/sign/server", func(w http.ResponseWriter, r *http.Request, vault http.Handler) {
+		close(arrived)
+		silent(w, r, vault)
+	})
+	done := make(chan error)
+	go func() { done <- certs.Renew(t.Context(), sidecarName) }()
+	<-arrived
+	if err := certs.SetNames(t.Context(), []string{doorHost}); err != nil {
+		t.Error(err)
+	}
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("the renewal ended with %v, expected the drop to end it", err)
+	}
+	if status := certs.Status(); len(status) != 1 || status[0].Name != doorHost {
+		t.Errorf("after the drop: %+v", status)
+	}
+}
+
 func TestNamesOfALiveEdgeChange(t *testing.T) {
 	var log journal
 	cfg := edgeConfig(login(t, gatewayRole))

@@ -80,9 +80,10 @@ func (p patience) attempt(ctx context.Context, call func(context.Context) error)
 }
 
 // newDelays returns exponential delays with a jitter of one half to three halves.
+// Longest bounds all of them; the library by itself leaves out the first.
 func newDelays(first, longest time.Duration) *backoff.ExponentialBackOff {
 	delays := backoff.NewExponentialBackOff()
-	delays.InitialInterval, delays.MaxInterval = first, longest
+	delays.InitialInterval, delays.MaxInterval = min(first, longest), longest
 	delays.RandomizationFactor, delays.Multiplier = 0.5, 2
 	delays.Reset()
 	return delays

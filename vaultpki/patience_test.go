@@ -148,3 +148,14 @@ func TestVaultsWishToBeLeftAloneIsHonoured(t *testing.T) {
 		}
 	})
 }
+
+func TestDelaysAreBounded(t *testing.T) {
+	for _, first := range []time.Duration{time.Millisecond, time.Second, time.Hour} {
+		delays := newDelays(first, 2*time.Second)
+		for n := range 30 {
+			if delay := delays.NextBackOff(); delay < first/2 && delay < time.Second || delay > 3*time.Second {
+				t.Errorf("delay %d, of those from %s: %s", n, first, delay)
+			}
+		}
+	}
+}

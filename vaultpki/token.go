@@ -16,6 +16,11 @@ import (
 const (
 	firstRenewalDelay   = time.Second
 	longestRenewalDelay = time.Minute
+	// shortestRenewalDelay is how short before the end of a token it is still
+	// worth another try.
+	shortestRenewalDelay = 100 * time.Millisecond
+	// shortestRenewalBound is what an answer to a renewal may take in any case.
+	shortestRenewalBound = 2 * time.Second
 	// A token that has lived for so long, or for half of what it was granted, was
 	// no failure: the login after it is one of its own, and not one of a series
 	// that must slow down. Less than the least is never long.
@@ -187,7 +192,7 @@ func (k *keeper) postpone(g grant, failure error) {
 	}
 	delay := max(k.failures.NextBackOff(), wire.RetryAfter(failure))
 	if !lost && !g.expires.IsZero() {
-		delay = min(delay, max(time.Until(g.expires), 0))
+		delay = beforeEnd(delay, time.Until(g.expires))
 	}
 	k.set(later(time.Now().Add(delay), k.notBefore))
 	told := []any{
@@ -199,6 +204,16 @@ func (k *keeper) postpone(g grant, failure error) {
 	} else {
 		k.log.Warn("renewing the vault token did not succeed", told...)
 	}
+}
+
+// beforeEnd shortens a delay so that a token with so much life left is tried again
+// before it ends, however long Vault would be left alone; and when there is no
+// more time for that, the delay leads to its end.
+func beforeEnd(delay, left time.Duration) time.Duration {
+	if half := left / 2; half >= shortestRenewalDelay {
+		return min(delay, half)
+	}
+	return min(delay, max(left, 0))
 }
 
 // stop is the end of Run if a revoked token is to end it.
@@ -218,7 +233,7 @@ func (k *keeper) refresh(ctx context.Context, g grant) error {
 		if err == nil || !isRefused(err) || ctx.Err() != nil {
 			return err
 		}
-		if isForbidden(err) && k.suspect(ctx, g, err) && k.policy.onRevocation == Stop {
+		if isForbidden(err) && k.suspect(ctx, g, err) == dead && k.policy.onRevocation == Stop {
 			return err
 		}
 		k.log.Warn("vault refuses to renew the token: logging in afresh", "cause", causeOf(err))
@@ -234,9 +249,12 @@ func (k *keeper) refresh(ctx context.Context, g grant) error {
 	return nil
 }
 
-// extend renews the token.
+// extend renews the token. A Vault that is silent gets no more than half of the
+// life that is left, so that it can be asked again.
 func (k *keeper) extend(ctx context.Context, g grant) error {
-	renewed, err := k.renew(ctx, g)
+	bounded, cancel := context.WithTimeout(ctx, max(time.Until(g.expires)/2, shortestRenewalBound))
+	renewed, err := k.renew(bounded, g)
+	cancel()
 	if err != nil {
 		return err
 	}

@@ -335,6 +335,63 @@ func TestTokensThatServedAreReplacedAtOnce(t *testing.T) {
 	})
 }
 
+// A renewal that fails is tried again while the token lives, however short its
+// life, however late it is, and however long Vault asks to be left alone.
+func TestFailedRenewalIsTriedAgainBeforeTheTokenEnds(t *testing.T) {
+	patient := &wire.StatusError{Status: 429, RetryAfter: time.Minute, FromVault: true}
+	for name, test := range map[string]struct {
+		ttl, back time.Duration // back is when Vault is there again, before the end
+		fault     error
+	}{
+		"a token of seconds":    {4 * time.Second, time.Second, away},
+		"just before its end":   {4 * time.Second, 250 * time.Millisecond, away},
+		"a token of hours":      {24 * time.Hour, 250 * time.Millisecond, away},
+		"one that is told when": {time.Minute, time.Second, patient},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range 20 { // for the sake of the jitter
+				synctest.Test(t, func(t *testing.T) {
+					k := newKept(t, test.ttl)
+					k.onRenew = func(g grant) (grant, error) {
+						if k.at() < test.ttl-test.back {
+							return grant{}, test.fault
+						}
+						return again(g)
+					}
+					if err := k.run(test.ttl * 4 / 3); err != nil {
+						t.Fatal(err)
+					}
+					if n := k.renewals.Load(); k.logins.Load() != 0 || strings.Contains(k.log.String(), `"event":"token_lost"`) || n < 2 {
+						t.Fatalf("%d renewals, %d logins:\n%s", n, k.logins.Load(), k.log.String())
+					}
+				})
+			}
+		})
+	}
+}
+
+// A connection that says nothing must not take all the life that is left.
+func TestSilentRenewalLeavesTimeForAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKept(t, 24*time.Second)
+		renew := k.renew
+		k.renew = func(ctx context.Context, g grant) (grant, error) {
+			if k.renewals.Load() > 0 {
+				return renew(ctx, g)
+			}
+			k.renewals.Add(1)
+			<-ctx.Done()
+			return grant{}, &wire.TransportError{Sent: true, Err: ctx.Err()}
+		}
+		if err := k.run(30 * time.Second); err != nil {
+			t.Fatal(err)
+		}
+		if k.renewals.Load() < 2 || k.logins.Load() != 0 {
+			t.Errorf("%d renewals and %d logins:\n%s", k.renewals.Load(), k.logins.Load(), k.log.String())
+		}
+	})
+}
+
 func TestStopDuringAnOutageIsClean(t *testing.T) {
 	for name, ttl := range map[string]time.Duration{"the token lives": time.Hour, "the token is lost": 10 * time.Minute} {
 		t.Run(name, func(t *testing.T) {

@@ -3,6 +3,7 @@ package vaultpki
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -19,7 +20,8 @@ const (
 	suspicionEvery = 10 * time.Second
 	// replacementBound is how long a call waits for another token.
 	replacementBound = 5 * time.Second
-	// denialEvery is how often a path that is denied is told of.
+	// denialEvery is how often a path that is denied is told of, and maxDenials how
+	// many paths are in that time.
 	denialEvery = time.Hour
 	maxDenials  = 256
 )
@@ -55,9 +57,13 @@ func (c *Client) do(ctx context.Context, call wire.Call) (*api.Secret, error) {
 		c.allowed(call.Path, err)
 		return secret, err
 	}
-	if dead := c.suspect(ctx, g, err); !dead {
+	switch c.suspect(ctx, g, err) {
+	case alive:
 		c.denied(call.Path, err)
 		return nil, err
+	case undecided:
+		return nil, err
+	case dead:
 	}
 	if g, err = c.usable(ctx); err != nil {
 		return nil, err
@@ -103,49 +109,77 @@ func (c *Client) usable(ctx context.Context) (grant, error) {
 	}
 }
 
+// verdict is what is known of a token that was refused.
+type verdict int
+
+const (
+	undecided verdict = iota // Vault was not asked, or did not say
+	alive
+	dead
+)
+
 // suspect finds out whether the token that was refused is dead. Those who come
 // while one looks it up share the answer.
-func (c *Client) suspect(ctx context.Context, g grant, refusal error) (dead bool) {
+func (c *Client) suspect(ctx context.Context, g grant, refusal error) verdict {
 	select {
 	case c.dog.turn <- struct{}{}:
 		defer func() { <-c.dog.turn }()
 	case <-ctx.Done():
-		return false
+		return undecided
 	}
 	switch {
 	case c.current().token != g.token, c.loss() != nil:
-		return true // somebody else found out
+		return dead // somebody else found out
 	case c.dog.token == g.token && time.Since(c.dog.alive) < suspicionEvery:
-		return false
+		return alive
 	}
 	if c.blind.Load() {
-		if dead = isInvalidToken(refusal); dead {
-			c.lose(g.token, refusal, !g.dead())
+		if !isInvalidToken(refusal) {
+			return alive
 		}
+		c.lose(g.token, refusal, !g.dead())
 		return dead
 	}
-	_, err := c.lookup(ctx, g.token)
-	if err == nil {
+	switch _, err := c.lookup(ctx, g.token); {
+	case err == nil:
 		c.dog.token, c.dog.alive = g.token, time.Now()
-	}
-	if dead = isForbidden(err); dead {
+		return alive
+	case isForbidden(err):
 		c.lose(g.token, err, !g.dead())
+		return dead
 	}
-	return dead
+	return undecided
 }
 
 // denied raises an alarm for one path that is denied to a living token: the
 // token stays, and whoever reads the path keeps what he read last.
 func (c *Client) denied(path string, err error) {
-	c.dog.mu.Lock()
-	defer c.dog.mu.Unlock()
-	if told, ok := c.dog.denials[path]; ok && time.Since(told) < denialEvery || len(c.dog.denials) >= maxDenials {
+	if !c.dog.tells(path) {
 		return
 	}
-	c.dog.denials[path] = time.Now()
 	c.log.Error("vault denies a path to a token that is alive: its policies do not have the path",
 		"event", "access_denied", "path", path, "cause", causeOf(err),
 		"what_to_do", "grant the path in the role's policy, or find out who took it away")
+}
+
+// tells says whether a denied path is to be told of now: every denialEvery, and
+// no more than maxDenials paths in that time.
+func (d *watchdog) tells(path string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	stale := func(_ string, told time.Time) bool { return time.Since(told) >= denialEvery }
+	told, known := d.denials[path]
+	if known && !stale(path, told) {
+		return false
+	}
+	if !known && len(d.denials) >= maxDenials {
+		maps.DeleteFunc(d.denials, stale)
+		if len(d.denials) >= maxDenials {
+			return false
+		}
+	}
+	d.denials[path] = time.Now()
+	return true
 }
 
 // allowed ends the alarm for a path.

@@ -67,6 +67,7 @@ type Client struct {
 	working   atomic.Uint32 // index of the address that is tried first
 	namespace string
 	http      *http.Client
+	once      *http.Client // for one-time calls
 }
 
 // Call is one request to Vault.
@@ -79,8 +80,8 @@ type Call struct {
 	Secrets []string          // values in Body that no error may show
 	WrapTTL time.Duration     // asks for a wrapped answer unless 0
 	Limit   int64             // bound of the answer's body; default AuthBytes
-	// OneTime makes the call on a new connection, and never sends it to a second
-	// address once a first may have received it. Such a call must not go out on
+	// OneTime makes the call on a connection to itself, and never sends it to a
+	// second address once a first may have received it. Such a call must not go out on
 	// an idle connection that the other side may just have closed: whether it
 	// arrived would be unknown.
 	OneTime bool
@@ -109,16 +110,21 @@ func New(cfg Config) (*Client, error) {
 			return nil, err
 		}
 	}
-	var carrier http.RoundTripper = transport
+	once := transport.Clone()
+	once.DisableKeepAlives = true
+	c := &Client{bases: bases, namespace: cfg.Namespace, http: notFollowing(transport), once: notFollowing(once)}
 	if cfg.Transport != nil {
-		carrier = cfg.Transport
+		c.http = notFollowing(cfg.Transport)
+		c.once = c.http
 	}
-	return &Client{bases: bases, namespace: cfg.Namespace, http: &http.Client{
-		Transport: carrier,
-		CheckRedirect: func(*http.Request, []*http.Request) error {
-			return http.ErrUseLastResponse
-		},
-	}}, nil
+	return c, nil
+}
+
+// notFollowing returns an HTTP client that hands out a redirect as it is.
+func notFollowing(carrier http.RoundTripper) *http.Client {
+	return &http.Client{Transport: carrier, CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse
+	}}
 }
 
 // Do sends the call and returns Vault's answer, nil if it is empty (status 204).
@@ -131,9 +137,6 @@ func New(cfg Config) (*Client, error) {
 func (c *Client) Do(ctx context.Context, call Call) (*api.Secret, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if call.OneTime {
-		c.http.CloseIdleConnections()
-	}
 	first := int(c.working.Load())
 	var told error // what says most of why there is no service
 	for n := range c.bases {
@@ -168,7 +171,11 @@ func (c *Client) try(ctx context.Context, call Call, at, left int) (*api.Secret,
 	if err != nil {
 		return nil, err
 	}
-	resp, err := c.http.Do(req)
+	carrier := c.http
+	if call.OneTime {
+		carrier = c.once
+	}
+	resp, err := carrier.Do(req)
 	if err != nil {
 		return nil, &TransportError{Sent: connected.Load(), Err: stripURL(err)}
 	}

@@ -8,12 +8,13 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -311,31 +312,40 @@ func TestUnsentIsToldFromLost(t *testing.T) {
 	}
 }
 
-// TestOneTimeCallUsesNoIdleConnection: the other side may just be closing it.
-func TestOneTimeCallUsesNoIdleConnection(t *testing.T) {
-	var connections atomic.Int64
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
-	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
-		if state == http.StateNew {
-			connections.Add(1)
+// TestOneTimeCallHasAConnectionToItself while others share theirs: an idle one may
+// just be closed by the other side, and what they share is left as it is.
+func TestOneTimeCallHasAConnectionToItself(t *testing.T) {
+	var mu sync.Mutex
+	calls := map[string][]string{} // the paths that came by each connection
+	_, client := newServer(t, func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		calls[r.RemoteAddr] = append(calls[r.RemoteAddr], r.URL.Path)
+		w.WriteHeader(http.StatusNoContent)
+	})
+	do := func(path string) {
+		if _, err := client.Do(t.Context(), Call{Method: "PUT", Path: path, OneTime: path == "once"}); err != nil {
+			t.Error(err)
 		}
 	}
-	server.StartTLS()
-	defer server.Close()
-	client, err := New(Config{Address: server.URL, CAFile: caFile(t, server)})
-	if err != nil {
-		t.Fatal(err)
+	for _, path := range []string{"shared", "once", "shared", "once", "once", "shared"} {
+		do(path)
 	}
-	defer client.CloseIdle()
-	for i, call := range []struct {
-		fresh bool
-		want  int64
-	}{{false, 1}, {false, 1}, {true, 2}, {true, 3}, {false, 3}} {
-		if _, err := client.Do(t.Context(), Call{Method: "PUT", Path: "x", OneTime: call.fresh}); err != nil {
-			t.Fatal(err)
-		}
-		if n := connections.Load(); n != call.want {
-			t.Errorf("call %d: %d connections so far, expected %d", i, n, call.want)
+	if len(calls) != 4 {
+		t.Errorf("calls by connection %v, expected one for each one-time call and one for the others", calls)
+	}
+	var group sync.WaitGroup
+	for _, path := range []string{"once", "shared", "shared", "shared"} {
+		group.Go(func() {
+			for range 100 {
+				do(path)
+			}
+		})
+	}
+	group.Wait()
+	for _, paths := range calls {
+		if slices.Contains(paths, "/v1/once") && len(paths) != 1 {
+			t.Errorf("%d calls by the connection of a one-time call", len(paths))
 		}
 	}
 }

@@ -252,7 +252,7 @@ func TestDriftIsShownAndRepaired(t *testing.T) {
 		},
 		{
 			"sys/policies/acl/drift-gateway", map[string]any{"policy": `path "sys/*" { capabilities = ["sudo"] }`},
-			`"sys/*"`,
+			"! policy drift-gateway: replaces what sallyport did not write (line 1, " + `"path \"sys/*\" { capabilities = [\"sudo\"] }") and whatever that forbids (loosens)`,
 		},
 		{"sys/mounts/drift-edge/tune", map[string]any{"max_lease_ttl": "1h"}, "! mount drift-edge: max_lease_ttl 1h0m0s -> 26280h0m0s (loosens)"},
 	}

@@ -39,7 +39,7 @@ func (s Spec) check() error {
 	for _, host := range s.EdgeHosts {
 		faults = append(faults, checkHost(host))
 	}
-	faults = append(faults, checkPeer(s.ClientName), checkIDs(s.ClientIDs), s.checkDistinct(),
+	faults = append(faults, checkPeer(s.ClientName), checkIDs(s.ClientIDs), s.checkDistinct(), s.checkSecrets(),
 		s.checkAccess(s.GatewayRole, s.GatewayAccess), s.checkAccess(s.Driver.Policy, s.Driver.Access),
 		s.EdgeAuthority.check("EdgeAuthority", s.CertTTL), s.BackendAuthority.check("BackendAuthority", s.CertTTL))
 	if s.SPEntityID == "" {
@@ -92,21 +92,54 @@ func (s Spec) checkDistinct() error {
 		}
 		mounts[mount] = true
 	}
-	roles := map[string]bool{s.GatewayRole: true}
-	for _, name := range []string{s.IntroducerPolicy, s.Driver.Policy} {
-		if roles[name] {
+	// Vault does not tell upper case from lower in the names of policies and
+	// AppRoles, and has two policies of its own.
+	roles := map[string]bool{"root": true, "default": true}
+	for _, name := range []string{s.GatewayRole, s.IntroducerPolicy, s.Driver.Policy} {
+		if roles[strings.ToLower(name)] {
 			return fmt.Errorf("policy %q: it is another's too", name)
 		}
-		roles[name] = true
+		roles[strings.ToLower(name)] = true
 	}
 	pkiRoles := map[string]bool{s.ClientRole: true}
 	for _, sidecar := range s.Sidecars {
-		if roles[sidecar.Role] || pkiRoles[sidecar.PKIRole] {
+		role := strings.ToLower(sidecar.Role)
+		if roles[role] || pkiRoles[sidecar.PKIRole] {
 			return fmt.Errorf("sidecar %q: AppRole %q or PKI role %q is another's too", sidecar.Name, sidecar.Role, sidecar.PKIRole)
 		}
-		roles[sidecar.Role], pkiRoles[sidecar.PKIRole] = true, true
+		roles[role], pkiRoles[sidecar.PKIRole] = true, true
 	}
 	return nil
+}
+
+// checkSecrets refuses a secret of the gateway's that a sidecar or the secret
+// driver would read, and a place for ACME where another secret is: the gateway
+// may write everything there.
+func (s Spec) checkSecrets() error {
+	var faults []error
+	own := []string{s.SAMLPath, s.SessionPath, s.GatewayConfigPath}
+	if s.ACMEBindingPath != "" {
+		own = append(own, s.ACMEBindingPath)
+	}
+	readers := map[string]string{}
+	for _, path := range s.Driver.KVPaths {
+		readers[path] = "the secret driver"
+	}
+	for _, sidecar := range s.Sidecars {
+		readers[sidecar.ConfigPath] = "sidecar " + sidecar.Name
+	}
+	others := sortedKeys(readers)
+	for _, path := range others {
+		if slices.Contains(own, path) {
+			faults = append(faults, fmt.Errorf("secret %q: it is the gateway's, and %s would read it: expected another path", path, readers[path]))
+		}
+	}
+	for _, path := range slices.Concat(own, others) {
+		if s.ACMEPath != "" && strings.HasPrefix(path+"/", s.ACMEPath+"/") {
+			faults = append(faults, fmt.Errorf("ACMEPath %q: secret %q is there, which the gateway could then write: expected a path of its own", s.ACMEPath, path))
+		}
+	}
+	return errors.Join(faults...)
 }
 
 // checkAccess returns the faults of one AppRole's bounds.

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -147,73 +146,37 @@ func parseNetwork(text string) (netip.Prefix, error) {
 	return netip.ParsePrefix(text)
 }
 
-// grant is what a policy allows on one path.
-type grant struct {
-	capabilities []string
-	conditions   string // everything beside the capabilities, as it is written
-	wrapped      bool   // the conditions are a wrapping of at least 1s and at most max
-	max          int64
-}
-
-var (
-	comment    = regexp.MustCompile(`(?m)^\s*#.*$`)
-	pathBlock  = regexp.MustCompile(`\s*path\s+"([^"]*)"\s*\{([^{}]*)\}`)
-	capability = regexp.MustCompile(`capabilities\s*=\s*\[([^\]]*)\]`)
-	wrapping   = regexp.MustCompile(`^min_wrapping_ttl = "1s" max_wrapping_ttl = "([0-9]+)s"$`)
-)
-
-// parsePolicy reads a policy of the plain form in which ours are written. Of
-// another it finds less than there is: then more counts as a loosening than is
-// one, and a person looks.
-func parsePolicy(text string) map[string]grant {
-	grants := map[string]grant{}
-	for _, block := range pathBlock.FindAllStringSubmatch(comment.ReplaceAllString(text, ""), -1) {
-		var g grant
-		if list := capability.FindStringSubmatch(block[2]); list != nil {
-			for word := range strings.SplitSeq(list[1], ",") {
-				if word = strings.Trim(strings.TrimSpace(word), `"`); word != "" {
-					g.capabilities = append(g.capabilities, word)
-				}
-			}
-		}
-		g.conditions = strings.Join(strings.Fields(capability.ReplaceAllString(block[2], "")), " ")
-		if bound := wrapping.FindStringSubmatch(g.conditions); bound != nil {
-			g.wrapped, g.max = true, number(json.Number(bound[1]))
-		}
-		grants[block[1]] = g
-	}
-	return grants
-}
-
 // diffPolicies says what a policy gains and loses, and which of that loosens; if
-// nothing, that its text differs otherwise.
+// nothing, that its text differs otherwise. What a text forbids that is not of
+// our form is not known, so to replace it loosens.
 func diffPolicies(have, want string) (details, loosening []string) {
-	before, after := parsePolicy(have), parsePolicy(want)
-	loosen := func(detail string) { details, loosening = append(details, detail), append(loosening, detail) }
+	before, err := parsePolicy(have)
+	if err != nil {
+		detail := fmt.Sprintf("replaces what sallyport did not write (%s) and whatever that forbids", err)
+		return []string{detail}, []string{detail}
+	}
+	after, err := parsePolicy(want)
+	if err != nil { // then ours are not of our form
+		detail := fmt.Sprintf("becomes what cannot be judged (%s)", err)
+		return []string{detail}, []string{detail}
+	}
 	for _, path := range sortedKeys(after) {
 		old, known := before[path]
-		gained := missing(old.capabilities, after[path].capabilities)
-		switch {
-		case !known:
-			loosen(fmt.Sprintf("gains %q", path))
-		case slices.Contains(old.capabilities, "deny"):
-			loosen(fmt.Sprintf("no longer denies %q", path))
-		case len(gained) > 0:
-			loosen(fmt.Sprintf("gains %s of %q", strings.Join(gained, " and "), path))
-		case !after[path].asStrictAs(old):
-			loosen(fmt.Sprintf("other conditions for %q", path))
+		if detail := after[path].loosens(old, known); detail != "" {
+			details, loosening = append(details, detail), append(loosening, detail)
 		}
 	}
 	for _, path := range sortedKeys(before) {
 		now, kept := after[path]
-		lost := missing(now.capabilities, before[path].capabilities)
-		switch denied := slices.Contains(before[path].capabilities, "deny"); {
-		case !kept && denied:
-			loosen(fmt.Sprintf("no longer denies %q", path))
-		case !kept:
-			details = append(details, fmt.Sprintf("loses %q", path))
-		case len(lost) > 0 && !denied:
-			details = append(details, fmt.Sprintf("loses %s of %q", strings.Join(lost, " and "), path))
+		if kept {
+			if lost := missing(now.capabilities, before[path].capabilities); len(lost) > 0 && !before[path].denies() {
+				details = append(details, fmt.Sprintf("loses %s of %q", strings.Join(lost, " and "), path))
+			}
+			continue
+		}
+		detail, loose := before[path].dropped(after)
+		if details = append(details, detail); loose {
+			loosening = append(loosening, detail)
 		}
 	}
 	if len(details) == 0 {
@@ -222,7 +185,44 @@ func diffPolicies(have, want string) (details, loosening []string) {
 	return details, loosening
 }
 
-// asStrictAs says whether the conditions of g are at least those of old.
-func (g grant) asStrictAs(old grant) bool {
-	return g.conditions == old.conditions || old.conditions == "" || g.wrapped && old.wrapped && g.max <= old.max
+// loosens says in which way r allows more than the rule that its path had, if it
+// had one; empty if in none.
+func (r rule) loosens(old rule, known bool) string {
+	gained := missing(old.capabilities, r.capabilities)
+	switch {
+	case !known:
+		return fmt.Sprintf("gains %q", r.path)
+	case old.denies():
+		return fmt.Sprintf("no longer denies %q", r.path)
+	case len(gained) > 0:
+		return fmt.Sprintf("gains %s of %q", strings.Join(gained, " and "), r.path)
+	case !r.asStrictAs(old):
+		return fmt.Sprintf("other conditions for %q", r.path)
+	}
+	return ""
+}
+
+// dropped says what goes with a rule that after no longer has. It loosens if the
+// rule denied, or if a wider one is then for its path.
+func (r rule) dropped(after map[string]rule) (detail string, loosens bool) {
+	if r.denies() {
+		return fmt.Sprintf("no longer denies %q", r.path), true
+	}
+	for _, path := range sortedKeys(after) {
+		// A list of "a/" is asked of the rule for "a" too.
+		if stem, glob := strings.CutSuffix(path, "*"); glob && strings.HasPrefix(r.path+"/", stem) {
+			return fmt.Sprintf("%q is then for %q", path, r.path), true
+		}
+	}
+	return fmt.Sprintf("loses %q", r.path), false
+}
+
+// denies says whether the rule forbids everything.
+func (r rule) denies() bool { return slices.Contains(r.capabilities, "deny") }
+
+// asStrictAs says whether the conditions of r are at least those of old.
+func (r rule) asStrictAs(old rule) bool {
+	return (old.wrapped == 0 || r.wrapped > 0 && r.wrapped <= old.wrapped) &&
+		(old.required == "" || r.required == old.required) &&
+		(old.forbidden == "" || r.forbidden == old.forbidden)
 }

@@ -2,9 +2,7 @@ package provision
 
 import (
 	"context"
-	"fmt"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -18,28 +16,12 @@ type rule struct {
 	capabilities []string
 	wrapped      time.Duration // the call works with response wrapping only, for at most so long
 	required     string        // the call works only with this parameter
+	forbidden    string        // the call works only without this parameter
 }
 
 // allow is a rule without conditions.
 func allow(path string, capabilities ...string) rule {
 	return rule{path: path, capabilities: capabilities}
-}
-
-// render writes a policy in Vault's language.
-func render(purpose string, rules []rule) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "# %s. Written by sallyport provision; changes are reverted by it.\n", purpose)
-	for _, r := range rules {
-		fmt.Fprintf(&b, "path %q {\n  capabilities = [\"%s\"]\n", r.path, strings.Join(r.capabilities, `", "`))
-		if r.wrapped > 0 {
-			fmt.Fprintf(&b, "  min_wrapping_ttl = \"1s\"\n  max_wrapping_ttl = \"%ds\"\n", int(r.wrapped.Seconds()))
-		}
-		if r.required != "" {
-			fmt.Fprintf(&b, "  required_parameters = [%q]\n", r.required)
-		}
-		b.WriteString("}\n")
-	}
-	return b.String()
 }
 
 // ownToken lets a process keep its token alive; the default policy, which
@@ -64,7 +46,11 @@ func (s Spec) heir(role string) []rule {
 
 // certificates lets a process have certificates signed.
 func (Spec) certificates(mount, role string, revocation bool) []rule {
-	rules := []rule{allow(mount+"/sign/"+role, "update"), allow(mount+"/cert/ca_chain", "read")}
+	rules := []rule{
+		// With this parameter Vault would not ask for how long the role allows.
+		{path: mount + "/sign/" + role, capabilities: []string{"update"}, forbidden: "not_after"},
+		allow(mount+"/cert/ca_chain", "read"),
+	}
 	if revocation {
 		// Vault takes a certificate or a serial number, not both: who has never
 		// met a certificate cannot revoke it by counting.

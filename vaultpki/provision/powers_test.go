@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -125,6 +126,103 @@ func TestAnHeirIsOnesOwnAndWrapped(t *testing.T) {
 	}
 	if status, _ := ask(t, tokenWith(t, "heir-gateway"), call{"PUT", role("heir-gateway"), time.Minute, map[string]any{}}); status != http.StatusForbidden {
 		t.Errorf("without heirs: status %d", status)
+	}
+}
+
+// capabilities are those of a policy on a path, as Vault reckons them.
+func capabilities(t *testing.T, policy, path string) []string {
+	t.Helper()
+	var answer struct {
+		Data struct {
+			Capabilities []string `json:"capabilities"`
+		} `json:"data"`
+	}
+	body := map[string]any{"token": tokenWith(t, policy), "paths": []string{path}}
+	if err := vault.Call(t.Context(), "POST", "sys/capabilities", body, &answer); err != nil {
+		t.Fatal(err)
+	}
+	return slices.Sorted(slices.Values(answer.Data.Capabilities))
+}
+
+// Somebody made a policy stricter, in any of the ways that Vault's language has.
+func TestApplyLoosensNoPolicyUnasked(t *testing.T) {
+	spec := specFor("stricter")
+	spec.ACMEPath = "sallyport/acme"
+	mustApply(t, spec)
+	const policy, locked = "sys/policies/acl/stricter-gateway", "stricter-kv/data/sallyport/acme/locked"
+	const saml = "path \"stricter-kv/data/sallyport/saml\" {\n  capabilities = [\"read\"]\n}\n"
+	var stored struct {
+		Data struct {
+			Policy string `json:"policy"`
+		} `json:"data"`
+	}
+	if err := vault.Call(t.Context(), "GET", policy, nil, &stored); err != nil {
+		t.Fatal(err)
+	}
+	ours := stored.Data.Policy
+	for name, have := range map[string]string{
+		"an older way to deny":      ours + "path \"" + locked + "\" {\n  policy = \"deny\"\n}\n",
+		"a narrower rule":           ours + "path \"" + locked + "\" {\n  capabilities = [\"read\"]\n}\n",
+		"braces in a denial":        ours + "path \"" + locked + "\" {\n  capabilities = [\"deny\"]\n  allowed_parameters = { }\n}\n",
+		"a quoted key":              ours + "\"path\" \"" + locked + "\" {\n  capabilities = [\"deny\"]\n}\n",
+		"a plus":                    ours + "path \"stricter-kv/data/sallyport/acme/+\" {\n  capabilities = [\"deny\"]\n}\n",
+		"a rule in comments":        strings.Replace(ours, saml, "//"+strings.ReplaceAll(strings.TrimSpace(saml), "\n", "\n//")+"\n", 1),
+		"a rule in a comment":       strings.Replace(ours, saml, "/*"+saml+"*/\n", 1),
+		"two rules, a denial first": strings.Replace(saml, "read", "deny", 1) + ours,
+		"two rules, a denial last":  ours + strings.Replace(saml, "read", "deny", 1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := vault.Call(t.Context(), "PUT", policy, map[string]string{"policy": have}, nil); err != nil {
+				t.Fatal(err)
+			}
+			var loosening *provision.LooseningError
+			if done, err := provision.Apply(t.Context(), newClient(t), desired(t, spec)); !errors.As(err, &loosening) {
+				t.Errorf("apply did %q, %v; expected a refusal", lines(done), err)
+			}
+			narrow := map[string][]string{}
+			for _, path := range []string{locked, "stricter-kv/data/sallyport/saml"} {
+				narrow[path] = capabilities(t, "stricter-gateway", path)
+			}
+			if _, err := provision.ApplyLoosening(t.Context(), newClient(t), desired(t, spec)); err != nil {
+				t.Fatal(err)
+			}
+			wider := false
+			for path, before := range narrow {
+				wider = wider || !cmp.Equal(before, capabilities(t, "stricter-gateway", path))
+			}
+			if !wider {
+				t.Errorf("it was no stricter: %q", narrow)
+			}
+		})
+	}
+}
+
+// Vault would sign for as long as it is asked to, whatever the role says.
+func TestLeavesLiveNoLongerThanTheirRoleAllows(t *testing.T) {
+	spec := specFor("lives")
+	mustApply(t, spec)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{DNSNames: []string{notes}}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	csr := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))
+	inAYear := time.Now().AddDate(1, 0, 0).UTC().Format(time.RFC3339)
+	token := tokenWith(t, "lives-sidecar-notes")
+	for name, test := range map[string]struct {
+		body   map[string]string
+		status int
+	}{
+		"as usual":                 {map[string]string{"csr": csr, "ttl": "1h"}, http.StatusOK},
+		"until a day":              {map[string]string{"csr": csr, "not_after": inAYear}, http.StatusForbidden},
+		"until a day, in capitals": {map[string]string{"csr": csr, "NOT_AFTER": inAYear}, http.StatusForbidden},
+	} {
+		if status, answer := ask(t, token, call{"PUT", "lives-backend/sign/sidecar-notes", 0, test.body}); status != test.status {
+			t.Errorf("%s: status %d, expected %d: %s", name, status, test.status, answer)
+		}
 	}
 }
 

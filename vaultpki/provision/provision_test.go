@@ -252,7 +252,7 @@ func TestDriftIsShownAndRepaired(t *testing.T) {
 		},
 		{
 			"sys/policies/acl/drift-gateway", map[string]any{"policy": `path "sys/*" { capabilities = ["sudo"] }`},
-			`"sys/*"`,
+			"! policy drift-gateway: replaces what sallyport did not write (line 1, " + `"path \"sys/*\" { capabilities = [\"sudo\"] }") and whatever that forbids (loosens)`,
 		},
 		{"sys/mounts/drift-edge/tune", map[string]any{"max_lease_ttl": "1h"}, "! mount drift-edge: max_lease_ttl 1h0m0s -> 26280h0m0s (loosens)"},
 	}
@@ -347,8 +347,12 @@ func TestTwoProcessesNeverShareARole(t *testing.T) {
 		"sidecars share an AppRole": func(s *provision.Spec) {
 			s.Sidecars = append(s.Sidecars, provision.Sidecar{Name: "other.internal", Role: s.Sidecars[0].Role})
 		},
-		"a sidecar has the gateway's AppRole": func(s *provision.Spec) { s.Sidecars[0].Role = s.GatewayRole },
-		"a sidecar has the client's PKI role": func(s *provision.Spec) { s.Sidecars[0].PKIRole = "sallyport-gateway" },
+		"a sidecar has the gateway's AppRole":                  func(s *provision.Spec) { s.Sidecars[0].Role = s.GatewayRole },
+		"a sidecar has the gateway's AppRole, in capitals":     func(s *provision.Spec) { s.Sidecars[0].Role = strings.ToUpper(s.GatewayRole) },
+		"a sidecar has the driver's policy, in capitals":       func(s *provision.Spec) { s.Sidecars[0].Role = strings.ToUpper(s.Driver.Policy) },
+		"the introducer has the gateway's policy, in capitals": func(s *provision.Spec) { s.IntroducerPolicy = strings.ToUpper(s.GatewayRole) },
+		"the gateway has the policy of everybody":              func(s *provision.Spec) { s.GatewayRole = "Default" },
+		"a sidecar has the client's PKI role":                  func(s *provision.Spec) { s.Sidecars[0].PKIRole = "sallyport-gateway" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			spec := specFor("shared")
@@ -357,5 +361,46 @@ func TestTwoProcessesNeverShareARole(t *testing.T) {
 				t.Error("the Spec was accepted")
 			}
 		})
+	}
+}
+
+func TestSecretsOfTheGatewayAreItsOwn(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*provision.Spec)
+		names  string
+	}{
+		"a sidecar reads the SAML secret":     {func(s *provision.Spec) { s.Sidecars[0].ConfigPath = "sallyport/saml" }, `secret "sallyport/saml"`},
+		"a sidecar reads the session secret":  {func(s *provision.Spec) { s.Sidecars[0].ConfigPath = "sallyport/session" }, "sidecar notes.backend"},
+		"a sidecar is configured as it is":    {func(s *provision.Spec) { s.Sidecars[0].ConfigPath = "sallyport/gateway" }, `secret "sallyport/gateway"`},
+		"the driver serves the SAML secret":   {func(s *provision.Spec) { s.Driver.KVPaths = []string{"apps/notes", "sallyport/saml"} }, "the secret driver"},
+		"the driver serves the ACME account":  {func(s *provision.Spec) { s.ACMEBindingPath, s.Driver.KVPaths = "acme/eab", []string{"acme/eab"} }, `secret "acme/eab"`},
+		"ACME is kept above the SAML secret":  {func(s *provision.Spec) { s.ACMEPath = "sallyport" }, `secret "sallyport/saml"`},
+		"ACME is kept at the session secret":  {func(s *provision.Spec) { s.ACMEPath = "sallyport/session" }, `ACMEPath "sallyport/session"`},
+		"ACME is kept above what is served":   {func(s *provision.Spec) { s.ACMEPath, s.Driver.KVPaths = "apps", []string{"apps/notes"} }, `secret "apps/notes"`},
+		"ACME is kept above its own account":  {func(s *provision.Spec) { s.ACMEPath, s.ACMEBindingPath = "acme", "acme/eab" }, `secret "acme/eab"`},
+		"ACME is kept above a sidecar's file": {func(s *provision.Spec) { s.ACMEPath = "sallyport/sidecar" }, `secret "sallyport/sidecar/notes"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spec := specFor("own")
+			test.change(&spec)
+			if _, err := provision.New(spec); err == nil || !strings.Contains(err.Error(), test.names) {
+				t.Errorf("error %v, expected one that names %s", err, test.names)
+			}
+		})
+	}
+	spec := specFor("own")
+	spec.ACMEPath, spec.ACMEBindingPath, spec.Driver.KVPaths = "sallyport/acme", "sallyport/acme-account", []string{"sallyport/saml-of-others"}
+	if _, err := provision.New(spec); err != nil {
+		t.Errorf("paths that only begin alike: %v", err)
+	}
+}
+
+// Vault keeps the names of AppRoles and policies in lower case.
+func TestNamesInCapitalsAreAppliedOnce(t *testing.T) {
+	spec := specFor("capitals")
+	spec.GatewayRole = "Capitals-Gateway"
+	mustApply(t, spec)
+	if left := mustPlan(t, spec); len(left) > 0 {
+		t.Errorf("still planned: %q", left)
 	}
 }

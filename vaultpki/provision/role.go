@@ -76,7 +76,7 @@ func appRole(mount, name string, a Access) role {
 		"secret_id_ttl":           a.SecretIDTTL,
 		"secret_id_bound_cidrs":   append([]string{}, a.SecretIDCIDRs...),
 		"token_bound_cidrs":       append([]string{}, a.TokenCIDRs...),
-		"token_policies":          []string{name},
+		"token_policies":          []string{strings.ToLower(name)}, // as Vault keeps it
 		"token_no_default_policy": true,
 		"token_period":            period,
 		"token_ttl":               ttl,

@@ -69,6 +69,9 @@ func paths(policy string) []string {
 		if rest, found := strings.CutPrefix(line, `required_parameters = ["`); found {
 			allowed[len(allowed)-1] += " with " + strings.TrimSuffix(rest, `"]`)
 		}
+		if rest, found := strings.CutPrefix(line, `denied_parameters = { "`); found {
+			allowed[len(allowed)-1] += " without " + strings.TrimSuffix(rest, `" = [] }`)
+		}
 		if rest, found := strings.CutPrefix(line, `max_wrapping_ttl = "`); found {
 			allowed[len(allowed)-1] += " wrapped " + strings.TrimSuffix(rest, `"`)
 		}
@@ -88,9 +91,9 @@ func TestPoliciesAllowThisAndNothingElse(t *testing.T) {
 		"read secret/data/sallyport/saml",
 		"read secret/data/sallyport/session",
 		"read secret/data/sallyport/gateway",
-		"update pki-edge/sign/sallyport-edge",
+		"update pki-edge/sign/sallyport-edge without not_after",
 		"read pki-edge/cert/ca_chain",
-		"update pki-backend/sign/sallyport-gateway",
+		"update pki-backend/sign/sallyport-gateway without not_after",
 		"read pki-backend/cert/ca_chain",
 	}
 	own := []string{"update auth/token/renew-self", "read auth/token/lookup-self"}
@@ -114,7 +117,7 @@ func TestPoliciesAllowThisAndNothingElse(t *testing.T) {
 			}, own, []string{"update sys/capabilities-self"})},
 		"sidecar": {s.sidecarPolicy(s.Sidecars[0]), slices.Concat([]string{
 			"read secret/data/sallyport/sidecar/notes",
-			"update pki-backend/sign/sidecar-notes",
+			"update pki-backend/sign/sidecar-notes without not_after",
 			"read pki-backend/cert/ca_chain",
 			"update auth/approle/role/sallyport-sidecar-notes/secret-id wrapped 86400s",
 		}, own)},
@@ -128,9 +131,13 @@ func TestPoliciesAllowThisAndNothingElse(t *testing.T) {
 			if diff := cmp.Diff(test.want, paths(test.policy)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
-			for path, g := range parsePolicy(test.policy) {
-				if strings.HasSuffix(path, "/secret-id") != g.wrapped {
-					t.Errorf("%s: wrapped is %t", path, g.wrapped)
+			rules, err := parsePolicy(test.policy)
+			if err != nil {
+				t.Fatalf("our own policy is not understood: %v", err)
+			}
+			for path, r := range rules {
+				if strings.HasSuffix(path, "/secret-id") != (r.wrapped > 0) || strings.Contains(path, "/sign/s") != (r.forbidden == "not_after") {
+					t.Errorf("conditions of %s: %+v", path, r)
 				}
 			}
 		})

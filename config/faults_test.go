@@ -87,6 +87,14 @@ func TestCredentialsAreNotRepeated(t *testing.T) {
 		"short host":              {"s.example", false},
 		"at sign in a path":       {"https://grafana/@alice", false},
 		"user name":               {"alice@example.com", false},
+		"SecretID":                {"5b0b5d1c-7a5f-1f0e-6f3d-0f8c2b9e4a11", true},
+		"SecretID in a sentence":  {"SECRET_ID=5B0B5D1C-7A5F-1F0E-6F3D-0F8C2B9E4A11", true},
+		"JWT":                     {"eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJnYXRld2F5In0.c2ln", true},
+		"session key":             {"bmV4dC1uZXh0LW5leHQtbmV4dC1uZXh0LW5leHQtMzI=", true},
+		"hexadecimal key":         {"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", true},
+		"long path in Vault":      {"sallyport/production/eu-west-1/gateway/saml-signing", false},
+		"long name":               {"customer-relationship-management-2", false},
+		"path of a file":          {"/var/lib/sallyport/production/eu1/Access2026", false},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

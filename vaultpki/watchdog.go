@@ -72,6 +72,18 @@ func (c *Client) do(ctx context.Context, call wire.Call) (*api.Secret, error) {
 	return c.send(ctx, call)
 }
 
+// Probe asks Vault whether the token is still good, for a process that has little
+// else to ask: one that was revoked is then noticed, and replaced by [Client.Run].
+// Nothing is asked if the token's policies do not let it look itself up. It is safe
+// for concurrent use.
+func (c *Client) Probe(ctx context.Context) error {
+	if c.blind.Load() {
+		return nil
+	}
+	_, err := c.do(ctx, wire.Call{Method: http.MethodGet, Path: lookupSelfPath})
+	return err
+}
+
 // send makes one call, unless Vault is known to be away. What is signed is asked
 // for all the same: it has an end of its own to fear, and its asker a pace that
 // fits it.

@@ -74,7 +74,7 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, log *
 	if err != nil {
 		return err
 	}
-	l.followed, l.startup, l.hangup = g.follow(from, start), clock, hup
+	l.followed, l.startup, l.hangup, l.probe = g.follow(from, start), clock, hup, newTokenProbe(client, g.refresh)
 	return l.run(ctx)
 }
 

@@ -22,17 +22,20 @@ func catchHangup() *hangup {
 
 func (h *hangup) release() { signal.Stop(h.signals) }
 
-// obey wakes every follower at each signal, until ctx ends. A signal that came
-// before counts.
-func (h *hangup) obey(ctx context.Context, log *slog.Logger, all ...followed) error {
+// sleeper is what has a look around when it is woken.
+type sleeper interface{ wake() }
+
+// obey wakes everybody at each signal, until ctx ends. A signal that came before
+// counts.
+func (h *hangup) obey(ctx context.Context, log *slog.Logger, all ...sleeper) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-h.signals:
 			log.Info("looking for new versions", "signal", "SIGHUP")
-			for _, f := range all {
-				f.wake()
+			for _, s := range all {
+				s.wake()
 			}
 		}
 	}

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -148,6 +150,31 @@ func testRevocationStops(t *testing.T, s *stand) {
 	if code := p.wait(t); code != exitTokenLost || !strings.Contains(p.err.String(), "it was revoked") {
 		t.Errorf("exit code %d, expected %d\n%s", code, exitTokenLost, p.err.String())
 	}
+}
+
+// testRevocationIsNoticed: a sidecar whose configuration is a file has nothing to ask
+// Vault for hours.
+func testRevocationIsNoticed(t *testing.T, s *stand) {
+	const role = "revoked-sidecar"
+	s.call(t, "POST", "auth/approle/role/"+role, map[string]any{"token_policies": []string{sidecarRole}, "token_period": "24h"}, nil)
+	var id struct {
+		Data struct {
+			RoleID string `json:"role_id"`
+		}
+	}
+	s.call(t, "GET", "auth/approle/role/"+role+"/role-id", nil, &id)
+	listen, admin := free(t), free(t)
+	yaml := fmt.Sprintf("name: %s\napp: http://127.0.0.1:1\nlisten: %q\nadmin: %q\nrefresh: 1s\n", sidecarName, listen, admin)
+	p := s.start(t, "sidecar", "--role", role, "--role-id", id.Data.RoleID, "--wrapping-token-file", s.introduce(t, role).file,
+		"--config", writeFile(t, t.TempDir(), "sidecar.yaml", yaml))
+	p.ready(t, admin)
+	checkMetrics(t, admin, "sallyport_vault_token_lost 0")
+	s.revokeTokensOf(t, role)
+	p.eventually(t, "/readyz tells that the token is lost", func() (string, bool) {
+		status, body, err := get(admin, "/readyz")
+		return body + fmt.Sprint(err), status == http.StatusOK && strings.Contains(body, "lost since")
+	})
+	checkMetrics(t, admin, "sallyport_vault_token_lost 1")
 }
 
 // revokeTokensOf does what an operator does in an emergency.

@@ -39,6 +39,7 @@ type life struct {
 	// followed are kept fresh beside token and certificates, and at once on hangup.
 	followed []followed
 	hangup   *hangup
+	probe    *tokenProbe
 	// more are artefacts beside those that every process has; nil for none.
 	more func() []artefact
 
@@ -149,10 +150,13 @@ func (l *life) keepFresh(ctx context.Context, group *errgroup.Group) {
 			return nil
 		})
 	}
+	sleepers := []sleeper{l.probe}
 	for _, f := range l.followed {
+		sleepers = append(sleepers, f)
 		group.Go(func() error { return f.run(ctx) })
 	}
-	group.Go(func() error { return l.hangup.obey(ctx, l.log, l.followed...) })
+	group.Go(func() error { return l.probe.run(ctx) })
+	group.Go(func() error { return l.hangup.obey(ctx, l.log, sleepers...) })
 	watch := &sentinel{artefacts: l.artefacts, log: l.log}
 	group.Go(func() error { return watch.run(ctx) })
 	group.Go(func() error { return l.client.Run(ctx) }) // ends by itself only if it is to stop the process

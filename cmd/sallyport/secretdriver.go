@@ -133,7 +133,9 @@ func (l *driverLife) run(ctx context.Context, authMount string) error {
 		Readiness: func() (reasons, remarks []string) { return l.unready(), remarksOf(followed) }, Metrics: l.metrics.registry,
 	})
 	group.Go(func() error { return followed.run(background) })
-	group.Go(func() error { return l.hangup.obey(background, l.log, followed) })
+	probe := newTokenProbe(l.client, func() time.Duration { return probeEvery })
+	group.Go(func() error { return probe.run(background) })
+	group.Go(func() error { return l.hangup.obey(background, l.log, followed, probe) })
 	group.Go(func() error {
 		return proxy.Serve(background, proxy.ServerConfig{Listener: l.admin, Handler: probes, Drain: adminDrain, Log: l.log, Strangers: slog.LevelDebug})
 	})
@@ -155,6 +157,10 @@ func (l *driverLife) run(ctx context.Context, authMount string) error {
 
 // rereadEvery is how often the configuration is looked at: it is a small file.
 const rereadEvery = 5 * time.Second
+
+// probeEvery is how often the driver asks whether its token is good: between two
+// tasks there may be days.
+const probeEvery = time.Minute
 
 // follow puts a changed allow-list in use while the driver serves: a restart would
 // need another introduction.

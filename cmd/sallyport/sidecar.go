@@ -71,7 +71,7 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, acces
 		return err
 	}
 	l := &life{
-		service: "sidecar", startup: clock, hangup: hup, log: log, client: client, access: access, metrics: newRegistry(),
+		service: "sidecar", startup: clock, hangup: hup, probe: newTokenProbe(client, s.refresh), log: log, client: client, access: access, metrics: newRegistry(),
 		certificates: []heldCertificates{{certificates, "the gateway reaches the tool"}},
 		listen:       cfg.Listen, admin: cfg.Admin, tls: s.tls(), handler: s, drain: cfg.Stop.Drain.Duration,
 		strangers: slog.LevelWarn, // nobody but the gateway has business here

@@ -33,6 +33,7 @@ func TestProcesses(t *testing.T) {
 			"a sidecar starts and stops":                 testSidecar,
 			"a gateway restarts with its heir":           testHeir,
 			"a revoked token stops a gateway":            testRevocationStops,
+			"a revoked token is noticed":                 testRevocationIsNoticed,
 			"certificates are renewed on demand":         testCertificatesAreRenewedOnDemand,
 			"the edge is certified by ACME":              testEdgeByACME,
 			"a stop is asked for before Vault answers":   testStopBeforeServing,

@@ -120,11 +120,14 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *route, state *sessi
 	if r.ContentLength != 0 {
 		ex.ExpectBody(0)
 	}
-	ctx, release := g.cfg.Sessions.Revocations().Bind(r.Context(), state)
+	ctx, release := g.cfg.Sessions.Revocations().Bind(r.Context(), rt.Host, state)
 	defer release()
 	defer func() {
-		if errors.Is(context.Cause(ctx), session.ErrEnded) {
+		switch context.Cause(ctx) {
+		case session.ErrEnded:
 			ex.Record.Reason, ex.Record.Cause = "session_ended", "session ended while the connection was open"
+		case session.ErrWithdrawn:
+			ex.Record.Reason, ex.Record.Cause = "access_withdrawn", "access was withdrawn while the connection was open"
 		}
 	}()
 	out := &outgoing{exchange: ex, state: state}
@@ -134,7 +137,7 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *route, state *sessi
 	ex.Record.Upstream = rt.Backend.Host
 	ctx = context.WithValue(ex.Trace(ctx, g.cfg.Now), outgoingKey{}, out)
 	rt.proxy.ServeHTTP(ex, r.WithContext(ctx))
-	if errors.Is(context.Cause(ctx), session.ErrEnded) {
+	if cause := context.Cause(ctx); errors.Is(cause, session.ErrEnded) || errors.Is(cause, session.ErrWithdrawn) {
 		// The backend was hung up on, and may have had time to end its answer
 		// as if it were whole.
 		panic(http.ErrAbortHandler)

@@ -3,8 +3,11 @@ package proxy
 import (
 	"net/http"
 	"sync/atomic"
+	"time"
 
+	"github.com/sallyport/sallyport/proxy/policy"
 	"github.com/sallyport/sallyport/proxy/relay"
+	"github.com/sallyport/sallyport/proxy/session"
 )
 
 // inherit takes over what a Gateway that replaces another shares with it: how
@@ -50,9 +53,26 @@ func NewLive(g *Gateway) *Live {
 // Gateway returns the one in use.
 func (l *Live) Gateway() *Gateway { return l.current.Load() }
 
+// withdrawAfter is how long a request may go on that would not be let in any more:
+// an answer comes to its end, and a stream that never ends does not stay for ever.
+const withdrawAfter = time.Minute
+
 // Replace puts g in use, for every request that begins from now on, and retires
-// the one before.
-func (l *Live) Replace(g *Gateway) { l.current.Swap(g).Retire() }
+// the one before. What is under way goes on; if g would not let it in, for
+// a minute at most.
+func (l *Live) Replace(g *Gateway) {
+	l.current.Swap(g).Retire()
+	time.AfterFunc(withdrawAfter, func() { l.Gateway().withdraw() })
+}
+
+// withdraw ends what is under way and would not be let in. Whoever asked a
+// Gateway before this one has been let in, and bound, long ago.
+func (g *Gateway) withdraw() {
+	g.cfg.Sessions.Revocations().Withdraw(func(host string, s *session.State) bool {
+		rt := g.routes[host]
+		return rt != nil && rt.Rule.Decide(s.User, s.Groups).Verdict == policy.Allow
+	})
+}
 
 // ServeHTTP implements http.Handler.
 func (l *Live) ServeHTTP(w http.ResponseWriter, r *http.Request) { l.current.Load().ServeHTTP(w, r) }

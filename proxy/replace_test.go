@@ -119,6 +119,43 @@ func TestReplacementInTheMiddleOfRequests(t *testing.T) {
 	}
 }
 
+// What would not be let in any more is cut in the end, and nothing else.
+func TestWithdrawnAccessEndsWhatIsUnderWay(t *testing.T) {
+	w := newWorld(t, nil)
+	w.backend.mux.HandleFunc("/ws", echo)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	open := map[string]*websocket.Conn{}
+	b := w.browser()
+	for _, host := range []string{headersHost, notesHost} {
+		b.signIn(w.origin(host)+"/", "alice")
+		conn, _, err := b.dial(ctx, w.origin(host)+"/ws", w.origin(host))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.CloseNow()
+		open[host] = conn
+	}
+	w.replace(func(cfg *proxy.Config) { cfg.Routes[0].Rule = policy.NewRule(nil, []string{"support"}, false) })
+	proxy.Withdraw(w.live.Gateway()) // as after a minute
+	if _, _, err := open[headersHost].Read(ctx); err == nil || ctx.Err() != nil {
+		t.Errorf("the WebSocket outlives its rule: %v", err)
+	}
+	if err := open[notesHost].Write(ctx, websocket.MessageText, []byte("still")); err != nil {
+		t.Fatal(err)
+	}
+	if _, message, err := open[notesHost].Read(ctx); err != nil || string(message) != "still" {
+		t.Errorf("a WebSocket that is still allowed: %q, %v", message, err)
+	}
+	found := false
+	for _, record := range w.records(7) {
+		found = found || record["url.path"] == "/ws" && record["event.reason"] == "access_withdrawn"
+	}
+	if !found {
+		t.Error("no line of the access log says that access was withdrawn")
+	}
+}
+
 func TestReplacementUnderLoadLosesNothing(t *testing.T) {
 	w := newWorld(t, nil)
 	b := w.browser()

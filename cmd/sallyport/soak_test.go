@@ -129,9 +129,12 @@ func (k *soak) rotateKey(what string, args ...string) {
 		return
 	}
 	var out string
-	for range 2 { // next, switch
+	for range 5 { // at first the last change may be recent; next, switch
 		out += k.command(k.rotation(what, "4s", args...)...)
 		wait(5 * time.Second)
+		if strings.Contains(out, "done: switch: ") {
+			break
+		}
 	}
 	k.tell(out)
 	if k.rotated[what] = strings.Contains(out, "done: switch: "); !k.rotated[what] {

@@ -6,6 +6,10 @@ import "errors"
 // session does.
 var ErrEnded = errors.New("session ended")
 
+// ErrWithdrawn is the cause with which it ends when the session may not have it any
+// more.
+var ErrWithdrawn = errors.New("access withdrawn")
+
 // ErrTooLarge says that a session does not fit into a cookie.
 var ErrTooLarge = errors.New("session does not fit into a cookie")
 

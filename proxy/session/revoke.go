@@ -20,7 +20,11 @@ type Revocations struct {
 }
 
 // stream is one connection that must not outlive its session.
-type stream struct{ cancel context.CancelCauseFunc }
+type stream struct {
+	cancel context.CancelCauseFunc
+	host   string
+	state  *State
+}
 
 // NewRevocations returns an empty memory. now is called concurrently.
 func NewRevocations(now func() time.Time) *Revocations {
@@ -59,12 +63,13 @@ func (r *Revocations) Revoked(id string) bool {
 }
 
 // Bind returns a context that ends with ctx, with the session's absolute end,
-// or when the session is revoked; the last two with the cause ErrEnded. The
-// caller must call release when the connection is done.
-func (r *Revocations) Bind(ctx context.Context, s *State) (bound context.Context, release func()) {
+// or when the session is revoked; the last two with the cause ErrEnded. Withdraw
+// may end it too. host is what the connection is to. The caller must call release
+// when the connection is done.
+func (r *Revocations) Bind(ctx context.Context, host string, s *State) (bound context.Context, release func()) {
 	ctx, stop := context.WithDeadlineCause(ctx, s.ExpiresAt(), ErrEnded)
 	ctx, cancel := context.WithCancelCause(ctx)
-	entry := &stream{cancel: cancel}
+	entry := &stream{cancel, host, s}
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -80,6 +85,20 @@ func (r *Revocations) Bind(ctx context.Context, s *State) (bound context.Context
 		r.unbind(s.ID, entry)
 		cancel(nil)
 		stop()
+	}
+}
+
+// Withdraw ends every bound connection that its session may not have any more, with
+// the cause ErrWithdrawn. may must not call r.
+func (r *Revocations) Withdraw(may func(host string, s *State) bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, open := range r.streams {
+		for s := range open {
+			if !may(s.host, s.state) {
+				s.cancel(ErrWithdrawn)
+			}
+		}
 	}
 }
 

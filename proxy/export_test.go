@@ -1,0 +1,4 @@
+package proxy
+
+// Withdraw is what Live does a minute after a replacement.
+var Withdraw = (*Gateway).withdraw

@@ -44,8 +44,13 @@ func (u Usage) extKeyUsage() (own, other x509.ExtKeyUsage) {
 	return x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth
 }
 
-// minLife is the shortest remaining life of a certificate that is accepted.
-const minLife = 5 * time.Second
+const (
+	// minLife is the shortest remaining life of a certificate that is accepted.
+	minLife = 5 * time.Second
+	// longestPublicLife is what browsers accept of an authority that is not
+	// public; of one that is, less.
+	longestPublicLife = 825 * 24 * time.Hour
+)
 
 // parseChain reads all PEM blocks, each of which must be a certificate.
 func parseChain(pemText string) ([]*x509.Certificate, error) {
@@ -109,7 +114,7 @@ func (want expectation) check(chain []*x509.Certificate) error {
 			leaf.NotBefore.Format(time.RFC3339), leaf.NotAfter.Format(time.RFC3339), want.now.UTC().Format(time.RFC3339))
 	}
 	if want.trust == nil {
-		return nil
+		return checkPublic(leaf)
 	}
 	// A clock that is a little behind Vault's must not refuse a fresh leaf.
 	at := want.now
@@ -117,6 +122,17 @@ func (want expectation) check(chain []*x509.Certificate) error {
 		at = leaf.NotBefore
 	}
 	return checkChain(chain, want.usage, want.trust, at)
+}
+
+// checkPublic refuses what no ACME server issues. Its authority is not known here.
+func checkPublic(leaf *x509.Certificate) error {
+	if leaf.CheckSignature(leaf.SignatureAlgorithm, leaf.RawTBSCertificate, leaf.Signature) == nil {
+		return errors.New("the certificate has signed itself")
+	}
+	if life := leaf.NotAfter.Sub(leaf.NotBefore); life > longestPublicLife {
+		return fmt.Errorf("the certificate lives %d days: expected at most %d", int(life.Hours()/24), int(longestPublicLife.Hours()/24))
+	}
+	return nil
 }
 
 // checkNames demands exactly the names asked for and no name of any other kind.

@@ -137,9 +137,9 @@ func checkPublic(leaf *x509.Certificate) error {
 
 // checkNames demands exactly the names asked for and no name of any other kind.
 func checkNames(leaf *x509.Certificate, request *x509.CertificateRequest) error {
-	got, want := sanOf(leaf.DNSNames, leaf.URIs), sanOf(request.DNSNames, request.URIs)
-	if !slices.Equal(got, want) {
-		return fmt.Errorf("the certificate is for the names %q, expected %q", got, want)
+	if !slices.Equal(slices.Sorted(slices.Values(leaf.DNSNames)), slices.Sorted(slices.Values(request.DNSNames))) || !slices.Equal(textOf(leaf.URIs), textOf(request.URIs)) {
+		return fmt.Errorf("the certificate is for the names %q and URIs %q, expected %q and %q",
+			leaf.DNSNames, textOf(leaf.URIs), request.DNSNames, textOf(request.URIs))
 	}
 	if len(leaf.IPAddresses)+len(leaf.EmailAddresses) > 0 {
 		return errors.New("the certificate holds addresses that were not asked for")
@@ -147,14 +147,14 @@ func checkNames(leaf *x509.Certificate, request *x509.CertificateRequest) error 
 	return nil
 }
 
-// sanOf returns DNS names and URIs in order. No DNS name looks like a URI.
-func sanOf(dns []string, uris []*url.URL) []string {
-	names := slices.Clone(dns)
+// textOf returns URIs as text, in order.
+func textOf(uris []*url.URL) []string {
+	var texts []string
 	for _, uri := range uris {
-		names = append(names, uri.String())
+		texts = append(texts, uri.String())
 	}
-	slices.Sort(names)
-	return names
+	slices.Sort(texts)
+	return texts
 }
 
 // checkUsage demands the one usage and neither the other nor "any". x509.Verify

@@ -82,6 +82,27 @@ func leafTemplate() *x509.Certificate {
 	}
 }
 
+func TestIssuedNamesAreComparedByKind(t *testing.T) {
+	const id = "spiffe://example.com/gateway"
+	uri, err := url.Parse(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := &x509.CertificateRequest{URIs: []*url.URL{uri}}
+	for name, test := range map[string]struct {
+		leaf *x509.Certificate
+		good bool
+	}{
+		"the URI":           {&x509.Certificate{URIs: []*url.URL{uri}}, true},
+		"spelled in a name": {&x509.Certificate{DNSNames: []string{id}}, false},
+		"and a name":        {&x509.Certificate{URIs: []*url.URL{uri}, DNSNames: []string{"example.com"}}, false},
+	} {
+		if err := checkNames(test.leaf, asked); (err == nil) != test.good {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestPublicCertificateIsCheckedWithoutRoots(t *testing.T) {
 	pki, ours := newMountPKI(t), newKey(t)
 	want := expectation{

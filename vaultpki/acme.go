@@ -2,22 +2,24 @@ package vaultpki
 
 import (
 	"context"
+	"crypto"
 	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"net/mail"
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/certmagic"
-	"github.com/mholt/acmez/v3"
+	"github.com/cenkalti/backoff/v5"
 	"github.com/mholt/acmez/v3/acme"
 	"go.uber.org/zap"
 
@@ -59,10 +61,7 @@ const (
 	acmeTimeout     = 2 * time.Minute // of one order
 	firstOrderDelay = time.Minute
 	longestOrder    = time.Hour
-
-	searchPause = 100 * time.Millisecond // between two looks for challenges of other replicas
-	answerLife  = time.Second            // of what such a look has found
-	mostAnswers = 100                    // of which are remembered
+	forcedOrder     = time.Hour // the least time between two orders of one name that somebody asks for
 )
 
 // check returns every fault.
@@ -102,14 +101,16 @@ func (a *ACME) address() (host string, port int, err error) {
 	return host, int(number), err
 }
 
-// orderer is certmagic's own ACME issuer, whose certificates are checked.
+// orderer is certmagic's own ACME issuer, whose certificates are checked, and
+// whose failures are remembered.
 type orderer struct {
 	*certmagic.ACMEIssuer
+	failed *failedOrders
 }
 
 // newOrderer makes the issuer of cfg. Every field that certmagic would otherwise
 // fill from its package-wide defaults, or from the environment, is set.
-func newOrderer(magic *certmagic.Config, cfg *ACME, logger *zap.Logger) *orderer {
+func newOrderer(magic *certmagic.Config, cfg *ACME, failed *failedOrders, logger *zap.Logger) *orderer {
 	host, port, _ := cfg.address() // it was checked
 	template := certmagic.ACMEIssuer{
 		CA: cfg.Directory, Email: cfg.Email, Agreed: cfg.AgreeToTerms, TrustedRoots: cfg.Roots,
@@ -121,7 +122,7 @@ func newOrderer(magic *certmagic.Config, cfg *ACME, logger *zap.Logger) *orderer
 	if cfg.KeyID != "" {
 		template.ExternalAccount = &acme.EAB{KeyID: cfg.KeyID, MACKey: cfg.MACKey}
 	}
-	return &orderer{certmagic.NewACMEIssuer(magic, template)}
+	return &orderer{certmagic.NewACMEIssuer(magic, template), failed}
 }
 
 // PreCheck implements [certmagic.PreChecker], without asking anybody anything.
@@ -131,6 +132,14 @@ func (o *orderer) PreCheck(ctx context.Context, names []string, _ bool) error {
 
 // Issue implements [certmagic.Issuer].
 func (o *orderer) Issue(ctx context.Context, request *x509.CertificateRequest) (*certmagic.IssuedCertificate, error) {
+	issued, err := o.order(ctx, request)
+	if err == nil || !errors.Is(ctx.Err(), context.Canceled) { // else nobody has refused anything
+		o.failed.note(nameOf(request), err)
+	}
+	return issued, err
+}
+
+func (o *orderer) order(ctx context.Context, request *x509.CertificateRequest) (*certmagic.IssuedCertificate, error) {
 	issued, err := o.ACMEIssuer.Issue(ctx, request)
 	if err != nil {
 		return nil, o.orderError(request, err)
@@ -175,31 +184,104 @@ func newOrdering(ctx context.Context, cfg CertificatesConfig) (*Certificates, er
 		return nil, fmt.Errorf("making a seal: %w", err)
 	}
 	c := newCertificates(ctx, cfg, nil, none)
-	c.challenges = challenges{turn: make(chan struct{}, 1), answers: map[string]challengeAnswer{}}
-	c.pace = pace{firstOrderDelay, longestOrder, firstOrderDelay}
+	c.challenges.answers = map[string]*challengeAnswer{}
+	c.pace, c.forcedPause = pace{firstOrderDelay, longestOrder, firstOrderDelay}, forcedOrder
 	c.magic.Storage = newKVStorage(cfg.Client, cfg.ACME.KVMount, cfg.ACME.KVPath)
-	c.magic.Issuers = []certmagic.Issuer{newOrderer(c.magic, cfg.ACME, newZap(ctx, cfg.Log))}
+	c.magic.Issuers = []certmagic.Issuer{newOrderer(c.magic, cfg.ACME, &c.failed, newZap(ctx, cfg.Log))}
 	return c, nil
 }
 
+// failedOrders remembers the names for which the last order failed, and when the
+// next may be placed: whoever wants a name may ask for it as often as he likes.
+type failedOrders struct {
+	mu     sync.Mutex // guards byName
+	byName map[string]*failedOrder
+}
+
+type failedOrder struct {
+	cause  error
+	until  time.Time
+	delays *backoff.ExponentialBackOff
+}
+
+// note remembers how an order ended.
+func (f *failedOrders) note(name string, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err == nil {
+		delete(f.byName, name)
+		return
+	}
+	order := f.byName[name]
+	if order == nil {
+		order = &failedOrder{delays: newDelays(firstOrderDelay, longestOrder)}
+		if f.byName == nil {
+			f.byName = map[string]*failedOrder{}
+		}
+		f.byName[name] = order
+	}
+	order.cause, order.until = err, time.Now().Add(max(order.delays.NextBackOff(), wire.RetryAfter(err))).Round(0)
+}
+
+// forget forgets the names that nobody wants any more.
+func (f *failedOrders) forget(wanted []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	maps.DeleteFunc(f.byName, func(name string, _ *failedOrder) bool { return !slices.Contains(wanted, name) })
+}
+
+// check returns the last failure if it is too early for another order.
+func (f *failedOrders) check(name string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	order := f.byName[name]
+	if order == nil || !time.Now().Before(order.until) {
+		return nil
+	}
+	e := Error{Reason: ReasonUnreachable, Op: "ordering a certificate for " + name, Err: order.cause}
+	var cause *Error
+	if errors.As(order.cause, &cause) {
+		e = *cause
+	}
+	e.Err = fmt.Errorf("%w; it is not tried again before %s", e.Err, order.until.UTC().Format(time.RFC3339))
+	return &e
+}
+
 // obtainShared takes the certificate that another replica, or an earlier start,
-// has left in the storage, and orders one only if there is none that lives.
+// has left in the storage, and orders one only if there is none that is good.
 func (c *Certificates) obtainShared(ctx context.Context, h *held) error {
 	return c.place(ctx, func() error {
 		return c.alone(ctx, h, func(ctx context.Context) error {
-			err := c.magic.ObtainCertSync(ctx, h.name)
-			if err == nil {
-				err = c.putInUse(ctx, h)
-			}
-			if err != nil || c.timeLeft(h.name) > minLife {
+			stored, err := c.takeStored(ctx, h)
+			if err != nil || stored {
 				return err
 			}
-			if err := c.magic.RenewCertSync(ctx, h.name, true); err != nil {
+			if err := c.failed.check(h.name); err != nil {
+				return err
+			}
+			if err := c.magic.RenewCertSync(ctx, h.name, true); err != nil { // which obtains one if there is none
 				return err
 			}
 			return c.putInUse(ctx, h)
 		})
 	})
+}
+
+// takeStored takes the certificate that is in the storage into use. It says false
+// if there is none that is good.
+func (c *Certificates) takeStored(ctx context.Context, h *held) (bool, error) {
+	err := c.putInUse(ctx, h)
+	var unread *Error
+	switch {
+	case err == nil:
+		return c.timeLeft(h.name) > minLife, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case errors.As(err, &unread) || ctx.Err() != nil:
+		return false, err
+	}
+	c.cfg.Log.Warn("certificate in the storage is of no use: ordering another", "name", h.name, "cause", err.Error())
+	return false, nil
 }
 
 // renewShared is renew for a storage that is shared: whoever comes first renews,
@@ -208,15 +290,34 @@ func (c *Certificates) renewShared(ctx context.Context, h *held, forced bool) er
 	return c.alone(ctx, h, func(ctx context.Context) error {
 		if !forced {
 			before := c.certificate(h.name)
-			if err := c.putInUse(ctx, h); err != nil {
+			stored, err := c.takeStored(ctx, h)
+			if err != nil {
 				return err
 			}
-			if now := c.certificate(h.name); before != nil && now.Hash() != before.Hash() && time.Now().Before(c.due(h)) {
+			if now := c.certificate(h.name); stored && before != nil && now.Hash() != before.Hash() && time.Now().Before(c.due(h)) {
 				return nil // another replica has renewed it
 			}
 		}
 		return c.magic.RenewCertSync(ctx, h.name, true)
 	})
+}
+
+// judgeStored judges what was loaded as what is issued is judged: whoever may
+// write to the storage is no authority.
+func (c *Certificates) judgeStored(name string, loaded certmagic.Certificate) error {
+	key, ok := loaded.PrivateKey.(crypto.Signer)
+	if !ok {
+		return fmt.Errorf("the storage holds a certificate for %q without a key", name)
+	}
+	chain, err := chainOf(&loaded)
+	if err == nil {
+		want := expectation{request: &x509.CertificateRequest{DNSNames: []string{name}, PublicKey: key.Public()}, usage: c.cfg.Usage, now: time.Now()}
+		err = want.check(chain)
+	}
+	if err != nil {
+		return fmt.Errorf("judging the certificate for %q in the storage: %w", name, err)
+	}
+	return nil
 }
 
 // alone runs an order while no other replica runs one for the same name.
@@ -232,57 +333,4 @@ func (c *Certificates) alone(ctx context.Context, h *held, order func(context.Co
 		c.cfg.Log.Warn("releasing the lock of an order did not succeed: it ends by itself", "name", h.name, "cause", failed.Error())
 	}
 	return err
-}
-
-// isValidation says whether a handshake is an ACME server's.
-func isValidation(hello *tls.ClientHelloInfo) bool {
-	return slices.Equal(hello.SupportedProtos, []string{acmez.ACMETLS1Protocol})
-}
-
-// challenges remembers for a moment what the storage says of validations.
-type challenges struct {
-	turn    chan struct{} // full while somebody looks into the storage; guards the rest
-	last    time.Time     // when somebody did
-	answers map[string]challengeAnswer
-}
-
-// challengeAnswer is what there was for a name.
-type challengeAnswer struct {
-	certificate *tls.Certificate
-	err         error
-	until       time.Time
-}
-
-// challengeCertificate answers an ACME server's handshake, whichever replica has
-// placed the order. Anybody can open one, and public servers open several at
-// once: so the storage is looked into by one handshake at a time, rarely, and
-// the others take what it found.
-func (c *Certificates) challengeCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	name := strings.ToLower(hello.ServerName)
-	if _, own := certmagic.GetACMEChallenge(name); own {
-		return c.magic.GetCertificate(hello)
-	}
-	if err := checkName(name); err != nil {
-		return nil, fmt.Errorf("answering a validation: %w", err)
-	}
-	ch := &c.challenges
-	select {
-	case ch.turn <- struct{}{}:
-		defer func() { <-ch.turn }()
-	case <-hello.Context().Done():
-		return nil, hello.Context().Err()
-	}
-	if answer, known := ch.answers[name]; known && time.Now().Before(answer.until) {
-		return answer.certificate, answer.err
-	}
-	if !sleep(hello.Context(), time.Until(ch.last.Add(searchPause))) {
-		return nil, hello.Context().Err()
-	}
-	certificate, err := c.magic.GetCertificate(hello)
-	ch.last = time.Now()
-	if len(ch.answers) >= mostAnswers {
-		clear(ch.answers)
-	}
-	ch.answers[name] = challengeAnswer{certificate, err, ch.last.Add(answerLife)}
-	return certificate, err
 }

@@ -2,17 +2,26 @@ package vaultpki_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
+	"errors"
 	"log/slog"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/caddyserver/certmagic"
 	"github.com/letsencrypt/challtestsrv"
 	"github.com/letsencrypt/pebble/v2/ca"
 	"github.com/letsencrypt/pebble/v2/db"
@@ -27,6 +36,7 @@ import (
 type acmeServer struct {
 	*httptest.Server
 	listen string // where it validates
+	orders atomic.Int32
 	issues *x509.CertPool
 	trust  *x509.CertPool // for its directory
 }
@@ -55,7 +65,13 @@ func startACME(t *testing.T, requireEAB bool, life time.Duration) *acmeServer {
 	profiles := map[string]ca.Profile{"default": {ValidityPeriod: uint64(life.Seconds())}}
 	authority := ca.New(quiet, store, "", "ecdsa", 0, 1, profiles)
 	front := wfe.New(quiet, store, va.New(quiet, port, port, false, startDNS(t, "127.0.0.1"), store), authority, []string{"pebble"}, false, requireEAB, 0, 0)
-	s.Server = httptest.NewTLSServer(front.Handler())
+	handler := front.Handler()
+	s.Server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/order-plz" {
+			s.orders.Add(1)
+		}
+		handler.ServeHTTP(w, r)
+	}))
 	t.Cleanup(s.Server.Close)
 	s.Server.Config.ErrorLog = quiet
 	s.trust, s.issues = x509.NewCertPool(), x509.NewCertPool()
@@ -265,6 +281,164 @@ func TestACMEOrdersAreRefused(t *testing.T) {
 				t.Errorf("the error shows the key of the binding: %v", err)
 			}
 		})
+	}
+}
+
+// TestACMEOrdersHaveAPace: public servers count orders, and failed ones too.
+func TestACMEOrdersHaveAPace(t *testing.T) {
+	s := startACME(t, false, 24*time.Hour)
+	certs := issue(t, s.ordered(t, freshPath(), doorHost))
+	if err := certs.Renew(t.Context(), doorHost); err != nil {
+		t.Fatal(err)
+	}
+	orders := s.orders.Load()
+	var soon *vaultpki.Error
+	if err := certs.Renew(t.Context(), ""); !errors.Is(err, vaultpki.ErrTooSoon) || !errors.As(err, &soon) || !strings.HasPrefix(soon.Hint, "wait 59m") && !strings.HasPrefix(soon.Hint, "wait 1h") {
+		t.Errorf("at once again: %v, hint %+v; expected about an hour", err, soon)
+	}
+	if n := s.orders.Load(); n != orders {
+		t.Errorf("%d orders for a renewal that was refused", n-orders)
+	}
+
+	const blocked = "blocked.example.com"
+	wanted := []string{doorHost, blocked, notesHost}
+	first := certs.SetNames(t.Context(), wanted)
+	if vaultpki.ReasonOf(first) != vaultpki.ReasonDenied || !strings.Contains(first.Error(), blocked) {
+		t.Fatalf("a name that the server refuses: %v", first)
+	}
+	orders = s.orders.Load()
+	for range 3 {
+		again := certs.SetNames(t.Context(), wanted)
+		if vaultpki.ReasonOf(again) != vaultpki.ReasonDenied || !strings.HasPrefix(again.Error(), first.Error()+"; it is not tried again before 20") {
+			t.Errorf("again: %v; expected %v and when it is tried again", again, first)
+		}
+	}
+	if n := s.orders.Load(); n != orders {
+		t.Errorf("%d more orders", n-orders)
+	}
+	if err := certs.SetNames(t.Context(), []string{doorHost, notesHost}); err != nil {
+		t.Error(err)
+	}
+	if n := s.orders.Load(); n != orders {
+		t.Errorf("%d orders for a name whose certificate is in the storage", n-orders)
+	}
+}
+
+// TestPlantedCertificateIsNotServed: who may write to the storage is no authority.
+func TestPlantedCertificateIsNotServed(t *testing.T) {
+	s, path := startACME(t, false, 24*time.Hour), freshPath()
+	before := issue(t, s.ordered(t, path, doorHost)).Status()[0]
+	storage := vaultpki.NewKVStorage(operator(t, vaultpki.Server{Address: vault.Address, CAFile: vault.CAFile}), "secret", path)
+	for name, change := range map[string]func(*x509.Certificate){
+		"for clients":      func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} },
+		"an authority":     func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid = true, true },
+		"another name":     func(c *x509.Certificate) { c.DNSNames = []string{notesHost} },
+		"signed by itself": func(*x509.Certificate) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			template := &x509.Certificate{
+				SerialNumber: big.NewInt(7), DNSNames: []string{doorHost}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+				NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+			}
+			change(template)
+			plant(t, storage, template)
+			var log journal
+			cfg := s.ordered(t, path, doorHost)
+			cfg.Log = log.logger()
+			now := issue(t, cfg).Status()[0]
+			if !strings.HasPrefix(now.Issuer, "CN=Pebble") || now.Serial == before.Serial {
+				t.Errorf("in use is %+v, expected another of the server's", now)
+			}
+			if len(log.entries(t, "certificate in the storage is of no use: ordering another")) != 1 {
+				t.Errorf("no line about it:\n%s", log.String())
+			}
+		})
+	}
+}
+
+// plant puts a self-signed certificate in the place of those in the storage.
+func plant(t *testing.T, storage certmagic.Storage, template *x509.Certificate) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := storage.List(t.Context(), "certificates", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	planted := 0
+	for _, name := range keys {
+		block := &pem.Block{Type: "EC PRIVATE KEY", Bytes: raw}
+		switch filepath.Ext(name) {
+		case ".crt":
+			block = &pem.Block{Type: "CERTIFICATE", Bytes: cert}
+		case ".key":
+		default:
+			continue
+		}
+		planted++
+		if err := storage.Store(t.Context(), name, pem.EncodeToMemory(block)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if planted != 2 {
+		t.Fatalf("planted %d files among %q", planted, keys)
+	}
+}
+
+// TestValidationsOfStrangersAreRefusedUnseen: a stranger can open any number of
+// handshakes, for any name.
+func TestValidationsOfStrangersAreRefusedUnseen(t *testing.T) {
+	front := newStandIn(t)
+	s, path := startACME(t, false, time.Hour), freshPath()
+	cfg := s.ordered(t, path, doorHost, notesHost)
+	cfg.Client = operator(t, vaultpki.Server{Address: front.URL, CAFile: front.CAFile})
+	edge := issue(t, cfg).EdgeTLS()
+	validate := func(host string) error {
+		_, err := shake(edge, &tls.Config{ServerName: host, InsecureSkipVerify: true, NextProtos: []string{"acme-tls/1"}})
+		return err
+	}
+	for range 20 {
+		if err := validate("x.stranger.example"); err == nil {
+			t.Error("a stranger's name was answered")
+		}
+	}
+	if path, n := front.calledWith("stranger"); n != 0 {
+		t.Errorf("%d calls of %s for a name that is not ours", n, path)
+	}
+
+	// One of our names that Vault does not answer for holds up no other.
+	asked, answered := make(chan struct{}), make(chan struct{})
+	door, _ := front.calledWith("/data/"+path+"/acme/", doorHost) // by its order
+	notes, before := front.calledWith("/data/"+path+"/acme/", notesHost)
+	front.on(door, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		close(asked)
+		<-answered
+		next.ServeHTTP(w, r)
+	})
+	done := make(chan error)
+	go func() { done <- validate(doorHost) }()
+	<-asked
+	for range 3 {
+		if err := validate(notesHost); err == nil {
+			t.Error("there is no order, and the handshake succeeded")
+		}
+	}
+	close(answered)
+	if err := <-done; err == nil {
+		t.Error("there is no order, and the handshake succeeded")
+	}
+	if n := front.called(notes) - before; n == 0 {
+		t.Error("the storage was not looked into for a name of ours")
 	}
 }
 

@@ -87,6 +87,9 @@ type Certificates struct {
 	cache      *certmagic.Cache
 	magic      *certmagic.Config
 	challenges challenges
+	failed     failedOrders
+
+	forcedPause time.Duration // the least time between two renewals of one name that somebody asks for
 
 	places  chan struct{}   // full while so many calls to Vault are under way
 	changed chan struct{}   // of capacity one: there may be names without a keeper
@@ -99,6 +102,7 @@ type Certificates struct {
 
 	mu      sync.Mutex     // guards the rest, and what is in held
 	held    []*held        // in the order of the names
+	coming  []string       // the names that are being had
 	closed  bool           // nothing further may begin
 	running sync.WaitGroup // of what Close waits for; grows only before closed
 }
@@ -193,7 +197,7 @@ func (cfg *CertificatesConfig) check() error {
 // fetch OCSP answers from addresses inside certificates.
 func newCertificates(ctx context.Context, cfg CertificatesConfig, reader *rootReader, roots *trust) *Certificates {
 	c := &Certificates{
-		cfg: cfg, pace: pace{firstSignDelay, longestSignDelay, shortestSignBound}, places: make(chan struct{}, atOnce), changed: make(chan struct{}, 1),
+		cfg: cfg, pace: pace{firstSignDelay, longestSignDelay, shortestSignBound}, forcedPause: forcedSigning, places: make(chan struct{}, atOnce), changed: make(chan struct{}, 1),
 		watch: rootWatch{reader: reader, pause: min(longestRootsPause, cfg.TTL/10), ask: make(chan struct{}, 1)},
 	}
 	c.life, c.end = context.WithCancel(context.WithoutCancel(ctx))
@@ -221,9 +225,13 @@ func newCertificates(ctx context.Context, cfg CertificatesConfig, reader *rootRe
 }
 
 // issueAll gets the first certificate of every name. It tries again while Vault
-// cannot be reached.
+// cannot be reached. One that fails ends the others, but for orders: they count
+// at the server, and what comes of them is kept in the storage.
 func (c *Certificates) issueAll(ctx context.Context, names []*held) error {
-	group, ctx := errgroup.WithContext(ctx)
+	group, joint := errgroup.WithContext(ctx)
+	if c.cfg.ACME == nil {
+		ctx = joint
+	}
 	group.SetLimit(atOnce)
 	for _, h := range names {
 		group.Go(func() error {
@@ -417,15 +425,24 @@ func (c *Certificates) chain(name string) []*x509.Certificate {
 	if cert == nil {
 		return nil
 	}
+	chain, err := chainOf(cert)
+	if err != nil {
+		return nil // it was checked when it came
+	}
+	return chain
+}
+
+// chainOf returns a certificate and what is sent along with it.
+func chainOf(cert *certmagic.Certificate) ([]*x509.Certificate, error) {
 	chain := []*x509.Certificate{cert.Leaf}
 	for _, der := range cert.Certificate.Certificate[1:] {
 		authority, err := x509.ParseCertificate(der)
 		if err != nil {
-			return nil // it was checked when it came
+			return nil, fmt.Errorf("parsing a certificate: %w", err)
 		}
 		chain = append(chain, authority)
 	}
-	return chain
+	return chain, nil
 }
 
 // timeLeft returns how long the certificate in use is still valid, negative if

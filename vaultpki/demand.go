@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// forcedPause is the least time between two renewals of one name that somebody
-// asks for: a finger on a key must not load Vault.
-const forcedPause = 10 * time.Second
+// forcedSigning is the least time between two renewals of one name by Vault that
+// somebody asks for: a finger on a key must not load it.
+const forcedSigning = 10 * time.Second
 
 // Renew renews the certificate of a name now, or those of all names if name is
 // empty, window or not. It returns when the new certificates are in use; where
@@ -21,7 +21,8 @@ const forcedPause = 10 * time.Second
 //
 // The error is an [*Error] for each name that failed, joined, as from
 // [NewCertificates]; or it wraps [ErrUnknownName], or [ErrTooSoon] for a name
-// that was renewed this way less than ten seconds ago.
+// that was renewed this way less than ten seconds ago, or was ordered from an ACME
+// server less than an hour ago, with success or without.
 func (c *Certificates) Renew(ctx context.Context, name string) error {
 	var wanted []*held
 	for _, h := range c.all() {
@@ -54,15 +55,15 @@ func (c *Certificates) Renew(ctx context.Context, name string) error {
 // force renews one certificate out of turn, unless that was just done.
 func (c *Certificates) force(ctx context.Context, h *held) error {
 	c.mu.Lock()
-	early := time.Since(h.forced) < forcedPause
-	if !early {
+	left := c.forcedPause - time.Since(h.forced)
+	if left <= 0 {
 		h.forced = time.Now()
 	}
 	c.mu.Unlock()
-	if early {
+	if left > 0 {
 		return &Error{
 			Reason: ReasonConfig, Op: "renewing the certificate for", Where: h.name, Err: ErrTooSoon,
-			Hint: fmt.Sprintf("wait %s", forcedPause),
+			Hint: fmt.Sprintf("wait %s", max(left.Round(time.Second), time.Second)),
 		}
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -82,7 +83,9 @@ func (c *Certificates) force(ctx context.Context, h *held) error {
 // it returns, those that are no longer wanted are served and renewed no more,
 // and the others are left as they are. It waits for an unreachable Vault as long
 // as the Client's Config.Wait. On an error, which is as from [NewCertificates],
-// nothing changes.
+// nothing changes. A name for which an order at an ACME server has failed is not
+// ordered again before a delay has passed that grows from a minute to an hour:
+// until then the error is the same, and says when.
 func (c *Certificates) SetNames(ctx context.Context, names []string) error {
 	names = slices.Clone(names)
 	if err := checkNameList(names, c.cfg.Usage); err != nil {
@@ -109,6 +112,9 @@ func (c *Certificates) SetNames(ctx context.Context, names []string) error {
 		delete(had, name)
 		want = append(want, h)
 	}
+	c.failed.forget(names)
+	c.expect(names)
+	defer c.expect(nil)
 	if err := c.issueAll(ctx, added); err != nil {
 		return errors.Join(err, c.forget(ctx, added))
 	}
@@ -119,6 +125,13 @@ func (c *Certificates) SetNames(ctx context.Context, names []string) error {
 		dropped = append(dropped, h)
 	}
 	return c.forget(ctx, dropped)
+}
+
+// expect has validations of these names answered before there are certificates.
+func (c *Certificates) expect(names []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.coming = names
 }
 
 // hold makes these the names that there are, and has the new ones kept.

@@ -136,6 +136,8 @@ func TestDialVerifiesEverythingByItself(t *testing.T) {
 		"both kinds":            {pki, spiffe, func(l *x509.Certificate) { l.URIs = []*url.URL{id(spiffe)} }, "expected one DNS name or one SPIFFE ID"},
 		"both kinds, by DNS":    {pki, "a.example.com", func(l *x509.Certificate) { l.URIs = []*url.URL{id(spiffe)} }, "expected one DNS name or one SPIFFE ID"},
 		"several":               {pki, spiffe, func(l *x509.Certificate) { l.DNSNames, l.URIs = nil, []*url.URL{id(spiffe), id(spiffe)} }, "expected one DNS name or one SPIFFE ID"},
+		"the ID as a DNS name":  {pki, spiffe, func(l *x509.Certificate) { l.DNSNames = []string{spiffe} }, "is no DNS name"},
+		"an underscore":         {pki, "a_b.example.com", func(l *x509.Certificate) { l.DNSNames = []string{"a_b.example.com"} }, "is no DNS name"},
 		"its DNS name alone":    {pki, spiffe, func(l *x509.Certificate) { l.DNSNames = []string{"example.com"} }, `expected one of`},
 		"the ID for a DNS name": {pki, "example.com", func(l *x509.Certificate) { l.DNSNames, l.URIs = nil, []*url.URL{id(spiffe)} }, `expected one of`},
 		"no SPIFFE ID":          {pki, "https://example.com/x", func(l *x509.Certificate) { l.DNSNames, l.URIs = nil, []*url.URL{id("https://example.com/x")} }, "is no SPIFFE ID"},

@@ -96,9 +96,11 @@ func soleName(leaf *x509.Certificate) (string, error) {
 		}
 		return id, checkSPIFFE(id)
 	}
+	// What kind of name it is, the certificate says, and never its spelling: a DNS
+	// name must not be taken for a SPIFFE ID.
 	name := strings.ToLower(leaf.DNSNames[0])
-	if strings.Contains(name, "*") {
-		return "", fmt.Errorf("the certificate's name %q is a wildcard", name)
+	if len(name) > longestDNSName || !dnsName.MatchString(name) {
+		return "", fmt.Errorf("the certificate's name %q is no DNS name, or a wildcard", name)
 	}
 	return name, nil
 }

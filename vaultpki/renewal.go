@@ -3,8 +3,6 @@ package vaultpki
 import (
 	"context"
 	"crypto/x509"
-	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"time"
@@ -193,9 +191,11 @@ func (c *Certificates) putInUse(ctx context.Context, h *held) error {
 		}
 		replaced = append(replaced, cert.Hash())
 	}
-	if name, err := soleName(fresh.Leaf); err != nil || name != h.name { // the storage may be shared
-		c.cache.Remove([]string{fresh.Hash()})
-		return errors.Join(fmt.Errorf("the storage holds a certificate for %q in place of %q", name, h.name), err)
+	if c.cfg.ACME != nil { // the storage is shared
+		if err := c.judgeStored(h.name, fresh); err != nil {
+			c.cache.Remove([]string{fresh.Hash()})
+			return err
+		}
 	}
 	if len(replaced) > 0 {
 		c.cache.Remove(replaced)

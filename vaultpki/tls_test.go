@@ -77,6 +77,11 @@ func TestGuardLetsNobodyElseIn(t *testing.T) {
 		return cfg
 	}
 	gatewayOnly := []string{clientName}
+	const id = "spiffe://example.com/gateway"
+	write(t, "pki-backend/roles/any-name", map[string]any{
+		"allow_any_name": true, "enforce_hostnames": false, "cn_validations": "disabled", "require_cn": false,
+		"client_flag": true, "server_flag": false, "key_type": "ec", "key_bits": 256, "ttl": "1h",
+	})
 	old := p.gateway.DialTLS(sidecarName)
 	old.MinVersion, old.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
 	tests := map[string]struct {
@@ -95,6 +100,9 @@ func TestGuardLetsNobodyElseIn(t *testing.T) {
 			gatewayOnly, show(signedPair(t, "pki-backend/sign/two", clientName, map[string]any{
 				"common_name": clientName, "alt_names": "root." + clientName,
 			})), "expected one DNS name or one SPIFFE ID",
+		},
+		"DNS name that spells an allowed SPIFFE ID": {
+			[]string{id}, show(signedPair(t, "pki-backend/sign/any-name", id, map[string]any{"alt_names": id})), "is no DNS name",
 		},
 		"certificate of another authority": {
 			gatewayOnly, show(stranger.leaf(t, clientName, x509.ExtKeyUsageClientAuth)), "unknown authority",

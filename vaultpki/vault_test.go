@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -337,6 +338,18 @@ func (s *standIn) called(path string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.calls[path]
+}
+
+// calledWith returns a path with all these parts that was called, and how often.
+func (s *standIn) calledWith(parts ...string) (path string, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for path, n := range s.calls {
+		if !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(path, part) }) {
+			return path, n
+		}
+	}
+	return "", 0
 }
 
 // dropBefore closes the connection without asking Vault: failed.

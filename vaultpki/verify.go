@@ -44,8 +44,13 @@ func (u Usage) extKeyUsage() (own, other x509.ExtKeyUsage) {
 	return x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth
 }
 
-// minLife is the shortest remaining life of a certificate that is accepted.
-const minLife = 5 * time.Second
+const (
+	// minLife is the shortest remaining life of a certificate that is accepted.
+	minLife = 5 * time.Second
+	// longestPublicLife is what browsers accept of an authority that is not
+	// public; of one that is, less.
+	longestPublicLife = 825 * 24 * time.Hour
+)
 
 // parseChain reads all PEM blocks, each of which must be a certificate.
 func parseChain(pemText string) ([]*x509.Certificate, error) {
@@ -109,7 +114,7 @@ func (want expectation) check(chain []*x509.Certificate) error {
 			leaf.NotBefore.Format(time.RFC3339), leaf.NotAfter.Format(time.RFC3339), want.now.UTC().Format(time.RFC3339))
 	}
 	if want.trust == nil {
-		return nil
+		return checkPublic(leaf)
 	}
 	// A clock that is a little behind Vault's must not refuse a fresh leaf.
 	at := want.now
@@ -119,11 +124,22 @@ func (want expectation) check(chain []*x509.Certificate) error {
 	return checkChain(chain, want.usage, want.trust, at)
 }
 
+// checkPublic refuses what no ACME server issues. Its authority is not known here.
+func checkPublic(leaf *x509.Certificate) error {
+	if leaf.CheckSignature(leaf.SignatureAlgorithm, leaf.RawTBSCertificate, leaf.Signature) == nil {
+		return errors.New("the certificate has signed itself")
+	}
+	if life := leaf.NotAfter.Sub(leaf.NotBefore); life > longestPublicLife {
+		return fmt.Errorf("the certificate lives %d days: expected at most %d", int(life.Hours()/24), int(longestPublicLife.Hours()/24))
+	}
+	return nil
+}
+
 // checkNames demands exactly the names asked for and no name of any other kind.
 func checkNames(leaf *x509.Certificate, request *x509.CertificateRequest) error {
-	got, want := sanOf(leaf.DNSNames, leaf.URIs), sanOf(request.DNSNames, request.URIs)
-	if !slices.Equal(got, want) {
-		return fmt.Errorf("the certificate is for the names %q, expected %q", got, want)
+	if !slices.Equal(slices.Sorted(slices.Values(leaf.DNSNames)), slices.Sorted(slices.Values(request.DNSNames))) || !slices.Equal(textOf(leaf.URIs), textOf(request.URIs)) {
+		return fmt.Errorf("the certificate is for the names %q and URIs %q, expected %q and %q",
+			leaf.DNSNames, textOf(leaf.URIs), request.DNSNames, textOf(request.URIs))
 	}
 	if len(leaf.IPAddresses)+len(leaf.EmailAddresses) > 0 {
 		return errors.New("the certificate holds addresses that were not asked for")
@@ -131,14 +147,14 @@ func checkNames(leaf *x509.Certificate, request *x509.CertificateRequest) error 
 	return nil
 }
 
-// sanOf returns DNS names and URIs in order. No DNS name looks like a URI.
-func sanOf(dns []string, uris []*url.URL) []string {
-	names := slices.Clone(dns)
+// textOf returns URIs as text, in order.
+func textOf(uris []*url.URL) []string {
+	var texts []string
 	for _, uri := range uris {
-		names = append(names, uri.String())
+		texts = append(texts, uri.String())
 	}
-	slices.Sort(names)
-	return names
+	slices.Sort(texts)
+	return texts
 }
 
 // checkUsage demands the one usage and neither the other nor "any". x509.Verify

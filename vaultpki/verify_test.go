@@ -82,6 +82,60 @@ func leafTemplate() *x509.Certificate {
 	}
 }
 
+func TestIssuedNamesAreComparedByKind(t *testing.T) {
+	const id = "spiffe://example.com/gateway"
+	uri, err := url.Parse(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := &x509.CertificateRequest{URIs: []*url.URL{uri}}
+	for name, test := range map[string]struct {
+		leaf *x509.Certificate
+		good bool
+	}{
+		"the URI":           {&x509.Certificate{URIs: []*url.URL{uri}}, true},
+		"spelled in a name": {&x509.Certificate{DNSNames: []string{id}}, false},
+		"and a name":        {&x509.Certificate{URIs: []*url.URL{uri}, DNSNames: []string{"example.com"}}, false},
+	} {
+		if err := checkNames(test.leaf, asked); (err == nil) != test.good {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestPublicCertificateIsCheckedWithoutRoots(t *testing.T) {
+	pki, ours := newMountPKI(t), newKey(t)
+	want := expectation{
+		request: &x509.CertificateRequest{DNSNames: []string{"a.example.com"}, PublicKey: &ours.PublicKey}, usage: ServerUsage, now: time.Now(),
+	}
+	for name, test := range map[string]struct {
+		change func(leaf *x509.Certificate)
+		own    bool // signed by its own key
+		fault  string
+	}{
+		"good":                    {func(*x509.Certificate) {}, false, ""},
+		"for clients too":         {func(leaf *x509.Certificate) { leaf.ExtKeyUsage = append(leaf.ExtKeyUsage, x509.ExtKeyUsageClientAuth) }, false, ""},
+		"for clients":             {func(leaf *x509.Certificate) { leaf.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }, false, "not for use as a server"},
+		"signed by its own key":   {func(*x509.Certificate) {}, true, "signed itself"},
+		"for as long as may be":   {func(leaf *x509.Certificate) { leaf.NotAfter = leaf.NotBefore.Add(longestPublicLife) }, false, ""},
+		"for half of a lifetime":  {func(leaf *x509.Certificate) { leaf.NotAfter = leaf.NotBefore.AddDate(50, 0, 0) }, false, "expected at most 825"},
+		"an authority's":          {func(leaf *x509.Certificate) { leaf.IsCA, leaf.BasicConstraintsValid = true, true }, false, "an authority's"},
+		"of another key's holder": {func(*x509.Certificate) { want.request.PublicKey = &pki.key.PublicKey }, false, "another key"},
+	} {
+		want.request.PublicKey = &ours.PublicKey
+		template := leafTemplate()
+		test.change(template)
+		parent, key := pki.intermediate, pki.key
+		if test.own {
+			parent, key = template, ours
+		}
+		err := want.check([]*x509.Certificate{sign(t, template, parent, &ours.PublicKey, key)})
+		if (err == nil) != (test.fault == "") || err != nil && !strings.Contains(err.Error(), test.fault) {
+			t.Errorf("%s: %v, expected %q", name, err, test.fault)
+		}
+	}
+}
+
 func TestIssuedCertificateIsCheckedAgainstTheRequest(t *testing.T) {
 	pki, stranger, ours := newMountPKI(t), newMountPKI(t), newKey(t)
 	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{DNSNames: []string{"a.example.com"}}, ours)

@@ -166,7 +166,8 @@ func renewCommand(std stdio) *cobra.Command {
 
 The running process makes a new key and has Vault sign it; connections that are
 open go on. If that does not succeed, the old certificate stays in use until it is
-renewed when due. Each name can be renewed this way once in ten seconds.`,
+renewed when due. Each name can be renewed this way once in ten seconds, and one
+whose certificate comes from an ACME server once in an hour.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if all == (len(args) == 1) || len(args) > 1 {
 				return usageError{fmt.Errorf("%d names, expected one, or --all", len(args))}

@@ -116,7 +116,9 @@ type SAML struct {
 	// MetadataURL is where the IdP publishes its metadata: https, fetched at the
 	// start and every MetadataRefresh. The document must be signed by the
 	// certificate in the field idp_metadata_signer of the SAML secret, unless
-	// UnsafeMetadataUnsigned. Default none: the field idp_metadata_xml says it.
+	// UnsafeMetadataUnsigned; and be that of the field idp_entity_id, if the secret
+	// has one: a federation signs the metadata of many. Default none: the field
+	// idp_metadata_xml says it.
 	MetadataURL string `yaml:"metadata_url"`
 	// MetadataRefresh is how often MetadataURL is fetched. Default 1h, 1m to 24h.
 	MetadataRefresh Duration `yaml:"metadata_refresh"`

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -51,6 +52,10 @@ type followState struct {
 	Refused string `json:"refused,omitempty"`
 	Cause   string `json:"cause,omitempty"`
 }
+
+// errOvertaken is what apply returns of a value that is of no interest any more: it
+// is as if it had not been read.
+var errOvertaken = errors.New("overtaken by another change")
 
 // begin notes that version of something of that kind is in use already.
 func (f *follower[T]) begin(kind, version string) {
@@ -142,7 +147,7 @@ func (f *follower[T]) look(ctx context.Context) {
 		return
 	}
 	if err := f.apply(ctx, value); err != nil {
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && !errors.Is(err, errOvertaken) {
 			f.failures++
 			f.refuse(before, version, err)
 		}

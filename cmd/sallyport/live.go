@@ -257,9 +257,10 @@ func (g *liveGateway) useSession(ctx context.Context, kv vaultpki.KV) error {
 // have another URL by now, or none.
 func (g *liveGateway) useMetadata(ctx context.Context, metadata *fetched) error {
 	return g.change(ctx, func(p *gatewayParts) error {
-		if metadata.isFrom(p.cfg) {
-			p.metadata = metadata
+		if !metadata.isFrom(p.cfg) {
+			return errOvertaken
 		}
+		p.metadata = metadata
 		return nil
 	})
 }

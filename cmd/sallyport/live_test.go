@@ -111,8 +111,8 @@ func (g *liveGatewayTest) metadata(t *testing.T) string {
 	return body
 }
 
-// ask makes a request to a host of the gateway's, on a connection of its own.
-func (g *liveGatewayTest) ask(t *testing.T, host, path string) (status int, body string, err error) {
+// client has a connection to the gateway of its own for each request.
+func (g *liveGatewayTest) client(t *testing.T) *http.Client {
 	t.Helper()
 	roots := g.edge
 	if roots == nil {
@@ -125,14 +125,41 @@ func (g *liveGatewayTest) ask(t *testing.T, host, path string) (status int, body
 			return new(net.Dialer).DialContext(ctx, "tcp", g.https)
 		},
 	}
-	client := &http.Client{Transport: transport, Timeout: patience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	res, err := client.Get("https://" + host + path)
+	return &http.Client{Transport: transport, Timeout: patience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
+// ask makes a request to a host of the gateway's.
+func (g *liveGatewayTest) ask(t *testing.T, host, path string) (status int, body string, err error) {
+	t.Helper()
+	res, err := g.client(t).Get("https://" + host + path)
 	if err != nil {
 		return 0, "", err
 	}
 	defer res.Body.Close()
 	content, err := io.ReadAll(res.Body)
 	return res.StatusCode, string(content), err
+}
+
+// signOnAt is the host that a person is sent to, to sign on.
+func (g *liveGatewayTest) signOnAt(t *testing.T) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+doorHost+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"} {
+		req.Header.Set(name, value)
+	}
+	res, err := g.client(t).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	place, err := res.Location()
+	if err != nil {
+		t.Fatalf("status %d, %v", res.StatusCode, err)
+	}
+	return place.Host
 }
 
 // newPair makes a key pair as PEM.

@@ -50,6 +50,8 @@ func TestProcesses(t *testing.T) {
 			"everything in Vault is live":                testLiveSecrets,
 			"a configuration file is live":               testFileConfiguration,
 			"a status is shown":                          testStatus,
+			"changes get past expired metadata":          testChangesPastExpiredMetadata,
+			"metadata moves to another URL":              testMetadataMoves,
 			"metadata comes from a URL":                  testMetadataFromURL,
 			"a start is measured":                        testStartup,
 			"secrets stay in memory":                     testSecretsStayInMemory,

@@ -17,7 +17,8 @@ const (
 	hintIntercept = "treat the SecretID as stolen: destroy the role's SecretIDs, look in Vault's audit log for who unwrapped it, then mint a new introduction"
 	hintRefused   = "check the role, its bounds (networks, audiences, certificates) and that its mount is the right one"
 	hintGrant     = "correct what the role grants: its policies, its TTL, its number of uses"
-	hintLost      = "find out who revoked the token, or why Vault was away for longer than its life; with a way to log in the process comes back by itself"
+	hintLost      = "find out who revoked the token, or why Vault was away for longer than its life"
+	hintLogin     = "log in to Vault again: it does not know the token, which has ended or is another Vault's"
 )
 
 // Login proves this process to Vault by [Config.Method] and logs one line per

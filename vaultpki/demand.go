@@ -62,7 +62,7 @@ func (c *Certificates) force(ctx context.Context, h *held) error {
 	if early {
 		return &Error{
 			Reason: ReasonConfig, Op: "renewing the certificate for", Where: h.name, Err: ErrTooSoon,
-			Hint: fmt.Sprintf("wait %s", forcedPause),
+			Hint: "wait ten seconds",
 		}
 	}
 	if !h.enter(ctx) {

@@ -35,17 +35,18 @@ type AppRole struct {
 	// Nothing can tell whether somebody else has read it.
 	SecretIDFile, UnsafeSecretID string
 	// MaxWrapTTL is the longest life of a wrapping token that is accepted;
-	// default 1 hour.
+	// default DefaultMaxWrapTTL.
 	MaxWrapTTL time.Duration
 
 	// Heir says where the credential of the next login is kept.
 	Heir Heir
 }
 
-const (
-	defaultAuthMount  = "approle"
-	defaultMaxWrapTTL = time.Hour
-)
+// DefaultMaxWrapTTL is the longest life of a wrapping token that a process
+// accepts unless AppRole says otherwise.
+const DefaultMaxWrapTTL = time.Hour
+
+const defaultAuthMount = "approle"
 
 // Name implements [Method].
 func (AppRole) Name() string { return "approle" }
@@ -55,7 +56,7 @@ func (m AppRole) check(Server) (Method, error) {
 		m.Mount = defaultAuthMount
 	}
 	if m.MaxWrapTTL == 0 {
-		m.MaxWrapTTL = defaultMaxWrapTTL
+		m.MaxWrapTTL = DefaultMaxWrapTTL
 	}
 	var faults []error
 	if err := wire.CheckPath(m.Mount); err != nil {

@@ -13,9 +13,11 @@
 // [Certificates.DialTLS] are the three ways to use them.
 //
 // It is not a secret store, it knows no SAML, no HTTP routes and no
-// configuration file. It touches two files: that of the introduction, which it
+// configuration file. It writes two files: that of the introduction, which it
 // empties, and that of the [Heir], the credential of the next login, which must
-// be in memory.
+// be in memory; a lock lies beside the heir. It reads four more, if it is told
+// to: the CA of Vault, the pair of certificate and key shown to Vault, the token
+// of a [JWT], and the token that an agent keeps for a [TokenFile].
 //
 // Hostile or faulty inputs are the token file, everything that the other end of
 // the Vault connection says (it may be slow, sealed, lying, huge, or somebody
@@ -34,6 +36,7 @@
 // secret.
 //
 // Specifications: Vault HTTP API (AppRole, response wrapping, KV version 2,
-// PKI); RFC 5280 and RFC 6125 for certificates; RFC 8446 for TLS 1.3; SPIFFE-ID
-// for the names of workloads.
+// PKI); RFC 5280 and RFC 6125 for certificates; RFC 8555 (ACME) for those of
+// browsers, if so wanted; RFC 8446 for TLS 1.3; SPIFFE-ID for the names of
+// workloads.
 package vaultpki

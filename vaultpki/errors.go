@@ -142,6 +142,8 @@ func Classify(op, where string, err error) *Error {
 		e.Reason, e.Hint = ReasonTokenLost, hintLost
 	case wire.Untrusted(err):
 		e.Hint = "check that the address is Vault's and that the CA file holds the authority of its certificate"
+	case isInvalidToken(err): // an operator's: a process finds out whether it is dead
+		e.Reason, e.Hint = ReasonDenied, hintLogin
 	case status == http.StatusForbidden:
 		e.Reason = ReasonDenied
 		e.Hint = "check the policies of the token"

@@ -58,6 +58,7 @@ func TestFailuresAreClassified(t *testing.T) {
 		"redirected":     {&wire.StatusError{Status: 307}, ReasonUnreachable},
 		"untrusted":      {&wire.TransportError{Err: x509.UnknownAuthorityError{}}, ReasonUnreachable},
 		"denied":         {denied, ReasonDenied},
+		"no such token":  {revoked, ReasonDenied},
 		"bad request":    {&wire.StatusError{Status: 400}, ReasonConfig},
 		"absent":         {&wire.StatusError{Status: 404}, ReasonConfig},
 	} {

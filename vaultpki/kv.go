@@ -99,7 +99,7 @@ func (kv *KV) readError(err error) error {
 		var status *wire.StatusError
 		if errors.As(err, &status) && status.Data != nil {
 			if metadata, ok := status.Data.Data["metadata"].(map[string]any); ok {
-				return kv.missing(fmt.Errorf("its latest version, %v, is deleted", metadata["version"]))
+				return kv.removed(metadata)
 			}
 		}
 		return kv.missing(errors.New("there is no such secret"))
@@ -118,6 +118,20 @@ func (kv *KV) missing(cause error) *Error {
 // Same says whether both are the same version of the same secret.
 func (kv KV) Same(other KV) bool {
 	return kv.Mount == other.Mount && kv.Path == other.Path && kv.Version == other.Version && kv.Created.Equal(other.Created)
+}
+
+// removed says that the latest version is gone. To write another in its place
+// would replace keys that are in use.
+func (kv *KV) removed(metadata map[string]any) *Error {
+	version := metadata["version"]
+	if metadata["destroyed"] == true {
+		e := kv.missing(fmt.Errorf("its latest version, %v, is destroyed", version))
+		e.Hint = fmt.Sprintf("bring an earlier version back: vault kv rollback -mount=%s -version=N %s", kv.Mount, kv.Path)
+		return e
+	}
+	e := kv.missing(fmt.Errorf("its latest version, %v, is deleted", version))
+	e.Hint = fmt.Sprintf("bring it back: vault kv undelete -mount=%s -versions=%v %s", kv.Mount, version, kv.Path)
+	return e
 }
 
 // where names the secret as an operator does: without the "data" of the API.

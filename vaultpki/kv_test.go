@@ -100,7 +100,7 @@ func TestKVReadIsRefused(t *testing.T) {
 			"secret", "sallyport/sidecar/notes", vaultpki.ReasonDenied,
 			"permission denied", `path "secret/data/sallyport/sidecar/notes"`,
 		},
-		"deleted version":         {"secret", "sallyport/gateway", vaultpki.ReasonMissingSecret, "is deleted", "vault kv put"},
+		"deleted version":         {"secret", "sallyport/gateway", vaultpki.ReasonMissingSecret, "is deleted", "vault kv undelete -mount=secret -versions="},
 		"no such mount":           {"nowhere", "x", vaultpki.ReasonMissingSecret, "no such secret", "vault kv put"},
 		"mount of KV version 1":   {"old", "legacy", vaultpki.ReasonConfig, "no data and metadata", "KV version 2"},
 		"path that climbs":        {"secret", "sallyport/../../sys/seal", vaultpki.ReasonConfig, "..", ""},
@@ -118,6 +118,21 @@ func TestKVReadIsRefused(t *testing.T) {
 				t.Errorf("%s: %v (hint: %s); expected %s with %q and hint %q", e.Reason, err, e.Hint, test.reason, test.text, test.hint)
 			}
 		})
+	}
+
+	var metadata struct {
+		Data struct {
+			Version int `json:"current_version"`
+		} `json:"data"`
+	}
+	if err := vault.Call(t.Context(), "GET", "secret/metadata/sallyport/gateway", nil, &metadata); err != nil {
+		t.Fatal(err)
+	}
+	prepare(t, "PUT", "secret/destroy/sallyport/gateway", map[string]any{"versions": []int{metadata.Data.Version}}, nil)
+	var e *vaultpki.Error
+	_, err := client.ReadKV(t.Context(), "secret", "sallyport/gateway")
+	if !errors.As(err, &e) || !strings.Contains(err.Error(), "is destroyed") || !strings.Contains(e.Hint, "vault kv rollback -mount=secret -version=N sallyport/gateway") {
+		t.Errorf("of a destroyed version: %v, hint %+v", err, e)
 	}
 }
 

@@ -19,7 +19,8 @@ const (
 	hintRefused   = "check the role, its bounds (networks, audiences, certificates) and that its mount is the right one"
 	hintReview    = "check the role, its service accounts, namespaces and audience, and that its mount is the right one; Vault says no more than \"permission denied\" if the cluster calls the token invalid, and if Vault cannot ask the cluster (kubernetes_host, its CA, the reviewer's token)"
 	hintGrant     = "correct what the role grants: its policies, its TTL, its number of uses"
-	hintLost      = "find out who revoked the token, or why Vault was away for longer than its life; with a way to log in the process comes back by itself"
+	hintLost      = "find out who revoked the token, or why Vault was away for longer than its life"
+	hintLogin     = "log in to Vault again: it does not know the token, which has ended or is another Vault's"
 )
 
 // Login proves this process to Vault by [Config.Method] and logs one line per

@@ -114,6 +114,30 @@ func (want refusal) check(t *testing.T, err error, log *journal) {
 	}
 }
 
+// What may be an oversight is named before the alarm: people make more of them
+// than thieves do. It stays a refusal.
+func TestARefusalNamesTheOversightThatItMayBe(t *testing.T) {
+	for name, test := range map[string]struct {
+		role string
+		ttl  time.Duration
+		want string
+	}{
+		"another role's": {sidecarRole, time.Minute, "this introduces " + sidecarRole + ": was the wrong file delivered? If not, "},
+		"a long life":    {gatewayRole, 2 * time.Hour, "start the process with --max-wrap-ttl 2h0m0s; if not, "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log journal
+			cfg := configFor(gatewayRole, tokenFile(t, mint(t, test.role, test.ttl)))
+			cfg.Log = log.logger()
+			_, err := vaultpki.Login(t.Context(), cfg)
+			var e *vaultpki.Error
+			if !errors.As(err, &e) || e.Reason != vaultpki.ReasonForged || !strings.Contains(e.Hint, test.want) || !strings.Contains(log.String(), test.want) {
+				t.Errorf("refused with %v, hint %+v, log:\n%s", err, e, log.String())
+			}
+		})
+	}
+}
+
 func TestIntroductionIsRefused(t *testing.T) {
 	minted := func(t *testing.T, role string, ttl time.Duration) vaultpki.Config {
 		return configFor(gatewayRole, tokenFile(t, mint(t, role, ttl)))

@@ -84,7 +84,7 @@ func (m Minting) mint(ctx context.Context, do func(context.Context, wire.Call) (
 	}
 	secret, err := do(ctx, wire.Call{Method: http.MethodPut, Path: path, Body: body, WrapTTL: m.WrapTTL, OneTime: true})
 	if err != nil {
-		return Wrapped{}, mintError(path, m.Role, err)
+		return Wrapped{}, m.mintError(path, err)
 	}
 	wrapped, err := acceptWrapped(secret, path)
 	if err != nil {
@@ -171,13 +171,15 @@ func acceptWrapped(secret *api.Secret, path string) (Wrapped, error) {
 	}, nil
 }
 
-func mintError(path, role string, err error) error {
+func (m Minting) mintError(path string, err error) error {
 	e := Classify("minting an introduction by", path, err)
-	switch wire.Status(err) {
-	case http.StatusForbidden:
-		e.Hint = fmt.Sprintf("use a token with a policy: path %q { capabilities = [\"update\"] }", path)
-	case http.StatusNotFound:
-		e.Hint = fmt.Sprintf("there is no AppRole %q on that mount: run `sallyport provision plan`", role)
+	switch status := wire.Status(err); {
+	case isInvalidToken(err):
+	case status == http.StatusForbidden:
+		e.Hint = fmt.Sprintf("use a token with a policy: path %q { capabilities = [\"update\"] }, whose max_wrapping_ttl, if it has one, "+
+			"is not less than %s", path, m.WrapTTL)
+	case status == http.StatusNotFound:
+		e.Hint = fmt.Sprintf("there is no AppRole %q on that mount: run `sallyport provision plan`", m.Role)
 	}
 	return e
 }

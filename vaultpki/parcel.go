@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/vault/api"
@@ -53,7 +54,7 @@ func (a *appRole) examine(ctx context.Context, p parcel) error {
 	case p.heir && errors.As(err, &clocks):
 		return a.clocksDiffer(p, err)
 	default:
-		return a.forged(p, err)
+		return a.forged(p, err, a.mistake(info, p.bound))
 	}
 	a.log.Info("wrapping token checked", "creation_path", info.path,
 		"creation_ttl", info.ttl.String(), "age", a.cfg.Now().Sub(info.created).Round(time.Millisecond).String())
@@ -116,6 +117,21 @@ func (a *appRole) judge(info wrapInfo, bound time.Duration) error {
 	return nil
 }
 
+// mistake says of a refused wrapping token by which oversight it may have come
+// here, and nothing if it looks like none.
+func (a *appRole) mistake(info wrapInfo, bound time.Duration) string {
+	role, _ := strings.CutPrefix(info.path, "auth/"+a.Mount+"/role/")
+	role, _ = strings.CutSuffix(role, "/secret-id")
+	switch {
+	case info.path != secretIDPath(a.Mount, role) || wire.CheckName(role) != nil:
+	case role != a.Role:
+		return fmt.Sprintf("this introduces %s: was the wrong file delivered? If not, ", role)
+	case info.ttl > bound:
+		return fmt.Sprintf("if it was minted to live so long, start the process with --max-wrap-ttl %s; if not, ", info.ttl)
+	}
+	return ""
+}
+
 // unwrap redeems the wrapping token, sent exactly once. As with examine, the
 // alarm is the caller's.
 func (a *appRole) unwrap(ctx context.Context, p parcel) (string, error) {
@@ -137,7 +153,7 @@ func (a *appRole) unwrap(ctx context.Context, p parcel) (string, error) {
 		secretID, _ = secret.Data["secret_id"].(string)
 	}
 	if secretID == "" {
-		return "", a.forged(p, errors.New("the wrapped answer holds no secret_id"))
+		return "", a.forged(p, errors.New("the wrapped answer holds no secret_id"), "")
 	}
 	a.log.Info("secret id unwrapped")
 	return secretID, nil
@@ -172,14 +188,15 @@ func (a *appRole) expired(p parcel, err error) error {
 	return &Error{Reason: ReasonExpired, Op: "looking up the wrapping token", Where: "of " + p.place, Err: err, Hint: hint}
 }
 
-// forged reports a wrapping token that the expected call did not make.
-func (a *appRole) forged(p parcel, err error) error {
+// forged reports a wrapping token that the expected call did not make. mistake
+// comes before what else is to be done.
+func (a *appRole) forged(p parcel, err error, mistake string) error {
 	a.log.Error("wrapping token is not what the deployer's call makes",
 		"event", "introduction_forged", "token_hash", fingerprint(p.token), "cause", err.Error(),
-		"file", p.place, "what_to_do", hintIntercept)
+		"file", p.place, "what_to_do", mistake+hintIntercept)
 	return &Error{
 		Reason: ReasonForged, Op: "checking the wrapping token", Where: "of " + p.place, Err: err,
-		Hint: "wrap the issuing call itself (sallyport introduce does); if you did, " + hintIntercept,
+		Hint: mistake + "wrap the issuing call itself (sallyport introduce does); if you did, " + hintIntercept,
 	}
 }
 

@@ -111,7 +111,12 @@ func (r *renewal) String() string {
 		return fmt.Sprintf("%s, until %s", s.Serial, s.NotAfter.UTC().Format(time.RFC3339))
 	}
 	if r.err != nil {
-		return fmt.Sprintf("%s: not renewed, serial %s, stays in use: %v", r.before.Name, shown(r.after), r.err)
+		line := fmt.Sprintf("%s: not renewed, serial %s, stays in use: %v", r.before.Name, shown(r.after), r.err)
+		var vault *vaultpki.Error
+		if errors.As(r.err, &vault) && vault.Hint != "" {
+			line += "; " + vault.Hint
+		}
+		return line
 	}
 	return fmt.Sprintf("%s: renewed, serial %s, in place of serial %s", r.before.Name, shown(r.after), shown(r.before))
 }

@@ -52,7 +52,7 @@ func (r *renewals) Renew(_ context.Context, name string) error {
 func TestRenewalsAreAnswered(t *testing.T) {
 	away := &vaultpki.Error{Reason: vaultpki.ReasonUnreachable, Op: "issuing", Err: errors.New("no answer in time")}
 	denied := &vaultpki.Error{Reason: vaultpki.ReasonDenied, Op: "issuing", Err: errors.New("permission denied")}
-	soon := &vaultpki.Error{Reason: vaultpki.ReasonConfig, Op: "renewing", Err: vaultpki.ErrTooSoon}
+	soon := &vaultpki.Error{Reason: vaultpki.ReasonConfig, Op: "renewing", Err: vaultpki.ErrTooSoon, Hint: "wait ten seconds"}
 	gone := &vaultpki.Error{Reason: vaultpki.ReasonConfig, Op: "renewing", Err: vaultpki.ErrUnknownName}
 	const renewedA = "a: renewed, serial a:01, until 2026-11-25T12:01:00Z, in place of serial a:00, until 2026-11-25T12:00:00Z\n"
 	tests := map[string]struct {
@@ -65,7 +65,7 @@ func TestRenewalsAreAnswered(t *testing.T) {
 		"unknown":          {"x", nil, 404, `no certificate for "x", expected one of ["a" "b" "c"]` + "\n"},
 		"vault is away":    {"b", map[string]error{"b": away}, 503, "b: not renewed, serial b:00, until 2026-11-25T12:00:00Z, stays in use: issuing: no answer in time\n"},
 		"denied":           {"b", map[string]error{"b": denied}, 502, "b: not renewed, serial b:00, until 2026-11-25T12:00:00Z, stays in use: issuing: permission denied\n"},
-		"too soon":         {"a", map[string]error{"a": soon}, 429, "a: not renewed, serial a:00, until 2026-11-25T12:00:00Z, stays in use: renewing: it was renewed on demand just now\n"},
+		"too soon":         {"a", map[string]error{"a": soon}, 429, "a: not renewed, serial a:00, until 2026-11-25T12:00:00Z, stays in use: renewing: it was renewed on demand just now; wait ten seconds\n"},
 		"dropped just now": {"a", map[string]error{"a": gone}, 404, "a: not renewed"},
 		"all, one fails":   {"", map[string]error{"b": away}, 503, renewedA + "b: not renewed"},
 	}

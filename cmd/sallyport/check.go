@@ -41,7 +41,7 @@ but deserves a look.`,
 			}
 			warnings, err := checkText(from, text, kind)
 			if err != nil {
-				return err
+				return suspectKind(err, from, text, kind)
 			}
 			for _, warning := range warnings {
 				_, _ = fmt.Fprintf(io.Out, "warning: %s\n", warning)
@@ -54,6 +54,19 @@ but deserves a look.`,
 	cmd.Flags().BoolVar(&isSidecar, "sidecar", false, "the file configures a sidecar, not a gateway")
 	cmd.Flags().BoolVar(&isDriver, "secret-driver", false, "the file configures a secret driver, not a gateway")
 	return cmd
+}
+
+// suspectKind adds to the faults of a configuration what it may be instead.
+func suspectKind(err error, from string, text []byte, kind string) error {
+	for other, flag := range map[string]string{"gateway": "without --" + kind, "sidecar": "with --sidecar", "secret-driver": "with --secret-driver"} {
+		if other == kind {
+			continue
+		}
+		if _, fault := checkText(from, text, other); fault == nil {
+			return &hinted{err, fmt.Sprintf("it is a good configuration of a %s: check it %s", other, flag)}
+		}
+	}
+	return err
 }
 
 // warner is a configuration that is valid.

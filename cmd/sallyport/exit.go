@@ -138,7 +138,7 @@ func explain(w io.Writer, command string, err error) {
 	} else {
 		_, _ = fmt.Fprintf(w, "%s: %v\n", command, err)
 	}
-	if hint := hintOf(err); hint != "" {
+	if hint := hintOf(err); hint != "" && hint != hintFaults { // they have just been shown
 		_, _ = fmt.Fprintf(w, "hint: %s\n", hint)
 	}
 	var spent *spentError
@@ -154,8 +154,12 @@ func explain(w io.Writer, command string, err error) {
 	}
 }
 
+// hintFaults is for a log line, which shows the faults of a configuration on one.
+const hintFaults = "correct it; `sallyport check --config FILE` shows every fault"
+
 // hintOf is what the error says to do, if it says so.
 func hintOf(err error) string {
+	var faults *config.Faults
 	var vault *vaultpki.Error
 	var secret *secretError
 	var usage usageError
@@ -167,6 +171,8 @@ func hintOf(err error) string {
 		return secret.hint
 	case errors.As(err, &vault) && (vault.Hint != "" || vault.Reason != vaultpki.ReasonConfig):
 		return vault.Hint
+	case errors.As(err, &faults):
+		return hintFaults
 	case errors.As(err, &usage), errors.As(err, &vault):
 		return "run the command with --help"
 	}

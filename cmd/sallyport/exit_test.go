@@ -36,7 +36,7 @@ func TestExitCodes(t *testing.T) {
 		"nothing":                   {nil, 0, ""},
 		"anything":                  {errors.New("anything"), 1, ""},
 		"a wrong command line":      {usageError{errors.New("flag")}, 2, "run the command with --help"},
-		"a faulty configuration":    {&config.Faults{Source: "x", List: []config.Fault{{Line: 1}}}, 2, ""},
+		"a faulty configuration":    {&config.Faults{Source: "x", List: []config.Fault{{Line: 1}}}, 2, "correct it; `sallyport check --config FILE` shows every fault"},
 		"a cut drain":               {proxy.ErrDrain, 3, ""},
 		"a cut drain after a login": {&spentError{error: proxy.ErrDrain, role: "r"}, 3, ""},
 		"vault's settings":          {vault(vaultpki.ReasonConfig), 2, "do this"},

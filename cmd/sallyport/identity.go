@@ -67,7 +67,7 @@ func (f *identityFlags) add(flags *pflag.FlagSet, io stdio, defaultRole string) 
 	flags.StringVar(&f.onRevocation, "on-revocation", "serve", "what a revoked token means: `serve` on and log in again, or stop")
 	flags.BoolVar(&f.unsafeRoot, "unsafe-root-token", false, "accept a token that may do everything")
 	flags.DurationVar(&f.wait, "vault-wait", 2*time.Minute, "how long to wait for a Vault that is away or sealed")
-	flags.DurationVar(&f.maxWrapTTL, "max-wrap-ttl", time.Hour, "longest life of a wrapping token that is accepted")
+	flags.DurationVar(&f.maxWrapTTL, "max-wrap-ttl", vaultpki.DefaultMaxWrapTTL, "longest life of a wrapping token that is accepted")
 	// Secrets are no flags: command lines are visible to everybody on the machine.
 	f.wrappingToken = env(io, "", "SALLYPORT_WRAPPING_TOKEN")
 	f.secretID = env(io, "", "VAULT_SECRET_ID", "BAO_SECRET_ID")

@@ -83,6 +83,9 @@ func (i *introduceFlags) run(ctx context.Context, io stdio) error {
 	if err != nil {
 		return err
 	}
+	if minting.WrapTTL > vaultpki.DefaultMaxWrapTTL {
+		_, _ = fmt.Fprintf(io.Err, "warning: a process takes a token of more than 1h only with --max-wrap-ttl %s\n", minting.WrapTTL)
+	}
 	deliver, end, err := i.delivery.prepare(ctx, io, i.role)
 	if err != nil {
 		return err

@@ -14,9 +14,12 @@
 // standard error, and an exit code of docs/exit-codes.md.
 //
 // Inputs are the command line, the environment variables that the help of each
-// flag names and no others, configuration files, and the wrapping token's file,
-// which is hostile until Vault has said where it comes from. A secret is never
-// an argument: command lines are visible to everybody on a machine. Outputs are
+// flag names and no others, configuration files, and what a process logs in with:
+// the wrapping token's file, which is hostile until Vault has said where it comes
+// from, the heir's, a JWT's, an agent's token's, and certificates. Besides, the
+// identity provider's metadata from a file or a URL, and what the Docker socket
+// answers. A secret is never an argument: command lines are visible to everybody
+// on a machine. Outputs are
 // the log (JSON, standard error), the access log (JSON, standard output or a
 // file) and, for the commands that are run by hand, plain text. What is
 // written for people holds no secret; `introduce` without --file prints one,

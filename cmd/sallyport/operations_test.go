@@ -149,9 +149,11 @@ func messagesOf(t *testing.T, file *ast.File, e ast.Expr) []string {
 	return textsOf(t, values)
 }
 
-// isLogger says whether an expression has the name of a logger.
+// isLogger says whether an expression has the name of a logger, or calls what has.
 func isLogger(e ast.Expr) bool {
 	switch e := e.(type) {
+	case *ast.CallExpr:
+		return isLogger(e.Fun)
 	case *ast.Ident:
 		return e.Name == "log"
 	case *ast.SelectorExpr:

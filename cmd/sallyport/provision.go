@@ -43,7 +43,7 @@ has the whole of it.`,
 }
 
 // provisionFunc does one action and writes its result.
-type provisionFunc func(ctx context.Context, w io.Writer, client *provision.Client, want provision.Spec) error
+type provisionFunc func(ctx context.Context, std stdio, client *provision.Client, want wanted) error
 
 // provisionAction makes one of the commands below provision; they share all flags,
 // so that a plan is turned into an apply by one word.
@@ -60,7 +60,7 @@ func provisionAction(std stdio, name, short string, act provisionFunc) *cobra.Co
 			if err != nil {
 				return err
 			}
-			return act(cmd.Context(), std.Out, client, want.spec)
+			return act(cmd.Context(), std, client, want)
 		},
 	}
 	flags.add(cmd.Flags(), std)
@@ -72,28 +72,49 @@ func provisionAction(std stdio, name, short string, act provisionFunc) *cobra.Co
 func provisionApply(std stdio) *cobra.Command {
 	var loosening bool
 	cmd := provisionAction(std, "apply", "Make Vault hold it, and show what was changed",
-		func(ctx context.Context, w io.Writer, client *provision.Client, want provision.Spec) error {
+		func(ctx context.Context, std stdio, client *provision.Client, want wanted) error {
 			do := provision.Apply
 			if loosening {
 				do = provision.ApplyLoosening
 			}
-			_, err := showChanges(ctx, w, client, want, do)
+			_, err := showChanges(ctx, std.Out, client, want.spec, do)
 			var loose *provision.LooseningError
 			if errors.As(err, &loose) {
-				return &hinted{err, "read what is marked (loosens): if it is meant, run the same with --allow-loosen; a gateway beside another needs mounts, roles and paths of its own"}
+				return &hinted{err, "read what is marked (loosens), and was `-f vault.yaml` forgotten? If it is meant, run the same with --allow-loosen; " +
+					"a gateway beside another needs mounts, roles and paths of its own"}
 			}
-			return err
+			if err != nil {
+				return err
+			}
+			return remarkMetadata(ctx, std, client, want)
 		})
 	cmd.Flags().BoolVar(&loosening, "allow-loosen", false, "also make changes that widen what somebody may do, or for how long")
 	return cmd
 }
 
 // showPlan writes the plan, and says what apply will not do unasked.
-func showPlan(ctx context.Context, w io.Writer, client *provision.Client, want provision.Spec) error {
-	changes, err := showChanges(ctx, w, client, want, provision.Plan)
+func showPlan(ctx context.Context, std stdio, client *provision.Client, want wanted) error {
+	changes, err := showChanges(ctx, std.Out, client, want.spec, provision.Plan)
 	if loose := provision.Loosening(changes); err == nil && len(loose) > 0 {
-		_, err = fmt.Fprintf(w, "%d of these loosen: apply refuses all of it without --allow-loosen\n", len(loose))
+		_, err = fmt.Fprintf(std.Out, "%d of these loosen: apply refuses all of it without --allow-loosen\n", len(loose))
 	}
+	if err != nil {
+		return err
+	}
+	return remarkMetadata(ctx, std, client, want)
+}
+
+// remarkMetadata says, beside the changes, that the gateway will miss what only a
+// person can give.
+func remarkMetadata(ctx context.Context, std stdio, client *provision.Client, want wanted) error {
+	if want.metadataURL {
+		return nil
+	}
+	lacks, err := provision.LacksMetadata(ctx, client, want.spec)
+	if err != nil || !lacks {
+		return err
+	}
+	_, err = fmt.Fprintf(std.Err, "note: %s/%s has no %s: give --idp-metadata, or the gateway will not start\n", want.spec.KVMount, want.spec.SAMLPath, fieldIdPMetadata)
 	return err
 }
 
@@ -119,7 +140,8 @@ func showChanges(
 
 // showRoles writes the name and the RoleID of each AppRole. A RoleID is no
 // secret.
-func showRoles(ctx context.Context, w io.Writer, client *provision.Client, want provision.Spec) error {
+func showRoles(ctx context.Context, std stdio, client *provision.Client, asked wanted) error {
+	want := asked.spec
 	roles := []string{want.GatewayRole}
 	for _, sidecar := range want.Sidecars {
 		roles = append(roles, sidecar.Role)
@@ -132,7 +154,7 @@ func showRoles(ctx context.Context, w io.Writer, client *provision.Client, want 
 		if err != nil {
 			return &hinted{err, "check what is there with `sallyport provision plan`"}
 		}
-		if _, err := fmt.Fprintf(w, "%s %s\n", role, id); err != nil {
+		if _, err := fmt.Fprintf(std.Out, "%s %s\n", role, id); err != nil {
 			return err
 		}
 	}

@@ -54,8 +54,9 @@ func testProvisionFile(t *testing.T, s *stand) {
 			t.Errorf("expected %q in what is planned:\n%s\nand the same applied:\n%s", line, planned, applied)
 		}
 	}
-	if again, _ := run(exitOK, "apply", "-f", file); again != "nothing to change\n" {
-		t.Errorf("applied again: %s", again)
+	again, told := run(exitOK, "apply", "-f", file)
+	if again != "nothing to change\n" || !strings.Contains(told, "note: other/sallyport/saml has no idp_metadata_xml: give --idp-metadata, or the gateway will not start\n") {
+		t.Errorf("applied again: %s%s", again, told)
 	}
 	if roles, _ := run(exitOK, "roles", "-f", file); strings.Count(roles, "\n") != 3 || !strings.Contains(roles, "other-driver ") {
 		t.Errorf("roles:\n%s", roles)
@@ -63,13 +64,13 @@ func testProvisionFile(t *testing.T, s *stand) {
 	// A gateway's own files and this one may not contradict each other; the
 	// other way round, under the first one's names, it would take its roles.
 	taken := s.write(t, "second.yaml", "door: {host: second.example.com}\n")
-	out, told := run(exitLoosens, "apply", "--config", taken)
+	out, refusal := run(exitLoosens, "apply", "--config", taken)
 	for _, part := range []string{
 		"nothing was changed", "  ! pki role pki-edge/roles/sallyport-edge: allowed_domains [door.example.com notes.example.com] -> [second.example.com] (loosens)",
-		"hint: read what is marked (loosens)",
+		"hint: read what is marked (loosens), and was `-f vault.yaml` forgotten?",
 	} {
-		if out != "" || !strings.Contains(told, part) {
-			t.Errorf("output %q, and expected %q in:\n%s", out, part, told)
+		if out != "" || !strings.Contains(refusal, part) {
+			t.Errorf("output %q, and expected %q in:\n%s", out, part, refusal)
 		}
 	}
 	testLoosening(t, dir, run)

@@ -41,6 +41,8 @@ type wanted struct {
 	spec    provision.Spec
 	session time.Duration // the longest life of a session; 0 if no configuration says it
 	refresh time.Duration // the interval at which Vault is read again; as well
+	// metadataURL says that the gateway fetches its identity provider's metadata.
+	metadataURL bool
 }
 
 // wants reads what the flags name. Nothing is asked of Vault.
@@ -76,7 +78,10 @@ func (f *provisionFlags) read(isGiven func(flag string) bool) (wanted, error) {
 		if gateway, err = config.LoadGateway(f.config, text); err != nil {
 			return want, err
 		}
-		want = wanted{spec: spec(gateway), session: gateway.Session.Absolute.Duration, refresh: gateway.Vault.Refresh.Duration}
+		want = wanted{
+			spec: spec(gateway), session: gateway.Session.Absolute.Duration, refresh: gateway.Vault.Refresh.Duration,
+			metadataURL: gateway.SAML.MetadataURL != "",
+		}
 	}
 	var vault *config.Provision
 	if f.file != "" {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -102,6 +103,8 @@ func (f *rotateFlags) run(cmd *cobra.Command, what string, std stdio) error {
 		err = rotation.Step(cmd.Context(), client, tell)
 	}
 	switch {
+	case errors.Is(err, context.Canceled): // a signal: no step is lost
+		return errors.New("interrupted; the same command goes on")
 	case errors.Is(err, provision.ErrUnvouched):
 		return &hinted{err, "the last line above says what to do; the rotation goes on where it is"}
 	case errors.Is(err, provision.ErrRaced):

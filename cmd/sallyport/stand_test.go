@@ -108,6 +108,9 @@ func (s *stand) provision(t *testing.T) {
 		if code := p.wait(t); code != exitOK {
 			t.Fatalf("provision %s: exit code %d\n%s", action, code, p.err.String())
 		}
+		if told := p.err.String(); told != "" {
+			t.Errorf("provision %s: it misses something:\n%s", action, told)
+		}
 		return p.out.String()
 	}
 	planned := provision("plan")

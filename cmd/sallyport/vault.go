@@ -87,6 +87,9 @@ func env(io stdio, fallback string, names ...string) string {
 	return fallback
 }
 
+// flagHints say of flags where their value comes from, where the help cannot.
+var flagHints = map[string]string{"role-id": "`sallyport provision roles` prints it"}
+
 // requireFlags reports the first flag that is empty and without which the
 // command makes no sense.
 func requireFlags(cmd *cobra.Command, names ...string) error {
@@ -94,7 +97,11 @@ func requireFlags(cmd *cobra.Command, names ...string) error {
 		flag := cmd.Flags().Lookup(name)
 		if flag.Value.String() == "" {
 			_, usage := pflag.UnquoteUsage(flag)
-			return usageError{fmt.Errorf("flag --%s is missing, expected %s", name, usage)}
+			err := usageError{fmt.Errorf("flag --%s is missing, expected %s", name, usage)}
+			if hint := flagHints[name]; hint != "" {
+				return &hinted{err, hint}
+			}
+			return err
 		}
 	}
 	return nil

@@ -4,6 +4,10 @@
 umask 077 # what is written here is nobody else's business
 PROGRAM=$(basename "$0")
 
+# BEGIN_AGAIN is what to do about a cluster that is neither fresh nor initialised.
+# shellcheck disable=SC2034 # the scripts say it
+BEGIN_AGAIN="stop the nodes, empty their data folders, remove init.failed, start the nodes and run ./init again"
+
 die() {
 	echo "$PROGRAM: $*" >&2
 	exit 1

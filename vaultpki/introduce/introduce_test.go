@@ -91,8 +91,8 @@ func TestMintWrapsTheIssuingCall(t *testing.T) {
 		reason vaultpki.Reason
 		hint   string
 	}{
-		"token without powers": {
-			func(c *introduce.Config) { c.Token = "hvs.no-token-of-this-vault" }, vaultpki.ReasonDenied, `path "auth/approle/role/app/secret-id"`,
+		"token that is none": {
+			func(c *introduce.Config) { c.Token = "hvs.no-token-of-this-vault" }, vaultpki.ReasonDenied, "log in to Vault again",
 		},
 		"no such role": {func(c *introduce.Config) { c.Role = "nobody" }, vaultpki.ReasonConfig, "provision"},
 		"nobody there": {func(c *introduce.Config) { c.Address = "https://127.0.0.1:1" }, vaultpki.ReasonUnreachable, "network"},

@@ -53,6 +53,10 @@ func TestDeployerIntroducesAndReadsNothing(t *testing.T) {
 			t.Errorf("%s: %v, expected a refusal", what, err)
 		}
 	}
+	var long *vaultpki.Error
+	if err := mint("app", 11*time.Minute); !errors.As(err, &long) || !strings.Contains(long.Hint, "max_wrapping_ttl, if it has one, is not less than 11m0s") {
+		t.Errorf("longer than allowed: %v, hint %+v", err, long)
+	}
 	client, err := vaultpki.WithToken(server, token)
 	if err != nil {
 		t.Fatal(err)

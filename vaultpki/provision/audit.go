@@ -49,7 +49,7 @@ func (d auditDevice) settings() (kind string, options map[string]string) {
 func (d auditDevice) plan(ctx context.Context, client *Client) (*Change, error) {
 	devices, err := client.read(ctx, "sys/audit")
 	var denied *vaultpki.Error
-	if errors.As(err, &denied) && denied.Reason == vaultpki.ReasonDenied {
+	if errors.As(err, &denied) && denied.Reason == vaultpki.ReasonDenied && !strings.Contains(err.Error(), "invalid token") {
 		denied.Hint = `look at audit devices, and enable one, with a token of sudo: path "sys/audit*" { capabilities = ["read", "update", "sudo"] }`
 	}
 	if err != nil {
@@ -73,18 +73,22 @@ func (d auditDevice) plan(ctx context.Context, client *Client) (*Change, error) 
 
 // compatible refuses a device that records elsewhere, or records secrets.
 func (d auditDevice) compatible(object string, have map[string]any) error {
+	inTheWay := func(hint, cause string, args ...any) error {
+		return &vaultpki.Error{Reason: vaultpki.ReasonConfig, Op: "checking", Where: object, Err: fmt.Errorf(cause, args...), Hint: hint}
+	}
+	const other = "write in the file's audit what the device has, or give it another path there: path names the device, below sys/audit"
 	kind, want := d.settings()
 	options, _ := have["options"].(map[string]any)
 	if found, _ := have["type"].(string); found != kind {
-		return fmt.Errorf("checking %s: it is of type %q, expected %q; choose another path", object, found, kind)
+		return inTheWay(other, "the device at sys/audit/%s is of type %q, expected %q", d.Path, found, kind)
 	}
 	for _, name := range slices.Sorted(maps.Keys(want)) {
 		if found, given := options[name]; given && found != want[name] {
-			return fmt.Errorf("checking %s: its %s is %q, expected %q; choose another path", object, name, found, want[name])
+			return inTheWay(other, "the %s of the device at sys/audit/%s is %q, expected %q", name, d.Path, found, want[name])
 		}
 	}
 	if raw, _ := options["log_raw"].(string); strings.EqualFold(raw, "true") {
-		return fmt.Errorf("checking %s: it records secrets as they are (log_raw); enable another and disable this one", object)
+		return inTheWay("enable another and disable this one", "it records secrets as they are (log_raw)")
 	}
 	return nil
 }

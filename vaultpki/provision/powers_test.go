@@ -376,10 +376,10 @@ func TestAnAuditDeviceIsEnabledFirstAndNeverWeakened(t *testing.T) {
 		t.Errorf("the log lacks what was done after: %v", err)
 	}
 	for name, device := range map[string]provision.AuditDevice{
-		`its file_path is`:          {Path: "audit-file", Type: "file", File: "/elsewhere"},
-		`it is of type "file"`:      {Path: "audit-file", Type: "syslog"},
-		`expected an absolute path`: {Path: "audit-other", Type: "file", File: "audit.log"},
-		`expected file, syslog or`:  {Path: "audit-other", Type: "socket"},
+		`the file_path of the device at sys/audit/audit-file is`: {Path: "audit-file", Type: "file", File: "/elsewhere"},
+		`at sys/audit/audit-file is of type "file"`:              {Path: "audit-file", Type: "syslog"},
+		`expected an absolute path`:                              {Path: "audit-other", Type: "file", File: "audit.log"},
+		`expected file, syslog or`:                               {Path: "audit-other", Type: "socket"},
 	} {
 		spec.Audit = []provision.AuditDevice{device}
 		d, err := provision.New(spec)

@@ -28,8 +28,9 @@ const (
 	// idpPatience is how long an identity provider may take to fetch metadata
 	// again, if nobody says that it has.
 	idpPatience = 24 * time.Hour
-	// progressEvery is how often a long wait is told of.
-	progressEvery = 15 * time.Second
+	// shortPause and longPause bound how often a wait is told of.
+	shortPause = 15 * time.Second
+	longPause  = 10 * time.Minute
 )
 
 // ErrUnvouched is returned if a step waits for a person.
@@ -226,11 +227,12 @@ func (r *Rotation) do(ctx context.Context, client *Client, next Progress, tell f
 	return nil
 }
 
-// wait waits until the step is due and tells of it every quarter of a minute.
+// wait waits until the step is due and tells of it, the less often the longer it
+// still takes.
 func (r *Rotation) wait(ctx context.Context, next Progress, tell func(Progress)) error {
 	for next.Left > 0 {
 		tell(next)
-		pause := min(next.Left, progressEvery)
+		pause := min(next.Left, max(shortPause, min(next.Left/12, longPause)))
 		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -70,6 +71,29 @@ func TestRunWaitsForEachStepAndTellsOfIt(t *testing.T) {
 		}
 		if took := time.Since(start); took != 50*time.Second {
 			t.Errorf("it took %s", took)
+		}
+	})
+}
+
+func TestALongWaitIsToldOfLessOften(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := scripted(&script{steps: []Step{
+			{Name: "retire", Text: "c", Due: time.Now().Add(24 * time.Hour)},
+			{Name: "next", Text: "a", First: true, Due: time.Now().Add(48 * time.Hour)},
+		}})
+		var pauses []time.Duration
+		told := time.Now()
+		if err := r.Run(t.Context(), nil, func(Progress) {
+			pauses = append(pauses, time.Since(told))
+			told = time.Now()
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if longest := slices.Max(pauses); longest != 10*time.Minute {
+			t.Errorf("told of after %s at most", longest)
+		}
+		if last := pauses[len(pauses)-3]; last != 15*time.Second || len(pauses) > 200 {
+			t.Errorf("told of %d times, towards the end after %s", len(pauses), last)
 		}
 	})
 }

@@ -75,6 +75,19 @@ func (s Spec) sessionSecret() secret {
 	return kv
 }
 
+// LacksMetadata says whether a gateway of want will find no metadata of its
+// identity provider in Vault: the one thing that nobody can generate. The error
+// is a [*vaultpki.Error].
+func LacksMetadata(ctx context.Context, client *Client, want Spec) (bool, error) {
+	want = want.withDefaults()
+	if len(want.IdPMetadata) > 0 {
+		return false, nil
+	}
+	have, err := want.samlSecret().readSettled(ctx, client)
+	text, _ := have.data["idp_metadata_xml"].(string)
+	return err == nil && text == "", err
+}
+
 // content is what a secret holds now.
 type content struct {
 	data    map[string]any

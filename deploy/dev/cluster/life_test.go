@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -83,6 +84,7 @@ func (c *cluster) initialise(t *testing.T) {
 	c.refuses(t, 2, "unseal alone", "init", append(append(root, keys...), "--threshold", "1")...)
 	c.refuses(t, 2, "give more keys", "init", append(root, keys[:4]...)...)
 	c.refuses(t, 2, "same name", "init", append(append(root, keys...), "--key", key("alice"))...)
+	c.refusesKeys(t, append(root, keys[:4]...))
 	c.run(t, "init", append(root, keys...)...)
 	c.refuses(t, 1, "not overwritten", "init", append(root, keys...)...)
 	for name := range c.people {
@@ -90,6 +92,28 @@ func (c *cluster) initialise(t *testing.T) {
 		if err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("the share of %s: %v, %v", name, info, err)
 		}
+	}
+}
+
+// refusesKeys offers, as the third, keys that Vault would have choked on half way.
+func (c *cluster) refusesKeys(t *testing.T, args []string) {
+	t.Helper()
+	alice := c.people["alice"]
+	alice.gpg(t, nil, "--pinentry-mode", "loopback", "--passphrase", "", "--quick-generate-key", "signs@example.com", "ed25519", "sign", "never")
+	for why, content := range map[string][]byte{
+		"cannot encrypt":           alice.gpg(t, nil, "--export", "-a", "signs@example.com"),
+		"absent or empty":          {},
+		"no public key in":         []byte("canary"),
+		"more than one public key": alice.gpg(t, nil, "--export", "-a", "signs@example.com", "alice@example.com"),
+	} {
+		file := filepath.Join(c.dir, "useless.asc")
+		if err := os.WriteFile(file, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c.refuses(t, 1, why, "init", append(slices.Clone(args), "--key", file)...)
+	}
+	if out, _ := c.try(t, c.nobody(), "status"); strings.Count(out, "fresh") != 3 {
+		t.Errorf("status after refused keys:\n%s", out)
 	}
 }
 

@@ -65,7 +65,7 @@ func isLoopback(host string) bool {
 
 func readRoots(path string) (*x509.CertPool, error) {
 	if path == "" {
-		return nil, errors.New("reading the CA file: none given; the system's roots are not used")
+		return nil, errors.New("reading the CA file: none given, expected --vault-ca-file FILE, or VAULT_CACERT in the environment; the system's roots are not used")
 	}
 	raw, err := os.ReadFile(path)
 	if err != nil {

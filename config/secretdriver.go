@@ -29,7 +29,8 @@ type DrivenRole struct {
 	// Role is the name of the AppRole. Required.
 	Role string `yaml:"role"`
 	// Services are names, or patterns such as "shop_*"; one has to match the whole
-	// name of the service. Empty for any, if Stacks says something.
+	// name of the service. Empty for any, if Stacks says something. A pattern
+	// without Stacks may fit services of other stacks, such as "shop_evil_app".
 	Services []string `yaml:"services"`
 	// Stacks are names of stacks. Empty for any, if Services says something.
 	Stacks []string `yaml:"stacks"`

@@ -42,12 +42,35 @@ func (p PKI) warnings(at string) []string {
 		at, p.RenewalWindow, p.TTL, Duration{needed})}
 }
 
-// Warnings returns what loosens the driver's guard, and that it hands out nothing
-// if that is so; see [Gateway.Warnings].
+// Warnings returns what loosens the driver's guard, patterns that fit more than
+// they seem to, and that it hands out nothing if that is so; see
+// [Gateway.Warnings].
 func (s *SecretDriver) Warnings() []string {
 	warnings := unsafeKeys(reflect.ValueOf(s).Elem(), "")
 	if len(s.Roles) == 0 && len(s.Secrets) == 0 {
 		warnings = append(warnings, "roles, secrets: there are none, so nothing is handed out")
+	}
+	for i, role := range s.Roles {
+		warnings = append(warnings, widePatterns(entry("roles", i), role.Services, role.Stacks)...)
+	}
+	for i, secret := range s.Secrets {
+		warnings = append(warnings, widePatterns(entry("secrets", i), secret.Services, secret.Stacks)...)
+	}
+	return warnings
+}
+
+// widePatterns tells of patterns that nothing binds to a stack: the name of a
+// stack may go on where a pattern's text ends.
+func widePatterns(at string, services, stacks []string) []string {
+	if len(stacks) > 0 {
+		return nil
+	}
+	var warnings []string
+	for i, service := range services {
+		if strings.ContainsAny(service, "*?[") {
+			warnings = append(warnings, fmt.Sprintf("%s: pattern %q may fit services of other stacks, as shop_* fits shop_evil_app of the stack shop_evil; name the stacks beside it",
+				entry(join(at, "services"), i), service))
+		}
 	}
 	return warnings
 }

@@ -156,7 +156,8 @@ func (a *appRole) login(ctx context.Context) (grant, error) {
 
 // introduce logs in with what somebody else delivered.
 func (a *appRole) introduce(ctx context.Context) (grant, error) {
-	secret, place, err := a.delivered()
+	secret, place, file, err := a.delivered()
+	defer file.close()
 	if err != nil {
 		return grant{}, &Error{Reason: ReasonNoToken, Op: a.reading(), Where: place, Err: err, Hint: hintMint}
 	}
@@ -169,7 +170,7 @@ func (a *appRole) introduce(ctx context.Context) (grant, error) {
 	}
 	if !a.wrapped() {
 		a.log.Info("secret id found", "source", place, "token_hash", hash)
-		a.spend(hash)
+		a.spend(hash, file)
 		return a.redeem(ctx, secret)
 	}
 	a.log.Info("wrapping token found", "file", place, "token_hash", hash)
@@ -190,7 +191,7 @@ func (a *appRole) introduce(ctx context.Context) (grant, error) {
 		err = a.intercepted(parcel, err)
 	}
 	if reason := ReasonOf(err); err == nil || reason == ReasonForged {
-		a.spend(hash) // unwrapped, whatever was inside
+		a.spend(hash, file) // unwrapped, whatever was inside
 	} else if reason != ReasonUnreachable && reason != ReasonSealed {
 		a.spent[hash] = true
 	}
@@ -200,13 +201,16 @@ func (a *appRole) introduce(ctx context.Context) (grant, error) {
 	return a.redeem(ctx, secretID)
 }
 
-// delivered returns the introduction and where it was found.
-func (a *appRole) delivered() (secret, place string, err error) {
+// delivered returns the introduction and where it was found; the file, if it was
+// one, is open.
+func (a *appRole) delivered() (secret, place string, file *tokenFile, err error) {
 	var variable string
 	switch {
 	case a.file() != "":
-		secret, err = readTokenFile(a.file(), a.log)
-		return secret, a.file(), err
+		if file, err = openTokenFile(a.file(), a.log); err != nil {
+			return "", a.file(), nil, err
+		}
+		return file.token, a.file(), file, nil
 	case a.UnsafeWrappingToken != "":
 		secret, variable = a.UnsafeWrappingToken, "the environment's wrapping token"
 	default:
@@ -215,16 +219,14 @@ func (a *appRole) delivered() (secret, place string, err error) {
 	if secret, err = parseToken([]byte(secret)); err == nil && !a.spent[fingerprint(secret)] {
 		a.log.Warn("introduction comes from the environment: whoever may look at this process reads it", "source", variable)
 	}
-	return secret, variable, err
+	return secret, variable, nil, err
 }
 
 // spend remembers that a credential is used up and empties its file, so that it
 // does not lie about and a restart can say that it was used.
-func (a *appRole) spend(hash string) {
+func (a *appRole) spend(hash string, file *tokenFile) {
 	a.spent[hash] = true
-	if file := a.file(); file != "" {
-		blankTokenFile(file, a.log)
-	}
+	file.blank(a.log)
 }
 
 // redeem logs in with a SecretID, sent exactly once: it may be good for one use

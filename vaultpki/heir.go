@@ -85,8 +85,10 @@ type heir struct {
 	due    time.Time // of the next minting; zero leaves it to the token's renewal
 	denied bool      // Vault refused the last minting, which was told
 
-	mu    sync.Mutex // guards state
+	mu    sync.Mutex // guards the rest
 	state heirState
+	kept  heirState // what the file holds
+	lags  bool      // the last write failed, which was told
 }
 
 // openHeir takes the lock and reads what an earlier process left.
@@ -105,10 +107,14 @@ func openHeir(m AppRole, d *desk) (*heir, error) {
 	if h.lock, err = lockFile(m.Heir.File + ".lock"); err != nil {
 		return nil, err
 	}
+	if err := clearUnfinished(m.Heir.File); err != nil {
+		d.log.Debug("what earlier processes left beside the heir file was not removed", "file", h.file, "cause", err.Error())
+	}
 	if h.state, err = readHeirs(m.Heir.File); err != nil {
 		// What is there cannot be trusted, and the introduction still can.
 		d.log.Warn("heir file is of no use: it is not looked at, and written anew after the login", "file", h.file, "cause", err.Error())
 	}
+	h.kept = h.state.clone()
 	return h, nil
 }
 
@@ -127,7 +133,8 @@ func (h *heir) next() (heirToken, bool) {
 	return h.state.Heirs[0], true
 }
 
-// ends returns until when a login with an heir is possible, zero if it is not.
+// ends returns until when a login with an heir is possible, after a restart too;
+// zero if it is not.
 func (h *heir) ends() time.Time {
 	var last time.Time
 	if h == nil {
@@ -136,7 +143,7 @@ func (h *heir) ends() time.Time {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, t := range h.state.Heirs {
-		if t.Claimed.IsZero() && t.Ends.After(last) {
+		if t.Claimed.IsZero() && h.kept.holds(t.Token) && t.Ends.After(last) {
 			last = t.Ends
 		}
 	}
@@ -149,8 +156,15 @@ func (h *heir) change(change func(s *heirState)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	change(&h.state)
-	if err := writeHeirs(h.file, h.state); err != nil {
+	err := writeHeirs(h.file, h.state)
+	switch {
+	case err == nil && h.lags:
+		h.log.Info("heir file is written again", "file", h.file)
+	case err != nil && !h.lags:
 		h.log.Error("heir file was not written: a restart will need another introduction", "file", h.file, "cause", err.Error())
+	}
+	if h.lags = err != nil; !h.lags {
+		h.kept = h.state.clone()
 	}
 }
 
@@ -292,6 +306,9 @@ func (h *heir) refill(ctx context.Context, mint func(context.Context, Minting) (
 	if h.denied {
 		h.denied = false
 		h.log.Info("heir may be minted again")
+	}
+	if h.lags {
+		return // the heir is in memory alone, and that was told
 	}
 	h.log.Info("heir minted", "file", h.file, "token_hash", fingerprint(newest.Token), "ends", newest.Ends, "next", h.due)
 }

@@ -335,6 +335,33 @@ func TestHeirOutlivesAWrongClock(t *testing.T) {
 	}
 }
 
+// TestHeirThatCannotBeKept: neither the log nor the status may promise a restart
+// without an introduction.
+func TestHeirThatCannotBeKept(t *testing.T) {
+	r := newHeirRole(t, "heir-unkept", map[string]any{"token_period": "4s"})
+	if err := os.Mkdir(r.file, 0o700); err != nil { // what a file cannot replace
+		t.Fatal(err)
+	}
+	client := r.login(t)
+	if ends := client.Status().HeirEnds; !ends.IsZero() {
+		t.Errorf("the status shows an heir until %s, and there is none on the file system", ends)
+	}
+	if n := len(r.log.entries(t, "heir minted")); n != 0 {
+		t.Errorf("the log tells %d times of an heir", n)
+	}
+	if n := len(r.log.entries(t, "heir file was not written: a restart will need another introduction")); n != 1 {
+		t.Errorf("%d lines about the file, expected one:\n%s", n, r.log.String())
+	}
+	if err := os.Remove(r.file); err != nil {
+		t.Fatal(err)
+	}
+	inBackground(t, client.Run)
+	eventually(t, "the status shows the heir that is kept again", func() bool { return !client.Status().HeirEnds.IsZero() })
+	if len(r.kept(t).Heirs) != 2 || len(r.log.entries(t, "heir file is written again")) != 1 {
+		t.Errorf("kept %+v\n%s", r.kept(t), r.log.String())
+	}
+}
+
 func TestInterceptedHeirIsNotTriedTwice(t *testing.T) {
 	r := newHeirRole(t, "heir-stolen", map[string]any{"token_period": "1h"})
 	r.login(t).Close()

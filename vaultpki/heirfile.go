@@ -2,13 +2,17 @@ package vaultpki
 
 import (
 	"bytes"
+	"cmp"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -55,6 +59,16 @@ func (s *heirState) add(t heirToken) {
 // remove forgets a token.
 func (s *heirState) remove(token string) {
 	s.Heirs = slices.DeleteFunc(s.Heirs, func(t heirToken) bool { return t.Token == token })
+}
+
+// holds says whether a token is among the heirs.
+func (s *heirState) holds(token string) bool {
+	return slices.ContainsFunc(s.Heirs, func(t heirToken) bool { return t.Token == token })
+}
+
+// clone returns a copy that shares nothing that is changed.
+func (s *heirState) clone() heirState {
+	return heirState{Heirs: slices.Clone(s.Heirs), Introduction: s.Introduction}
 }
 
 // tidy forgets what is spent. What has ended by our clock makes room for others,
@@ -120,18 +134,18 @@ func parseHeirs(raw []byte) (heirState, error) {
 	return s, nil
 }
 
+// unfinished ends the names of files that are being written.
+const unfinished = ".new"
+
 // writeHeirs replaces the file as a whole: a reader, or a process that is killed,
-// meets the old one or the new one.
+// meets the old one or the new one. Nobody can know the name of the one in
+// between, and be there first.
 func writeHeirs(path string, s heirState) error {
 	raw, err := json.Marshal(s)
 	if err != nil {
 		return fmt.Errorf("encoding the heirs: %w", err)
 	}
-	next := path + ".new"
-	// What a killed process left; the lock says that nobody else writes it now.
-	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
+	next := path + "." + rand.Text() + unfinished
 	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
@@ -145,4 +159,22 @@ func writeHeirs(path string, s heirState) error {
 		return errors.Join(err, os.Remove(next))
 	}
 	return nil
+}
+
+// clearUnfinished removes what killed processes left; the lock says that nobody
+// writes now. What others put there stays if the folder is sticky, and is in
+// nobody's way.
+func clearUnfinished(path string) error {
+	dir, base := filepath.Split(path)
+	entries, err := os.ReadDir(cmp.Or(dir, "."))
+	if err != nil {
+		return err
+	}
+	var faults []error
+	for _, entry := range entries {
+		if name := entry.Name(); strings.HasPrefix(name, base+".") && strings.HasSuffix(name, unfinished) {
+			faults = append(faults, os.Remove(filepath.Join(dir, name)))
+		}
+	}
+	return errors.Join(faults...)
 }

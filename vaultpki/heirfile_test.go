@@ -27,8 +27,11 @@ func someHeirs() heirState {
 
 func TestHeirFileIsReplacedAsAWhole(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "heir")
-	if err := os.WriteFile(path+".new", []byte("what a killed process left"), 0o600); err != nil {
+	if err := os.WriteFile(path+".X"+unfinished, []byte("what a killed process left"), 0o600); err != nil {
 		t.Fatal(err)
+	}
+	if err := clearUnfinished(path); err != nil {
+		t.Error(err)
 	}
 	for range 2 {
 		if err := writeHeirs(path, someHeirs()); err != nil {
@@ -48,6 +51,18 @@ func TestHeirFileIsReplacedAsAWhole(t *testing.T) {
 	}
 	if err := writeHeirs(filepath.Join(path, "below-a-file"), someHeirs()); err == nil {
 		t.Error("a file below a file was written")
+	}
+}
+
+// TestHeirFileIsWrittenBesideSomebodyElses: in a folder that is shared, anybody can
+// put files beside ours, which we may not remove.
+func TestHeirFileIsWrittenBesideSomebodyElses(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "heir")
+	if err := os.MkdirAll(filepath.Join(path+unfinished, "not to be removed"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeHeirs(path, someHeirs()); err != nil {
+		t.Error(err)
 	}
 }
 

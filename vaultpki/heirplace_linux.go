@@ -3,8 +3,10 @@ package vaultpki
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,20 +21,35 @@ func checkPlace(file string, unsafeOnDisk bool) error {
 	if !info.IsDir() {
 		return fmt.Errorf("folder %q: expected a folder", dir)
 	}
-	// In a sticky folder others cannot replace our files, and what they put there
-	// before us is refused for its owner.
-	if info.Mode().Perm()&0o022 != 0 && info.Mode()&os.ModeSticky == 0 {
-		return fmt.Errorf("folder %q has mode %s: expected that only its owner may write there", dir, info.Mode().Perm())
+	owner := -1
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		owner = int(stat.Uid)
 	}
-	var fs unix.Statfs_t
-	if err := unix.Statfs(dir, &fs); err != nil {
+	if err := judgeFolder(info.Mode(), owner, os.Geteuid()); err != nil {
+		return fmt.Errorf("folder %q: %w", dir, err)
+	}
+	var system unix.Statfs_t
+	if err := unix.Statfs(dir, &system); err != nil {
 		return fmt.Errorf("asking for the file system of %q: %w", dir, err)
 	}
-	if kind := uint32(fs.Type); kind != unix.TMPFS_MAGIC && kind != unix.RAMFS_MAGIC && !unsafeOnDisk { //nolint:gosec // magic numbers have 32 bits
+	if kind := uint32(system.Type); kind != unix.TMPFS_MAGIC && kind != unix.RAMFS_MAGIC && !unsafeOnDisk { //nolint:gosec // magic numbers have 32 bits
 		return fmt.Errorf("folder %q is not in memory (file system %#x): expected tmpfs or ramfs", dir, kind)
 	}
 	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
 		return fmt.Errorf("folder %q: expected that this process may write there: %w", dir, err)
+	}
+	return nil
+}
+
+// judgeFolder accepts a folder in which nobody else can replace what is ours, but
+// for root. In a sticky one others cannot, save its owner; and what they put there
+// before us is refused for its owner.
+func judgeFolder(mode fs.FileMode, owner, self int) error {
+	if owner != self && owner != 0 {
+		return fmt.Errorf("it belongs to user %d: expected %d, the user of this process, or root", owner, self)
+	}
+	if mode.Perm()&0o022 != 0 && mode&fs.ModeSticky == 0 {
+		return fmt.Errorf("it has mode %s: expected that only its owner may write there, or that it is sticky", mode.Perm())
 	}
 	return nil
 }

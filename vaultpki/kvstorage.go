@@ -78,6 +78,9 @@ func escapeSegment(segment string) string {
 	return b.String()
 }
 
+// unescapeSegment reads a segment that escapeSegment wrote. There is one way to
+// write each: another would be a second name of the same key, and a slash within
+// would be a folder inside itself.
 func unescapeSegment(escaped string) (string, error) {
 	var b strings.Builder
 	for i := 0; i < len(escaped); i++ {
@@ -95,7 +98,11 @@ func unescapeSegment(escaped string) (string, error) {
 		b.WriteByte(byte(c))
 		i += 2
 	}
-	return b.String(), nil
+	segment := b.String()
+	if segment == "" || strings.Contains(segment, "/") || escapeSegment(segment) != escaped {
+		return "", fmt.Errorf("reading %q: expected the name of a key as this program writes it", escaped)
+	}
+	return segment, nil
 }
 
 // call does one call, with the secrets of its body kept out of errors.
@@ -227,7 +234,7 @@ func (s *kvStorage) Stat(ctx context.Context, key string) (certmagic.KeyInfo, er
 type lockState struct {
 	version int       // 0 if there is none
 	owner   string    // "" if nobody holds it
-	until   time.Time // by the holder's clock
+	until   time.Time // by the holder's clock, and at most lockLife after it was taken by Vault's
 }
 
 // Lock takes the lock called name, waiting for it as long as ctx lives.
@@ -312,17 +319,30 @@ func (s *kvStorage) lockState(ctx context.Context, name string) (lockState, erro
 	default:
 		return lockState{}, err
 	}
+	return lockOf(secret), nil
+}
+
+// lockOf reads what Vault has of a lock, which may be nothing.
+func lockOf(secret *api.Secret) lockState {
 	var state lockState
 	if secret == nil {
-		return state, nil
+		return state
 	}
 	metadata, _ := secret.Data["metadata"].(map[string]any)
 	state.version, _ = intOf(metadata["version"])
 	data, _ := secret.Data["data"].(map[string]any)
 	state.owner, _ = data["owner"].(string)
 	until, _ := data["until"].(string)
-	if state.until, err = time.Parse(time.RFC3339, until); err != nil {
+	created, _ := metadata["created_time"].(string)
+	taken, untaken := time.Parse(time.RFC3339Nano, created)
+	var endless error
+	if state.until, endless = time.Parse(time.RFC3339, until); untaken != nil || endless != nil {
 		state.owner = ""
+		return state
 	}
-	return state, nil
+	// Nobody may take one for longer, whatever he says.
+	if most := taken.Add(lockLife); state.until.After(most) {
+		state.until = most
+	}
+	return state
 }

@@ -5,7 +5,9 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io/fs"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -165,6 +167,36 @@ func TestLocksInVaultOutliveNoHolder(t *testing.T) {
 	}
 	if err := s.Unlock(t.Context(), "expired"); err == nil {
 		t.Error("a lock that another took over was unlocked")
+	}
+}
+
+// TestLockForEverIsTakenOver: whoever may write below the path must not be able to
+// stop every order with one lock.
+func TestLockForEverIsTakenOver(t *testing.T) {
+	front := newStandIn(t)
+	client := operator(t, vaultpki.Server{Address: front.URL, CAFile: front.CAFile})
+	path := freshPath()
+	lockOf(t, path, "order", map[string]any{"owner": "nobody", "until": "9999-01-01T00:00:00Z"})
+	front.on("secret/data/"+path+"/locks/order", func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if r.Method != http.MethodGet {
+			next.ServeHTTP(w, r)
+			return
+		}
+		created := time.Now().Add(-6 * time.Minute).UTC().Format(time.RFC3339Nano) // a wait that no test can have
+		fmt.Fprintf(w, `{"data":{"data":{"owner":"nobody","until":"9999-01-01T00:00:00Z"},"metadata":{"version":1,"created_time":%q}}}`, created)
+	})
+	if err := vaultpki.NewKVStorage(client, "secret", path).Lock(t.Context(), "order"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFolderWithinItselfIsRefused(t *testing.T) {
+	client := operator(t, vaultpki.Server{Address: vault.Address, CAFile: vault.CAFile})
+	path := freshPath()
+	write(t, "secret/data/"+path+"/a/=2f/x", map[string]any{"data": map[string]any{"value": "eA=="}})
+	keys, err := vaultpki.NewKVStorage(client, "secret", path).List(t.Context(), "a", true)
+	if err == nil || !strings.Contains(err.Error(), `"=2f"`) {
+		t.Errorf("%d keys, %.300v; expected a refusal of the name", len(keys), err)
 	}
 }
 

@@ -17,7 +17,8 @@ type Status struct {
 	LostCause string
 
 	// HeirEnds is until when a restart, or a token that ends, can do without
-	// another introduction; zero if it cannot.
+	// another introduction; zero if it cannot, also because the heir file cannot
+	// be written.
 	HeirEnds time.Time
 	// Outlasts is how long a Vault may at worst be away, from now or later,
 	// without anybody having to do something when it is back: from the latest

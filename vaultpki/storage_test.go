@@ -2,14 +2,18 @@ package vaultpki
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io/fs"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/certmagic"
 	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/vault/api"
 
 	"github.com/sallyport/sallyport/vaultpki/internal/wire"
 )
@@ -105,8 +109,10 @@ func FuzzSegment(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, segment string) {
-		_, _ = unescapeSegment(segment)
-		if segment == "" {
+		if read, err := unescapeSegment(segment); err == nil && (escapeSegment(read) != segment || strings.Contains(read, "/")) {
+			t.Errorf("%q is read as %q", segment, read)
+		}
+		if segment == "" || strings.Contains(segment, "/") { // no key has such a segment
 			return
 		}
 		escaped := escapeSegment(segment)
@@ -166,5 +172,38 @@ func TestMemoryLockIsHeldByOne(t *testing.T) {
 	}
 	if err := m.Unlock(ctx, "one"); err == nil {
 		t.Error("a lock that is not held was unlocked")
+	}
+}
+
+func TestNamesInVaultHaveOneForm(t *testing.T) {
+	for escaped, want := range map[string]string{
+		"a.key": "a.key", "=2ehidden": ".hidden", "a=2f": "", "=2f": "", "": "", "=61": "", "=2E": "", "a=2e.": "", ".a": "", "..": "", "a=": "", "=zz": "", "=+1": "",
+	} {
+		segment, err := unescapeSegment(escaped)
+		if segment != want || (err == nil) != (want != "") {
+			t.Errorf("%q is read as %q, %v; expected %q", escaped, segment, err, want)
+		}
+	}
+}
+
+func TestLocksInVaultEnd(t *testing.T) {
+	taken := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	for name, test := range map[string]struct {
+		until, created string
+		want           time.Time // zero for a lock that nobody holds
+	}{
+		"as it is taken":   {"2026-11-25T12:05:00Z", "2026-11-25T12:00:00.000000001Z", taken.Add(lockLife)},
+		"sooner":           {"2026-11-25T12:01:00Z", "2026-11-25T12:00:00Z", taken.Add(time.Minute)},
+		"for ever":         {"9999-01-01T00:00:00Z", "2026-11-25T12:00:00Z", taken.Add(lockLife)},
+		"nobody knows":     {"soon", "2026-11-25T12:00:00Z", time.Time{}},
+		"taken at no time": {"9999-01-01T00:00:00Z", "", time.Time{}},
+	} {
+		state := lockOf(&api.Secret{Data: map[string]any{
+			"data":     map[string]any{"owner": "other", "until": test.until},
+			"metadata": map[string]any{"version": json.Number("7"), "created_time": test.created},
+		}})
+		if held := !test.want.IsZero(); (state.owner != "") != held || state.version != 7 || held && !state.until.Equal(test.want) {
+			t.Errorf("%s: %+v, expected until %s", name, state, test.want)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package vaultpki
 
 import (
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -82,8 +83,13 @@ func TestTokenFileMustBeRegular(t *testing.T) {
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := readTokenFile(path, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "regular file") {
-		t.Errorf("error %v, expected it to want a regular file", err)
+	for _, path := range []string{path, filepath.Dir(path)} {
+		if _, err := openTokenFile(path, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "regular file") {
+			t.Errorf("error %v, expected it to want a regular file", err)
+		}
+		if _, err := readTokenFile(path, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "regular file") {
+			t.Errorf("error %v, expected it to want a regular file", err)
+		}
 	}
 }
 
@@ -97,12 +103,41 @@ func TestTokenFileMayBeALink(t *testing.T) {
 	if err := os.Symlink(target, link); err != nil {
 		t.Fatal(err)
 	}
-	token, err := readTokenFile(link, slog.New(slog.DiscardHandler))
-	if err != nil || token != "hvs.0123456789abcdef" {
-		t.Errorf("read %q, %v", token, err)
+	file, err := openTokenFile(link, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
 	}
-	blankTokenFile(link, slog.New(slog.DiscardHandler))
+	defer file.close()
+	if file.token != "hvs.0123456789abcdef" {
+		t.Errorf("read %q", file.token)
+	}
+	file.blank(slog.New(slog.DiscardHandler))
 	if raw, err := os.ReadFile(target); err != nil || len(raw) != 0 {
 		t.Errorf("after blanking: %q, %v", raw, err)
+	}
+}
+
+// What is emptied is what was read, whatever bears its name by then.
+func TestOtherFileUnderTheNameIsNotBlanked(t *testing.T) {
+	dir := t.TempDir()
+	path, victim := filepath.Join(dir, "token"), filepath.Join(dir, "victim")
+	for name, content := range map[string]string{path: "hvs.0123456789abcdef\n", victim: "precious"} {
+		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file, err := openTokenFile(path, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.close()
+	if err := errors.Join(os.Rename(path, path+".read"), os.Symlink(victim, path)); err != nil {
+		t.Fatal(err)
+	}
+	file.blank(slog.New(slog.DiscardHandler))
+	for name, content := range map[string]string{path + ".read": "", victim: "precious"} {
+		if raw, err := os.ReadFile(name); err != nil || string(raw) != content {
+			t.Errorf("%s holds %q, %v; expected %q", name, raw, err, content)
+		}
 	}
 }

@@ -44,8 +44,9 @@ const (
 	// attemptTimeout bounds each call within; another is made while there is time.
 	attemptTimeout = 6 * time.Second
 	retryDelay     = 500 * time.Millisecond
-	// maxRemembered tokens are remembered at once.
+	// maxRemembered tokens are remembered at once, and maxOfService of one service.
 	maxRemembered = 4096
+	maxOfService  = maxRemembered / 8
 
 	mediaType = "application/vnd.docker.plugins.v1.1+json"
 )
@@ -68,7 +69,7 @@ func NewDriver(cfg DriverConfig) (*Driver, error) {
 	if cfg.Vault == nil {
 		return nil, errors.New("configuring the secret driver: no Vault given")
 	}
-	d := &Driver{cfg: cfg, memory: newMemory(maxRemembered)}
+	d := &Driver{cfg: cfg, memory: newMemory(maxRemembered, maxOfService)}
 	return d, d.Allow(cfg.Roles, cfg.KV)
 }
 
@@ -164,7 +165,7 @@ func (d *Driver) serve(ctx context.Context, r request, o order) (value string, r
 		value, err = d.readField(ctx, o.kv)
 		return value, false, err
 	}
-	k := key{task: r.TaskID, secret: r.SecretName, order: o.kind() + " " + o.what()}
+	k := key{service: r.ServiceName, task: r.TaskID, secret: r.SecretName, order: o.kind() + " " + o.what()}
 	value, repeated, err = d.memory.get(ctx, k, func() (token, error) { return d.issue(ctx, r, o) })
 	if errors.Is(err, errBusy) {
 		return "", false, refuse(reasonBusy, "busy, try again", "%w", err)

@@ -302,6 +302,25 @@ func TestRequestsForOneTaskShareOneCall(t *testing.T) {
 	}
 }
 
+// TestOneServiceDoesNotHoldUpTheOthers fills a small memory as one that restarts
+// over and over fills a large one.
+func TestOneServiceDoesNotHoldUpTheOthers(t *testing.T) {
+	s := newStage(t, ask(t, vault(t).Address, vault(t).CAFile))
+	s.memory = newMemory(4, 2)
+	first := s.value(t, askFor("a"))
+	s.value(t, askFor("b"))
+	if a, code := s.get(t, askFor("c")); code != http.StatusInternalServerError || a.Err != "sallyport: busy, try again" {
+		t.Errorf("a third task: %d %+v", code, a)
+	}
+	s.value(t, askFor("d", func(r *request) { r.ServiceName, r.TaskName = "shop_api", "shop_api.1.d" }))
+	if again := s.value(t, askFor("a")); again != first {
+		t.Error("a task got another token than before")
+	}
+	if !strings.Contains(s.log.String(), "of this service alone") {
+		t.Errorf("the log does not say whose tasks are too many:\n%s", s.log.String())
+	}
+}
+
 // trustOf trusts the tests' Vault.
 func trustOf(t *testing.T) *tls.Config {
 	t.Helper()

@@ -3,23 +3,29 @@ package swarm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"sync"
 	"time"
 )
 
-// errBusy: there are as many live tokens as are remembered.
-var errBusy = errors.New("too many tasks started within the life of their tokens")
+// errBusy: there are as many live tokens as are remembered, of all services or of
+// one.
+var (
+	errBusy        = errors.New("too many tasks started within the life of their tokens")
+	errServiceBusy = fmt.Errorf("of this service alone: %w", errBusy)
+)
 
-// key is what one token was made for: a task, its secret, and the order. A secret
-// whose labels were changed in between is another order.
-type key struct{ task, secret, order string }
+// key is what one token was made for: a task of a service, its secret, and the
+// order. A secret whose labels were changed in between is another order.
+type key struct{ service, task, secret, order string }
 
 // memory remembers the token of each task until it ends, and makes requests for
 // the same one share a call. It is bounded: who starts more tasks than limit
 // within the life of their tokens has to wait, which also spares Vault a flood.
+// A service that does so alone waits at its share, and no other with it.
 type memory struct {
-	limit int
+	limit, share int
 
 	mu      sync.Mutex // guards entries, and each entry's fields until done is closed
 	entries map[key]*entry
@@ -38,7 +44,9 @@ type token struct {
 	ends  time.Time
 }
 
-func newMemory(limit int) *memory { return &memory{limit: limit, entries: map[key]*entry{}} }
+func newMemory(limit, share int) *memory {
+	return &memory{limit: limit, share: share, entries: map[key]*entry{}}
+}
 
 // get returns the token of k: what is remembered, or else what issue makes. It
 // runs issue once for all who ask meanwhile. A failure is shared by those, and not
@@ -70,12 +78,21 @@ func (m *memory) get(ctx context.Context, k key, issue func() (token, error)) (v
 func (m *memory) claim(k key) (e *entry, mine bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	now := time.Now()
-	maps.DeleteFunc(m.entries, func(_ key, e *entry) bool { return e.isDone() && !now.Before(e.ends) })
+	now, own := time.Now(), 0
+	maps.DeleteFunc(m.entries, func(other key, e *entry) bool {
+		over := e.isDone() && !now.Before(e.ends)
+		if !over && other.service == k.service {
+			own++
+		}
+		return over
+	})
 	if e, there := m.entries[k]; there {
 		return e, false, nil
 	}
-	if len(m.entries) >= m.limit {
+	switch {
+	case own >= m.share:
+		return nil, false, errServiceBusy
+	case len(m.entries) >= m.limit:
 		return nil, false, errBusy
 	}
 	e = &entry{done: make(chan struct{})}

@@ -24,7 +24,7 @@ func issuing(made *int, ttl time.Duration) func() (token, error) {
 
 func TestTokenIsRememberedUntilItEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, made := newMemory(10), 0
+		m, made := newMemory(10, 10), 0
 		ask := func() string {
 			value, _, err := m.get(t.Context(), key{task: "t"}, issuing(&made, time.Minute))
 			if err != nil {
@@ -46,7 +46,7 @@ func TestTokenIsRememberedUntilItEnds(t *testing.T) {
 
 func TestMemoryIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, made := newMemory(2), 0
+		m, made := newMemory(2, 3), 0
 		get := func(task string) error {
 			_, _, err := m.get(t.Context(), key{task: task}, issuing(&made, time.Minute))
 			return err
@@ -54,7 +54,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		if err := errors.Join(get("a"), get("b"), get("a")); err != nil {
 			t.Fatal(err)
 		}
-		if err := get("c"); !errors.Is(err, errBusy) || made != 2 {
+		if err := get("c"); !errors.Is(err, errBusy) || errors.Is(err, errServiceBusy) || made != 2 {
 			t.Errorf("a third: %v, %d made", err, made)
 		}
 		pass(time.Minute)
@@ -64,9 +64,34 @@ func TestMemoryIsBounded(t *testing.T) {
 	})
 }
 
+// TestServiceWaitsAtItsShare: one that restarts over and over keeps no other from
+// starting.
+func TestServiceWaitsAtItsShare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, made := newMemory(8, 2), 0
+		get := func(service, task string) error {
+			_, _, err := m.get(t.Context(), key{service: service, task: task}, issuing(&made, time.Minute))
+			return err
+		}
+		if err := errors.Join(get("flapping", "a"), get("flapping", "b")); err != nil {
+			t.Fatal(err)
+		}
+		if err := get("flapping", "c"); !errors.Is(err, errServiceBusy) || made != 2 {
+			t.Errorf("a third task of it: %v, %d made", err, made)
+		}
+		if err := errors.Join(get("flapping", "a"), get("gateway", "a"), get("gateway", "b")); err != nil {
+			t.Errorf("what it had before, and another service: %v", err)
+		}
+		pass(time.Minute)
+		if err := get("flapping", "c"); err != nil {
+			t.Errorf("when its tokens have ended: %v", err)
+		}
+	})
+}
+
 func TestFailureIsSharedAndForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, calls, broken := newMemory(2), 0, errors.New("broken")
+		m, calls, broken := newMemory(2, 2), 0, errors.New("broken")
 		fail := func() (token, error) {
 			pass(time.Second)
 			calls++
@@ -93,7 +118,7 @@ func TestFailureIsSharedAndForgotten(t *testing.T) {
 // TestWaitingEndsWithTheRequest: who gives up does not end the call for others.
 func TestWaitingEndsWithTheRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, made := newMemory(2), 0
+		m, made := newMemory(2, 2), 0
 		first := make(chan string)
 		go func() {
 			value, _, err := m.get(t.Context(), key{}, func() (token, error) {

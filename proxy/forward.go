@@ -123,10 +123,10 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *route, state *sessi
 	ctx, release := g.cfg.Sessions.Revocations().Bind(r.Context(), rt.Host, state)
 	defer release()
 	defer func() {
-		switch context.Cause(ctx) {
-		case session.ErrEnded:
+		switch cause := context.Cause(ctx); {
+		case errors.Is(cause, session.ErrEnded):
 			ex.Record.Reason, ex.Record.Cause = "session_ended", "session ended while the connection was open"
-		case session.ErrWithdrawn:
+		case errors.Is(cause, session.ErrWithdrawn):
 			ex.Record.Reason, ex.Record.Cause = "access_withdrawn", "access was withdrawn while the connection was open"
 		}
 	}()

@@ -183,7 +183,7 @@ func TestLockForEverIsTakenOver(t *testing.T) {
 			return
 		}
 		created := time.Now().Add(-6 * time.Minute).UTC().Format(time.RFC3339Nano) // a wait that no test can have
-		fmt.Fprintf(w, `{"data":{"data":{"owner":"nobody","until":"9999-01-01T00:00:00Z"},"metadata":{"version":1,"created_time":%q}}}`, created)
+		_, _ = fmt.Fprintf(w, `{"data":{"data":{"owner":"nobody","until":"9999-01-01T00:00:00Z"},"metadata":{"version":1,"created_time":%q}}}`, created)
 	})
 	if err := vaultpki.NewKVStorage(client, "secret", path).Lock(t.Context(), "order"); err != nil {
 		t.Error(err)

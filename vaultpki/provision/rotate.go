@@ -230,15 +230,11 @@ func (r *Rotation) do(ctx context.Context, client *Client, next Progress, tell f
 func (r *Rotation) wait(ctx context.Context, next Progress, tell func(Progress)) error {
 	for next.Left > 0 {
 		tell(next)
-		pause := min(next.Left, progressEvery)
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return ctx.Err()
-		case <-timer.C:
+		part := min(next.Left, progressEvery)
+		if err := pause(ctx, part); err != nil {
+			return err
 		}
-		next.Left -= pause
+		next.Left -= part
 	}
 	return nil
 }

@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sallyport/sallyport/vaultpki/internal/wire"
 )
 
 // Names of the first key and issuer of each kind; a rotation makes the second.
@@ -88,9 +90,36 @@ func (i issuer) pem() string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: i.cert.Raw}))
 }
 
+// Vault does not show the issuers of a mount from which one is just removed.
+const (
+	readings    = 5
+	readAgainIn = 100 * time.Millisecond
+)
+
 // issuers returns those of a mount, the oldest first; none if the mount is not
 // there.
 func (c *Client) issuers(ctx context.Context, mount string) ([]issuer, error) {
+	for reading := 1; ; reading++ {
+		found, err := c.readIssuers(ctx, mount)
+		if !vanished(err) || reading == readings {
+			return found, err
+		}
+		if err := pause(ctx, readAgainIn); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// vanished says whether Vault failed because an issuer or a key that it was about
+// to show is no longer there.
+func vanished(err error) bool {
+	var status *wire.StatusError
+	return errors.As(err, &status) && slices.ContainsFunc(status.Messages, func(message string) bool {
+		return strings.Contains(message, "does not exist") || strings.Contains(message, "unable to find PKI issuer")
+	})
+}
+
+func (c *Client) readIssuers(ctx context.Context, mount string) ([]issuer, error) {
 	infos, err := c.list(ctx, mount+"/issuers")
 	if err != nil {
 		return nil, err
@@ -366,27 +395,76 @@ func (a authority) publish(ctx context.Context, client *Client, above issuer) er
 	return a.note(ctx, client, there, above.name, "published")
 }
 
+// kept are the settings of an issuer that are not ours. An update sets what it
+// does not name back to Vault's defaults.
+var kept = []string{
+	"manual_chain", "usage", "revocation_signature_algorithm", "enable_aia_url_templating",
+	"issuing_certificates", "crl_distribution_points", "delta_crl_distribution_points", "ocsp_servers",
+}
+
 // name names an issuer of the mount. Near its own end it signs shorter lives
 // rather than none.
 func (a authority) name(ctx context.Context, client *Client, i issuer, name string) error {
-	return client.write(ctx, a.mount+"/issuer/"+i.id, map[string]any{
+	path := a.mount + "/issuer/" + i.id
+	secret, err := client.read(ctx, path)
+	if err != nil {
+		return err
+	}
+	body := map[string]any{
 		"issuer_name":             name,
 		"leaf_not_after_behavior": "truncate", //nolint:misspell // Vault spells it so
-	})
+	}
+	for _, setting := range kept {
+		if secret != nil && secret.Data[setting] != nil {
+			body[setting] = secret.Data[setting]
+		}
+	}
+	return client.write(ctx, path, body)
 }
 
 // noted is how a time stands in a name.
 const noted = "20060102T150405Z"
 
+// notes is what note has written at the end of a name.
+var notes = regexp.MustCompile(`(\.[a-z]+-[0-9]{8}T[0-9]{6}Z)+$`)
+
+// moment is Vault's time as it is noted: rounded up, so that a step which counts
+// from it never comes too soon.
+func (c *Client) moment(ctx context.Context) (time.Time, error) {
+	now, err := c.now(ctx)
+	return now.UTC().Truncate(time.Second).Add(time.Second), err
+}
+
 // note names an issuer with what happened to it just now: so the time is where
 // whoever goes on finds it.
 func (a authority) note(ctx context.Context, client *Client, i issuer, base, what string) error {
-	now, err := client.now(ctx)
+	now, err := client.moment(ctx)
 	if err != nil {
 		return err
 	}
-	// Rounded up: a step that counts from it never comes too soon.
-	return a.name(ctx, client, i, base+"."+what+"-"+now.UTC().Add(time.Second).Format(noted))
+	return a.name(ctx, client, i, i.with(base, what, now).name)
+}
+
+// with returns the issuer as it is named with one note more, in place of an
+// earlier one of the kind; its other notes stay.
+func (i issuer) with(base, what string, at time.Time) issuer {
+	for note := range strings.SplitSeq(notes.FindString(i.name), ".") {
+		if note != "" && !strings.HasPrefix(note, what+"-") {
+			base += "." + note
+		}
+	}
+	i.name = base + "." + what + "-" + at.UTC().Format(noted)
+	return i
+}
+
+// withLeaves is with for the time until when a leaf below the issuer may live: at
+// most until its own end, and a later time that is noted already stays.
+func (i issuer) withLeaves(until time.Time) issuer {
+	until = earlier(until, i.cert.NotAfter)
+	if before, dated := i.when("leaves"); dated && !until.After(before) {
+		return i
+	}
+	return i.with(i.baseOr("issuer-"+i.id), "leaves", until)
 }
 
 // when returns what note wrote.
@@ -399,6 +477,5 @@ func (i issuer) when(what string) (time.Time, bool) {
 
 // baseOr is the name without notes, that of the key, or fallback.
 func (i issuer) baseOr(fallback string) string {
-	base, _, _ := strings.Cut(i.name, ".")
-	return cmp.Or(base, i.keyName, fallback)
+	return cmp.Or(notes.ReplaceAllString(i.name, ""), i.keyName, fallback)
 }

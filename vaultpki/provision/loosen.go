@@ -48,16 +48,19 @@ const (
 	whenHigher           // a higher number, of which 0 is the highest: no bound
 	whenMore             // a higher number, of which 0 is the lowest
 	whenWider            // networks that were not in those before; none is all
+	whenGone             // a bound that is taken away
 )
 
 // directions has the settings of PKI roles and AppRoles that can loosen.
 var directions = map[string]direction{
 	"allow_any_name": whenOn, "allow_subdomains": whenOn, "allow_glob_domains": whenOn, "allow_wildcard_certificates": whenOn,
-	"allow_bare_domains": whenOn, "allow_localhost": whenOn, "allow_ip_sans": whenOn, "server_flag": whenOn, "client_flag": whenOn,
+	"allowed_domains_template": whenOn, "allowed_uri_sans_template": whenOn, "allow_bare_domains": whenOn, "allow_localhost": whenOn, "allow_ip_sans": whenOn, "server_flag": whenOn, "client_flag": whenOn,
 	"code_signing_flag": whenOn, "email_protection_flag": whenOn,
 	"enforce_hostnames": whenOff,
-	"allowed_domains":   whenGrown, "allowed_uri_sans": whenGrown, "allowed_other_sans": whenGrown, "ext_key_usage_oids": whenGrown, "key_usage": whenGrown,
+	"allowed_domains":   whenGrown, "allowed_uri_sans": whenGrown, "allowed_other_sans": whenGrown, "allowed_user_ids": whenGrown, "allowed_serial_numbers": whenGrown,
+	"ext_key_usage": whenGrown, "ext_key_usage_oids": whenGrown, "key_usage": whenGrown,
 	"ttl": whenHigher, "max_ttl": whenHigher,
+	"not_after": whenGone,
 
 	"bind_secret_id": whenOff, "token_no_default_policy": whenOff,
 	"token_policies":        whenGrown,
@@ -84,6 +87,8 @@ func loosens(name string, have, want any) bool {
 		return number(want) > number(have)
 	case whenWider:
 		return wider(texts(have), texts(want))
+	case whenGone:
+		return want == "" && show(have, want) != ""
 	}
 	return false
 }

@@ -145,6 +145,9 @@ func TestSettingsLoosenInOneDirection(t *testing.T) {
 		"a network beside":                {"secret_id_bound_cidrs", list("10.0.0.0/8"), []string{"10.0.0.0/8", "192.0.2.0/24"}, true},
 		"one address as Vault writes it":  {"token_bound_cidrs", list("10.0.3.7"), []string{"10.0.3.7/32"}, false},
 		"networks that cannot be read":    {"token_bound_cidrs", list("garbage"), []string{"10.0.0.0/8"}, true},
+		"no end on a date":                {"not_after", "2030-01-01T00:00:00Z", "", true},
+		"no date, as before":              {"not_after", nil, "", false},
+		"a usage by its name":             {"ext_key_usage", nil, []string{"ClientAuth"}, true},
 		"what says nothing of privileges": {"key_bits", json.Number("384"), 256, false},
 	}
 	for name, test := range tests {
@@ -159,7 +162,7 @@ func TestSettingsLoosenInOneDirection(t *testing.T) {
 // Every setting that we write has been thought about: a new one that widens must
 // not slip through as neutral.
 func TestDirectionsAreOfSettingsThatExist(t *testing.T) {
-	pki := pkiRole("p", []string{"a"}, "server", time.Hour)
+	pki := pkiRole("p", "r", []string{"a"}, "server", time.Hour)
 	login := appRole("approle", "a", Access{TokenTTL: time.Hour})
 	harmless := []string{"require_cn", "key_type", "key_bits", "generate_lease", "no_store", "token_type"}
 	known := map[string]bool{}

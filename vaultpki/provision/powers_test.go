@@ -216,9 +216,9 @@ func TestLeavesLiveNoLongerThanTheirRoleAllows(t *testing.T) {
 		body   map[string]string
 		status int
 	}{
-		"as usual":                 {map[string]string{"csr": csr, "ttl": "1h"}, http.StatusOK},
-		"until a day":              {map[string]string{"csr": csr, "not_after": inAYear}, http.StatusForbidden},
-		"until a day, in capitals": {map[string]string{"csr": csr, "NOT_AFTER": inAYear}, http.StatusForbidden},
+		"as usual":                  {map[string]string{"csr": csr, "ttl": "1h"}, http.StatusOK},
+		"until a date":              {map[string]string{"csr": csr, "not_after": inAYear}, http.StatusForbidden},
+		"until a date, in capitals": {map[string]string{"csr": csr, "NOT_AFTER": inAYear}, http.StatusForbidden},
 	} {
 		if status, answer := ask(t, token, call{"PUT", "lives-backend/sign/sidecar-notes", 0, test.body}); status != test.status {
 			t.Errorf("%s: status %d, expected %d: %s", name, status, test.status, answer)
@@ -415,7 +415,7 @@ func TestAnApplyGoesOnAfterAKillAtEachCall(t *testing.T) {
 		spec := specFor(fmt.Sprintf("apply%d", kills))
 		spec.NoSPKey = true // which takes a while to make
 		proxy.left.Store(int64(kills))
-		done, err := provision.Apply(t.Context(), proxy.client(t), desired(t, spec))
+		done, err := provision.Apply(t.Context(), clientOf(t, proxy.Server), desired(t, spec))
 		if err == nil {
 			break
 		}

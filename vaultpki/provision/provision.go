@@ -168,6 +168,18 @@ func (c *Client) call(ctx context.Context, call wire.Call) (*api.Secret, error) 
 	return secret, nil
 }
 
+// pause waits so long before a call is made again.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
 // Change is one difference between Vault and the desired state.
 type Change struct {
 	// Create is true if the object is absent, false if it differs.

@@ -394,13 +394,3 @@ func TestSecretsOfTheGatewayAreItsOwn(t *testing.T) {
 		t.Errorf("paths that only begin alike: %v", err)
 	}
 }
-
-// Vault keeps the names of AppRoles and policies in lower case.
-func TestNamesInCapitalsAreAppliedOnce(t *testing.T) {
-	spec := specFor("capitals")
-	spec.GatewayRole = "Capitals-Gateway"
-	mustApply(t, spec)
-	if left := mustPlan(t, spec); len(left) > 0 {
-		t.Errorf("still planned: %q", left)
-	}
-}

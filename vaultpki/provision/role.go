@@ -11,10 +11,12 @@ import (
 )
 
 // role is an object whose settings are read and written as one JSON object: a
-// PKI role or an AppRole. Settings that are not listed are not compared.
+// PKI role or an AppRole. Settings that are not listed are neither compared nor
+// changed.
 type role struct {
 	object string
 	path   string
+	mount  string // the PKI mount of a PKI role; otherwise empty
 	// settings by name; values are bool, int, string, []string (compared as
 	// sets) and time.Duration (seconds on the wire).
 	settings map[string]any
@@ -22,7 +24,7 @@ type role struct {
 
 // pkiRole signs certificates for exactly names, DNS names and SPIFFE IDs, for use
 // as a server or as a client, and never for both.
-func pkiRole(path string, names []string, usage string, ttl time.Duration) role {
+func pkiRole(mount, name string, names []string, usage string, ttl time.Duration) role {
 	hosts, ids := []string{}, []string{}
 	for _, name := range names {
 		if strings.HasPrefix(name, spiffe) {
@@ -31,7 +33,8 @@ func pkiRole(path string, names []string, usage string, ttl time.Duration) role 
 			hosts = append(hosts, name)
 		}
 	}
-	return role{object: "pki role " + path, path: path, settings: map[string]any{
+	path := mount + "/roles/" + name
+	return role{object: "pki role " + path, path: path, mount: mount, settings: map[string]any{
 		"allowed_domains":             hosts,
 		"allow_bare_domains":          true,
 		"allow_subdomains":            false,
@@ -42,18 +45,24 @@ func pkiRole(path string, names []string, usage string, ttl time.Duration) role 
 		"allow_ip_sans":               false,
 		"allowed_uri_sans":            ids,
 		"allowed_other_sans":          []string{},
+		"allowed_user_ids":            []string{},
+		"allowed_serial_numbers":      []string{},
+		"allowed_domains_template":    false,
+		"allowed_uri_sans_template":   false,
 		"enforce_hostnames":           true,
 		"require_cn":                  false,
 		"server_flag":                 usage == "server",
 		"client_flag":                 usage == "client",
 		"code_signing_flag":           false,
 		"email_protection_flag":       false,
+		"ext_key_usage":               []string{},
 		"ext_key_usage_oids":          []string{},
 		"key_type":                    "ec",
 		"key_bits":                    256,
 		"key_usage":                   []string{"DigitalSignature"},
 		"ttl":                         ttl,
 		"max_ttl":                     ttl,
+		"not_after":                   "", // a date would stand in for max_ttl
 		// A lease would revoke the certificate with the token.
 		"generate_lease": false,
 		// Leaves of a day need no revocation; thousands of them would fill the
@@ -76,7 +85,7 @@ func appRole(mount, name string, a Access) role {
 		"secret_id_ttl":           a.SecretIDTTL,
 		"secret_id_bound_cidrs":   append([]string{}, a.SecretIDCIDRs...),
 		"token_bound_cidrs":       append([]string{}, a.TokenCIDRs...),
-		"token_policies":          []string{strings.ToLower(name)}, // as Vault keeps it
+		"token_policies":          []string{name},
 		"token_no_default_policy": true,
 		"token_period":            period,
 		"token_ttl":               ttl,
@@ -115,10 +124,23 @@ func (r role) plan(ctx context.Context, client *Client) (*Change, error) {
 	return change, nil
 }
 
-// write sends all settings, also those that are right: an update of a PKI role
-// sets what it does not name back to Vault's defaults.
+// write sends all settings, also those that are right, and those of a PKI role
+// that are not ours as they are: an update of one sets what it does not name back
+// to Vault's defaults.
 func (r role) write(ctx context.Context, client *Client) error {
 	body := map[string]any{}
+	if r.mount != "" {
+		secret, err := client.read(ctx, r.path)
+		if err != nil {
+			return err
+		}
+		if secret != nil {
+			maps.Copy(body, secret.Data)
+			if err := r.remember(ctx, client, secret.Data); err != nil {
+				return err
+			}
+		}
+	}
 	for name, value := range r.settings {
 		if d, ok := value.(time.Duration); ok {
 			value = int(d.Seconds())
@@ -126,6 +148,20 @@ func (r role) write(ctx context.Context, client *Client) error {
 		body[name] = value
 	}
 	return client.write(ctx, r.path, body)
+}
+
+// remember notes how long the leaves of a PKI role may live that were signed so
+// far, if it is about to grant less: what is above them is not retired before.
+func (r role) remember(ctx context.Context, client *Client, have map[string]any) error {
+	ceiling, err := client.ceiling(ctx, r.mount)
+	if err != nil {
+		return err
+	}
+	before := leafLife(have, ceiling)
+	if after, _ := r.settings["max_ttl"].(time.Duration); before <= after {
+		return nil
+	}
+	return authority{mount: r.mount}.noteLeaves(ctx, client, before)
 }
 
 // show writes a setting for comparison and for the diff, in the manner of the

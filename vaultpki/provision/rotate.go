@@ -232,15 +232,11 @@ func (r *Rotation) do(ctx context.Context, client *Client, next Progress, tell f
 func (r *Rotation) wait(ctx context.Context, next Progress, tell func(Progress)) error {
 	for next.Left > 0 {
 		tell(next)
-		pause := min(next.Left, max(shortPause, min(next.Left/12, longPause)))
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return ctx.Err()
-		case <-timer.C:
+		part := min(next.Left, max(shortPause, min(next.Left/12, longPause)))
+		if err := pause(ctx, part); err != nil {
+			return err
 		}
-		next.Left -= pause
+		next.Left -= part
 	}
 	return nil
 }

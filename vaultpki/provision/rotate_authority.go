@@ -126,6 +126,9 @@ func (r *authorityRotation) next(ctx context.Context, client *Client) (Step, err
 	if err != nil {
 		return Step{}, err
 	}
+	if err := r.followed(ctx, client); err != nil {
+		return Step{}, err
+	}
 	underNew := s.newest.same(s.above)
 	if !r.root {
 		if err := r.alone(s, underNew); err != nil {
@@ -246,17 +249,57 @@ func (r *authorityRotation) switching(successor issuer) Step {
 }
 
 // noteReplaced notes of each issuer that came before since when nothing is
-// signed by it.
+// signed by it, and until when a leaf below it may live, as the roles are now.
 func (r *authorityRotation) noteReplaced(ctx context.Context, client *Client, s standing) error {
+	longest, err := client.longestLeaf(ctx, r.mount)
+	if err != nil {
+		return err
+	}
 	for _, old := range s.leftovers() {
 		if _, dated := old.when("replaced"); dated {
 			continue
 		}
-		if err := r.note(ctx, client, old, old.baseOr("issuer-"+old.id), "replaced"); err != nil {
+		now, err := client.moment(ctx)
+		if err != nil {
+			return err
+		}
+		named := old.with(old.baseOr("issuer-"+old.id), "replaced", now).withLeaves(now.Add(longest))
+		if err := r.name(ctx, client, old, named.name); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// noteLeaves notes on what is trusted, or on what signs, that leaves which were
+// signed so far may live so long. Authorities that we did not name are never
+// retired, and nothing is noted of them.
+func (a authority) noteLeaves(ctx context.Context, client *Client, life time.Duration) error {
+	issuers, err := client.issuers(ctx, a.mount)
+	if err != nil {
+		return err
+	}
+	current, _ := find(issuers, signs)
+	// Roles may name the issuer that signs; nobody names the root above it.
+	holder, found := find(issuers, func(i issuer) bool {
+		return current.cert != nil && i.isRoot() && current.signedBy(i) && generation(i.name) > 0
+	})
+	if !found {
+		holder = current
+	}
+	if generation(holder.name) == 0 {
+		return nil
+	}
+	now, err := client.moment(ctx)
+	if err != nil {
+		return err
+	}
+	// Whoever asks before the role is written still gets the longer life.
+	named := holder.withLeaves(now.Add(life + time.Minute))
+	if named.name == holder.name {
+		return nil
+	}
+	return a.name(ctx, client, holder, named.name)
 }
 
 // retiring removes what came before, once the last leaf below it has ended.
@@ -274,6 +317,11 @@ func (r *authorityRotation) retiring(ctx context.Context, client *Client, s stan
 	if err != nil {
 		return Step{}, false, err
 	}
+	var leaves time.Time // until when those may live that a role signed which now grants less
+	for _, i := range s.here {
+		until, _ := i.when("leaves")
+		leaves = later(leaves, until)
+	}
 	for _, i := range old {
 		at, dated := i.when("replaced")
 		if !dated { // the switch was not finished
@@ -281,13 +329,8 @@ func (r *authorityRotation) retiring(ctx context.Context, client *Client, s stan
 				return r.noteReplaced(ctx, client, s)
 			}}, true, nil
 		}
-		end := at.Add(longest)
-		if i.cert.NotAfter.Before(end) {
-			end = i.cert.NotAfter
-		}
-		if end = end.Add(r.settle); end.After(step.Due) {
-			step.Due = end
-		}
+		end := earlier(later(at.Add(longest), leaves), i.cert.NotAfter)
+		step.Due = later(step.Due, end.Add(r.settle))
 	}
 	step.do = func(ctx context.Context, client *Client) error { return r.retire(ctx, client, s, formerRoots) }
 	return step, true, nil
@@ -349,36 +392,92 @@ func (c *Client) removeIssuers(ctx context.Context, mount string, old []issuer, 
 	return nil
 }
 
-// longestLeaf returns the longest life that any role of a PKI mount grants.
+// pkiRoles returns the settings of all roles of a PKI mount by their names.
+func (c *Client) pkiRoles(ctx context.Context, mount string) (map[string]map[string]any, error) {
+	names, err := c.list(ctx, mount+"/roles")
+	if err != nil {
+		return nil, err
+	}
+	roles := map[string]map[string]any{}
+	for _, name := range sortedKeys(names) {
+		role, err := c.read(ctx, mount+"/roles/"+name)
+		if err != nil {
+			return nil, err
+		}
+		if role != nil {
+			roles[name] = role.Data
+		}
+	}
+	return roles, nil
+}
+
+// followed refuses a rotation that a role would not follow, because it names the
+// issuer that is to be replaced.
+func (a authority) followed(ctx context.Context, client *Client) error {
+	roles, err := client.pkiRoles(ctx, a.mount)
+	if err != nil {
+		return err
+	}
+	for _, name := range sortedKeys(roles) {
+		if ref, _ := roles[name]["issuer_ref"].(string); ref != "" && ref != "default" {
+			return fmt.Errorf("looking at %s: its role %q signs with the issuer %q and would not follow: set its issuer_ref to default", a.mount, name, ref)
+		}
+	}
+	return nil
+}
+
+// longestLeaf returns the longest life that any role of a PKI mount grants now.
 func (c *Client) longestLeaf(ctx context.Context, mount string) (time.Duration, error) {
-	tuned, err := c.read(ctx, "sys/mounts/"+mount+"/tune")
+	ceiling, err := c.ceiling(ctx, mount)
 	if err != nil {
 		return 0, err
 	}
-	var ceiling time.Duration
-	if tuned != nil {
-		ceiling = seconds(tuned.Data["max_lease_ttl"])
-	}
-	roles, err := c.list(ctx, mount+"/roles")
+	roles, err := c.pkiRoles(ctx, mount)
 	if err != nil {
 		return 0, err
 	}
 	var longest time.Duration
-	for _, name := range sortedKeys(roles) {
-		role, err := c.read(ctx, mount+"/roles/"+name)
-		if err != nil {
-			return 0, err
-		}
-		if role == nil {
-			continue
-		}
-		life := max(seconds(role.Data["max_ttl"]), seconds(role.Data["ttl"]))
-		if life == 0 || life > ceiling {
-			life = ceiling
-		}
-		longest = max(longest, life)
+	for _, role := range roles {
+		longest = max(longest, leafLife(role, ceiling))
 	}
 	return longest, nil
+}
+
+// ceiling is the longest life that a mount grants.
+func (c *Client) ceiling(ctx context.Context, mount string) (time.Duration, error) {
+	tuned, err := c.read(ctx, "sys/mounts/"+mount+"/tune")
+	if err != nil || tuned == nil {
+		return 0, err
+	}
+	return seconds(tuned.Data["max_lease_ttl"]), nil
+}
+
+// leafLife is the longest life that a role grants. A date that a role names is
+// not bounded by the mount, but by the authority's own end.
+func leafLife(role map[string]any, ceiling time.Duration) time.Duration {
+	if date, _ := role["not_after"].(string); date != "" {
+		return 100 * year
+	}
+	life := max(seconds(role["max_ttl"]), seconds(role["ttl"]))
+	if life == 0 || life > ceiling {
+		return ceiling
+	}
+	return life
+}
+
+// earlier and later are the one and the other of two times.
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 // seconds reads a duration as Vault writes it.

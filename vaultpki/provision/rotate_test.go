@@ -5,18 +5,11 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"maps"
-	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -300,57 +293,6 @@ func TestAnAuthorityOfSomebodyElsesIsLeftAlone(t *testing.T) {
 	}
 }
 
-// cutter is a proxy in front of Vault that lets so many writes through, does the
-// next and loses its answer. That Vault had one write less, as if the connection
-// were cut on the way there, is what the count before leaves behind.
-type cutter struct {
-	*httptest.Server
-	CAFile string
-	left   atomic.Int64
-}
-
-func newCutter(t *testing.T) *cutter {
-	t.Helper()
-	target, err := url.Parse(vault.Address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	raw, err := os.ReadFile(vault.CAFile)
-	if err != nil || !pool.AppendCertsFromPEM(raw) {
-		t.Fatal("no CA", err)
-	}
-	proxy := &httputil.ReverseProxy{
-		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target) },
-		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}},
-	}
-	c := &cutter{}
-	c.Server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodGet || strings.HasSuffix(r.URL.Path, "/sys/wrapping/wrap") || c.left.Add(-1) >= 0 {
-			proxy.ServeHTTP(w, r)
-			return
-		}
-		proxy.ServeHTTP(httptest.NewRecorder(), r)
-		panic(http.ErrAbortHandler)
-	}))
-	t.Cleanup(c.Server.Close)
-	c.CAFile = filepath.Join(t.TempDir(), "ca.pem")
-	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Server.Certificate().Raw})
-	if err := os.WriteFile(c.CAFile, block, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-func (c *cutter) client(t *testing.T) *provision.Client {
-	t.Helper()
-	client, err := provision.NewClient(provision.Config{Server: vaultpki.Server{Address: c.URL, CAFile: c.CAFile}, Token: vault.RootToken})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return client
-}
-
 // state is what a rotation may leave behind.
 func state(t *testing.T, spec provision.Spec) string {
 	t.Helper()
@@ -386,7 +328,7 @@ func TestARotationGoesOnAfterAKillAtEachCall(t *testing.T) {
 			kills := 0
 			for ; ; kills++ {
 				proxy.left.Store(int64(kills))
-				if !killedAndResumed(t, spec, what, proxy.client(t)) {
+				if !killedAndResumed(t, spec, what, clientOf(t, proxy.Server)) {
 					break
 				}
 				if got := state(t, spec); got != clean {

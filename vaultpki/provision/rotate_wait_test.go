@@ -3,6 +3,7 @@ package provision
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -176,6 +177,36 @@ func TestNamesOfIssuersAreRead(t *testing.T) {
 	for _, name := range []string{"root-2", "root-2.replaced-20261125T101500Z", "root-2.published-", "root-2.published-yesterday"} {
 		if at, ok := (issuer{name: name}).when("published"); ok {
 			t.Errorf("%q was published at %s", name, at)
+		}
+	}
+}
+
+func TestNotesOfIssuersStandSideBySide(t *testing.T) {
+	at := time.Date(2026, 11, 25, 10, 15, 0, 0, time.UTC)
+	end := issuer{cert: &x509.Certificate{NotAfter: at.Add(10 * time.Hour)}}
+	for _, test := range []struct {
+		name string
+		note func(issuer) issuer
+		want string
+	}{
+		{"root-1", func(i issuer) issuer { return i.with(i.baseOr(""), "replaced", at) }, "root-1.replaced-20261125T101500Z"},
+		{"my.ca", func(i issuer) issuer { return i.with(i.baseOr(""), "replaced", at) }, "my.ca.replaced-20261125T101500Z"},
+		{"", func(i issuer) issuer { return i.with(i.baseOr("issuer-7"), "rotated", at) }, "issuer-7.rotated-20261125T101500Z"},
+		{
+			"root-1.leaves-20261126T101500Z", func(i issuer) issuer { return i.with(i.baseOr(""), "replaced", at) },
+			"root-1.leaves-20261126T101500Z.replaced-20261125T101500Z",
+		},
+		{
+			"root-1.rotated-20251125T101500Z.leaves-20261126T101500Z", func(i issuer) issuer { return i.with(i.baseOr(""), "rotated", at) },
+			"root-1.leaves-20261126T101500Z.rotated-20261125T101500Z",
+		},
+		{"root-1", func(i issuer) issuer { return i.withLeaves(at.Add(time.Hour)) }, "root-1.leaves-20261125T111500Z"},
+		{"root-1", func(i issuer) issuer { return i.withLeaves(at.Add(100 * year)) }, "root-1.leaves-20261125T201500Z"},
+		{"root-1.leaves-20261125T111500Z", func(i issuer) issuer { return i.withLeaves(at) }, "root-1.leaves-20261125T111500Z"},
+	} {
+		end.name = test.name
+		if got := test.note(end).name; got != test.want {
+			t.Errorf("%q becomes %q, expected %q", test.name, got, test.want)
 		}
 	}
 }

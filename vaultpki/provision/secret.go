@@ -200,12 +200,8 @@ func (s secret) readSettled(ctx context.Context, client *Client) (content, error
 		if err == nil || !strings.Contains(err.Error(), "Upgrading") || time.Now().After(deadline) {
 			return have, err
 		}
-		timer := time.NewTimer(50 * time.Millisecond)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return content{}, ctx.Err()
-		case <-timer.C:
+		if err := pause(ctx, 50*time.Millisecond); err != nil {
+			return content{}, err
 		}
 	}
 }

@@ -214,8 +214,8 @@ func New(spec Spec) (*Desired, error) {
 		rootMount{edge}, rootMount{backend},
 		root{edge}, root{backend},
 		intermediate{edge}, intermediate{backend},
-		pkiRole(s.EdgeMount+"/roles/"+s.EdgeRole, s.EdgeHosts, "server", s.CertTTL),
-		pkiRole(s.BackendMount+"/roles/"+s.ClientRole, append([]string{s.ClientName}, s.ClientIDs...), "client", s.CertTTL),
+		pkiRole(s.EdgeMount, s.EdgeRole, s.EdgeHosts, "server", s.CertTTL),
+		pkiRole(s.BackendMount, s.ClientRole, append([]string{s.ClientName}, s.ClientIDs...), "client", s.CertTTL),
 	)
 	if s.Transit.Key != "" {
 		add(mount{path: s.Transit.Mount, kind: "transit"}, transitKey(s.Transit))
@@ -223,7 +223,7 @@ func New(spec Spec) (*Desired, error) {
 	add(policy{name: s.GatewayRole, text: s.gatewayPolicy()}, appRole(s.AuthMount, s.GatewayRole, s.GatewayAccess))
 	for _, sidecar := range s.Sidecars {
 		add(
-			pkiRole(s.BackendMount+"/roles/"+sidecar.PKIRole, append([]string{sidecar.Name}, sidecar.IDs...), "server", s.CertTTL),
+			pkiRole(s.BackendMount, sidecar.PKIRole, append([]string{sidecar.Name}, sidecar.IDs...), "server", s.CertTTL),
 			policy{name: sidecar.Role, text: s.sidecarPolicy(sidecar)},
 			appRole(s.AuthMount, sidecar.Role, sidecar.Access),
 		)

@@ -183,9 +183,11 @@ func TestLockForEverIsTakenOver(t *testing.T) {
 			return
 		}
 		created := time.Now().Add(-6 * time.Minute).UTC().Format(time.RFC3339Nano) // a wait that no test can have
-		_, _ = fmt.Fprintf(w, `{"data":{"data":{"owner":"nobody","until":"9999-01-01T00:00:00Z"},"metadata":{"version":1,"created_time":%q}}}`, created)
+		answer(http.StatusOK, fmt.Sprintf(`{"data":{"data":{"owner":"nobody","until":"9999-01-01T00:00:00Z"},"metadata":{"version":1,"created_time":%q}}}`, created))(w, r, next)
 	})
-	if err := vaultpki.NewKVStorage(client, "secret", path).Lock(t.Context(), "order"); err != nil {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := vaultpki.NewKVStorage(client, "secret", path).Lock(ctx, "order"); err != nil {
 		t.Error(err)
 	}
 }

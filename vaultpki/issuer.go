@@ -145,8 +145,8 @@ func (i *issuer) signError(path string, request *x509.CertificateRequest, err er
 	case http.StatusBadRequest:
 		// Vault's way to say that the PKI role does not allow the request.
 		e.Reason = ReasonDenied
-		e.Hint = fmt.Sprintf("if %s/roles/%s does not allow the name: run `sallyport provision plan` with the files of the set-up, "+
-			"and --config the new configuration, then `apply --allow-loosen`", i.mount, i.role)
+		e.Hint = fmt.Sprintf("have %s/roles/%s allow the name: run `sallyport provision plan --config FILE` with the new configuration, "+
+			"and with the other files of the set-up, then `apply --allow-loosen`", i.mount, i.role)
 	}
 	return e
 }

@@ -110,11 +110,11 @@ func remarkMetadata(ctx context.Context, std stdio, client *provision.Client, wa
 	if want.metadataURL {
 		return nil
 	}
-	lacks, err := provision.LacksMetadata(ctx, client, want.spec)
-	if err != nil || !lacks {
+	where, err := provision.LacksMetadata(ctx, client, want.spec)
+	if err != nil || where == "" {
 		return err
 	}
-	_, err = fmt.Fprintf(std.Err, "note: %s/%s has no %s: give --idp-metadata, or the gateway will not start\n", want.spec.KVMount, want.spec.SAMLPath, fieldIdPMetadata)
+	_, err = fmt.Fprintf(std.Err, "note: %s has no %s: give --idp-metadata, or the gateway will not start\n", where, fieldIdPMetadata)
 	return err
 }
 
@@ -151,8 +151,11 @@ func showRoles(ctx context.Context, std stdio, client *provision.Client, asked w
 	}
 	for _, role := range roles {
 		id, err := client.RoleID(ctx, want.AuthMount, role)
-		if err != nil {
+		if err != nil && hintOf(err) == "" {
 			return &hinted{err, "check what is there with `sallyport provision plan`"}
+		}
+		if err != nil {
+			return err
 		}
 		if _, err := fmt.Fprintf(std.Out, "%s %s\n", role, id); err != nil {
 			return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -75,6 +76,16 @@ func testProvisionFile(t *testing.T, s *stand) {
 	}
 	testLoosening(t, dir, run)
 	testRotations(t, file, run)
+
+	p := s.start(t, "provision", "rotate", "sp-key", "-f", file, "--settle", "48h", "--wait", "--token-file", s.tokenFile)
+	p.eventually(t, "a long wait", func() (string, bool) {
+		return p.out.String(), strings.Contains(p.out.String(), "due in 4") // 47h59m and some seconds
+	})
+	p.signal(t, os.Interrupt)
+	const interrupted = "sallyport provision rotate: interrupted; the same command goes on\n"
+	if code := p.wait(t); code != exitFailure || p.err.String() != interrupted {
+		t.Errorf("interrupted: exit code %d, and %q", code, p.err.String())
+	}
 }
 
 // testLoosening widens a bound: only a word more does it.

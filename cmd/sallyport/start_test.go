@@ -263,7 +263,7 @@ func (s *stand) introductionFailures(t *testing.T) map[string]failure {
 		"the pki role does not sign the names": {
 			config: writeFile(t, t.TempDir(), "gateway.yaml", strings.ReplaceAll(gatewayYAML(free(t), free(t), casePaths("cases/good")), doorHost, elsewhere)),
 			code:   exitCertificate,
-			says:   []string{"getting certificates for browsers", "issuing a certificate for " + elsewhere, "pki-edge/sign/sallyport-edge", "hint: allow the name in pki-edge/roles/sallyport-edge"},
+			says:   []string{"getting certificates for browsers", "issuing a certificate for " + elsewhere, "pki-edge/sign/sallyport-edge", "hint: have pki-edge/roles/sallyport-edge allow the name", "apply --allow-loosen"},
 		},
 		"the policy allows no certificate": {
 			role: bareRole, config: good, code: exitCertificate,
@@ -399,7 +399,7 @@ func testIntroduce(t *testing.T, s *stand) {
 		says string
 	}{
 		"there is no such role":  {[]string{"--role", "nosuch", "--token-file", s.tokenFile}, exitUsage, `hint: there is no AppRole "nosuch" on that mount`},
-		"the token is not known": {[]string{"--role", gatewayRole, "--token-file", writeFile(t, t.TempDir(), "token", "hvs.canary-1\n")}, exitDenied, "hint: use a token with a policy"},
+		"the token is not known": {[]string{"--role", gatewayRole, "--token-file", writeFile(t, t.TempDir(), "token", "hvs.canary-1\n")}, exitDenied, "hint: log in to Vault again"},
 		"the file cannot be":     {[]string{"--role", gatewayRole, "--token-file", s.tokenFile, "--file", "/nosuch/token"}, exitFailure, "hint: nothing was delivered"},
 	} {
 		p := s.start(t, append([]string{"introduce"}, test.args...)...)
@@ -427,7 +427,7 @@ func testProvision(t *testing.T, s *stand) {
 		code int
 		says []string
 	}{
-		"a token that vault does not know":   {[]string{"plan", "--token-file", stranger}, exitDenied, []string{"sallyport provision plan: reading ", "permission denied", "hint: check the policies of the token", "exit code: 16"}},
+		"a token that vault does not know":   {[]string{"plan", "--token-file", stranger}, exitDenied, []string{"sallyport provision plan: reading ", "permission denied", "hint: log in to Vault again", "exit code: 16"}},
 		"a vault that is away":               {[]string{"apply", "--token-file", s.tokenFile, "--vault-addr", "https://" + free(t)}, exitUnreachable, []string{"connection refused", "hint: check the address"}},
 		"roles that are not there yet":       {[]string{"roles", "--token-file", s.tokenFile, "--gateway-role", "nosuch"}, exitFailure, []string{"there is no such AppRole", "hint: check what is there with `sallyport provision plan`"}},
 		"a role name that is a pattern":      {[]string{"plan", "--token-file", s.tokenFile, "--gateway-role", "*"}, exitUsage, []string{`GatewayRole "*": expected a plain path`}},

@@ -75,17 +75,18 @@ func (s Spec) sessionSecret() secret {
 	return kv
 }
 
-// LacksMetadata says whether a gateway of want will find no metadata of its
-// identity provider in Vault: the one thing that nobody can generate. The error
-// is a [*vaultpki.Error].
-func LacksMetadata(ctx context.Context, client *Client, want Spec) (bool, error) {
+// LacksMetadata returns the secret that has no metadata of the identity provider,
+// the one thing that nobody can generate; empty if it has, or want brings it.
+func LacksMetadata(ctx context.Context, client *Client, want Spec) (where string, err error) {
 	want = want.withDefaults()
 	if len(want.IdPMetadata) > 0 {
-		return false, nil
+		return "", nil
 	}
 	have, err := want.samlSecret().readSettled(ctx, client)
-	text, _ := have.data["idp_metadata_xml"].(string)
-	return err == nil && text == "", err
+	if text, _ := have.data["idp_metadata_xml"].(string); err != nil || text != "" {
+		return "", err
+	}
+	return want.KVMount + "/" + want.SAMLPath, nil
 }
 
 // content is what a secret holds now.

@@ -167,6 +167,15 @@ func (c *collector) conflicts(g *Gateway) {
 		c.unique(join(at, "name"), names, route.Name)
 		c.unique(join(at, "host"), hosts, string(route.Host))
 	}
+	c.unique("vault.client_name", hosts, string(g.Vault.ClientName))
+	secrets := map[string]string{g.Vault.SAMLPath: "vault.saml_path"}
+	c.unique("vault.session_path", secrets, g.Vault.SessionPath)
+	if g.Vault.EdgeACME.On() {
+		c.unique("vault.edge_acme.kv_path", secrets, g.Vault.EdgeACME.KVPath)
+		if g.Vault.EdgeACME.Bound() {
+			c.unique("vault.edge_acme.eab_path", secrets, g.Vault.EdgeACME.EABPath)
+		}
+	}
 }
 
 // unique reports a value that another key has; owners maps values to the paths

@@ -220,6 +220,11 @@ func testStopBeforeServing(t *testing.T, s *stand) {
 	p.eventually(t, "it waits for vault", func() (string, bool) {
 		return "", strings.Contains(p.err.String(), "waiting for vault")
 	})
+	p.signal(t, syscall.SIGHUP) // looks for new versions, and ends nothing
+	waits := strings.Count(p.err.String(), "waiting for vault")
+	p.eventually(t, "it goes on waiting", func() (string, bool) {
+		return "", strings.Count(p.err.String(), "waiting for vault") > waits
+	})
 	p.signal(t, syscall.SIGTERM)
 	if code := p.wait(t); code != exitOK {
 		t.Errorf("exit code %d, expected 0\n%s", code, p.err.String())

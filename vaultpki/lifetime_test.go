@@ -96,7 +96,7 @@ func TestRevokedTokenIsReplacedByANewIntroduction(t *testing.T) {
 
 func TestTokenNearItsMaximumIsReplacedBeforeItEnds(t *testing.T) {
 	t.Parallel()
-	r := newHeirRole(t, "capped-heir", map[string]any{"token_ttl": "4s", "token_max_ttl": "6s"})
+	r := newHeirRole(t, "capped-heir", map[string]any{"token_ttl": "8s", "token_max_ttl": "12s"})
 	client := r.login(t)
 	first := client.Status().Since
 	inBackground(t, client.Run)
@@ -116,7 +116,7 @@ func TestTokenNearItsMaximumIsReplacedBeforeItEnds(t *testing.T) {
 
 func TestTokenThatCannotBeRenewedIsReplacedBeforeItEnds(t *testing.T) {
 	t.Parallel()
-	r := newHeirRole(t, "batch-heir", map[string]any{"token_type": "batch", "token_ttl": "4s"})
+	r := newHeirRole(t, "batch-heir", map[string]any{"token_type": "batch", "token_ttl": "6s"})
 	client := r.login(t)
 	first := client.Status()
 	if first.Renewable {

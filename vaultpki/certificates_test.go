@@ -238,8 +238,21 @@ func TestLostAnswerToASigningCallIsAskedForAgain(t *testing.T) {
 // takes Vault away until the renewal of both has failed, and brings it back.
 // Handshakes go on all the while.
 func TestOutageIsSurvived(t *testing.T) {
+	t.Parallel()
 	var log journal
-	cfg := configFor("lasting", tokenFile(t, mint(t, "lasting", time.Minute)))
+	server, cfg := ownVault(t, ownToken+`path "pki/sign/short" { capabilities = ["update"] }`, map[string]any{"token_period": "24s"})
+	err := errors.Join(
+		server.Call(t.Context(), "POST", "sys/mounts/pki", map[string]any{"type": "pki"}, nil),
+		server.Call(t.Context(), "POST", "pki/root/generate/internal", map[string]any{"common_name": "one", "key_type": "ec", "key_bits": 256, "ttl": "24h"}, nil),
+		// Without the half minute that Vault dates certificates back.
+		server.Call(t.Context(), "POST", "pki/roles/short", map[string]any{
+			"allow_any_name": true, "require_cn": false, "key_type": "ec", "key_bits": 256, "max_ttl": "1m", "not_before_duration": "1s",
+			"no_store": true, "server_flag": true, "client_flag": false,
+		}, nil),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
 	cfg.Log = log.logger()
 	client, err := vaultpki.Login(t.Context(), cfg)
 	if err != nil {
@@ -248,7 +261,7 @@ func TestOutageIsSurvived(t *testing.T) {
 	firstExpiry := client.TokenExpiry()
 	var renewals atomic.Int64
 	certs := issue(t, vaultpki.CertificatesConfig{
-		Client: client, Mount: "pki-edge", Role: "short", Names: []string{"outage.example.com"}, TTL: 24 * time.Second,
+		Client: client, Mount: "pki", Role: "short", Names: []string{"outage.example.com"}, TTL: 24 * time.Second,
 		Usage: vaultpki.ServerUsage, Log: log.logger(),
 		OnChange: func(change vaultpki.Change) {
 			if change.Name == "outage.example.com" {
@@ -260,7 +273,7 @@ func TestOutageIsSurvived(t *testing.T) {
 	inBackground(t, client.Run)
 	inBackground(t, certs.Run)
 
-	vault.Stop()
+	server.Stop()
 	handshakes := 0
 	shakeUntil := func(what string, done func() bool) {
 		eventually(t, what, func() bool {
@@ -279,7 +292,7 @@ func TestOutageIsSurvived(t *testing.T) {
 		return len(log.entries(t, "renewing the certificate did not succeed")) > 0 &&
 			len(log.entries(t, "renewing the vault token did not succeed")) > 0
 	})
-	if err := vault.Restart(context.WithoutCancel(t.Context())); err != nil {
+	if err := server.Restart(context.WithoutCancel(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	shakeUntil("both were renewed", func() bool {

@@ -278,6 +278,7 @@ func TestRevocationThatFailsIsToldAndEndsTheRun(t *testing.T) {
 }
 
 func TestVaultThatHangsDelaysNoStop(t *testing.T) {
+	t.Parallel()
 	front := newStandIn(t)
 	newMount(t, "pki-hanging")
 	addRoot(t, "pki-hanging", "one")

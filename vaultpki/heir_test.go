@@ -2,6 +2,7 @@ package vaultpki_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sallyport/sallyport/internal/vaulttest"
 	"github.com/sallyport/sallyport/vaultpki"
 )
 
@@ -20,6 +22,11 @@ const (
 	wrapLookup   = "sys/wrapping/lookup"
 	wrapUnwrap   = "sys/wrapping/unwrap"
 	approleLogin = "auth/approle/login"
+
+	// ownToken lets a token be renewed and looked up.
+	ownToken = `path "auth/token/renew-self" { capabilities = ["update"] }
+path "auth/token/lookup-self" { capabilities = ["read"] }
+`
 )
 
 // heirRole is an AppRole whose processes may mint their heirs, and the Config of
@@ -35,30 +42,39 @@ type heirRole struct {
 func newHeirRole(t testing.TB, name string, settings map[string]any) *heirRole {
 	t.Helper()
 	rules := fmt.Sprintf(`path "auth/approle/role/%s/secret-id" { capabilities = ["update"] min_wrapping_ttl = "1s" max_wrapping_ttl = "24h" }
-path "auth/token/renew-self" { capabilities = ["update"] }
-path "auth/token/lookup-self" { capabilities = ["read"] }
-path "secret/data/sallyport/saml" { capabilities = ["read"] }`, name)
+%spath "secret/data/sallyport/saml" { capabilities = ["read"] }`, name, ownToken)
 	return newRole(t, name, rules, settings)
 }
 
 func newRole(t testing.TB, name, rules string, settings map[string]any) *heirRole {
 	t.Helper()
-	prepare(t, "PUT", "sys/policies/acl/"+name, map[string]string{"policy": rules}, nil)
-	body := map[string]any{"token_policies": []string{name}, "secret_id_num_uses": 0, "secret_id_ttl": "25h", "token_no_default_policy": true}
-	maps.Copy(body, settings)
-	prepare(t, "POST", "auth/approle/role/"+name, body, nil)
-	var id struct {
-		Data struct {
-			RoleID string `json:"role_id"`
-		} `json:"data"`
-	}
-	prepare(t, "GET", "auth/approle/role/"+name+"/role-id", nil, &id)
-	roleIDs[name] = id.Data.RoleID
+	roleIDs.Store(name, makeRole(t, vault, name, rules, settings))
 	r := &heirRole{name: name, log: new(journal), file: filepath.Join(memoryDir(t), "heir")}
 	r.cfg = configFor(name, tokenFile(t, mint(t, name, time.Minute)))
 	r.cfg.Log = r.log.logger()
 	r.cfg.Method = changed(r.cfg, func(m *vaultpki.AppRole) { m.Heir.File = r.file })
 	return r
+}
+
+// makeRole makes an AppRole with a policy of its own, and returns its RoleID.
+func makeRole(t testing.TB, server *vaulttest.Server, name, rules string, settings map[string]any) string {
+	t.Helper()
+	body := map[string]any{"token_policies": []string{name}, "secret_id_num_uses": 0, "secret_id_ttl": "25h", "token_no_default_policy": true}
+	maps.Copy(body, settings)
+	var id struct {
+		Data struct {
+			RoleID string `json:"role_id"`
+		} `json:"data"`
+	}
+	err := errors.Join(
+		server.Call(t.Context(), "PUT", "sys/policies/acl/"+name, map[string]string{"policy": rules}, nil),
+		server.Call(t.Context(), "POST", "auth/approle/role/"+name, body, nil),
+		server.Call(t.Context(), "GET", "auth/approle/role/"+name+"/role-id", nil, &id),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id.Data.RoleID
 }
 
 // prepare does one call in Vault.
@@ -162,6 +178,7 @@ func TestHeirLogsInAfterARestart(t *testing.T) {
 }
 
 func TestHeirIsMintedAgainBeforeItEnds(t *testing.T) {
+	t.Parallel()
 	r := newHeirRole(t, "heir-minted", map[string]any{"token_period": "1h"})
 	r.cfg.Method = changed(r.cfg, func(m *vaultpki.AppRole) { m.Heir.TTL = 3 * time.Second })
 	client := r.login(t)
@@ -182,6 +199,7 @@ func TestHeirIsMintedAgainBeforeItEnds(t *testing.T) {
 }
 
 func TestHeirIsMintedWithEachRenewal(t *testing.T) {
+	t.Parallel()
 	r := newHeirRole(t, "heir-renewed", map[string]any{"token_period": "4s"})
 	r.cfg.Method = changed(r.cfg, func(m *vaultpki.AppRole) { m.Heir.TTL = 30 * time.Second })
 	client := r.login(t)
@@ -265,7 +283,7 @@ func TestHeirIsRefused(t *testing.T) {
 			func(t *testing.T, r *heirRole) {
 				prepare(t, "DELETE", "auth/approle/role/"+r.name, nil, nil)
 				newHeirRole(t, r.name, map[string]any{"token_period": "1h"})
-				r.cfg.Method = changed(r.cfg, func(m *vaultpki.AppRole) { m.RoleID = roleIDs[r.name] })
+				r.cfg.Method = changed(r.cfg, func(m *vaultpki.AppRole) { m.RoleID = roleID(r.name) })
 			}, refusal{vaultpki.ReasonLoginRefused, "and there is no introduction", ""}, true,
 		},
 	}
@@ -391,8 +409,8 @@ func TestTwoProcessesCannotShareAnHeir(t *testing.T) {
 }
 
 func TestHeirThatMayNotBeMintedIsDoneWithout(t *testing.T) {
-	r := newRole(t, "heirless", `path "auth/token/renew-self" { capabilities = ["update"] }
-path "auth/token/lookup-self" { capabilities = ["read"] }`, map[string]any{"token_period": "3s"})
+	t.Parallel()
+	r := newRole(t, "heirless", ownToken, map[string]any{"token_period": "3s"})
 	client := r.login(t)
 	inBackground(t, client.Run)
 	eventually(t, "the token was renewed twice", func() bool { return len(r.log.entries(t, "vault token renewed")) >= 2 })

@@ -187,6 +187,7 @@ func (k *kubernetes) login(t *testing.T, role string) (*vaultpki.Client, error) 
 // TestKubernetesLogsInAgainWithTheRotatedToken: the token of the file is replaced
 // in time, and once too late, after the cluster has called it invalid.
 func TestKubernetesLogsInAgainWithTheRotatedToken(t *testing.T) {
+	t.Parallel()
 	k := newKubernetes(t)
 	first := k.api.issue(t, theGateway, "vault")
 	putFile(t, k.file, first)
@@ -224,6 +225,7 @@ func TestKubernetesLogsInAgainWithTheRotatedToken(t *testing.T) {
 }
 
 func TestKubernetesIsRefused(t *testing.T) {
+	t.Parallel()
 	k := newKubernetes(t)
 	good, deleted := k.api.issue(t, theGateway, "vault"), k.api.issue(t, theGateway, "vault")
 	k.api.revoke(deleted)

@@ -46,13 +46,15 @@ func revokeTokensOf(t *testing.T, role string) {
 }
 
 func TestRevokedTokenEndsTheRunThatIsToStop(t *testing.T) {
-	cfg := configFor("revoked", tokenFile(t, mint(t, "revoked", time.Minute)))
+	t.Parallel()
+	const role = "revoked-stop"
+	cfg := newRole(t, role, ownToken, map[string]any{"token_period": "4s"}).cfg
 	cfg.OnRevocation = vaultpki.Stop
 	client, err := vaultpki.Login(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	revokeTokensOf(t, "revoked")
+	revokeTokensOf(t, role)
 	begin := time.Now()
 	err = client.Run(t.Context())
 	if vaultpki.ReasonOf(err) != vaultpki.ReasonTokenLost || !strings.Contains(err.Error(), "revoked") {
@@ -65,23 +67,25 @@ func TestRevokedTokenEndsTheRunThatIsToStop(t *testing.T) {
 
 // TestRevokedTokenIsReplacedByANewIntroduction has no heir: the file is watched.
 func TestRevokedTokenIsReplacedByANewIntroduction(t *testing.T) {
-	var log journal
-	file := tokenFile(t, mint(t, "revoked", time.Minute))
-	cfg := configFor("revoked", file)
-	cfg.Log = log.logger()
+	t.Parallel()
+	const role = "revoked-replace"
+	r := newRole(t, role, ownToken, map[string]any{"token_period": "4s"})
+	log, cfg := r.log, r.cfg
+	cfg.Method = changed(cfg, func(m *vaultpki.AppRole) { m.Heir = vaultpki.Heir{} })
+	file := cfg.Method.(vaultpki.AppRole).WrappingTokenFile
 	client, err := vaultpki.Login(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	inBackground(t, client.Run)
-	revokeTokensOf(t, "revoked")
+	revokeTokensOf(t, role)
 	eventually(t, "the process finds that it has nothing to log in with", func() bool {
 		return len(log.entries(t, "logging in again did not succeed")) > 0
 	})
 	if s := client.Status(); !s.Lost || s.LostCause == "" {
 		t.Errorf("status %+v", s)
 	}
-	if err := os.WriteFile(file, []byte(mint(t, "revoked", time.Minute)), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(mint(t, role, time.Minute)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the new introduction is used", func() bool { return len(log.entries(t, "logged in")) == 2 })
@@ -91,7 +95,8 @@ func TestRevokedTokenIsReplacedByANewIntroduction(t *testing.T) {
 }
 
 func TestTokenNearItsMaximumIsReplacedBeforeItEnds(t *testing.T) {
-	r := newHeirRole(t, "capped-heir", map[string]any{"token_ttl": "4s", "token_max_ttl": "6s"})
+	t.Parallel()
+	r := newHeirRole(t, "capped-heir", map[string]any{"token_ttl": "8s", "token_max_ttl": "12s"})
 	client := r.login(t)
 	first := client.Status().Since
 	inBackground(t, client.Run)
@@ -110,7 +115,8 @@ func TestTokenNearItsMaximumIsReplacedBeforeItEnds(t *testing.T) {
 }
 
 func TestTokenThatCannotBeRenewedIsReplacedBeforeItEnds(t *testing.T) {
-	r := newHeirRole(t, "batch-heir", map[string]any{"token_type": "batch", "token_ttl": "4s"})
+	t.Parallel()
+	r := newHeirRole(t, "batch-heir", map[string]any{"token_type": "batch", "token_ttl": "6s"})
 	client := r.login(t)
 	first := client.Status()
 	if first.Renewable {

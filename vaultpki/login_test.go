@@ -224,7 +224,7 @@ func TestIntroductionIsRefused(t *testing.T) {
 		"wrong RoleID": {
 			func(t *testing.T) vaultpki.Config {
 				cfg := minted(t, gatewayRole, time.Minute)
-				cfg.Method = changed(cfg, func(m *vaultpki.AppRole) { m.RoleID = roleIDs[sidecarRole] })
+				cfg.Method = changed(cfg, func(m *vaultpki.AppRole) { m.RoleID = roleID(sidecarRole) })
 				return cfg
 			},
 			refusal{vaultpki.ReasonLoginRefused, "auth/approle/login", ""},
@@ -382,10 +382,11 @@ func TestOneTimeCallsUseNoIdleConnection(t *testing.T) {
 }
 
 func TestSealedVaultIsWaitedFor(t *testing.T) {
+	t.Parallel()
 	var log journal
-	cfg := configFor(gatewayRole, tokenFile(t, mint(t, gatewayRole, 10*time.Minute)))
+	server, cfg := ownVault(t, ownToken, nil)
 	cfg.Log = log.logger()
-	if err := vault.Seal(t.Context()); err != nil {
+	if err := server.Seal(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
@@ -396,7 +397,7 @@ func TestSealedVaultIsWaitedFor(t *testing.T) {
 	eventually(t, "the log says what is waited for", func() bool {
 		return len(log.entries(t, "waiting for vault")) > 0
 	})
-	if err := vault.Unseal(t.Context()); err != nil {
+	if err := server.Unseal(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-done; err != nil {
@@ -412,14 +413,15 @@ func TestSealedVaultIsWaitedFor(t *testing.T) {
 }
 
 func TestSealedVaultEndsTheWaitWithAHintAndLeavesTheTokenUsable(t *testing.T) {
+	t.Parallel()
 	var log journal
-	cfg := configFor(gatewayRole, tokenFile(t, mint(t, gatewayRole, 10*time.Minute)))
+	server, cfg := ownVault(t, ownToken, nil)
 	cfg.Log, cfg.Wait = log.logger(), 300*time.Millisecond
-	if err := vault.Seal(t.Context()); err != nil {
+	if err := server.Seal(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	_, err := vaultpki.Login(t.Context(), cfg)
-	if err := vault.Unseal(t.Context()); err != nil {
+	if err := server.Unseal(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	refusal{vaultpki.ReasonSealed, "sealed", ""}.check(t, err, &log)

@@ -29,9 +29,9 @@ func serverOfTests() vaultpki.Server {
 // ownTokenPolicy lets a token be renewed and looked up.
 func ownTokenPolicy(t *testing.T) {
 	t.Helper()
-	prepare(t, "PUT", "sys/policies/acl/own-token", map[string]string{"policy": `path "auth/token/renew-self" { capabilities = ["update"] }
-path "auth/token/lookup-self" { capabilities = ["read"] }
-path "secret/data/sallyport/saml" { capabilities = ["read"] }`}, nil)
+	prepare(t, "PUT", "sys/policies/acl/own-token", map[string]string{
+		"policy": ownToken + `path "secret/data/sallyport/saml" { capabilities = ["read"] }`,
+	}, nil)
 }
 
 // issuer signs JWTs.
@@ -111,12 +111,14 @@ func putFile(t testing.TB, path, content string) {
 // TestJWTLogsInAgainWithWhatTheFileHolds has the JWT method stand in for another at
 // a mount of another name; Vault's own Kubernetes method is in kubernetes_test.go.
 func TestJWTLogsInAgainWithWhatTheFileHolds(t *testing.T) {
+	t.Parallel()
 	for name, method := range map[string]vaultpki.JWT{
 		"jwt":                    {},
-		"jwt with a role":        {Role: "app"},
+		"jwt with a role":        {Role: "app", Mount: "jwt-with-a-role"},
 		"kubernetes, moved away": {Kubernetes: true, Role: "app", Mount: "elsewhere/cluster"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			mount := method.Mount
 			if mount == "" {
 				mount = method.Name()
@@ -242,6 +244,7 @@ func (p *machine) renew(t *testing.T) {
 // of the same authority. One of another authority, which Vault accepts as well,
 // leads to a new login by itself.
 func TestClientCertificateLogsInAndRotates(t *testing.T) {
+	t.Parallel()
 	ownTokenPolicy(t)
 	prepare(t, "POST", "sys/auth/cert", map[string]string{"type": "cert"}, nil)
 	t.Cleanup(func() { _ = vault.Call(context.Background(), "DELETE", "sys/auth/cert", nil, nil) })
@@ -285,6 +288,7 @@ func sinkToken(t *testing.T, settings map[string]any) string {
 }
 
 func TestTokenFileIsReadWhenItChangesAndNotRenewed(t *testing.T) {
+	t.Parallel()
 	front := newStandIn(t)
 	file := filepath.Join(t.TempDir(), "sink")
 	settings := map[string]any{"policies": []string{"own-token"}, "no_default_policy": true, "ttl": "1h"}
@@ -313,6 +317,7 @@ func TestTokenFileIsReadWhenItChangesAndNotRenewed(t *testing.T) {
 }
 
 func TestTokenFileIsRenewedIfNobodyElseDoes(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "sink")
 	putFile(t, file, sinkToken(t, map[string]any{"policies": []string{"own-token"}, "no_default_policy": true, "period": "3s"}))
 	var log journal
@@ -373,7 +378,7 @@ func TestPlainSecretIDIsUsedOnce(t *testing.T) {
 	}
 	file := filepath.Join(t.TempDir(), "secret-id")
 	putFile(t, file, secretID())
-	method := vaultpki.AppRole{RoleID: roleIDs[r.name], SecretIDFile: file}
+	method := vaultpki.AppRole{RoleID: roleID(r.name), SecretIDFile: file}
 	r.cfg.Method = method
 	r.login(t)
 	if raw, err := os.ReadFile(file); err != nil || len(raw) != 0 {

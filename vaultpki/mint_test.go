@@ -77,7 +77,7 @@ func TestMetadataIsInVaultsView(t *testing.T) {
 			Metadata map[string]string `json:"metadata"`
 		} `json:"auth"`
 	}
-	body := map[string]string{"role_id": roleIDs[gatewayRole], "secret_id": unwrapped.Data.SecretID}
+	body := map[string]string{"role_id": roleID(gatewayRole), "secret_id": unwrapped.Data.SecretID}
 	if err := vault.Call(t.Context(), "PUT", "auth/approle/login", body, &login); err != nil {
 		t.Fatal(err)
 	}

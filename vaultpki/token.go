@@ -34,8 +34,9 @@ const (
 // granted. A token that cannot be renewed, or that Vault grants less life than
 // before because it nears its maximum, is replaced by a login in the last third
 // of its life; one that was revoked or has expired, at once. While that does not
-// succeed it is tried again, with growing delays up to a minute, and what was
-// read and issued before stays usable until it ends by itself.
+// succeed it is tried again, with growing delays up to a minute, and in time
+// before the token ends; what was read and issued before stays usable until it
+// ends by itself.
 //
 // The error is an [*Error] with ReasonTokenLost, and only if Config.OnRevocation
 // is Stop and the token was revoked.

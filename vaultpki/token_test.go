@@ -285,7 +285,7 @@ func TestHoursOfTroubleMakeNoStorm(t *testing.T) {
 		"tokens die at once": func(k *kept) {
 			k.onLogin = func() (grant, error) {
 				g := k.granted(time.Hour)
-				go k.lose(g.token, revoked, true)
+				time.AfterFunc(time.Millisecond, func() { k.lose(g.token, revoked, true) }) // when it is in use
 				return g, nil
 			}
 		},

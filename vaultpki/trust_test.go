@@ -127,6 +127,7 @@ func TestEveryRootAmongTheIssuersIsTrusted(t *testing.T) {
 // renew, remove. The configurations are made once, as a listener and a transport
 // hold them.
 func TestRootsRotateUnderLivingConnections(t *testing.T) {
+	t.Parallel()
 	newMount(t, "pki-rotated")
 	old := addRoot(t, "pki-rotated", "old")
 	var changes atomic.Int64
@@ -173,6 +174,7 @@ func TestRootsRotateUnderLivingConnections(t *testing.T) {
 }
 
 func TestCertificateOfARootThatIsGoneIsRenewedAtOnce(t *testing.T) {
+	t.Parallel()
 	newMount(t, "pki-compromised")
 	old := addRoot(t, "pki-compromised", "old")
 	cfg := onMount(t, "pki-compromised", vaultpki.ServerUsage, sidecarName)
@@ -273,6 +275,7 @@ func issuerPEM(t *testing.T, mount, id string) string {
 }
 
 func TestRootsStayTrustedWhateverVaultAnswers(t *testing.T) {
+	t.Parallel()
 	newMount(t, "pki-stubborn")
 	first := addRoot(t, "pki-stubborn", "one")
 	addRoot(t, "pki-stubborn", "two")

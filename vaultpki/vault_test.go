@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -38,12 +39,31 @@ const (
 	notesHost   = "notes.example.com"
 )
 
-// vault is the server of this package's tests, provisioned once. Tests that
-// stop or seal it bring it back, and no test is parallel.
+// vault is the server of this package's tests, provisioned once. None of them
+// stops or seals it: those that need that start another, see ownVault. Parallel
+// are the tests that mostly wait; what they change in Vault is theirs alone.
 var vault *vaulttest.Server
 
-// roleIDs holds the RoleID of each AppRole.
-var roleIDs = map[string]string{}
+// roleIDs holds the RoleID of each AppRole, by its name.
+var roleIDs sync.Map
+
+func roleID(role string) string {
+	id, _ := roleIDs.Load(role)
+	text, _ := id.(string)
+	return text
+}
+
+// waitTogether has more parallel tests at once than there are processors, unless
+// the command line says how many: they wait for the clock.
+func waitTogether() error {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if given {
+		return nil
+	}
+	return flag.Set("test.parallel", "12")
+}
 
 func TestMain(m *testing.M) { os.Exit(runTests(m)) }
 
@@ -53,6 +73,7 @@ func runTests(m *testing.M) int {
 		return runChild(ctx, told)
 	}
 	dir, err := os.MkdirTemp("", "vaultpki")
+	err = errors.Join(err, waitTogether(), quickenACME())
 	if err == nil {
 		defer os.RemoveAll(dir)
 		vault, err = vaulttest.Start(ctx, vaulttest.Options{Dir: dir})
@@ -100,50 +121,47 @@ func prepareVault(ctx context.Context) error {
 		return err
 	}
 	for _, role := range []string{gatewayRole, sidecarRole} {
-		if roleIDs[role], err = client.RoleID(ctx, "approle", role); err != nil {
+		id, err := client.RoleID(ctx, "approle", role)
+		if err != nil {
 			return err
 		}
+		roleIDs.Store(role, id)
 	}
-	return errors.Join(prepareShortLives(ctx), prepareLies(ctx))
+	return prepareLies(ctx)
 }
 
-// prepareShortLives makes roles whose certificates and tokens last seconds:
-// without the half minute that Vault dates certificates back.
-func prepareShortLives(ctx context.Context) error {
-	errs := []error{vault.Call(ctx, "POST", "pki-edge/roles/short", map[string]any{
-		"allowed_domains": []string{"example.com"}, "allow_subdomains": true, "require_cn": false,
-		"key_type": "ec", "key_bits": 256, "ttl": "1m", "max_ttl": "1m", "not_before_duration": "1s",
-		"no_store": true, "server_flag": true, "client_flag": false,
-	}, nil)}
-	rules := `path "pki-edge/sign/short" { capabilities = ["update"] }
-path "auth/token/renew-self" { capabilities = ["update"] }`
-	errs = append(errs, vault.Call(ctx, "PUT", "sys/policies/acl/short", map[string]string{"policy": rules}, nil))
-	for _, role := range []string{"lasting", "revoked", "capped"} {
-		body := map[string]any{"token_policies": []string{"short"}, "token_period": "24s", "secret_id_num_uses": 1}
-		switch role {
-		case "revoked":
-			body["token_period"] = "4s"
-		case "capped":
-			delete(body, "token_period")
-			body["token_ttl"], body["token_max_ttl"] = "4s", "6s" // the second renewal is always cut short
-		}
-		errs = append(errs, vault.Call(ctx, "POST", "auth/approle/role/"+role, body, nil))
-		var id struct {
-			Data struct {
-				RoleID string `json:"role_id"`
-			} `json:"data"`
-		}
-		errs = append(errs, vault.Call(ctx, "GET", "auth/approle/role/"+role+"/role-id", nil, &id))
-		roleIDs[role] = id.Data.RoleID
+// ownVault starts a server of the test's own, to be stopped or sealed, with one
+// AppRole, and returns the Config of a process that is introduced to it.
+func ownVault(t *testing.T, rules string, settings map[string]any) (*vaulttest.Server, vaultpki.Config) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context()) // it is stopped after the test
+	server, err := vaulttest.Start(ctx, vaulttest.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
 	}
-	return errors.Join(errs...)
+	t.Cleanup(server.Stop)
+	const role = "app"
+	if err := server.Call(ctx, "POST", "sys/auth/approle", map[string]string{"type": "approle"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	id := makeRole(t, server, role, rules, settings)
+	return server, vaultpki.Config{
+		Server: vaultpki.Server{Address: server.Address, CAFile: server.CAFile}, Wait: 20 * time.Second,
+		Method: vaultpki.AppRole{Role: role, RoleID: id, WrappingTokenFile: tokenFile(t, mintAt(t, server, role, 10*time.Minute))},
+	}
 }
 
 // mint returns a fresh wrapping token for role.
 func mint(t testing.TB, role string, ttl time.Duration) string {
 	t.Helper()
+	return mintAt(t, vault, role, ttl)
+}
+
+func mintAt(t testing.TB, server *vaulttest.Server, role string, ttl time.Duration) string {
+	t.Helper()
 	wrapped, err := introduce.Mint(t.Context(), introduce.Config{
-		Server: vaultpki.Server{Address: vault.Address, CAFile: vault.CAFile}, Token: vault.RootToken, Minting: vaultpki.Minting{Role: role, WrapTTL: ttl},
+		Server: vaultpki.Server{Address: server.Address, CAFile: server.CAFile}, Token: server.RootToken,
+		Minting: vaultpki.Minting{Role: role, WrapTTL: ttl},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -165,7 +183,7 @@ func tokenFile(t testing.TB, content string) string {
 func configFor(role, file string) vaultpki.Config {
 	return vaultpki.Config{
 		Server: vaultpki.Server{Address: vault.Address, CAFile: vault.CAFile}, Wait: 20 * time.Second,
-		Method: vaultpki.AppRole{Role: role, RoleID: roleIDs[role], WrappingTokenFile: file},
+		Method: vaultpki.AppRole{Role: role, RoleID: roleID(role), WrappingTokenFile: file},
 	}
 }
 
@@ -203,7 +221,7 @@ func tokenOf(t *testing.T, role string) string {
 			ClientToken string `json:"client_token"`
 		} `json:"auth"`
 	}
-	body := map[string]string{"role_id": roleIDs[role], "secret_id": secretID.Data.SecretID}
+	body := map[string]string{"role_id": roleID(role), "secret_id": secretID.Data.SecretID}
 	if err := vault.Call(t.Context(), "PUT", "auth/approle/login", body, &auth); err != nil {
 		t.Fatal(err)
 	}

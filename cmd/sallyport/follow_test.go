@@ -67,7 +67,9 @@ func (v *subject) say(version int, err, refusal error) {
 	v.there, v.err, v.refusal = version, err, refusal
 }
 
-// pass lets time go by, and everything come to rest.
+// pass lets time go by, and everything come to rest. It is for a bubble of
+// synctest alone, where a timer is no race; forbidigo cannot tell a Sleep there
+// from one that waits for luck, and bans both.
 func pass(d time.Duration) {
 	timer := time.NewTimer(d)
 	<-timer.C

@@ -271,7 +271,9 @@ func (k *soak) restartByHeir(heirs string) {
 	}
 }
 
-// wait lets real processes get on with their work.
+// wait lets real processes get on with their work. It is a Sleep by another name,
+// and forbidigo bans those for a reason: here the time that passes is the test, or
+// the pause between two looks. What a test waits for, it looks for.
 func wait(d time.Duration) {
 	timer := time.NewTimer(d)
 	<-timer.C

@@ -81,9 +81,9 @@ type Call struct {
 	WrapTTL time.Duration     // asks for a wrapped answer unless 0
 	Limit   int64             // bound of the answer's body; default AuthBytes
 	// OneTime makes the call on a connection to itself, and never sends it to a
-	// second address once a first may have received it. Such a call must not go out on
-	// an idle connection that the other side may just have closed: whether it
-	// arrived would be unknown.
+	// second address once a first may have received it. Such a call must not go
+	// out on an idle connection that the other side may just have closed: whether
+	// it arrived would be unknown.
 	OneTime bool
 }
 

@@ -304,7 +304,7 @@ func TestTokenFileIsReadWhenItChangesAndNotRenewed(t *testing.T) {
 		t.Error("a token that an agent renews is renewed here too")
 	}
 	inBackground(t, client.Run)
-	settings["ttl"] = "6s"
+	settings["ttl"] = "10s"
 	putFile(t, file, sinkToken(t, settings))
 	eventually(t, "the new token is in use", func() bool { return len(log.entries(t, "logged in")) == 2 })
 	eventually(t, "its life was looked up again before its end", func() bool { return len(log.entries(t, "vault token looked up again")) > 0 })

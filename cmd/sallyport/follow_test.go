@@ -67,6 +67,13 @@ func (v *subject) say(version int, err, refusal error) {
 	v.there, v.err, v.refusal = version, err, refusal
 }
 
+// tries is how often something was put in use, or should have been.
+func (v *subject) tries() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return len(v.applied)
+}
+
 // pass lets time go by, and everything come to rest. It is for a bubble of
 // synctest alone, where a timer is no race; forbidigo cannot tell a Sleep there
 // from one that waits for luck, and bans both.
@@ -144,11 +151,11 @@ func TestBrokenVersionIsRefusedAndTriedAgain(t *testing.T) {
 		if status.Version != "1" || status.Refused != "2" || !strings.Contains(status.Cause, "does not fit") {
 			t.Errorf("status %+v", status)
 		}
-		if len(v.applied) < 3 || len(v.applied) > 5 || v.lines("version_refused") != 1 {
-			t.Errorf("tried %d times in ten minutes, expected ever longer pauses; told %d times", len(v.applied), v.lines("version_refused"))
+		if n := v.tries(); n < 3 || n > 5 || v.lines("version_refused") != 1 {
+			t.Errorf("tried %d times in ten minutes, expected ever longer pauses; told %d times", n, v.lines("version_refused"))
 		}
 		pass(24 * time.Hour)
-		if n := len(v.applied); n < 25 || n > 35 {
+		if n := v.tries(); n < 25 || n > 35 {
 			t.Errorf("tried %d times in a day, expected once an hour", n)
 		}
 		v.say(2, nil, errors.New("the certificate is for another name"))

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -291,42 +292,56 @@ func testIntroduceDocker(t *testing.T, s *stand) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var stored struct {
+	type secret struct {
 		Name   string
 		Labels map[string]string
 		Data   []byte
 	}
-	status := http.StatusCreated
+	made := make(chan secret, 2)
+	var status atomic.Int32
+	status.Store(http.StatusCreated)
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet {
 			_, _ = io.WriteString(w, `[]`)
 			return
 		}
+		var stored secret
 		if err := json.NewDecoder(r.Body).Decode(&stored); err != nil {
 			t.Error(err)
 		}
-		w.WriteHeader(status)
+		made <- stored
+		w.WriteHeader(int(status.Load()))
 		_, _ = io.WriteString(w, `{"ID":"abc","message":"the engine is out of sorts"}`)
 	})}
 	go func() { _ = server.Serve(l) }()
 	t.Cleanup(func() { server.Close() })
+	delivered := func() secret { // by a process that has ended
+		select {
+		case stored := <-made:
+			return stored
+		default:
+			t.Fatal("the engine got no secret")
+			return secret{}
+		}
+	}
 
 	args := []string{"introduce", "--role", gatewayRole, "--token-file", s.tokenFile, "--docker-secret", "gateway_token", "--docker-host", "unix://" + socket}
 	p := s.start(t, args...)
 	if code := p.wait(t); code != exitOK || p.out.String() != "" || !strings.Contains(p.err.String(), "docker secret gateway_token (abc) made: start the task within 5m0s") {
 		t.Errorf("exit code %d, output %q\n%s", code, p.out.String(), p.err.String())
 	}
+	stored := delivered()
 	token := string(stored.Data)
 	if !s.usable(t, token) || stored.Name != "gateway_token" || stored.Labels["sallyport.role"] != gatewayRole || strings.Contains(p.err.String(), token) {
 		t.Errorf("stored %q with labels %v, or the token was shown:\n%s", stored.Name, stored.Labels, p.err.String())
 	}
 
-	status = http.StatusInternalServerError
+	status.Store(http.StatusInternalServerError)
 	p = s.start(t, args...)
 	if code := p.wait(t); code != exitFailure || !strings.Contains(p.err.String(), "the engine answers 500: the engine is out of sorts\nhint: nothing was delivered, and the token is revoked") {
 		t.Errorf("exit code %d\n%s", code, p.err.String())
 	}
-	if s.usable(t, string(stored.Data)) {
+	if s.usable(t, string(delivered().Data)) {
 		t.Error("the token that was not delivered is still usable")
 	}
 	p = s.start(t, append(args[:len(args)-1:len(args)-1], "unix://"+socket+"-nobody")...)

@@ -68,6 +68,9 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, log *
 		return err
 	}
 	defer out.Close()
+	if err := apart(from, start); err != nil {
+		return err
+	}
 	clock.lap("rest_of_configuration") // of one in Vault
 	g := newLiveGateway(client, accesslog.New(out, "sallyport-gateway"), log)
 	l, err := equipGateway(ctx, start.cfg, g, clock)
@@ -76,6 +79,19 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, log *
 	}
 	l.followed, l.startup, l.hangup, l.probe = g.follow(from, start), clock, hup, newTokenProbe(client, g.refresh)
 	return l.run(ctx)
+}
+
+// apart refuses a configuration in the very secret that holds keys: each is followed,
+// and known to logs and metrics, by its place.
+func apart(from source, start loaded[config.Gateway]) error {
+	v := start.cfg.Vault
+	if start.kv.Mount != v.KVMount || (start.kv.Path != v.SAMLPath && start.kv.Path != v.SessionPath) {
+		return nil
+	}
+	return usageError{&hinted{
+		fmt.Errorf("configuration %q is in a secret that holds keys, expected a place of its own", string(from)),
+		"move the field " + configField + " to a secret such as " + v.KVMount + "/sallyport/gateway",
+	}}
 }
 
 // equipGateway fetches everything that a gateway needs and builds it; nothing

@@ -211,6 +211,7 @@ func (s *stand) introductionFailures(t *testing.T) map[string]failure {
 	t.Cleanup(func() { _ = taken.Close() })
 	s.writeKV(t, "cases/faulty", map[string]string{configField: "door: {host: Door}\n"})
 	s.writeKV(t, "cases/empty", map[string]string{"something": "else"})
+	s.writeKV(t, "cases/together", with(s.saml, configField, gatewayYAML(free(t), free(t), "vault: {saml_path: cases/together}\n")))
 	return map[string]failure{
 		"there is no token file": {
 			intro: missing, config: good, code: exitNoToken,
@@ -280,6 +281,10 @@ func (s *stand) introductionFailures(t *testing.T) map[string]failure {
 		"the configuration in vault has faults": {
 			config: "vault:secret/cases/faulty", code: exitUsage,
 			says: []string{"\nvault:secret/cases/faulty:1: door.host: "},
+		},
+		"the configuration in vault is among the keys": {
+			config: "vault:secret/cases/together", code: exitUsage,
+			says: []string{"expected a place of its own", "hint: move the field config to a secret such as secret/sallyport/gateway"},
 		},
 		"the configuration in vault is absent": {
 			config: "vault:secret/cases/nosuch", code: exitBadSecret,

@@ -36,6 +36,12 @@ type Route struct {
 	TLS *tls.Config
 	// Rule says who may open the tool; the zero Rule lets nobody in.
 	Rule policy.Rule
+	// StepUp is how the person has to have signed in besides; the zero value leaves
+	// it to the identity provider.
+	StepUp policy.StepUp
+	// IdPs are the names of the identity providers whose people may open the tool;
+	// nil for all.
+	IdPs []string
 	// PassAuthorization lets the client's own Authorization header through.
 	PassAuthorization bool
 	// WebSocket lets connections be upgraded to WebSocket, and to nothing else.

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -15,20 +16,7 @@ import (
 	"github.com/sallyport/sallyport/proxy/portal"
 	"github.com/sallyport/sallyport/proxy/relay"
 	"github.com/sallyport/sallyport/proxy/session"
-	"github.com/sallyport/sallyport/saml"
 )
-
-// ServiceProvider is the SAML side of the door; *saml.ServiceProvider is one.
-// It is called concurrently.
-type ServiceProvider interface {
-	// Metadata is our metadata document.
-	Metadata() []byte
-	// Begin makes a signed request to the identity provider.
-	Begin(relayState string) (saml.AuthnRequest, error)
-	// Verify turns the answer to the request with that id into a principal;
-	// its errors are *saml.Refusal.
-	Verify(ctx context.Context, p saml.Post, requestID string) (*saml.Principal, error)
-}
 
 // Config is what a Gateway needs. It must not be changed after New. All fields
 // are required unless they say otherwise.
@@ -39,8 +27,9 @@ type Config struct {
 	PublicPort int
 	// Routes are the tools; hosts are unique and none is DoorHost.
 	Routes []Route
-	// SAML signs people in.
-	SAML ServiceProvider
+	// IdPs are the identity providers that sign people in, in the order of the
+	// chooser: at least one; names are unique.
+	IdPs []IdP
 	// Sessions remembers them.
 	Sessions *session.Manager
 	// Access gets one line per request.
@@ -48,6 +37,14 @@ type Config struct {
 	// QueryKeys are the query parameters whose values the access log keeps;
 	// nil means none.
 	QueryKeys []string
+	// Refresh looks whether the named identity provider has new metadata, for an
+	// answer that was signed with an unknown key, and returns it with that; nil if
+	// there is nothing new, or it was asked too often. It is called concurrently and
+	// returns with ctx. Nil never looks.
+	Refresh func(ctx context.Context, idp string) ServiceProvider
+	// Traces keeps what was found out about the last messages of identity providers;
+	// nil keeps nothing.
+	Traces *Traces
 	// Log is for what no request is to blame for; nil discards.
 	Log *slog.Logger
 	// Metrics counts; nil counts nowhere.
@@ -102,6 +99,9 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	if err := g.addRoutes(); err != nil {
 		return nil, err
+	}
+	if len(cfg.IdPs) == 0 {
+		return nil, errors.New("no identity provider: nobody could sign in")
 	}
 	pages, err := portal.New(g.door)
 	if err != nil {
@@ -231,7 +231,7 @@ func (g *Gateway) askToSignIn(ex *exchange, r *http.Request, rt *route, absence 
 	case navigates(r):
 		ex.Note(accesslog.ActionSignInBegin, "signin", string(absence))
 		token := g.cfg.Sessions.Begin(ex, r, rt.Host, r.URL.RequestURI())
-		g.redirect(ex, g.door+reservedPrefix+"signin?begin="+token)
+		g.redirect(ex, g.door+reservedPrefix+"sign_in?begin="+token)
 	case wantsPage(r):
 		g.refuse(ex, r, refusal{
 			status: http.StatusUnauthorized, reason: string(absence),

@@ -14,7 +14,7 @@ func TestSignOnEndsAtThePageThatWasAskedFor(t *testing.T) {
 	b := w.browser()
 
 	first := b.navigate(w.origin(headersHost) + "/deep/link?q=1;2&q=%2F")
-	if first.StatusCode != http.StatusSeeOther || !strings.HasPrefix(first.Header.Get("Location"), w.origin(doorHost)+"/.sallyport/signin?begin=") {
+	if first.StatusCode != http.StatusSeeOther || !strings.HasPrefix(first.Header.Get("Location"), w.origin(doorHost)+"/.sallyport/sign_in?begin=") {
 		t.Fatalf("a tool without session answers %d to %q, want a redirect to the door", first.StatusCode, first.Header.Get("Location"))
 	}
 	toIdP := b.navigate(first.Header.Get("Location"))
@@ -250,7 +250,7 @@ func TestSignOutEndsEveryTool(t *testing.T) {
 	b := w.browser()
 	b.signIn(w.origin(headersHost)+"/", "alice")
 	b.signIn(w.origin(notesHost)+"/", "alice")
-	signOut := w.origin(notesHost) + "/.sallyport/signout"
+	signOut := w.origin(notesHost) + "/.sallyport/sign_out"
 
 	if res := b.navigate(signOut); res.StatusCode != http.StatusOK || !strings.Contains(res.body, `method="post"`) {
 		t.Errorf("a link to sign out: %d, want a page with a button", res.StatusCode)
@@ -262,7 +262,7 @@ func TestSignOutEndsEveryTool(t *testing.T) {
 		t.Fatalf("still signed in: %d", res.StatusCode)
 	}
 	res := b.post(signOut, "same-origin", nil)
-	if res.Header.Get("Location") != w.origin(doorHost)+"/.sallyport/signed-out" {
+	if res.Header.Get("Location") != w.origin(doorHost)+"/.sallyport/signed_out" {
 		t.Fatalf("sign-out leads to %q", res.Header.Get("Location"))
 	}
 	if page := b.navigate(res.Header.Get("Location")); page.StatusCode != http.StatusOK {
@@ -289,7 +289,7 @@ func TestTabsThatSignOnSideBySideEndTogether(t *testing.T) {
 		}
 		b.navigate(ticket)
 	}
-	b.post(w.origin(doorHost)+"/.sallyport/signout", "same-origin", nil)
+	b.post(w.origin(doorHost)+"/.sallyport/sign_out", "same-origin", nil)
 	for host := range forms {
 		if res := b.navigate(w.origin(host) + "/"); res.StatusCode != http.StatusSeeOther {
 			t.Errorf("%s outlives the sign-out: %d", host, res.StatusCode)
@@ -311,8 +311,8 @@ func TestOddRequestsAreRefused(t *testing.T) {
 		{"reserved path", "GET", headersHost, "/.sallyport/unknown", 404, "not_found"},
 		{"reserved path, encoded", "GET", headersHost, "/%2esallyport/unknown", 404, "not_found"},
 		{"nothing at the door", "GET", doorHost, "/admin", 404, "not_found"},
-		{"begin without token", "GET", doorHost, "/.sallyport/signin", 400, "begin_invalid"},
-		{"forged begin", "GET", doorHost, "/.sallyport/signin?begin=AAAA", 400, "begin_invalid"},
+		{"begin without token", "GET", doorHost, "/.sallyport/sign_in", 400, "begin_invalid"},
+		{"forged begin", "GET", doorHost, "/.sallyport/sign_in?begin=AAAA", 400, "begin_invalid"},
 		{"forged ticket", "GET", headersHost, "/.sallyport/ticket?ticket=AAAA", 403, "ticket_invalid"},
 		{"answer by GET", "GET", doorHost, "/saml/acs?SAMLResponse=x", 403, "method"},
 	}

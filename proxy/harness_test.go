@@ -104,21 +104,39 @@ const idpSignOn = "https://idp.example.org/sso"
 
 func (s *scriptedSAML) Metadata() []byte { return []byte("<EntityDescriptor/>") }
 
-func (s *scriptedSAML) Begin(relayState string) (saml.AuthnRequest, error) {
+func (s *scriptedSAML) IdP() saml.IdPInfo { return saml.IdPInfo{EntityID: "https://idp.example.org"} }
+
+func (s *scriptedSAML) BeginLogout(saml.Subject, string, string) (saml.Message, error) {
+	return saml.Message{}, saml.ErrNoLogout
+}
+
+func (s *scriptedSAML) VerifyLogoutRequest(context.Context, saml.LogoutMessage, *saml.Trace) (*saml.LogoutRequest, error) {
+	return nil, &saml.Refusal{Code: saml.CodeSignature, Err: errors.New("private detail of the message")}
+}
+
+func (s *scriptedSAML) VerifyLogoutResponse(context.Context, saml.LogoutMessage, string, *saml.Trace) (*saml.LogoutResponse, error) {
+	return nil, &saml.Refusal{Code: saml.CodeSignature, Err: errors.New("private detail of the message")}
+}
+
+func (s *scriptedSAML) AnswerLogout(*saml.LogoutRequest, bool) (saml.Message, error) {
+	return saml.Message{}, saml.ErrNoLogout
+}
+
+func (s *scriptedSAML) Begin(want saml.SignOn) (saml.Message, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.broken != nil {
-		return saml.AuthnRequest{}, s.broken
+		return saml.Message{}, s.broken
 	}
 	id := "_" + session.NewID()
 	s.issued[id] = true
-	return saml.AuthnRequest{ID: id, URL: idpSignOn + "?" + url.Values{"RelayState": {relayState}, "id": {id}}.Encode()}, nil
+	return saml.Message{IssuedAt: time.Now(), ID: id, URL: idpSignOn + "?" + url.Values{"RelayState": {want.RelayState}, "id": {id}}.Encode()}, nil
 }
 
 // Verify takes "REQUEST-ID person" for a response.
-func (s *scriptedSAML) Verify(_ context.Context, p saml.Post, requestID string) (*saml.Principal, error) {
+func (s *scriptedSAML) Verify(_ context.Context, p saml.Post, want saml.Expectation) (*saml.Principal, error) {
 	id, person, _ := strings.Cut(p.Response, " ")
-	if id != requestID {
+	if id != want.RequestID {
 		return nil, &saml.Refusal{Code: saml.CodeInResponseTo, Err: errors.New("private detail of the assertion")}
 	}
 	principal, ok := s.people[person]
@@ -231,7 +249,7 @@ func (w *world) config(upstream string) proxy.Config {
 			route("open", openHost, policy.NewRule(nil, nil, true)),
 			route("closed", closedHost, policy.Rule{}),
 		},
-		SAML: w.saml, Access: accesslog.New(w.log, "gateway"),
+		IdPs: []proxy.IdP{{Name: "corp", Title: "Corporate", SAML: w.saml}}, Access: accesslog.New(w.log, "gateway"),
 	}
 }
 

@@ -113,7 +113,7 @@ func TestReplacementInTheMiddleOfRequests(t *testing.T) {
 		t.Errorf("a WebSocket that was open: %q, %v", message, err)
 	}
 	// The session's end still reaches it.
-	b.post(w.origin(doorHost)+"/.sallyport/signout", "same-origin", nil)
+	b.post(w.origin(doorHost)+"/.sallyport/sign_out", "same-origin", nil)
 	if _, _, err := conn.Read(ctx); err == nil || ctx.Err() != nil {
 		t.Errorf("the WebSocket outlives the sign-out: %v", err)
 	}

@@ -136,7 +136,7 @@ func TestASignOutEndsEveryStream(t *testing.T) {
 		if _, err := reader.ReadString('\n'); err != nil {
 			t.Fatal(err)
 		}
-		b.post(w.origin(doorHost)+"/.sallyport/signout", "same-origin", nil)
+		b.post(w.origin(doorHost)+"/.sallyport/sign_out", "same-origin", nil)
 		if _, err := io.ReadAll(reader); err == nil {
 			t.Errorf("a stream of %q is not cut", accept)
 		}

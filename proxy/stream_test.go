@@ -66,7 +66,7 @@ func TestWebSocketLivesAsLongAsItsSession(t *testing.T) {
 	if got, _ := w.backend.seen(); got.Header.Get("X-Forwarded-User") != "alice@example.com" || got.Header.Get("Cookie") != "" {
 		t.Errorf("the upgrade reached the backend with %v", got.Header)
 	}
-	b.post(w.origin(doorHost)+"/.sallyport/signout", "same-origin", nil)
+	b.post(w.origin(doorHost)+"/.sallyport/sign_out", "same-origin", nil)
 	if _, _, err := conn.Read(ctx); err == nil || ctx.Err() != nil {
 		t.Fatalf("the connection outlives the sign-out: %v", err)
 	}
@@ -153,7 +153,7 @@ func TestEventStreamIsFlushedAndEndsWithItsSession(t *testing.T) {
 	if err != nil || line != "data: one\n" {
 		t.Fatalf("first event %q, %v", line, err)
 	}
-	b.post(w.origin(doorHost)+"/.sallyport/signout", "same-origin", nil)
+	b.post(w.origin(doorHost)+"/.sallyport/sign_out", "same-origin", nil)
 	if _, err := io.ReadAll(res.Body); err == nil {
 		t.Error("the stream ended as if it were complete, want it cut")
 	}

@@ -17,7 +17,7 @@ func (g *Gateway) serveReserved(ex *exchange, r *http.Request, rt *route, path s
 	switch {
 	case path == "ticket" && get:
 		g.serveTicket(ex, r, rt)
-	case path == "signout":
+	case path == "sign_out":
 		g.serveSignOut(ex, r, rt.Host)
 	case path == "whoami" && get:
 		g.serveWhoAmI(ex, r, rt)
@@ -67,6 +67,6 @@ func (g *Gateway) serveWhoAmI(ex *exchange, r *http.Request, rt *route) {
 		Name    string   `json:"name,omitempty"`
 		Groups  []string `json:"groups,omitempty"`
 		Expires int64    `json:"expires"`
-		SignOut string   `json:"signout"`
-	}{state.User, state.Email, state.Name, state.Groups, state.Expires, g.origin(rt.Host) + reservedPrefix + "signout"})
+		SignOut string   `json:"sign_out"`
+	}{state.User, state.Email, state.Name, state.Groups, state.Expires, g.origin(rt.Host) + reservedPrefix + "sign_out"})
 }

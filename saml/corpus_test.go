@@ -88,7 +88,7 @@ func (a attack) run(t *testing.T) (string, *Principal) {
 	if a.request != nil {
 		request = *a.request
 	}
-	principal, err := newTestSP(t, cfg).Verify(t.Context(), Post{Response: a.build(t, idp)}, request)
+	principal, err := newTestSP(t, cfg).Verify(t.Context(), Post{Response: a.build(t, idp)}, Expectation{RequestID: request})
 	if err != nil {
 		t.Logf("refused: %v", err)
 	}
@@ -150,8 +150,8 @@ func TestCorpusReachesEveryCode(t *testing.T) {
 func alice(a *testIdP) Principal {
 	return Principal{
 		User: "alice@example.com", Email: "alice@example.com", Name: "Alice Example",
-		Groups: []string{"engineers", "admins"},
-		NameID: "alice@example.com", NameIDFormat: "urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress",
+		Groups:       []string{"engineers", "admins"},
+		Subject:      Subject{NameID: "alice@example.com", Format: "urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress"},
 		SessionIndex: "_session", IdP: testIdPID, AssertionID: "_assertion",
 		AuthnContext:        "urn:oasis:names:tc:SAML:2.0:ac:classes:PasswordProtectedTransport",
 		AuthnInstant:        testNow.Add(-2 * time.Minute),
@@ -163,7 +163,7 @@ func alice(a *testIdP) Principal {
 func TestPrincipalIsWhatTheAssertionSays(t *testing.T) {
 	for _, sign := range []signing{signAssertion, signResponse, signBoth} {
 		idp := newTestIdP(t, "rsa-idp")
-		got, err := newTestSP(t, testConfig(t, idp)).Verify(t.Context(), Post{Response: attack{sign: sign}.build(t, idp)}, testRequestID)
+		got, err := newTestSP(t, testConfig(t, idp)).Verify(t.Context(), Post{Response: attack{sign: sign}.build(t, idp)}, Expectation{RequestID: testRequestID})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -20,7 +20,7 @@ type pending interface {
 func Example() {
 	handlers := func(sp *saml.ServiceProvider, p pending, log *slog.Logger) (begin, consume http.HandlerFunc) {
 		begin = func(w http.ResponseWriter, r *http.Request) {
-			request, err := sp.Begin("")
+			request, err := sp.Begin(saml.SignOn{})
 			if err != nil {
 				http.Error(w, "Sign-on is not possible now.", http.StatusServiceUnavailable)
 				return
@@ -31,7 +31,7 @@ func Example() {
 		consume = func(w http.ResponseWriter, r *http.Request) {
 			post, err := saml.ReadPost(w, r)
 			if err == nil {
-				_, err = sp.Verify(r.Context(), post, p.Take(r))
+				_, err = sp.Verify(r.Context(), post, saml.Expectation{RequestID: p.Take(r)})
 			}
 			if refusal, ok := errors.AsType[*saml.Refusal](err); ok {
 				log.InfoContext(r.Context(), "sign-on refused", "code", refusal.Code, "error", refusal)

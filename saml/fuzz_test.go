@@ -129,12 +129,12 @@ func FuzzVerify(f *testing.F) {
 	var genuine []*Principal
 	for _, raw := range seeds(f, idp) {
 		f.Add(raw)
-		if p, err := sp.Verify(f.Context(), Post{Response: encode(raw)}, testRequestID); err == nil {
+		if p, err := sp.Verify(f.Context(), Post{Response: encode(raw)}, Expectation{RequestID: testRequestID}); err == nil {
 			genuine = append(genuine, p)
 		}
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		p, err := sp.Verify(t.Context(), Post{Response: encode(raw)}, testRequestID)
+		p, err := sp.Verify(t.Context(), Post{Response: encode(raw)}, Expectation{RequestID: testRequestID})
 		switch {
 		case err != nil && p != nil:
 			t.Fatalf("%v and %v", p, err)

@@ -63,13 +63,15 @@ func (sp *ServiceProvider) identity(a *types.Assertion) (*Principal, error) {
 // logout request.
 func takeSubject(p *Principal, a *types.Assertion) error {
 	if id := a.Subject.NameID; id != nil {
-		p.NameID, p.NameIDFormat = id.Value, id.Format
+		p.Subject = Subject{NameID: id.Value, Format: id.Format, NameQualifier: id.NameQualifier, SPNameQualifier: id.SPNameQualifier}
 	}
-	if err := checkValue(p.NameID); err != nil {
-		return refusef(CodeValue, "reading the NameID: %w", err)
-	}
-	if err := checkValue(p.NameIDFormat); err != nil {
-		return refusef(CodeValue, "reading the format of the NameID: %w", err)
+	for what, value := range map[string]string{
+		"NameID": p.Subject.NameID, "format of the NameID": p.Subject.Format,
+		"NameQualifier": p.Subject.NameQualifier, "SPNameQualifier": p.Subject.SPNameQualifier,
+	} {
+		if err := checkValue(value); err != nil {
+			return refusef(CodeValue, "reading the %s: %w", what, err)
+		}
 	}
 	return nil
 }
@@ -129,8 +131,8 @@ func (s *attributeSource) first(names []string) (string, []string, error) {
 		values := s.values[name]
 		if name == NameIDAttribute {
 			values = nil
-			if s.p.NameID != "" && s.p.NameIDFormat != formatTransient {
-				values = []string{s.p.NameID}
+			if s.p.Subject.NameID != "" && s.p.Subject.Format != formatTransient {
+				values = []string{s.p.Subject.NameID}
 			}
 		}
 		for _, v := range values {
@@ -151,7 +153,7 @@ func takeUser(s *attributeSource, names Attributes) error {
 	switch {
 	case err != nil:
 		return err
-	case len(values) == 0 && s.p.NameIDFormat == formatTransient && slices.Contains(names.User, NameIDAttribute):
+	case len(values) == 0 && s.p.Subject.Format == formatTransient && slices.Contains(names.User, NameIDAttribute):
 		return refusef(CodeTransient, "the NameID is transient and none of the attributes %.200q is present", names.User)
 	case len(values) == 0:
 		return refusef(CodeUser, "none of the attributes %.200q is present", names.User)

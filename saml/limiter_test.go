@@ -79,12 +79,12 @@ func TestVerifyWaitsForItsTurn(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	post := Post{Response: attack{}.build(t, idp)}
-	if _, err := sp.Verify(ctx, post, testRequestID); codeOf(t, err) != CodeBusy {
+	if _, err := sp.Verify(ctx, post, Expectation{RequestID: testRequestID}); codeOf(t, err) != CodeBusy {
 		t.Errorf("%v, want busy", err)
 	}
 	sp.limiter.release()
 	for range 3 { // each gives its slot back, refused or not
-		_, err := sp.Verify(t.Context(), post, testRequestID)
+		_, err := sp.Verify(t.Context(), post, Expectation{RequestID: testRequestID})
 		if code := codeOf(t, err); code != "" && code != CodeReplay {
 			t.Errorf("code %q", code)
 		}

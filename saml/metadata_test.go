@@ -182,8 +182,8 @@ func TestIdPInfo(t *testing.T) {
 	want := IdPInfo{
 		EntityID: testIdPID, SSOURL: testSSO, ValidUntil: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC),
 		Certificates: []IdPCertificate{
-			{fingerprint(idp.cert.Raw), idp.cert.NotBefore, idp.cert.NotAfter},
-			{fingerprint(old.Raw), old.NotBefore, old.NotAfter},
+			{Fingerprint: fingerprint(idp.cert.Raw), NotBefore: idp.cert.NotBefore, NotAfter: idp.cert.NotAfter},
+			{Fingerprint: fingerprint(old.Raw), NotBefore: old.NotBefore, NotAfter: old.NotAfter},
 		},
 	}
 	if diff := cmp.Diff(want, newTestSP(t, cfg).IdP()); diff != "" {
@@ -202,14 +202,14 @@ func TestMetadataExpiresWhileInUse(t *testing.T) {
 	post := Post{Response: attack{}.build(t, idp)}
 
 	now = testNow.Add(time.Minute)
-	if _, err := sp.Verify(t.Context(), post, testRequestID); codeOf(t, err) != CodeIdPMetadataExpired {
+	if _, err := sp.Verify(t.Context(), post, Expectation{RequestID: testRequestID}); codeOf(t, err) != CodeIdPMetadataExpired {
 		t.Errorf("verifying: %v, want %s", err, CodeIdPMetadataExpired)
 	}
-	if _, err := sp.Begin(""); err == nil {
+	if _, err := sp.Begin(SignOn{RelayState: ""}); err == nil {
 		t.Error("a sign-on was begun with expired metadata")
 	}
 	now = testNow.Add(time.Minute - time.Nanosecond)
-	if _, err := sp.Verify(t.Context(), post, testRequestID); err != nil {
+	if _, err := sp.Verify(t.Context(), post, Expectation{RequestID: testRequestID}); err != nil {
 		t.Errorf("verifying while it is valid: %v", err)
 	}
 }

@@ -84,7 +84,7 @@ func TestReadPostOverTheWire(t *testing.T) {
 			http.Error(w, codeOf(t, err), http.StatusBadRequest)
 			return
 		}
-		principal, err := sp.Verify(r.Context(), post, testRequestID)
+		principal, err := sp.Verify(r.Context(), post, Expectation{RequestID: testRequestID})
 		if err != nil {
 			http.Error(w, codeOf(t, err), http.StatusForbidden)
 			return

@@ -73,7 +73,7 @@ func TestReplay(t *testing.T) {
 	sp := newTestSP(t, cfg)
 	verify := func(a attack) string {
 		t.Helper()
-		_, err := sp.Verify(t.Context(), Post{Response: a.build(t, idp)}, testRequestID)
+		_, err := sp.Verify(t.Context(), Post{Response: a.build(t, idp)}, Expectation{RequestID: testRequestID})
 		return codeOf(t, err)
 	}
 	got := []string{
@@ -106,7 +106,7 @@ func TestReplayMemoryOfTheCaller(t *testing.T) {
 		memory := &recording{first: first}
 		cfg := testConfig(t, idp)
 		cfg.Replay = memory
-		_, err := newTestSP(t, cfg).Verify(t.Context(), Post{Response: attack{}.build(t, idp)}, testRequestID)
+		_, err := newTestSP(t, cfg).Verify(t.Context(), Post{Response: attack{}.build(t, idp)}, Expectation{RequestID: testRequestID})
 		want := map[bool]string{true: "", false: CodeReplay}[first]
 		if code := codeOf(t, err); code != want {
 			t.Errorf("first %v: code %q, want %q", first, code, want)
@@ -126,7 +126,7 @@ func TestVerifyLetsOneOfManyIn(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 20 {
 		wg.Go(func() {
-			switch _, err := sp.Verify(t.Context(), post, testRequestID); codeOf(t, err) {
+			switch _, err := sp.Verify(t.Context(), post, Expectation{RequestID: testRequestID}); codeOf(t, err) {
 			case "":
 				in.Add(1)
 			case CodeReplay:
@@ -146,7 +146,7 @@ func TestReplayMemoryFull(t *testing.T) {
 	full := newMemory(1, cfg.Now)
 	full.Remember("somebody else", testNow.Add(time.Hour))
 	cfg.Replay = full
-	_, err := newTestSP(t, cfg).Verify(t.Context(), Post{Response: attack{}.build(t, idp)}, testRequestID)
+	_, err := newTestSP(t, cfg).Verify(t.Context(), Post{Response: attack{}.build(t, idp)}, Expectation{RequestID: testRequestID})
 	if code := codeOf(t, err); code != CodeReplayFull {
 		t.Errorf("code %q, want %q", code, CodeReplayFull)
 	}

@@ -67,26 +67,26 @@ func openQuery(location string) string {
 }
 
 // begin makes one request.
-func (r *requester) begin(relayState string) (AuthnRequest, error) {
+func (r *requester) begin(relayState string) (Message, error) {
 	doc, err := r.sp.BuildAuthRequestDocumentNoSig()
 	if err != nil {
-		return AuthnRequest{}, fmt.Errorf("building the request: %w", err)
+		return Message{}, fmt.Errorf("building the request: %w", err)
 	}
 	id := newRequestID()
 	doc.Root().CreateAttr("ID", id) // replaces a UUID, which has 122 random bits
 	message, err := doc.WriteToBytes()
 	if err != nil {
-		return AuthnRequest{}, fmt.Errorf("writing the request: %w", err)
+		return Message{}, fmt.Errorf("writing the request: %w", err)
 	}
 	packed, err := deflate(message)
 	if err != nil {
-		return AuthnRequest{}, fmt.Errorf("packing the request: %w", err)
+		return Message{}, fmt.Errorf("packing the request: %w", err)
 	}
 	query, err := r.signedQuery(packed, relayState)
 	if err != nil {
-		return AuthnRequest{}, err
+		return Message{}, err
 	}
-	return AuthnRequest{ID: id, URL: r.location + query}, nil
+	return Message{ID: id, IssuedAt: r.sp.Clock.Now(), URL: r.location + query}, nil
 }
 
 // newRequestID returns an XML ID with 160 random bits: whoever could guess it

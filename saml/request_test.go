@@ -78,7 +78,7 @@ func TestBegin(t *testing.T) {
 			cfg := testConfig(t, newTestIdP(t, "rsa-idp"))
 			cfg.Key = testKey(t, keyName)
 			cfg.Certificate = testCertificate(t, cfg.Key, 0)
-			request, err := newTestSP(t, cfg).Begin("state+/=1")
+			request, err := newTestSP(t, cfg).Begin(SignOn{RelayState: "state+/=1"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -118,7 +118,7 @@ func TestBeginKeepsTheAddress(t *testing.T) {
 	} {
 		cfg := testConfig(t, newTestIdP(t, "rsa-idp"))
 		cfg.IdPMetadata = metadataOf(t, testSSO, location)
-		request, err := newTestSP(t, cfg).Begin("")
+		request, err := newTestSP(t, cfg).Begin(SignOn{RelayState: ""})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -135,7 +135,7 @@ func TestBeginKeepsTheAddress(t *testing.T) {
 func TestBeginRefusesRelayStates(t *testing.T) {
 	sp := newTestSP(t, testConfig(t, newTestIdP(t, "rsa-idp")))
 	for _, state := range []string{strings.Repeat("a", 81), "a b", "a\r\nb", "é"} {
-		if _, err := sp.Begin(state); err == nil {
+		if _, err := sp.Begin(SignOn{RelayState: state}); err == nil {
 			t.Errorf("relay state %q was taken", state)
 		}
 	}

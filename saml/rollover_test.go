@@ -52,10 +52,10 @@ func TestReplayMemoryOutlivesAServiceProvider(t *testing.T) {
 	m := newMessage(t, testResponse)
 	idp.sign(t, m.assertion)
 	post := Post{Response: encode(m.bytes(t))}
-	if _, err := newTestSP(t, cfg).Verify(t.Context(), post, testRequestID); err != nil {
+	if _, err := newTestSP(t, cfg).Verify(t.Context(), post, Expectation{RequestID: testRequestID}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := newTestSP(t, cfg).Verify(t.Context(), post, testRequestID); codeOf(t, err) != CodeReplay {
+	if _, err := newTestSP(t, cfg).Verify(t.Context(), post, Expectation{RequestID: testRequestID}); codeOf(t, err) != CodeReplay {
 		t.Errorf("a second service provider with the same memory: %v", err)
 	}
 }

@@ -20,6 +20,11 @@ type Config struct {
 	// https. Destination and Recipient are compared with it byte for byte.
 	ACSURL string
 
+	// SLOURL is the address that the identity provider sends logout messages to,
+	// by HTTP-Redirect and by HTTP-POST, https. Destination is compared with it
+	// byte for byte. Empty means that we take none.
+	SLOURL string
+
 	// Key signs our requests and Certificate publishes it; both from
 	// [ParseKeyPair]. Required. Key is called concurrently.
 	Key         crypto.Signer
@@ -30,10 +35,48 @@ type Config struct {
 	// identity provider knows a key before it signs anything. Nil for none.
 	Published []*x509.Certificate
 
+	// Decryption are the keys that assertions may be encrypted to, the one in use
+	// first; then those before and after it. The metadata offers the first, and a
+	// response may use any. Nil means that encrypted assertions are refused.
+	Decryption []DecryptionKey
+
+	// Description is what our metadata says about us besides; see [Description].
+	Description Description
+
 	// IdPMetadata is the identity provider's metadata document: an
-	// EntityDescriptor, or an EntitiesDescriptor that holds exactly one
-	// identity provider. Required.
+	// EntityDescriptor, or an EntitiesDescriptor. Required.
 	IdPMetadata []byte
+
+	// IdPEntityID is which entity of IdPMetadata to trust, byte for byte. Empty
+	// takes the only identity provider in it, and refuses a document with several.
+	IdPEntityID string
+
+	// PinnedKeys are SHA-256 hashes of public keys (SubjectPublicKeyInfo, in DER),
+	// in lower-case hex. A certificate in IdPMetadata with such a key is good
+	// beyond its validity: somebody has decided to trust the key itself.
+	PinnedKeys []string
+
+	// RequestBinding is how requests go to the identity provider. The zero value
+	// takes HTTP-Redirect if the metadata offers it, else HTTP-POST.
+	RequestBinding Binding
+
+	// NameIDFormat is what a request asks for in NameIDPolicy; empty asks for
+	// nothing, which leaves it to the identity provider (saml2int SDP-SP06).
+	NameIDFormat string
+
+	// AuthnContext is what every request asks for, unless [SignOn] asks for
+	// something itself. The answer must satisfy it.
+	AuthnContext AuthnContext
+
+	// UnsafeUnsolicited lets in responses that answer no request of ours: a sign-on
+	// that the identity provider began. Such a response may have been begun by
+	// somebody else than the person at the browser (login CSRF).
+	UnsafeUnsolicited bool
+
+	// UserDomains are the e-mail domains, in lower-case, that the identity provider
+	// may speak for: a user name or e-mail address of another one is refused. Nil
+	// lets it speak for all.
+	UserDomains []string
 
 	// MetadataSigner, if not nil, must have signed IdPMetadata as a whole, with
 	// a signature in the document. Metadata from a place that cannot be trusted
@@ -81,14 +124,83 @@ type Replay interface {
 	Remember(id string, until time.Time) (first bool)
 }
 
-// AuthnRequest is a sign-on that was begun.
-type AuthnRequest struct {
-	// ID must be kept for the browser that is sent to URL, and for no other;
-	// [ServiceProvider.Verify] wants it back.
+// DecryptionKey is a key that assertions may be encrypted to, and the certificate
+// that publishes it. RSA only.
+type DecryptionKey struct {
+	Key         crypto.Decrypter // called concurrently
+	Certificate *x509.Certificate
+}
+
+// Binding is how a message travels through the browser.
+type Binding int
+
+// The bindings (saml-bindings 3.4 and 3.5).
+const (
+	BindingAny Binding = iota // as the other side's metadata has it
+	BindingRedirect
+	BindingPost
+)
+
+// AuthnContext is how a person has to have proved who they are. The zero value
+// demands nothing.
+type AuthnContext struct {
+	// Classes are authentication context class references, the weakest first.
+	// Whichever way it was asked for, the answer must name one of them.
+	Classes []string
+	// Minimum asks for the first class or anything that the identity provider
+	// holds to be stronger, in place of exactly one of Classes (saml-core 3.3.2.2.1).
+	Minimum bool
+}
+
+// SignOn is what a sign-on asks for. The zero value asks the identity provider
+// for nothing but who it is.
+type SignOn struct {
+	// RelayState comes back with the response, unverified: it must be a key to the
+	// caller's own state, of at most 80 printable ASCII characters. May be empty.
+	RelayState string
+	// ForceAuthn asks that the person prove anew who they are; Passive that they
+	// be asked nothing. Not both.
+	ForceAuthn, Passive bool
+	// AuthnContext, if it demands something, stands in for [Config.AuthnContext].
+	AuthnContext AuthnContext
+}
+
+// Message is one of ours on its way to the identity provider through the
+// browser: an AuthnRequest, a LogoutRequest or a LogoutResponse.
+type Message struct {
+	// ID must be kept for the browser that takes the message, and for no other:
+	// verifying the answer wants it back.
 	ID string
-	// URL is where to redirect the browser: the identity provider's, with the
-	// signed request in its query.
+	// IssuedAt is when it was made.
+	IssuedAt time.Time
+	// URL is where the browser goes. If Form is nil, it is redirected there, with
+	// the signed message in the query; else it posts Form there.
 	URL string
+	// Form are the fields of the HTTP-POST binding, in their order. Nil for
+	// HTTP-Redirect.
+	Form []FormField
+}
+
+// FormField is a hidden field of a form.
+type FormField struct{ Name, Value string }
+
+// Expectation is what a response must live up to besides our configuration: what
+// was asked for, by this browser.
+type Expectation struct {
+	// RequestID is the ID of the [Message] that this browser was given. Empty
+	// means that it was given none: then the response must be unsolicited, and is
+	// refused unless [Config.UnsafeUnsolicited].
+	RequestID string
+	// SignOn is what was asked for.
+	SignOn SignOn
+	// RequestedAt is [Message.IssuedAt]; with ForceAuthn, the person must have
+	// proved who they are since then.
+	RequestedAt time.Time
+	// MaxAge, if not zero, is how long ago that may be, if [Config.MaxAge] is not
+	// less.
+	MaxAge time.Duration
+	// Trace, if not nil, is told of each check that is made.
+	Trace *Trace
 }
 
 // Post is the form that a browser brought from the identity provider. Nothing
@@ -108,11 +220,11 @@ type Principal struct {
 	Name   string   // for display only; may be empty
 	Groups []string // in the order of the assertion, no repetition; a name may have commas
 
-	NameID, NameIDFormat string // may be empty
-	SessionIndex         string // the IdP's name for the session; may be empty
-	IdP                  string // entity ID
-	AssertionID          string
-	AuthnContext         string // class of authentication; may be empty
+	Subject      Subject // how the IdP names the person; may be empty
+	SessionIndex string  // the IdP's name for the session; may be empty
+	IdP          string  // entity ID
+	AssertionID  string
+	AuthnContext string // class of authentication; may be empty
 
 	AuthnInstant        time.Time // when the person proved who they are
 	SessionNotOnOrAfter time.Time // the session must end here; zero if not said
@@ -120,19 +232,33 @@ type Principal struct {
 	SigningCertificate string // SHA-256 of the certificate that verified, in hex
 }
 
+// Subject is a name identifier, whole: a logout must name the person exactly as
+// the identity provider did (saml-core 3.7.3, saml2int SDP-SP29).
+type Subject struct {
+	NameID, Format                 string
+	NameQualifier, SPNameQualifier string
+}
+
 // IdPInfo describes the identity provider as its metadata does.
 type IdPInfo struct {
 	EntityID     string
+	DisplayName  string // from mdui:UIInfo or Organization, English first; may be empty
 	SSOURL       string
+	SLO          bool             // whether it can be sent logout messages
 	Certificates []IdPCertificate // as in the metadata, expired ones included
 	ValidUntil   time.Time        // of the metadata; zero if not said
+	// CacheDuration is how long the metadata may be used without being fetched
+	// again; zero if not said.
+	CacheDuration time.Duration
 }
 
 // IdPCertificate is one signing certificate of the identity provider. Responses
-// signed with one that is outside its validity are refused, so it is worth a
-// warning long before NotAfter.
+// signed with one that is outside its validity are refused unless it is pinned, so
+// it is worth a warning long before NotAfter.
 type IdPCertificate struct {
 	Fingerprint         string // SHA-256 of the certificate, in hex
+	KeyHash             string // as in [Config.PinnedKeys]
+	Pinned              bool   // its end does not matter
 	NotBefore, NotAfter time.Time
 }
 
@@ -239,15 +365,13 @@ func (sp *ServiceProvider) Metadata() []byte { return sp.metadata }
 // IdP describes the identity provider.
 func (sp *ServiceProvider) IdP() IdPInfo { return sp.idp.info() }
 
-// Begin makes the request that starts a sign-on. The relay state comes back
-// with the response, unverified: it must be a key to the caller's own state,
-// of at most 80 printable ASCII characters, and may be empty.
-func (sp *ServiceProvider) Begin(relayState string) (AuthnRequest, error) {
-	if err := checkRelayState(relayState); err != nil {
-		return AuthnRequest{}, fmt.Errorf("beginning a sign-on with the relay state %.100q: %w", relayState, err)
+// Begin makes the request that starts a sign-on.
+func (sp *ServiceProvider) Begin(s SignOn) (Message, error) {
+	if err := checkRelayState(s.RelayState); err != nil {
+		return Message{}, fmt.Errorf("beginning a sign-on with the relay state %.100q: %w", s.RelayState, err)
 	}
 	if err := sp.idp.checkFresh(sp.now()); err != nil {
-		return AuthnRequest{}, fmt.Errorf("beginning a sign-on: %w", err)
+		return Message{}, fmt.Errorf("beginning a sign-on: %w", err)
 	}
-	return sp.requests.begin(relayState)
+	return sp.requests.begin(s.RelayState)
 }

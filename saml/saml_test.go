@@ -129,7 +129,7 @@ func TestNewCopiesTheConfiguration(t *testing.T) {
 	sp := newTestSP(t, cfg)
 	cfg.Attributes.User[0] = "urn:nothing"
 	cfg.Attributes.User[1] = "urn:nothing"
-	if _, err := sp.Verify(t.Context(), Post{Response: attack{}.build(t, idp)}, testRequestID); err != nil {
+	if _, err := sp.Verify(t.Context(), Post{Response: attack{}.build(t, idp)}, Expectation{RequestID: testRequestID}); err != nil {
 		t.Error(err)
 	}
 }
@@ -138,11 +138,11 @@ func TestNewCopiesTheConfiguration(t *testing.T) {
 func TestRoundTrip(t *testing.T) {
 	idp := newTestIdP(t, "rsa-idp")
 	sp := newTestSP(t, testConfig(t, idp))
-	mine, err := sp.Begin("mine")
+	mine, err := sp.Begin(SignOn{RelayState: "mine"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	yours, err := sp.Begin("yours")
+	yours, err := sp.Begin(SignOn{RelayState: "yours"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,10 +151,10 @@ func TestRoundTrip(t *testing.T) {
 		m.find("SubjectConfirmationData").CreateAttr("InResponseTo", mine.ID)
 	}}
 	post := Post{Response: answer.build(t, idp)}
-	if _, err := sp.Verify(t.Context(), post, yours.ID); codeOf(t, err) != CodeInResponseTo {
+	if _, err := sp.Verify(t.Context(), post, Expectation{RequestID: yours.ID}); codeOf(t, err) != CodeInResponseTo {
 		t.Errorf("in your browser: %v, want %s", err, CodeInResponseTo)
 	}
-	if _, err := sp.Verify(t.Context(), post, mine.ID); err != nil {
+	if _, err := sp.Verify(t.Context(), post, Expectation{RequestID: mine.ID}); err != nil {
 		t.Errorf("in mine: %v", err)
 	}
 }

@@ -17,14 +17,12 @@ import (
 	"github.com/russellhaering/goxmldsig/etreeutils"
 )
 
-// Verify judges the response in a post. The requestID is the one that
-// [ServiceProvider.Begin] returned for the browser that brought the post; with
-// an empty one every response is unsolicited and refused. The error is a
-// *[Refusal].
+// Verify judges the response in a post against what this browser was sent to ask
+// for. The error is a *[Refusal].
 //
 // Verify waits for its turn, at most ten seconds, and then runs to its end
 // whatever becomes of ctx.
-func (sp *ServiceProvider) Verify(ctx context.Context, p Post, requestID string) (*Principal, error) {
+func (sp *ServiceProvider) Verify(ctx context.Context, p Post, want Expectation) (*Principal, error) {
 	if err := sp.limiter.acquire(ctx); err != nil {
 		return nil, err
 	}
@@ -42,7 +40,7 @@ func (sp *ServiceProvider) Verify(ctx context.Context, p Post, requestID string)
 	if err != nil {
 		return nil, err
 	}
-	if err := sp.checkProfile(response, &occasion{now: now, requestID: requestID, env: env}); err != nil {
+	if err := sp.checkProfile(response, &occasion{now: now, requestID: want.RequestID, env: env}); err != nil {
 		return nil, err
 	}
 	principal, err := sp.identity(&response.Assertions[0])

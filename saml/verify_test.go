@@ -110,7 +110,7 @@ func TestWorstIsBounded(t *testing.T) {
 	} {
 		post := Post{Response: worst(t, idp, tt.after)}
 		spent := allocated(func() {
-			if _, err := sp.Verify(t.Context(), post, testRequestID); codeOf(t, err) != CodeTooManyValues && codeOf(t, err) != CodeSignature {
+			if _, err := sp.Verify(t.Context(), post, Expectation{RequestID: testRequestID}); codeOf(t, err) != CodeTooManyValues && codeOf(t, err) != CodeSignature {
 				t.Errorf("%s: refused by a gate: %v", name, err)
 			}
 		})
@@ -162,7 +162,7 @@ func BenchmarkVerify(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := sp.Verify(b.Context(), post, testRequestID); err != nil {
+				if _, err := sp.Verify(b.Context(), post, Expectation{RequestID: testRequestID}); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -186,7 +186,7 @@ func BenchmarkWorstAccepted(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := sp.Verify(b.Context(), post, testRequestID); err == nil {
+				if _, err := sp.Verify(b.Context(), post, Expectation{RequestID: testRequestID}); err == nil {
 					b.Fatal("accepted")
 				}
 			}
@@ -207,7 +207,7 @@ func BenchmarkWorstRefused(b *testing.B) {
 func BenchmarkBegin(b *testing.B) {
 	sp := newTestSP(b, testConfig(b, newTestIdP(b, "rsa-idp")))
 	for b.Loop() {
-		if _, err := sp.Begin("state"); err != nil {
+		if _, err := sp.Begin(SignOn{RelayState: "state"}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -29,7 +29,7 @@ func testSecretsStayInMemory(t *testing.T, s *stand) {
 		status, body, err := g.ask(t, host, path)
 		shown["https://"+host+path] = fmt.Sprint(status, body, err)
 	}
-	for _, path := range []string{"/", "/saml/metadata", "/saml/acs", "/.sallyport/signin?begin=x", "/.sallyport/whoami", "/nowhere", "/%00"} {
+	for _, path := range []string{"/", "/saml/metadata", "/saml/acs", "/.sallyport/sign_in?begin=x", "/.sallyport/whoami", "/nowhere", "/%00"} {
 		see(doorHost, path)
 		see(notesHost, path)
 	}

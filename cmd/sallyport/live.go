@@ -148,7 +148,7 @@ func (g *liveGateway) firstMetadata(ctx context.Context, cfg *config.Gateway, kv
 func (g *liveGateway) build(p gatewayParts, d domain) (*proxy.Gateway, error) {
 	cfg := proxy.Config{
 		DoorHost: string(p.cfg.Door.Host), PublicPort: p.cfg.Door.PublicPort, Routes: routes(p.cfg, g.dialTo),
-		SAML: d.provider, Sessions: d.sessions, Access: g.access, QueryKeys: p.cfg.AccessLog.QueryKeys,
+		IdPs: []proxy.IdP{{Name: "idp", Title: "your company", SAML: d.provider}}, Sessions: d.sessions, Access: g.access, QueryKeys: p.cfg.AccessLog.QueryKeys,
 		Log: g.log, Metrics: g.metrics,
 	}
 	if g.live != nil {

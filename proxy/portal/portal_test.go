@@ -34,16 +34,16 @@ func pages() map[string]func(*Pages, http.ResponseWriter) error {
 		return func(p *Pages, w http.ResponseWriter) error { return p.WriteNotice(w, n) }
 	}
 	return map[string]func(*Pages, http.ResponseWriter) error{
-		"home": home(Home{User: "alice@example.com", Name: "Alice Liddell", SignOutURL: "/.sallyport/signout", Tools: []Tool{
+		"home": home(Home{User: "alice@example.com", Name: "Alice Liddell", SignOutURL: "/.sallyport/sign_out", Tools: []Tool{
 			{Title: "Grafana", Description: "Dashboards", URL: "https://grafana.example.com/"},
 			{Title: "Notes", URL: "https://notes.example.com:8443/"},
 		}}),
-		"home-empty": home(Home{User: "bob@example.com", SignOutURL: "/.sallyport/signout"}),
+		"home-empty": home(Home{User: "bob@example.com", SignOutURL: "/.sallyport/sign_out"}),
 		"notice-refused": notice(Notice{
 			Status: http.StatusForbidden, Title: "You may not open Grafana", Message: "Ask its owner.",
 			Reason: "not_in_group", RequestID: "abcdefghij234567", Link: door + "/", LinkText: "Your tools",
 		}),
-		"notice-button": notice(Notice{Status: http.StatusOK, Title: "Sign out?", Message: "Of every tool.", Post: "/.sallyport/signout", PostText: "Sign out"}),
+		"notice-button": notice(Notice{Status: http.StatusOK, Title: "Sign out?", Message: "Of every tool.", Post: "/.sallyport/sign_out", PostText: "Sign out"}),
 		"notice-plain":  notice(Notice{Status: http.StatusOK, Title: "You are signed out", Message: "All tools are closed."}),
 	}
 }

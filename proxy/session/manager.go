@@ -191,7 +191,7 @@ func (m *Manager) Start(r *http.Request, s State, notAfter time.Time) *State {
 	if !notAfter.IsZero() && notAfter.Before(expires) {
 		expires = notAfter
 	}
-	s.ID, s.Seen, s.Expires = NewID(), now.Unix(), expires.Unix()
+	s.ID, s.Signed, s.Seen, s.Expires = NewID(), now.UnixMilli(), now.Unix(), expires.Unix()
 	if before, ok := m.linked(r); ok {
 		if before.User == s.User && !m.revoked.Revoked(before.ID) {
 			s.ID = before.ID

@@ -41,6 +41,12 @@ type Begin struct {
 type Pending struct {
 	// RequestID is the ID of our AuthnRequest (SAML core 3.2.1).
 	RequestID string `json:"q"`
+	// IdP is the name of the identity provider that was asked, and RequestedAt when,
+	// in Unix seconds.
+	IdP         string `json:"n,omitempty"`
+	RequestedAt int64  `json:"t,omitempty"`
+	// Forced says that the person had to prove anew who they are.
+	Forced bool `json:"f,omitempty"`
 	// Host is where to go afterwards; the door's own or a tool's.
 	Host string `json:"h"`
 	// Return is the tool's name for it; empty when Host is the door.

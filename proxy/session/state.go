@@ -22,10 +22,18 @@ type State struct {
 	Groups []string `json:"g,omitempty"`
 	// IdP is the entity id of the identity provider that vouched.
 	IdP string `json:"p,omitempty"`
+	// Subject and Index are keys of the person and of the session at the identity
+	// provider, 16 bytes each: what a logout request of it is matched by. Empty if
+	// nothing can be.
+	Subject string `json:"b,omitempty"`
+	Index   string `json:"d,omitempty"`
 	// AuthnContext is how the person proved himself there.
 	AuthnContext string `json:"c,omitempty"`
 	// AuthnAt is when, in Unix seconds.
 	AuthnAt int64 `json:"a"`
+	// Signed is when this sign-on reached us, in Unix milliseconds: a logout request
+	// that came later ends it.
+	Signed int64 `json:"t,omitempty"`
 	// Expires is the absolute end, in Unix seconds.
 	Expires int64 `json:"x"`
 	// Seen is when a request was last recorded in the cookie, in Unix seconds.

@@ -9,26 +9,28 @@ import (
 // which is read ten times as fast as JSON and leaves more room for groups:
 //
 //	version (1 byte)
-//	ID, User, Email, Name, IdP, AuthnContext: each its length (uvarint), then its bytes
-//	AuthnAt, Expires, Seen: varint
+//	ID, User, Email, Name, IdP, AuthnContext, Subject, Index: each its length (uvarint), then its bytes
+//	AuthnAt, Signed, Expires, Seen: varint
 //	number of groups (uvarint), then each group as above
 //
 // Nothing may follow. Strings are bytes and come back exactly.
 
 // stateVersion is the first byte; another form gets another one.
-const stateVersion = 1
+const stateVersion = 2
 
 // errMalformed: a state that opened under our keys is not one. It was sealed by
 // another version of this program.
 var errMalformed = errors.New("sealed value is no session state")
 
 // texts are the fields that are one string, in the order of the form.
-func (s *State) texts() [6]*string {
-	return [6]*string{&s.ID, &s.User, &s.Email, &s.Name, &s.IdP, &s.AuthnContext}
+func (s *State) texts() [8]*string {
+	return [8]*string{&s.ID, &s.User, &s.Email, &s.Name, &s.IdP, &s.AuthnContext, &s.Subject, &s.Index}
 }
 
 // times are the fields that are a time, in the order of the form.
-func (s *State) times() [3]*int64 { return [3]*int64{&s.AuthnAt, &s.Expires, &s.Seen} }
+func (s *State) times() [4]*int64 {
+	return [4]*int64{&s.AuthnAt, &s.Signed, &s.Expires, &s.Seen}
+}
 
 // append returns the form of s.
 func (s *State) append() []byte {

@@ -35,7 +35,7 @@ func TestParseStateRefusesOtherForms(t *testing.T) {
 	empty := (&State{}).append()
 	for name, raw := range map[string][]byte{
 		"trailing byte":        append(bytes.Clone(whole), 0),
-		"another version":      append([]byte{2}, whole[1:]...),
+		"another version":      append([]byte{1}, whole[1:]...),
 		"JSON":                 []byte(`{"i":"x","u":"alice"}`),
 		"length beyond uint64": bytes.Repeat([]byte{0xff}, 30),
 		"too many groups":      append(empty[:len(empty)-1], 0xff, 0xff, 0xff, 0xff, 0x0f),

@@ -96,8 +96,8 @@ func signOut(t *testing.T) {
 	door := alice.tab()
 	door.open(d.door() + "/")
 	door.at(d.door() + "/")
-	door.click(`form[action$="signout"] button`)
-	door.at(d.door() + "/.sallyport/signed-out")
+	door.click(`form[action$="sign_out"] button`)
+	door.at(d.door() + "/.sallyport/signed_out")
 	door.sees("You are signed out")
 	door.picture("signed-out")
 
@@ -114,9 +114,9 @@ func signOut(t *testing.T) {
 func changeUser(t *testing.T) {
 	d := shared.demo
 	p := signedIn(t, "alice", d.headers()+"/")
-	p.open(d.door() + "/.sallyport/signout")
+	p.open(d.door() + "/.sallyport/sign_out")
 	p.click("button[type=submit]")
-	p.at(d.door() + "/.sallyport/signed-out")
+	p.at(d.door() + "/.sallyport/signed_out")
 	p.open(d.idp() + "/signout")
 	p.sees("Alice Archer")
 	p.picture("idp-signout")

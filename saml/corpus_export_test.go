@@ -27,13 +27,21 @@ type exported struct {
 	Provider exportedProvider `json:"provider"`
 }
 
-// exportedProvider is a Config without what cannot be written down.
+// exportedProvider is a Config, and the metadata of the identity provider.
 type exportedProvider struct {
-	Config          // keys and functions are nil
-	KeyPEM          string
-	CertificatePEM  string
-	DecryptionPEM   [][2]string // key and certificate
-	MetadataSigners string
+	EntityID          string        `json:"entity_id"`
+	ACSURL            string        `json:"acs_url"`
+	Key               string        `json:"key"` // PEM, as all of these
+	Certificate       string        `json:"certificate"`
+	Decryption        [][2]string   `json:"decryption"` // key and certificate
+	Metadata          string        `json:"metadata"`
+	Attributes        Attributes    `json:"attributes"`
+	ClockSkew         time.Duration `json:"clock_skew"`
+	MaxAge            time.Duration `json:"max_age"`
+	AuthnContext      AuthnContext  `json:"authn_context"`
+	UserDomains       []string      `json:"user_domains"`
+	PinnedKeys        []string      `json:"pinned_keys"`
+	UnsafeUnsolicited bool          `json:"unsafe_unsolicited"`
 }
 
 // TestWriteCorpus is for other tests, which run it with -corpus; by itself it makes
@@ -60,22 +68,18 @@ func (a attack) export(t *testing.T) exported {
 	out := exported{
 		ID: a.id, Name: a.name, Response: a.build(t, idp), Code: a.want, Request: request, Now: cfg.Now(),
 		Provider: exportedProvider{
-			Config: cfg, KeyPEM: keyPEM(t, cfg.Key), CertificatePEM: string(pemOf("CERTIFICATE", cfg.Certificate.Raw)),
+			EntityID: cfg.EntityID, ACSURL: cfg.ACSURL, Key: keyPEM(t, cfg.Key), Certificate: certificatePEM(cfg.Certificate),
+			Metadata: string(cfg.IdPMetadata), Attributes: cfg.Attributes, ClockSkew: cfg.ClockSkew, MaxAge: cfg.MaxAge,
+			AuthnContext: cfg.AuthnContext, UserDomains: cfg.UserDomains, PinnedKeys: cfg.PinnedKeys, UnsafeUnsolicited: cfg.UnsafeUnsolicited,
 		},
 	}
 	for _, d := range cfg.Decryption {
-		out.Provider.DecryptionPEM = append(out.Provider.DecryptionPEM, [2]string{
-			keyPEM(t, d.Key), string(pemOf("CERTIFICATE", d.Certificate.Raw)),
-		})
+		out.Provider.Decryption = append(out.Provider.Decryption, [2]string{keyPEM(t, d.Key), certificatePEM(d.Certificate)})
 	}
-	if cfg.MetadataSigner != nil {
-		out.Provider.MetadataSigners = string(pemOf("CERTIFICATE", cfg.MetadataSigner.Raw))
-	}
-	plain := &out.Provider.Config
-	plain.Key, plain.Certificate, plain.Decryption, plain.MetadataSigner = nil, nil, nil, nil
-	plain.Published, plain.Replay, plain.Now = nil, nil, nil
 	return out
 }
+
+func certificatePEM(cert *x509.Certificate) string { return string(pemOf("CERTIFICATE", cert.Raw)) }
 
 func keyPEM(t testing.TB, key crypto.PrivateKey) string {
 	t.Helper()

@@ -39,7 +39,7 @@ type attack struct {
 // corpus is every case, in the order of their letters.
 func corpus() []attack {
 	return slices.Concat(wellBehaved(), wrappings(), coverage(), signatureForms(), keys(),
-		contents(), occasions(), identities(), documents(), resources())
+		contents(), occasions(), identities(), documents(), resources(), inventions())
 }
 
 // build returns the response as it arrives.

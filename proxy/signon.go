@@ -29,6 +29,9 @@ func (g *Gateway) serveSignIn(ex *exchange, r *http.Request) {
 	state, absence := g.cfg.Sessions.Find(r, g.cfg.DoorHost)
 	if absence == session.Present {
 		g.noteSession(ex, state)
+		if g.stepUp(ex, r, state, session.Pending{Host: begin.Host, Return: begin.Return}) {
+			return
+		}
 		ex.Note(accesslog.ActionTicket, "allow", "signed_in")
 		g.carry(ex, r, state, begin.Host, begin.Return)
 		return
@@ -48,7 +51,9 @@ func (g *Gateway) beginSAML(ex *exchange, r *http.Request, p session.Pending) {
 	defer leave()
 	relayState := g.cfg.Sessions.RelayState()
 	idp := g.cfg.IdPs[0]
-	request, err := idp.SAML.Begin(saml.SignOn{RelayState: relayState})
+	ask := g.demands(p)
+	ask.RelayState = relayState
+	request, err := idp.SAML.Begin(ask)
 	if err != nil {
 		ex.Record.Decision = "deny"
 		g.refuse(ex, r, refusal{
@@ -87,6 +92,9 @@ func (g *Gateway) serveACS(ex *exchange, r *http.Request) {
 	defer leave()
 	principal, pending, relayState, err := g.verify(ex, r)
 	if err != nil {
+		if g.refusedStepUp(ex, r, pending, err) {
+			return
+		}
 		g.refuseSignIn(ex, err)
 		return
 	}
@@ -95,7 +103,7 @@ func (g *Gateway) serveACS(ex *exchange, r *http.Request) {
 		g.refuseSignIn(ex, &saml.Refusal{Code: "signin_used", Err: errors.New("this sign-on was finished before")})
 		return
 	}
-	state := g.startSession(r, principal)
+	state := g.startSession(r, principal, pending)
 	if err := g.cfg.Sessions.SaveDoor(ex, r, g.cfg.DoorHost, state); err != nil {
 		g.refuseSignIn(ex, &saml.Refusal{Code: "session_size", Err: err})
 		return
@@ -104,7 +112,7 @@ func (g *Gateway) serveACS(ex *exchange, r *http.Request) {
 	ex.Note(accesslog.ActionSignIn, "allow", "assertion_verified")
 	if rt := g.routes[pending.Host]; rt != nil {
 		ex.Record.Route = rt.Name
-		g.carry(ex, r, state, pending.Host, pending.Return)
+		g.arrive(ex, r, state, pending)
 		return
 	}
 	g.redirect(ex, g.door+"/")
@@ -125,7 +133,7 @@ func (g *Gateway) verify(ex *exchange, r *http.Request) (*saml.Principal, sessio
 	if !ok {
 		return nil, session.Pending{}, "", errNoPending()
 	}
-	principal, err := g.cfg.IdPs[0].SAML.Verify(r.Context(), post, saml.Expectation{RequestID: pending.RequestID})
+	principal, err := g.cfg.IdPs[0].SAML.Verify(r.Context(), post, g.expectation(pending))
 	return principal, pending, post.RelayState, err
 }
 
@@ -172,10 +180,10 @@ const (
 
 // startSession turns a verified principal into the state of a session. It takes
 // over, or ends, the session that this browser had at the door before.
-func (g *Gateway) startSession(r *http.Request, p *saml.Principal) *session.State {
+func (g *Gateway) startSession(r *http.Request, p *saml.Principal, pending session.Pending) *session.State {
 	return g.cfg.Sessions.Start(r, session.State{
 		User: p.User, Email: p.Email, Name: p.Name, Groups: g.keptGroups(p.Groups),
-		IdP: p.IdP, AuthnContext: p.AuthnContext, AuthnAt: p.AuthnInstant.Unix(),
+		IdP: p.IdP, AuthnContext: p.AuthnContext, AuthnAt: g.authenticatedAt(p.AuthnInstant, pending).Unix(),
 		Subject: subjectKey(p.IdP, p.Subject, ""), Index: subjectKey(p.IdP, p.Subject, p.SessionIndex),
 	}, p.SessionNotOnOrAfter)
 }

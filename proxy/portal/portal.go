@@ -53,6 +53,7 @@ type Pages struct {
 	style     template.CSS
 	policy    string // of every page but the one that posts itself
 	posting   string // of that
+	answered  string // of the one whose button a tool answers
 }
 
 // New parses the embedded pages. doorOrigin is the one origin beside the page's
@@ -72,6 +73,7 @@ func New(doorOrigin string) (*Pages, error) {
 		style:     template.CSS(style), //nolint:gosec // our own embedded file, not input
 		policy:    common + "; form-action 'self' " + doorOrigin,
 		posting:   common + "; script-src " + hashSource([]byte(submit)) + "; form-action https:",
+		answered:  common + "; form-action 'self' https:",
 	}, nil
 }
 

@@ -45,7 +45,13 @@ func pages() map[string]func(*Pages, http.ResponseWriter) error {
 		}),
 		"notice-button": notice(Notice{Status: http.StatusOK, Title: "Sign out?", Message: "Of every tool.", Post: "/.sallyport/sign_out", PostText: "Sign out"}),
 		"form":          func(p *Pages, w http.ResponseWriter) error { return p.WriteForm(w, signOnForm()) },
-		"notice-plain":  notice(Notice{Status: http.StatusOK, Title: "You are signed out", Message: "All tools are closed."}),
+		"kept": func(p *Pages, w http.ResponseWriter) error {
+			return p.WriteKept(w, Kept{
+				Tool: "Notes", User: "alice@example.com", Method: "POST", Path: "/pages/7/edit", Size: "3 kB", Age: "2 minutes",
+				Send: "https://notes.example.com:8443/pages/7/edit?a=1&b=%3C&mark=ID", Discard: "/.sallyport/form?id=ID",
+			})
+		},
+		"notice-plain": notice(Notice{Status: http.StatusOK, Title: "You are signed out", Message: "All tools are closed."}),
 	}
 }
 

@@ -250,6 +250,11 @@ type IdPInfo struct {
 	// CacheDuration is how long the metadata may be used without being fetched
 	// again; zero if not said.
 	CacheDuration time.Duration
+	// UnusedPins are those of [Config.PinnedKeys] that no signing certificate has.
+	// That is no error: the metadata may drop an old key at any time, or bring a new
+	// one, and must not be refused because a pin was there before or is there still.
+	// But it may be a mistake in writing, so it is worth a warning.
+	UnusedPins []string
 }
 
 // IdPCertificate is one signing certificate of the identity provider. Responses
@@ -347,7 +352,13 @@ func (cfg *Config) identityProvider() (*identityProvider, error) {
 			return nil, err
 		}
 	}
-	return parseIdPMetadata(raw, cfg.Now())
+	pins, err := pinSet(cfg.PinnedKeys)
+	if err != nil {
+		return nil, err
+	}
+	return parseIdPMetadata(raw, metadataChoice{
+		entityID: cfg.IdPEntityID, binding: cfg.RequestBinding, pins: pins, now: cfg.Now(),
+	})
 }
 
 func (a Attributes) clone() Attributes {

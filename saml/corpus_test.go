@@ -31,6 +31,7 @@ type attack struct {
 	encode   func(raw []byte) string                 // instead of base64
 	config   func(*testing.T, *Config, *testIdP)     // of the service provider
 	request  *string                                 // what this browser began; nil: testRequestID
+	expect   Expectation                             // of the answer, besides
 	clock    time.Duration                           // how far our clock is ahead of the identity provider's
 	check    func(t *testing.T, principal Principal) // of what was accepted
 	want     string                                  // code; empty: accepted
@@ -39,7 +40,7 @@ type attack struct {
 // corpus is every case, in the order of their letters.
 func corpus() []attack {
 	return slices.Concat(wellBehaved(), wrappings(), coverage(), signatureForms(), keys(),
-		contents(), occasions(), identities(), documents(), resources())
+		contents(), occasions(), signOns(), identities(), documents(), resources())
 }
 
 // build returns the response as it arrives.
@@ -84,11 +85,12 @@ func (a attack) run(t *testing.T) (string, *Principal) {
 	if a.config != nil {
 		a.config(t, &cfg, idp)
 	}
-	request := testRequestID
+	want := a.expect
+	want.RequestID = testRequestID
 	if a.request != nil {
-		request = *a.request
+		want.RequestID = *a.request
 	}
-	principal, err := newTestSP(t, cfg).Verify(t.Context(), Post{Response: a.build(t, idp)}, Expectation{RequestID: request})
+	principal, err := newTestSP(t, cfg).Verify(t.Context(), Post{Response: a.build(t, idp)}, want)
 	if err != nil {
 		t.Logf("refused: %v", err)
 	}

@@ -38,6 +38,9 @@ const (
 	forPending purpose = "pending"
 	forReturn  purpose = "return"
 	forLink    purpose = "link"
+	forRemote  purpose = "remote"
+	forSignOff purpose = "signoff"
+	forLeaving purpose = "leaving"
 )
 
 // errUnsealed is the only error of open: why something does not open helps

@@ -149,8 +149,8 @@ func idpRoles(el *etree.Element) []*etree.Element {
 
 // checkEntityID is for theirs and ours: both are compared byte for byte.
 func checkEntityID(id string) error {
-	if id == "" || len(id) > 1024 {
-		return fmt.Errorf("entityID of %d characters, expected 1 to 1024", len(id))
+	if id == "" || len(id) > maxEntityID {
+		return fmt.Errorf("entityID of %d characters, expected 1 to %d", len(id), maxEntityID)
 	}
 	if id != strings.TrimSpace(id) {
 		return fmt.Errorf("entityID %.100q begins or ends with white space", id)

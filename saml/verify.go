@@ -40,7 +40,7 @@ func (sp *ServiceProvider) Verify(ctx context.Context, p Post, want Expectation)
 	if err != nil {
 		return nil, err
 	}
-	if err := sp.checkProfile(response, &occasion{now: now, requestID: want.RequestID, env: env}); err != nil {
+	if err := sp.checkProfile(response, &occasion{now: now, want: want, env: env}); err != nil {
 		return nil, err
 	}
 	principal, err := sp.identity(&response.Assertions[0])

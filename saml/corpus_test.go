@@ -31,6 +31,7 @@ type attack struct {
 	encode   func(raw []byte) string                 // instead of base64
 	config   func(*testing.T, *Config, *testIdP)     // of the service provider
 	request  *string                                 // what this browser began; nil: testRequestID
+	expect   Expectation                             // of the answer, besides
 	clock    time.Duration                           // how far our clock is ahead of the identity provider's
 	check    func(t *testing.T, principal Principal) // of what was accepted
 	want     string                                  // code; empty: accepted
@@ -39,7 +40,7 @@ type attack struct {
 // corpus is every case, in the order of their letters.
 func corpus() []attack {
 	return slices.Concat(wellBehaved(), wrappings(), coverage(), signatureForms(), keys(),
-		contents(), occasions(), identities(), documents(), resources())
+		contents(), occasions(), identities(), documents(), resources(), inventions(), signOns())
 }
 
 // build returns the response as it arrives.
@@ -68,8 +69,9 @@ func (a attack) build(t testing.TB, idp *testIdP) string {
 	return encode(raw)
 }
 
-// run posts the response and returns the code and who came of it.
-func (a attack) run(t *testing.T) (string, *Principal) {
+// scene is who sends the response, who judges it, and which request this browser
+// was given.
+func (a attack) scene(t *testing.T) (*testIdP, Config, string) {
 	t.Helper()
 	key := a.key
 	if key == "" {
@@ -88,7 +90,16 @@ func (a attack) run(t *testing.T) (string, *Principal) {
 	if a.request != nil {
 		request = *a.request
 	}
-	principal, err := newTestSP(t, cfg).Verify(t.Context(), Post{Response: a.build(t, idp)}, Expectation{RequestID: request})
+	return idp, cfg, request
+}
+
+// run posts the response and returns the code and who came of it.
+func (a attack) run(t *testing.T) (string, *Principal) {
+	t.Helper()
+	idp, cfg, request := a.scene(t)
+	want := a.expect
+	want.RequestID = request
+	principal, err := newTestSP(t, cfg).Verify(t.Context(), Post{Response: a.build(t, idp)}, want)
 	if err != nil {
 		t.Logf("refused: %v", err)
 	}

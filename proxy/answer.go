@@ -149,10 +149,11 @@ func (g *Gateway) mayStart(ex *exchange, r *http.Request, a *answer) bool {
 		}
 		return true
 	}
-	user, linked := g.cfg.Sessions.Linked(r)
-	if !linked || user == a.principal.User {
+	linked, ok := g.cfg.Sessions.Linked(r)
+	if !ok || linked.User == a.principal.User || g.cfg.Sessions.Revocations().Ended(linked) {
 		return true
 	}
+	user := linked.User
 	ex.Record.Reason = "other_person"
 	ex.Fail(fmt.Errorf("this browser is signed in as %.100q", user))
 	g.notice(ex, portal.Notice{

@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"crypto/sha256"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -149,6 +147,7 @@ func (g *Gateway) serveACS(ex *exchange, r *http.Request) {
 		g.refuseSignIn(ex, &saml.Refusal{Code: "session_size", Err: err})
 		return
 	}
+	g.keepRemote(ex, state, a.idp.Name, principal)
 	g.noteSession(ex, state)
 	g.goOn(ex, r, state, a)
 }
@@ -210,15 +209,4 @@ func (g *Gateway) keptGroups(groups []string) []string {
 		}
 	}
 	return kept
-}
-
-// subjectKey names a person at an identity provider, or one of the sessions there,
-// in a form that fits into a cookie and tells nobody who it is: what a logout
-// request is matched by.
-func subjectKey(idp string, s saml.Subject, index string) string {
-	sum := sha256.New()
-	for _, part := range []string{idp, s.NameID, s.Format, s.NameQualifier, s.SPNameQualifier, index} {
-		_, _ = fmt.Fprintf(sum, "%d:%s", len(part), part)
-	}
-	return string(sum.Sum(nil)[:16])
 }

@@ -272,6 +272,7 @@ type IdPCertificate struct {
 // new key or new metadata means a new one; give both the same [Replay].
 type ServiceProvider struct {
 	entityID, acsURL string
+	sloURL           string // empty: no logout messages are taken
 	idp              *identityProvider
 	attributes       Attributes
 	skew, maxAge     time.Duration
@@ -306,7 +307,7 @@ func New(cfg Config) (*ServiceProvider, error) {
 		return nil, fmt.Errorf("reading the identity provider's metadata: %w", err)
 	}
 	sp := &ServiceProvider{
-		entityID: cfg.EntityID, acsURL: cfg.ACSURL, idp: idp, attributes: cfg.Attributes.clone(),
+		entityID: cfg.EntityID, acsURL: cfg.ACSURL, sloURL: cfg.SLOURL, idp: idp, attributes: cfg.Attributes.clone(),
 		skew: cfg.ClockSkew, maxAge: cfg.MaxAge, now: cfg.Now, replay: cfg.Replay, limiter: newLimiter(),
 		authnContext: cfg.AuthnContext.clone(), userDomains: slices.Clone(cfg.UserDomains), unsolicited: cfg.UnsafeUnsolicited,
 	}

@@ -120,8 +120,8 @@ func TestHeaders(t *testing.T) {
 		"X-Content-Type-Options": {"nosniff"}, "X-Frame-Options": {"DENY"},
 		"Strict-Transport-Security": {"max-age=31536000"},
 		"Content-Type":              {"text/html; charset=utf-8"}, "Content-Length": {strconv.Itoa(len(text))},
-		"Content-Security-Policy": {"default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
-			"'; base-uri 'none'; frame-ancestors 'none'; form-action 'self' https://door.example.com"},
+		"Content-Security-Policy": {"default-src 'none'; base-uri 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
+			"'; form-action 'self' https://door.example.com; frame-ancestors 'none'"},
 	}
 	if diff := cmp.Diff(want, res.Header); diff != "" {
 		t.Errorf("headers (-want +got):\n%s", diff)

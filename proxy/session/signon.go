@@ -121,13 +121,18 @@ func (m *Manager) OpenBegin(token string) (Begin, bool) {
 // back and means nothing without the cookie of the same name.
 func (m *Manager) RelayState() string { return m.newSignOnID() }
 
-// Hold keeps p in a cookie of the door under the given relay state. The answer
-// is a cross-site POST, so the cookie must be SameSite=None.
+// Hold keeps p in a cookie of the door under the given relay state.
 func (m *Manager) Hold(w http.ResponseWriter, r *http.Request, relayState string, p Pending) {
+	m.hold(w, r, pendingPrefix, relayState, m.pending, p)
+}
+
+// hold keeps what was asked of the identity provider. The answer is a cross-site
+// POST, so the cookie must be SameSite=None.
+func (m *Manager) hold(w http.ResponseWriter, r *http.Request, prefix, relayState string, s *sealer, p Pending) {
 	p.Expiry = m.expiry(signOnLife)
-	m.limitPending(w, r, pendingPrefix, http.SameSiteNoneMode)
+	m.limitPending(w, r, prefix, http.SameSiteNoneMode)
 	set(w, &http.Cookie{
-		Name: pendingPrefix + relayState, Value: sealJSON(m.pending, p, relayState),
+		Name: prefix + relayState, Value: sealJSON(s, p, relayState),
 		MaxAge: int(signOnLife.Seconds()), SameSite: http.SameSiteNoneMode,
 	})
 }
@@ -135,15 +140,19 @@ func (m *Manager) Hold(w http.ResponseWriter, r *http.Request, relayState string
 // Held returns the sign-on that this browser began under relayState, if it is
 // still under way. It does not use it up; see Finish.
 func (m *Manager) Held(r *http.Request, relayState string) (Pending, bool) {
+	return m.held(r, pendingPrefix, relayState, m.pending)
+}
+
+func (m *Manager) held(r *http.Request, prefix, relayState string, s *sealer) (Pending, bool) {
 	var p Pending
 	if !validSignOnID(relayState) {
 		return p, false
 	}
-	cookies := r.CookiesNamed(pendingPrefix + relayState)
+	cookies := r.CookiesNamed(prefix + relayState)
 	if len(cookies) != 1 {
 		return p, false
 	}
-	ok := openJSON(m.pending, cookies[0].Value, relayState, &p) && m.alive(p.Expiry)
+	ok := openJSON(s, cookies[0].Value, relayState, &p) && m.alive(p.Expiry)
 	return p, ok
 }
 
@@ -208,17 +217,24 @@ func (m *Manager) Redeem(w http.ResponseWriter, r *http.Request, host, token str
 // limitPending takes the oldest cookies with this prefix away, so that one more
 // does not exceed maxPending.
 func (m *Manager) limitPending(w http.ResponseWriter, r *http.Request, prefix string, mode http.SameSite) {
+	names := namesWith(r, prefix)
+	for len(names) >= maxPending {
+		expire(w, names[0], mode)
+		names = names[1:]
+	}
+}
+
+// namesWith are the names of r's cookies with this prefix, the oldest first: what
+// follows it begins with a time.
+func namesWith(r *http.Request, prefix string) []string {
 	var names []string
 	for _, c := range r.Cookies() {
 		if strings.HasPrefix(c.Name, prefix) {
 			names = append(names, c.Name)
 		}
 	}
-	slices.Sort(names) // ids begin with their time
-	for len(names) >= maxPending {
-		expire(w, names[0], mode)
-		names = names[1:]
-	}
+	slices.Sort(names)
+	return names
 }
 
 func (m *Manager) expiry(life time.Duration) int64 { return m.cfg.Now().Add(life).Unix() }

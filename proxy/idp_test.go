@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -548,3 +549,5 @@ func (s *translated) Verify(ctx context.Context, p saml.Post, want saml.Expectat
 	p.Response = strings.Replace(p.Response, s.from, s.to, 1)
 	return s.scriptedSAML.Verify(ctx, p, want)
 }
+
+func portOf(port int) string { return strconv.Itoa(port) }

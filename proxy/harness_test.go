@@ -95,6 +95,7 @@ func (a *authority) issue(usage x509.ExtKeyUsage, names ...string) tls.Certifica
 // scriptedSAML stands in for the service provider, whose own tests speak real
 // SAML: the answer to a request names the person.
 type scriptedSAML struct {
+	scriptedLogout
 	mu     sync.Mutex
 	issued map[string]bool
 	people map[string]saml.Principal
@@ -112,22 +113,6 @@ func (s *scriptedSAML) Metadata() []byte { return []byte("<EntityDescriptor/>") 
 
 func (s *scriptedSAML) IdP() saml.IdPInfo {
 	return saml.IdPInfo{EntityID: strings.TrimSuffix(cmp.Or(s.at, idpSignOn), "/sso")}
-}
-
-func (s *scriptedSAML) BeginLogout(saml.Subject, string, string) (saml.Message, error) {
-	return saml.Message{}, saml.ErrNoLogout
-}
-
-func (s *scriptedSAML) VerifyLogoutRequest(context.Context, saml.LogoutMessage, *saml.Trace) (*saml.LogoutRequest, error) {
-	return nil, &saml.Refusal{Code: saml.CodeSignature, Err: errors.New("private detail of the message")}
-}
-
-func (s *scriptedSAML) VerifyLogoutResponse(context.Context, saml.LogoutMessage, string, *saml.Trace) (*saml.LogoutResponse, error) {
-	return nil, &saml.Refusal{Code: saml.CodeSignature, Err: errors.New("private detail of the message")}
-}
-
-func (s *scriptedSAML) AnswerLogout(*saml.LogoutRequest, bool) (saml.Message, error) {
-	return saml.Message{}, saml.ErrNoLogout
 }
 
 func (s *scriptedSAML) Begin(want saml.SignOn) (saml.Message, error) {
@@ -235,8 +220,8 @@ func newWorld(tb testing.TB, change func(*proxy.Config)) *world {
 	tb.Helper()
 	w := &world{tb: tb, ca: newAuthority(tb), log: new(lines), backend: &backend{mux: http.NewServeMux()}}
 	w.saml = &scriptedSAML{issued: map[string]bool{}, people: map[string]saml.Principal{
-		"alice": {User: "alice@example.com", Email: "alice@example.com", Name: "Alice Liddell", Groups: []string{"engineers", "admins"}, IdP: "https://idp.example.org", AuthnInstant: time.Now(), SigningCertificate: "5d41"},
-		"bob":   {User: "bob@example.com", Email: "bob@example.com", Name: "Bob", Groups: []string{"support"}, IdP: "https://idp.example.org", AuthnInstant: time.Now()},
+		"alice": {Subject: saml.Subject{NameID: "alice-4711"}, SessionIndex: "alice-1", User: "alice@example.com", Email: "alice@example.com", Name: "Alice Liddell", Groups: []string{"engineers", "admins"}, IdP: "https://idp.example.org", AuthnInstant: time.Now(), SigningCertificate: "5d41"},
+		"bob":   {Subject: saml.Subject{NameID: "bob-4712"}, SessionIndex: "bob-1", User: "bob@example.com", Email: "bob@example.com", Name: "Bob", Groups: []string{"support"}, IdP: "https://idp.example.org", AuthnInstant: time.Now()},
 	}}
 	w.backend.mux.HandleFunc("/", func(rw http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(rw, "backend: "+r.Header.Get("X-Forwarded-User"))
@@ -386,6 +371,15 @@ func (b *browser) post(address, site string, form url.Values) answer {
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Sec-Fetch-Site", site)
 	return b.do(req)
+}
+
+// next is where an answer has the browser go by itself.
+func (a answer) next() string {
+	if location := a.Header.Get("Location"); location != "" {
+		return location
+	}
+	_, location, _ := strings.Cut(a.Header.Get("Refresh"), "url=")
+	return location
 }
 
 // signIn opens address and follows every redirect; at the identity provider it

@@ -71,6 +71,9 @@ func (g *Gateway) addIdPs() error {
 		return errors.New("no identity provider: nobody could sign in")
 	}
 	for _, rt := range g.order {
+		if rt.IdPs != nil && len(rt.IdPs) == 0 {
+			return fmt.Errorf("route %q takes no identity provider: nobody could open it", rt.Name)
+		}
 		for _, name := range rt.IdPs {
 			if g.idps.named[name] == nil {
 				return fmt.Errorf("route %q wants the identity provider %q, which there is not", rt.Name, name)

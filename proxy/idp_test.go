@@ -464,6 +464,10 @@ func TestIdPsThatDoNotFitAreRefused(t *testing.T) {
 			cfg.Routes = slices.Clone(cfg.Routes)
 			cfg.Routes[0].IdPs = []string{"corp", "other"}
 		},
+		`"headers" takes no identity provider`: func(cfg *proxy.Config) {
+			cfg.Routes = slices.Clone(cfg.Routes)
+			cfg.Routes[0].IdPs = []string{}
+		},
 		`lead to "https://evil.example"`:             func(cfg *proxy.Config) { cfg.IdPs[1].Landing = "https://evil.example" },
 		`lead to "https://` + doorHost + `/"`:        func(cfg *proxy.Config) { cfg.IdPs[1].Landing = "https://" + doorHost + "/" }, // another port
 		`lead to "http://` + doorHost + port + `"`:   func(cfg *proxy.Config) { cfg.IdPs[1].Landing = "http://" + doorHost + port },

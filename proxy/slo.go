@@ -113,11 +113,13 @@ func (g *Gateway) takeLogoutResponse(ex *exchange, r *http.Request, message saml
 	ex.Note(accesslog.ActionSignOut, "allow", "logout_response")
 	ex.Record.IdPCertificate = trace.Certificate
 	switch {
+	case response.Partial: // some say so below a status of failure
+		atIdP, ex.Record.Reason = atIdPPartial, "logout_partial"
 	case response.Failed:
 		atIdP, ex.Record.Reason = atIdPFailed, "logout_failed"
-		ex.Fail(fmt.Errorf("the identity provider answers %.200q", response.Status))
-	case response.Partial:
-		atIdP, ex.Record.Reason = atIdPPartial, "logout_partial"
+	}
+	if response.Status != "" {
+		ex.Fail(fmt.Errorf("the identity provider answers %s", response.Status))
 	}
 	g.redirect(ex, g.signedOut(atIdP, idp))
 	return nil

@@ -52,7 +52,13 @@ func pages() map[string]func(*Pages, http.ResponseWriter) error {
 			Tool: "Grafana", Choices: []Choice{{Title: "Example Ltd", URL: "/.sallyport/sign_in?begin=AAAA&idp=corp"}},
 			AskAddress: true, Action: "/.sallyport/sign_in", Fields: []Field{{"begin", "AAAA"}}, Unknown: true,
 		}),
-		"form":         func(p *Pages, w http.ResponseWriter) error { return p.WriteForm(w, signOnForm()) },
+		"form": func(p *Pages, w http.ResponseWriter) error { return p.WriteForm(w, signOnForm()) },
+		"kept": func(p *Pages, w http.ResponseWriter) error {
+			return p.WriteKept(w, Kept{
+				Tool: "Notes", User: "alice@example.com", Method: "POST", Path: "/pages/7/edit", Size: "3 kB", Age: "2 minutes",
+				Send: "https://notes.example.com:8443/pages/7/edit?a=1&b=%3C&mark=ID", Discard: "/.sallyport/form?id=ID",
+			})
+		},
 		"notice-plain": notice(Notice{Status: http.StatusOK, Title: "You are signed out", Message: "All tools are closed."}),
 	}
 }

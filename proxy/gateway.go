@@ -262,7 +262,7 @@ func (g *Gateway) askToSignIn(ex *exchange, r *http.Request, rt *route, absence 
 // toDoor sends a navigation to the door, from where it comes back signed in. why is
 // what it has come without.
 func (g *Gateway) toDoor(ex *exchange, r *http.Request, rt *route, why session.Absence) {
-	token := g.cfg.Sessions.BeginAfter(ex, r, rt.Host, r.URL.RequestURI(), why)
+	token := g.cfg.Sessions.Begin(ex, r, rt.Host, r.URL.RequestURI(), why)
 	g.redirect(ex, g.door+reservedPrefix+"sign_in?begin="+token)
 }
 

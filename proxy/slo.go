@@ -173,7 +173,9 @@ func (g *Gateway) noteEnded(ex *exchange, open []*session.State) {
 
 // traceLogout remembers what was found out about a logout message.
 func (g *Gateway) traceLogout(ex *exchange, idp string, trace saml.Trace, err error) {
-	t := Traced{RequestID: ex.Record.RequestID, Time: g.cfg.Now(), IdP: idp, Decision: "allow", Trace: trace}
+	t := Traced{
+		RequestID: ex.Record.RequestID, Time: g.cfg.Now(), IdP: idp, Decision: "allow", Trace: trace, from: networkOf(ex.Record.ClientAddress),
+	}
 	if err != nil {
 		t.Decision, t.Reason, t.Cause = "deny", reasonOf(err), err.Error()
 	}

@@ -1,6 +1,10 @@
 package proxy
 
-import "github.com/sallyport/sallyport/proxy/keep"
+import (
+	"net/http"
+
+	"github.com/sallyport/sallyport/proxy/keep"
+)
 
 // Withdraw is what Live does a minute after a replacement.
 var Withdraw = (*Gateway).withdraw
@@ -13,3 +17,18 @@ var (
 
 // Forms are what is kept.
 func Forms(g *Gateway) *keep.Store { return g.forms }
+
+// AddTrace remembers a message that the client at that address brought.
+func AddTrace(ts *Traces, t Traced, from string) {
+	t.from = networkOf(from)
+	ts.add(t)
+}
+
+// Choose is which of the identity providers a sign-on goes to, by name; empty if the
+// person has to say.
+func Choose(r *http.Request, allowed []*IdP) string {
+	if c := choose(r, allowed); c.idp != nil {
+		return c.idp.Name
+	}
+	return ""
+}

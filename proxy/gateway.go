@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -66,6 +65,7 @@ type Gateway struct {
 	door      string // the door's origin, without a trailing slash
 	routes    map[string]*route
 	order     []*route
+	idps      idps
 	pages     *portal.Pages
 	crossSite *http.CrossOriginProtection
 	named     map[string]bool // groups that some route mentions
@@ -74,6 +74,7 @@ type Gateway struct {
 	begins    *admission // requests to them
 	forms     *keep.Store
 	recorder  relay.Recorder
+	alarms    *alarms
 }
 
 // New returns a Gateway, or an error that names what is wrong with cfg.
@@ -92,6 +93,7 @@ func New(cfg Config) (*Gateway, error) {
 		crossSite: http.NewCrossOriginProtection(),
 		answers:   newAdmission(answersAtOnce, answersPerAddress, admissionWait),
 		begins:    newAdmission(beginsAtOnce, beginsPerAddress, admissionWait),
+		alarms:    &alarms{last: make(map[string]time.Time)},
 		forms:     keep.New(cfg.Now),
 		recorder:  relay.Recorder{Access: cfg.Access, Log: cfg.Log, Now: cfg.Now, Ended: cfg.Metrics.end},
 	}
@@ -103,8 +105,8 @@ func New(cfg Config) (*Gateway, error) {
 	if err := g.addRoutes(); err != nil {
 		return nil, err
 	}
-	if len(cfg.IdPs) == 0 {
-		return nil, errors.New("no identity provider: nobody could sign in")
+	if err := g.addIdPs(); err != nil {
+		return nil, err
 	}
 	pages, err := portal.New(g.door)
 	if err != nil {
@@ -212,7 +214,7 @@ func (g *Gateway) serveTool(ex *exchange, r *http.Request, rt *route) {
 
 // admit returns the state of whoever may pass, or answers and returns nil.
 func (g *Gateway) admit(ex *exchange, r *http.Request, rt *route) *session.State {
-	state, absence := g.cfg.Sessions.Find(r, rt.Host)
+	state, absence := g.find(ex, r, rt.Host)
 	if absence != session.Present {
 		g.askToSignIn(ex, r, rt, absence)
 		return nil
@@ -249,7 +251,7 @@ func (g *Gateway) askToSignIn(ex *exchange, r *http.Request, rt *route, absence 
 	switch {
 	case navigates(r):
 		ex.Note(accesslog.ActionSignInBegin, "signin", string(absence))
-		g.toDoor(ex, r, rt)
+		g.toDoor(ex, r, rt, absence)
 	case wantsPage(r):
 		g.holdLapsed(ex, r, rt, absence)
 	default:
@@ -257,9 +259,10 @@ func (g *Gateway) askToSignIn(ex *exchange, r *http.Request, rt *route, absence 
 	}
 }
 
-// toDoor sends a navigation to the door, from where it comes back signed in.
-func (g *Gateway) toDoor(ex *exchange, r *http.Request, rt *route) {
-	token := g.cfg.Sessions.Begin(ex, r, rt.Host, r.URL.RequestURI())
+// toDoor sends a navigation to the door, from where it comes back signed in. why is
+// what it has come without.
+func (g *Gateway) toDoor(ex *exchange, r *http.Request, rt *route, why session.Absence) {
+	token := g.cfg.Sessions.Begin(ex, r, rt.Host, r.URL.RequestURI(), why)
 	g.redirect(ex, g.door+reservedPrefix+"sign_in?begin="+token)
 }
 

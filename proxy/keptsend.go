@@ -42,7 +42,7 @@ func (g *Gateway) serveForm(ex *exchange, r *http.Request, rt *route) {
 func (g *Gateway) serveDiscard(ex *exchange, r *http.Request, rt *route) {
 	ex.Note(accesslog.ActionForm, policy.Deny.String(), "")
 	id := formID(r.URL.Query().Get("id"))
-	state, absence := g.cfg.Sessions.Find(r, rt.Host)
+	state, absence := g.find(ex, r, rt.Host)
 	switch err := g.crossSite.Check(r); {
 	case absence != session.Present:
 		ex.Record.Reason = string(absence)
@@ -82,7 +82,7 @@ func (g *Gateway) unmarked(ex *exchange, r *http.Request, rt *route) *http.Reque
 // form stays where it is until its sender may enter.
 func (g *Gateway) takeForm(ex *exchange, r *http.Request, rt *route, id string) *http.Request {
 	ex.Note(accesslog.ActionForm, policy.Deny.String(), "")
-	state, absence := g.cfg.Sessions.Find(r, rt.Host)
+	state, absence := g.find(ex, r, rt.Host)
 	if absence != session.Present {
 		ex.Record.Reason = string(absence)
 		g.redirect(ex, rt.origin+formPage+id)

@@ -35,7 +35,7 @@ func (g *Gateway) askToStepUp(ex *exchange, r *http.Request, rt *route, s *sessi
 	switch {
 	case navigates(r):
 		ex.Note(accesslog.ActionSignInBegin, decision.Verdict.String(), decision.Reason)
-		g.toDoor(ex, r, rt)
+		g.toDoor(ex, r, rt, session.Absence(decision.Reason))
 	case wantsPage(r):
 		g.holdUntilStepUp(ex, r, rt, s, decision.Reason)
 	default:
@@ -70,7 +70,7 @@ func (g *Gateway) stepUp(ex *exchange, r *http.Request, s *session.State, p sess
 	}
 	ex.Note(accesslog.ActionSignInBegin, decision.Verdict.String(), decision.Reason)
 	p.Forced = decision.Reason == policy.ReasonTooOld
-	g.beginSAML(ex, r, p)
+	g.beginWith(ex, r, g.idps.entity[s.IdP], p) // who has vouched for them so far
 	return true
 }
 
@@ -123,7 +123,8 @@ func (g *Gateway) arrive(ex *exchange, r *http.Request, s *session.State, p sess
 		g.carry(ex, r, s, p.Host, p.Return)
 	case decision.Reason == policy.ReasonTooOld && !p.Forced:
 		ex.Note(accesslog.ActionSignIn, decision.Verdict.String(), decision.Reason)
-		g.beginSAML(ex, r, session.Pending{Host: p.Host, Return: p.Return, Forced: true})
+		p.Forced = true
+		g.beginWith(ex, r, g.idps.entity[s.IdP], p)
 	default:
 		g.refuseWeak(ex, r, p, decision.Reason, nil)
 	}

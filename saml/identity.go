@@ -56,6 +56,9 @@ func (sp *ServiceProvider) identity(a *types.Assertion) (*Principal, error) {
 			return nil, err
 		}
 	}
+	if err := sp.checkDomains(p); err != nil {
+		return nil, err
+	}
 	return p, nil
 }
 
@@ -65,9 +68,14 @@ func takeSubject(p *Principal, a *types.Assertion) error {
 	if id := a.Subject.NameID; id != nil {
 		p.Subject = Subject{NameID: id.Value, Format: id.Format, NameQualifier: id.NameQualifier, SPNameQualifier: id.SPNameQualifier}
 	}
+	return p.Subject.check()
+}
+
+// check holds the name and what qualifies it to the rule for every text.
+func (s Subject) check() error {
 	for what, value := range map[string]string{
-		"NameID": p.Subject.NameID, "format of the NameID": p.Subject.Format,
-		"NameQualifier": p.Subject.NameQualifier, "SPNameQualifier": p.Subject.SPNameQualifier,
+		"NameID": s.NameID, "format of the NameID": s.Format,
+		"NameQualifier": s.NameQualifier, "SPNameQualifier": s.SPNameQualifier,
 	} {
 		if err := checkValue(value); err != nil {
 			return refusef(CodeValue, "reading the %s: %w", what, err)
@@ -84,10 +92,7 @@ func takeAuthn(p *Principal, s *types.AuthnStatement) error {
 	if s.SessionNotOnOrAfter != nil {
 		p.SessionNotOnOrAfter = *s.SessionNotOnOrAfter
 	}
-	if s.AuthnContext != nil && s.AuthnContext.AuthnContextClassRef != nil {
-		// The one place where white space goes: xs:anyURI collapses it.
-		p.AuthnContext = strings.TrimSpace(s.AuthnContext.AuthnContextClassRef.Value)
-	}
+	p.AuthnContext = authnContextClass(s)
 	if err := checkValue(p.SessionIndex); err != nil {
 		return refusef(CodeValue, "reading the SessionIndex: %w", err)
 	}

@@ -2,8 +2,8 @@ package saml
 
 import "fmt"
 
-// Refusal is every error of [ReadPost] and [ServiceProvider.Verify]. Error is
-// for the log only: it may quote what the browser sent, bounded and escaped,
+// Refusal is every error of [ReadPost], [ServiceProvider.Verify] and their
+// counterparts for logout. Error is for the log only: it may quote what the browser sent, bounded and escaped,
 // and the person at the browser must not see it.
 type Refusal struct {
 	Code string // one of the Code constants: stable, fit for metrics
@@ -26,7 +26,8 @@ const (
 	CodeMethod      = "method"       // not a POST
 	CodeContentType = "content_type" // not a plain URL-encoded form
 	CodeBodySize    = "body_size"    // more than 512 KiB
-	CodeForm        = "form"         // unreadable, or not exactly one SAMLResponse
+	CodeForm        = "form"         // unreadable, or not exactly one message
+	CodeQuery       = "query"        // not the query of a signed redirect, and nothing else
 	CodeRelayState  = "relay_state"  // repeated, too long, or not printable ASCII
 	CodeBusy        = "busy"         // too many responses at once, or the browser went away
 )
@@ -45,6 +46,7 @@ const (
 const (
 	CodeRoot       = "root"       // not a SAML 2.0 Response
 	CodeStatus     = "status"     // the identity provider reports an error
+	CodeNoPassive  = "no_passive" // it would have had to ask the person, and was not to
 	CodeEncrypted  = "encrypted"  // holds something encrypted
 	CodeAssertions = "assertions" // not exactly one assertion, in its place
 	CodeElement    = "element"    // an element where the profile has none
@@ -83,6 +85,8 @@ const (
 	CodeInResponseTo        = "in_response_to"       // does not answer the request of this browser
 	CodeAuthnStatement      = "authn_statement"      // does not say when and how the person proved who they are
 	CodeAuthnAge            = "authn_age"            // that was too long ago
+	CodeAuthnNotFresh       = "authn_not_fresh"      // that was before this sign-on, which was to make them prove it anew
+	CodeAuthnContext        = "authn_context"        // that was done in another way than was asked for
 	CodeSessionExpired      = "session_expired"      // the session at the identity provider is over
 	CodeReplay              = "replay"               // this assertion was used before
 	CodeReplayFull          = "replay_full"          // the memory of used assertions is full
@@ -95,6 +99,7 @@ const (
 	CodeAmbiguous = "ambiguous"         // several user names or several addresses
 	CodeValue     = "value"             // a value with characters that have no business in a name
 	CodeEmail     = "email"             // not an e-mail address
+	CodeDomain    = "domain"            // somebody whom the identity provider may not speak for
 )
 
 // CodeInternal is a fault of ours or of a library: it panicked.

@@ -40,7 +40,7 @@ func (sp *ServiceProvider) Verify(ctx context.Context, p Post, want Expectation)
 	if err != nil {
 		return nil, err
 	}
-	if err := sp.checkProfile(response, &occasion{now: now, requestID: want.RequestID, env: env}); err != nil {
+	if err := sp.checkProfile(response, &occasion{now: now, want: want, env: env}); err != nil {
 		return nil, err
 	}
 	principal, err := sp.identity(&response.Assertions[0])
@@ -83,10 +83,15 @@ func decodeResponse(encoded string) ([]byte, error) {
 	if err != nil {
 		return nil, refusef(CodeEncoding, "decoding base64: %w", err)
 	}
+	return raw, checkBeginning(raw)
+}
+
+// checkBeginning tells XML from what is still packed in some way.
+func checkBeginning(raw []byte) error {
 	if first := bytes.TrimLeft(raw, " \t\r\n"); len(first) == 0 || first[0] != '<' {
-		return nil, refusef(CodeEncoding, "response begins with %.20q, expected XML", first)
+		return refusef(CodeEncoding, "message begins with %.20q, expected XML", first)
 	}
-	return raw, nil
+	return nil
 }
 
 // verifier is the library, made to trust one certificate and no other. One for
@@ -97,13 +102,20 @@ type verifier struct {
 	sp   *saml2.SAMLServiceProvider
 }
 
+// endOfTime is when a pinned certificate ends.
+var endOfTime = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+
 // newVerifier sets the library's clock back by the skew, so that its own check
 // for expiry is as lenient as ours; ours is the exact one. The certificate's
-// validity is moved by as much, so that it is judged by the true time.
+// validity is moved by as much, so that it is judged by the true time; that of a
+// pinned one has no ends.
 func (sp *ServiceProvider) newVerifier(cert *x509.Certificate) *verifier {
 	shifted := *cert
 	shifted.NotBefore = cert.NotBefore.Add(-sp.skew)
 	shifted.NotAfter = cert.NotAfter.Add(-sp.skew)
+	if sp.idp.pinned(cert) {
+		shifted.NotBefore, shifted.NotAfter = time.Time{}, endOfTime
+	}
 	return &verifier{cert: cert, sp: &saml2.SAMLServiceProvider{
 		IdentityProviderIssuer:      sp.idp.entityID,
 		AssertionConsumerServiceURL: sp.acsURL,
@@ -140,7 +152,7 @@ func (sp *ServiceProvider) chooseVerifier(env *envelope, now time.Time) (*verifi
 			continue
 		}
 		named = v
-		if now.Before(v.cert.NotBefore) || now.After(v.cert.NotAfter) {
+		if !sp.idp.trusts(v.cert, now) {
 			continue
 		}
 		valid = v
@@ -152,8 +164,8 @@ func (sp *ServiceProvider) chooseVerifier(env *envelope, now time.Time) (*verifi
 	case named == nil:
 		return nil, refusef(CodeUnknownCertificate, "signed with the certificate %s, the metadata has no such one", env.fingerprints())
 	case valid == nil:
-		return nil, refusef(CodeIdPCertificate, "certificate %s is valid from %s to %s",
-			fingerprint(named.cert.Raw), stamp(named.cert.NotBefore), stamp(named.cert.NotAfter))
+		return nil, refusef(CodeIdPCertificate, "certificate %s is valid from %s to %s, and its key %s is not pinned",
+			fingerprint(named.cert.Raw), stamp(named.cert.NotBefore), stamp(named.cert.NotAfter), keyHash(named.cert))
 	}
 	return nil, refusef(CodeSignature, "no key of the identity provider made it, tried %s", fingerprint(valid.cert.Raw))
 }
@@ -217,19 +229,23 @@ func missingElementCode(tag string) string {
 // rememberAssertion consults the replay memory. An assertion is forgotten a
 // minute after it would be refused for its age.
 func (sp *ServiceProvider) rememberAssertion(a *types.Assertion) error {
-	id := sha256.Sum256([]byte(sp.idp.entityID + "\x00" + a.ID))
-	until := a.IssueInstant.Add(maxAssertionAge + sp.skew + time.Minute)
+	key := sha256.Sum256([]byte(sp.idp.entityID + "\x00" + a.ID))
+	return sp.remember("assertion "+a.ID, hex.EncodeToString(key[:]), a.IssueInstant.Add(maxAssertionAge+sp.skew+time.Minute))
+}
+
+// remember lets a key in once. What it stands for is named for the log.
+func (sp *ServiceProvider) remember(what, key string, until time.Time) error {
 	err := errReplayed
 	if own, ok := sp.replay.(*memory); ok {
-		err = own.remember(hex.EncodeToString(id[:]), until)
-	} else if sp.replay.Remember(hex.EncodeToString(id[:]), until) {
+		err = own.remember(key, until)
+	} else if sp.replay.Remember(key, until) {
 		err = nil
 	}
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, errReplayFull):
-		return refusef(CodeReplayFull, "remembering assertion %.100q: %w", a.ID, err)
+		return refusef(CodeReplayFull, "remembering %.120q: %w", what, err)
 	}
-	return refusef(CodeReplay, "remembering assertion %.100q: %w", a.ID, err)
+	return refusef(CodeReplay, "remembering %.120q: %w", what, err)
 }

@@ -44,10 +44,10 @@ type Record struct {
 	User      string   // "user.name"
 	Groups    []string // "user.roles": the groups that the session has
 	SessionID string   // "sallyport.session.id": one-way, joins lines of a session
-	IdP       string   // "sallyport.idp": entity id, on sign-in lines
+	IdP       string   // "sallyport.idp": entity id, on sign-in and sign-out lines
 
 	// IdPCertificate is "sallyport.idp_certificate": SHA-256 of the certificate
-	// that the sign-on was verified with. A stolen key of the identity provider
+	// that the sign-on or the logout message was verified with. A stolen key of the identity provider
 	// shows nowhere else.
 	IdPCertificate string
 

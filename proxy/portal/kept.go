@@ -20,5 +20,5 @@ type Kept struct {
 // holds to this page's form-action too. It is told in Origin that the form comes from
 // its own address, which without a referrer would be "null".
 func (p *Pages) WriteKept(w http.ResponseWriter, k Kept) error {
-	return p.write(w, http.StatusOK, p.answered, "kept.html", k)
+	return p.write(w, http.StatusOK, p.common+p.answered+noFrames, "kept.html", k)
 }

@@ -441,6 +441,23 @@ func TestRequestsByPOSTAreCarriedByAPage(t *testing.T) {
 	}
 }
 
+// A route whose identity providers are all out lets nobody in, and does not fall back
+// to the others.
+func TestARouteWithoutIdPsIsClosed(t *testing.T) {
+	w, _ := newPartners(t, func(cfg *proxy.Config) { cfg.Routes[0].IdPs = []string{} })
+	b := w.browser()
+	b.finish(b.navigate(w.origin(doorHost)+"/?idp=corp"), "alice")
+	for _, query := range []string{"", "&idp=corp", "&choose=1", "&login_hint=a@example.com"} {
+		res := b.navigate(b.navigate(w.origin(headersHost)+"/").Header.Get("Location") + query)
+		if res.StatusCode != http.StatusServiceUnavailable || !strings.Contains(res.body, "no_idp") {
+			t.Errorf("%q: %d\n%s", query, res.StatusCode, res.body)
+		}
+		if line := w.last(b); line["event.reason"] != "no_idp" || line["sallyport.decision"] != "deny" {
+			t.Errorf("line %v", line)
+		}
+	}
+}
+
 // FuzzChoose: whatever a link and a cookie say, a sign-on goes to one of the identity
 // providers that are allowed, or nowhere yet.
 func FuzzChoose(f *testing.F) {
@@ -521,10 +538,6 @@ func TestIdPsThatDoNotFitAreRefused(t *testing.T) {
 		`wants the identity provider "other"`: func(cfg *proxy.Config) {
 			cfg.Routes = slices.Clone(cfg.Routes)
 			cfg.Routes[0].IdPs = []string{"corp", "other"}
-		},
-		`"headers" takes no identity provider`: func(cfg *proxy.Config) {
-			cfg.Routes = slices.Clone(cfg.Routes)
-			cfg.Routes[0].IdPs = []string{}
 		},
 		`lead to "https://evil.example"`:             func(cfg *proxy.Config) { cfg.IdPs[1].Landing = "https://evil.example" },
 		`lead to "https://` + doorHost + `/"`:        func(cfg *proxy.Config) { cfg.IdPs[1].Landing = "https://" + doorHost + "/" }, // another port

@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -99,13 +100,20 @@ type scriptedSAML struct {
 	issued map[string]bool
 	people map[string]saml.Principal
 	broken error // of Begin
+	// at is where it is, in place of idpSignOn; posts has it take requests by POST.
+	at    string
+	posts bool
+	// wants is what the answers so far had to live up to.
+	wants []saml.Expectation
 }
 
 const idpSignOn = "https://idp.example.org/sso"
 
 func (s *scriptedSAML) Metadata() []byte { return []byte("<EntityDescriptor/>") }
 
-func (s *scriptedSAML) IdP() saml.IdPInfo { return saml.IdPInfo{EntityID: "https://idp.example.org"} }
+func (s *scriptedSAML) IdP() saml.IdPInfo {
+	return saml.IdPInfo{EntityID: strings.TrimSuffix(cmp.Or(s.at, idpSignOn), "/sso")}
+}
 
 func (s *scriptedSAML) Begin(want saml.SignOn) (saml.Message, error) {
 	s.mu.Lock()
@@ -115,12 +123,25 @@ func (s *scriptedSAML) Begin(want saml.SignOn) (saml.Message, error) {
 	}
 	id := "_" + session.NewID()
 	s.issued[id] = true
-	return saml.Message{IssuedAt: time.Now(), ID: id, URL: idpSignOn + "?" + url.Values{"RelayState": {want.RelayState}, "id": {id}}.Encode()}, nil
+	m := saml.Message{IssuedAt: time.Now(), ID: id, URL: cmp.Or(s.at, idpSignOn)}
+	if s.posts {
+		m.Form = []saml.FormField{{Name: "SAMLRequest", Value: id}, {Name: "RelayState", Value: want.RelayState}}
+	} else {
+		m.URL += "?" + url.Values{"RelayState": {want.RelayState}, "id": {id}}.Encode()
+	}
+	return m, nil
 }
 
-// Verify takes "REQUEST-ID person" for a response.
+// Verify takes "REQUEST-ID person" for a response, and "REQUEST-ID refuse CODE" for
+// one that it refuses.
 func (s *scriptedSAML) Verify(_ context.Context, p saml.Post, want saml.Expectation) (*saml.Principal, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wants = append(s.wants, want)
 	id, person, _ := strings.Cut(p.Response, " ")
+	if code, ok := strings.CutPrefix(person, "refuse "); ok {
+		return nil, &saml.Refusal{Code: code, Err: errors.New("private detail of the assertion")}
+	}
 	if id != want.RequestID {
 		return nil, &saml.Refusal{Code: saml.CodeInResponseTo, Err: errors.New("private detail of the assertion")}
 	}

@@ -94,7 +94,7 @@ const (
 
 // signOff has the identity provider asked to end its own session.
 func (g *Gateway) signOff(ex *exchange, r *http.Request, remote session.Remote, known bool) {
-	idp := g.idpNamed(remote.IdP)
+	idp := g.idps.named[remote.IdP]
 	if !known || idp == nil {
 		ex.Record.Reason = "local_only"
 		g.redirect(ex, g.signedOut(atIdPNot, nil))
@@ -201,8 +201,8 @@ func (g *Gateway) serveSignedOut(ex *exchange, r *http.Request) {
 	query := r.URL.Query()
 	g.notice(ex, portal.Notice{
 		Status: http.StatusOK, Title: "You are signed out",
-		Message: "All tools behind this door are closed. " + signedOutAt(query.Get("at_idp"), g.idpNamed(query.Get("idp"))),
-		Link:    g.door + "/", LinkText: "Sign in again",
+		Message: "All tools behind this door are closed. " + signedOutAt(query.Get("at_idp"), g.idps.named[query.Get("idp")]),
+		Link:    g.startAgain(), LinkText: "Sign in again",
 	})
 }
 
@@ -221,14 +221,4 @@ func signedOutAt(atIdP string, idp *IdP) string {
 		return who + " has not confirmed that you are signed out there. You may still be signed in: on a shared computer, sign out there too, and close the browser."
 	}
 	return "You may still be signed in at " + title + ": on a shared computer, sign out there too."
-}
-
-// idpNamed is the identity provider of that name, or nil.
-func (g *Gateway) idpNamed(name string) *IdP {
-	for i := range g.cfg.IdPs {
-		if g.cfg.IdPs[i].Name == name {
-			return &g.cfg.IdPs[i]
-		}
-	}
-	return nil
 }

@@ -44,7 +44,7 @@ func (g *Gateway) serveSLO(ex *exchange, r *http.Request) {
 // it calls them: our cookies do not come along with a cross-site POST or in a frame.
 // That nobody is known by that name is no fault (saml-core 3.7.3.2).
 func (g *Gateway) takeLogoutRequest(ex *exchange, r *http.Request, message saml.LogoutMessage) error {
-	idp := g.idpCalled(message.Issuer)
+	idp := g.idps.entity[message.Issuer]
 	if idp == nil {
 		err := &saml.Refusal{Code: saml.CodeIssuer, Err: fmt.Errorf("LogoutRequest of %.100q, which is no identity provider of ours", message.Issuer)}
 		g.traceLogout(ex, "", saml.Trace{Message: "LogoutRequest"}, err)
@@ -95,7 +95,7 @@ func (g *Gateway) answerLogout(ex *exchange, idp *IdP, request *saml.LogoutReque
 // is signed out of the tools since then.
 func (g *Gateway) takeLogoutResponse(ex *exchange, r *http.Request, message saml.LogoutMessage) error {
 	pending, relayState, ok := g.cfg.Sessions.HeldSignOff(r, message.RelayState)
-	idp := g.idpNamed(pending.IdP)
+	idp := g.idps.named[pending.IdP]
 	if !ok || idp == nil {
 		return errNoSignOff()
 	}
@@ -178,16 +178,6 @@ func (g *Gateway) traceLogout(ex *exchange, idp string, trace saml.Trace, err er
 		t.Decision, t.Reason, t.Cause = "deny", reasonOf(err), err.Error()
 	}
 	g.cfg.Traces.add(t)
-}
-
-// idpCalled is the identity provider with that entity ID, or nil.
-func (g *Gateway) idpCalled(entityID string) *IdP {
-	for i := range g.cfg.IdPs {
-		if g.cfg.IdPs[i].SAML.IdP().EntityID == entityID {
-			return &g.cfg.IdPs[i]
-		}
-	}
-	return nil
 }
 
 // keepRemote has the browser keep what its identity provider must be told when the

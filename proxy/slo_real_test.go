@@ -13,9 +13,11 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"net"
 	"net/http"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -86,9 +88,9 @@ func newSigningWorld(tb testing.TB) (*world, *signingIdP) {
 		}
 	}
 	w := newWorld(tb, func(cfg *proxy.Config) {
-		door := fmt.Sprintf("https://%s:%d", doorHost, cfg.PublicPort)
+		door := "https://" + net.JoinHostPort(doorHost, strconv.Itoa(cfg.PublicPort))
 		idp.slo = door + "/saml/slo"
-		real, err := saml.New(saml.Config{
+		sp, err := saml.New(saml.Config{
 			EntityID: door + "/saml/metadata", ACSURL: door + "/saml/acs", SLOURL: idp.slo, Key: idp.sp, Certificate: certificate(tb, idp.sp),
 			IdPMetadata: fmt.Appendf(nil, `<md:EntityDescriptor xmlns:md="urn:oasis:names:tc:SAML:2.0:metadata" entityID="%s"><md:IDPSSODescriptor protocolSupportEnumeration="urn:oasis:names:tc:SAML:2.0:protocol"><md:KeyDescriptor use="signing"><ds:KeyInfo xmlns:ds="http://www.w3.org/2000/09/xmldsig#"><ds:X509Data><ds:X509Certificate>%s</ds:X509Certificate></ds:X509Data></ds:KeyInfo></md:KeyDescriptor><md:SingleLogoutService Binding="urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect" Location="%s"/><md:SingleSignOnService Binding="urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect" Location="%s"/></md:IDPSSODescriptor></md:EntityDescriptor>`,
 				idpEntityID, base64.StdEncoding.EncodeToString(certificate(tb, idp.key).Raw), idpLogout, idpSignOn),
@@ -97,7 +99,7 @@ func newSigningWorld(tb testing.TB) (*world, *signingIdP) {
 		if err != nil {
 			tb.Fatal(err)
 		}
-		cfg.IdPs = []proxy.IdP{{Name: "corp", Title: "Corporate", SAML: realLogout{cfg.IdPs[0].SAML.(*scriptedSAML), real}}}
+		cfg.IdPs = []proxy.IdP{{Name: "corp", Title: "Corporate", SAML: realLogout{cfg.IdPs[0].SAML.(*scriptedSAML), sp}}}
 	})
 	return w, idp
 }

@@ -63,6 +63,7 @@ type Manager struct {
 	returns *sealer
 	tickets *sealer
 	links   *sealer
+	rounds  *sealer
 	// Of sign-offs: see signoff.go.
 	remotes, signOffs, leaving *sealer
 	*Memory
@@ -110,6 +111,7 @@ func New(cfg Config) (*Manager, error) {
 	var sessionSealer *sealer
 	for p, dst := range map[purpose]**sealer{
 		forSession: &sessionSealer, forBegin: &m.begin, forPending: &m.pending, forReturn: &m.returns, forTicket: &m.tickets, forLink: &m.links,
+		forRounds: &m.rounds,
 		forRemote: &m.remotes, forSignOff: &m.signOffs, forLeaving: &m.leaving,
 	} {
 		s, err := newSealer(cfg.Keys, p)
@@ -300,6 +302,7 @@ func (m *Manager) forgettable() time.Time {
 func (m *Manager) Forget(w http.ResponseWriter) {
 	expire(w, CookieName, http.SameSiteLaxMode)
 	expire(w, linkName, http.SameSiteNoneMode)
+	m.ForgetRounds(w)
 	expire(w, remoteName, http.SameSiteLaxMode)
 }
 

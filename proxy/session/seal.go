@@ -38,6 +38,7 @@ const (
 	forPending purpose = "pending"
 	forReturn  purpose = "return"
 	forLink    purpose = "link"
+	forRounds  purpose = "rounds"
 	forRemote  purpose = "remote"
 	forSignOff purpose = "signoff"
 	forLeaving purpose = "leaving"

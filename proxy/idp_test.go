@@ -1,0 +1,553 @@
+package proxy_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/net/html"
+
+	"github.com/sallyport/sallyport/proxy"
+	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/saml"
+)
+
+const partnerSignOn = "https://idp.partner.example/sso"
+
+// newPartners is a world with two identity providers: corp, which all routes take
+// but for notes, which takes corp alone, and partner, which has a carol and a user of
+// the same name as corp's alice.
+func newPartners(tb testing.TB, change func(*proxy.Config)) (*world, *scriptedSAML) {
+	tb.Helper()
+	partner := &scriptedSAML{at: partnerSignOn, issued: map[string]bool{}, people: map[string]saml.Principal{
+		"carol": {User: "carol@partner.example", Groups: []string{"engineers"}, IdP: "https://idp.partner.example", AuthnInstant: time.Now(), SigningCertificate: "7e2c"},
+		"alice": {User: "alice@example.com", Groups: []string{"engineers"}, IdP: "https://idp.partner.example", AuthnInstant: time.Now()},
+		"mixed": {User: "alice@example.com", Groups: []string{"engineers"}, IdP: "https://idp.example.org", AuthnInstant: time.Now()},
+	}}
+	return newWorld(tb, func(cfg *proxy.Config) {
+		cfg.IdPs[0].Domains = []string{"example.com", "example.net"}
+		cfg.IdPs = append(cfg.IdPs, proxy.IdP{Name: "partner", Title: "Partner & Sons", SAML: partner, Domains: []string{"partner.example"}})
+		cfg.Routes[1].IdPs = []string{"corp"}
+		if change != nil {
+			change(cfg)
+		}
+	}), partner
+}
+
+// toDoor opens address, and follows to the door what a tool's host answers.
+func (b *browser) toDoor(address string) answer {
+	b.w.tb.Helper()
+	res := b.navigate(address)
+	for strings.HasPrefix(res.Header.Get("Location"), b.w.origin(doorHost)+"/.sallyport/sign_in") {
+		res = b.navigate(res.Header.Get("Location"))
+	}
+	return res
+}
+
+// finish posts the answer to the sign-on that begun leads to, and follows it home.
+func (b *browser) finish(begun answer, person string) answer {
+	b.w.tb.Helper()
+	res := b.post(b.w.origin(doorHost)+"/saml/acs", "cross-site", samlForm(b.w.tb, begun.Header.Get("Location"), person))
+	for range 5 {
+		if res.StatusCode != http.StatusSeeOther {
+			return res
+		}
+		res = b.navigate(res.Header.Get("Location"))
+	}
+	b.w.tb.Fatalf("still redirected: %s", res.Header.Get("Location"))
+	return res
+}
+
+// askedWith is the identity provider that an answer sends to: its address up to the
+// query, or "chooser".
+func askedWith(res answer) string {
+	if at, _, ok := strings.Cut(res.Header.Get("Location"), "?"); ok {
+		return at
+	}
+	if res.StatusCode == http.StatusOK && strings.Contains(res.body, `class="choices"`) {
+		return "chooser"
+	}
+	return res.Status
+}
+
+// last is the line of the last request that has been answered.
+func (w *world) last(b *browser) map[string]any {
+	w.tb.Helper()
+	id := b.navigate(w.origin("unknown.example.test") + "/").body
+	all := w.records(1)
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); all = w.records(1) {
+		if i := len(all) - 1; i > 0 && strings.Contains(id, all[i]["http.request.id"].(string)) {
+			return all[i-1]
+		}
+		<-time.After(time.Millisecond)
+	}
+	w.tb.Fatal("no line for the marker")
+	return nil
+}
+
+func TestTheAddressChoosesTheIdP(t *testing.T) {
+	w, _ := newPartners(t, nil)
+	tests := []struct {
+		name, query, cookie, want string
+	}{
+		{"nothing is known", "", "", "chooser"},
+		{"by name", "idp=partner", "", partnerSignOn},
+		{"by name, whatever came last", "idp=partner", "corp", partnerSignOn},
+		{"a name that there is not", "idp=evil", "", "chooser"},
+		{"a name that there is not, whatever came last", "idp=evil", "corp", "chooser"},
+		{"an address for a name", "idp=https://evil.example", "corp", "chooser"},
+		{"no name", "idp=", "corp", "chooser"},
+		{"asked to choose", "choose=1", "corp", "chooser"},
+		{"by domain", "domain_hint=partner.example", "", partnerSignOn},
+		{"by another domain of the same", "domain_hint=Example.NET", "", idpSignOn},
+		{"a domain that nobody has", "domain_hint=other.example", "corp", "chooser"},
+		{"a domain of which one is the end", "domain_hint=evil-partner.example", "", "chooser"},
+		{"the last choice", "", "partner", partnerSignOn},
+		{"a last choice that is gone", "", "former", "chooser"},
+		{"a last choice that is none", "", "%zz", "chooser"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			b := w.browser()
+			if test.cookie != "" {
+				b.client.Jar.SetCookies(mustParse(t, w.origin(doorHost)), []*http.Cookie{{Name: "__Host-sallyport-idp", Value: test.cookie, Path: "/", Secure: true}})
+			}
+			if got := askedWith(b.navigate(w.origin(doorHost) + "/?" + test.query)); got != test.want {
+				t.Errorf("the door's list of tools asks %q, want %q", got, test.want)
+			}
+			begin := b.navigate(w.origin(headersHost) + "/").Header.Get("Location")
+			if got := askedWith(b.navigate(begin + "&" + test.query)); got != test.want {
+				t.Errorf("a tool's sign-in asks %q, want %q", got, test.want)
+			}
+			begin = b.navigate(w.origin(notesHost) + "/").Header.Get("Location")
+			if got := askedWith(b.navigate(begin + "&" + test.query)); got != idpSignOn {
+				t.Errorf("a tool that takes one alone asks %q", got)
+			}
+		})
+	}
+}
+
+// follow presses what a page offers: the link with that text, or the form.
+func (b *browser) follow(page answer, name string, fill url.Values) answer {
+	b.w.tb.Helper()
+	root, err := html.Parse(strings.NewReader(page.body))
+	if err != nil {
+		b.w.tb.Fatal(err)
+	}
+	attr := func(n *html.Node, key string) string {
+		for _, a := range n.Attr {
+			if a.Key == key {
+				return a.Val
+			}
+		}
+		return ""
+	}
+	for n := range root.Descendants() {
+		switch {
+		case n.Data == "a" && fill == nil:
+			var text strings.Builder
+			for d := range n.Descendants() {
+				if d.Type == html.TextNode {
+					text.WriteString(d.Data)
+				}
+			}
+			if strings.HasPrefix(text.String(), name) {
+				return b.navigate(page.Request.URL.ResolveReference(mustURL(b.w.tb, attr(n, "href"))).String())
+			}
+		case n.Data == "form" && fill != nil:
+			for d := range n.Descendants() {
+				if d.Data == "input" && attr(d, "type") == "hidden" {
+					fill.Set(attr(d, "name"), attr(d, "value"))
+				}
+			}
+			return b.navigate(page.Request.URL.ResolveReference(mustURL(b.w.tb, attr(n, "action"))).String() + "?" + fill.Encode())
+		}
+	}
+	b.w.tb.Fatalf("nothing to press on the page:\n%s", page.body)
+	return page
+}
+
+func mustURL(tb testing.TB, address string) *url.URL {
+	tb.Helper()
+	parsed, err := url.Parse(address)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return parsed
+}
+
+func TestAPersonChoosesAndIsRemembered(t *testing.T) {
+	w, _ := newPartners(t, nil)
+	b := w.browser()
+	page := b.toDoor(w.origin(headersHost) + "/deep")
+	for _, want := range []string{"Corporate", "Partner &amp; Sons", "Sign in to", "headers"} {
+		if !strings.Contains(page.body, want) {
+			t.Errorf("the chooser does not show %q:\n%s", want, page.body)
+		}
+	}
+	if line := w.last(b); line["sallyport.decision"] != "signin" || line["event.action"] != "signin_begin" || line["event.reason"] != "no_session" {
+		t.Errorf("line %v", line)
+	}
+	if strings.Contains(page.body, "Last used") {
+		t.Error("a fresh browser is told of a last choice")
+	}
+	begun := b.follow(page, "Partner", nil)
+	if got := askedWith(begun); got != partnerSignOn {
+		t.Fatalf("the chosen one is %q", got)
+	}
+	if res := b.finish(begun, "carol"); res.body != "backend: carol@partner.example" || res.Request.URL.Path != "/deep" {
+		t.Fatalf("after the choice: %d %q at %s", res.StatusCode, res.body, res.Request.URL)
+	}
+	b.post(w.origin(doorHost)+"/.sallyport/sign_out", "same-origin", nil)
+	if got := askedWith(b.toDoor(w.origin(headersHost) + "/")); got != partnerSignOn {
+		t.Errorf("the next sign-on goes to %q", got)
+	}
+	again := b.navigate(w.origin(doorHost) + "/?choose=1")
+	if askedWith(again) != "chooser" || !strings.Contains(again.body, "<strong>Partner &amp; Sons</strong> <span>Last used</span>") {
+		t.Errorf("asked to choose anew: %d\n%s", again.StatusCode, again.body)
+	}
+	// A route without a choice changes nothing.
+	b.finish(b.toDoor(w.origin(notesHost)+"/"), "alice")
+	b.post(w.origin(doorHost)+"/.sallyport/sign_out", "same-origin", nil)
+	if got := askedWith(b.toDoor(w.origin(headersHost) + "/")); got != partnerSignOn {
+		t.Errorf("after a sign-on without a choice, the next one goes to %q", got)
+	}
+}
+
+func TestAnEMailAddressFindsTheIdP(t *testing.T) {
+	w, _ := newPartners(t, nil)
+	for address, want := range map[string]string{
+		"carol@partner.example": partnerSignOn, "Alice@EXAMPLE.com": idpSignOn, " carol@partner.example ": partnerSignOn, `"a@example.com"@partner.example`: partnerSignOn,
+		"carol@other.example": "chooser", "carol": "chooser", "": "chooser", "@": "chooser", "carol@": "chooser",
+	} {
+		b := w.browser()
+		res := b.follow(b.toDoor(w.origin(headersHost)+"/deep"), "", url.Values{"login_hint": {address}})
+		if want == "chooser" {
+			if askedWith(res) != "chooser" || !strings.Contains(res.body, `role="alert"`) {
+				t.Errorf("%q: %d\n%s", address, res.StatusCode, res.body)
+			}
+			continue
+		}
+		// No redirect: Chromium holds those of a form to the form's own page.
+		if res.StatusCode != http.StatusOK || !strings.HasPrefix(res.Header.Get("Refresh"), "0; url="+w.origin(doorHost)+"/.sallyport/sign_in?begin=") {
+			t.Errorf("%q: %d, Refresh %q", address, res.StatusCode, res.Header.Get("Refresh"))
+			continue
+		}
+		begun := b.follow(res, "Continue", nil)
+		if got := askedWith(begun); got != want {
+			t.Errorf("%q leads to %q, want %q", address, got, want)
+		}
+		if strings.Contains(begun.Header.Get("Location"), "partner.example%22") || strings.Contains(res.Header.Get("Refresh"), "login_hint") {
+			t.Errorf("%q: the address goes on to %q", address, begun.Header.Get("Location"))
+		}
+	}
+	if strings.Contains(w.log.text(), "partner.example@") || strings.Contains(w.log.text(), "carol@") {
+		t.Error("the access log has e-mail addresses that were typed")
+	}
+}
+
+func TestChooserWithoutDomainsAsksForNoAddress(t *testing.T) {
+	w, _ := newPartners(t, func(cfg *proxy.Config) { cfg.IdPs[0].Domains, cfg.IdPs[1].Domains = nil, nil })
+	if page := w.browser().toDoor(w.origin(headersHost) + "/"); askedWith(page) != "chooser" || strings.Contains(page.body, "<form") {
+		t.Errorf("%d\n%s", page.StatusCode, page.body)
+	}
+}
+
+// Whoever vouched for a session decides where it counts, on every request.
+func TestARouteOpensToItsOwnIdPs(t *testing.T) {
+	w, _ := newPartners(t, nil)
+	b := w.browser()
+	home := b.finish(b.navigate(w.origin(doorHost)+"/?idp=partner"), "alice")
+	if strings.Contains(home.body, w.origin(notesHost)) || !strings.Contains(home.body, w.origin(headersHost)) {
+		t.Errorf("the list of tools of somebody from the partner:\n%s", home.body)
+	}
+	_, before := w.backend.seen()
+	begun := b.toDoor(w.origin(notesHost) + "/page")
+	if got := askedWith(begun); got != idpSignOn {
+		t.Fatalf("somebody from the partner is asked with %q", got)
+	}
+	line := w.last(b)
+	if line["event.reason"] != "other_idp" || line["sallyport.decision"] != "signin" || line["user.name"] != "alice@example.com" {
+		t.Errorf("line %v", line)
+	}
+	if _, after := w.backend.seen(); after != before {
+		t.Error("the request has reached the backend")
+	}
+	if res := b.finish(begun, "alice"); res.body != "backend: alice@example.com" || res.Request.URL.Path != "/page" {
+		t.Errorf("after signing in with the route's own: %d %q", res.StatusCode, res.body)
+	}
+
+	// A session of the partner's in the cookie of the very host, as after a change of
+	// the route.
+	wider, _ := newPartners(t, func(cfg *proxy.Config) { cfg.Routes[1].IdPs = nil })
+	b = wider.browser()
+	begin := b.navigate(wider.origin(notesHost) + "/").Header.Get("Location")
+	b.finish(b.navigate(begin+"&idp=partner"), "carol")
+	if res := b.navigate(wider.origin(notesHost) + "/"); res.StatusCode != http.StatusOK {
+		t.Fatalf("before the change: %d", res.StatusCode)
+	}
+	wider.replace(func(cfg *proxy.Config) { cfg.Routes[1].IdPs = []string{"corp"} })
+	req := b.request(http.MethodGet, wider.origin(notesHost)+"/api", nil)
+	req.Header.Set("Sec-Fetch-Mode", "cors")
+	if res := b.do(req); res.StatusCode != http.StatusUnauthorized || !strings.Contains(res.body, `"error":"other_idp"`) {
+		t.Errorf("a background request: %d %s", res.StatusCode, res.body)
+	}
+	if line := wider.last(b); line["user.name"] != "carol@partner.example" || line["event.reason"] != "other_idp" || line["sallyport.decision"] != "deny" {
+		t.Errorf("line %v", line)
+	}
+	if res := b.navigate(wider.origin(notesHost) + "/.sallyport/whoami"); res.StatusCode != http.StatusUnauthorized || strings.Contains(res.body, "carol") {
+		t.Errorf("whoami: %d %s", res.StatusCode, res.body)
+	}
+	if got := askedWith(b.toDoor(wider.origin(notesHost) + "/")); got != idpSignOn {
+		t.Errorf("a navigation is asked with %q", got)
+	}
+}
+
+// Taking an identity provider out of the configuration is the switch for the day on
+// which its key is stolen.
+func TestARemovedIdPTakesItsSessionsAlong(t *testing.T) {
+	w, _ := newPartners(t, nil)
+	w.backend.mux.HandleFunc("/stream", func(rw http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(rw, "first\n")
+		_ = http.NewResponseController(rw).Flush()
+		<-r.Context().Done()
+	})
+	signed := map[string]*browser{"carol": w.browser(), "bob": w.browser()}
+	idps := map[string]string{"carol": "partner", "bob": "corp"}
+	streams := map[string]*http.Response{}
+	for person, b := range signed {
+		b.finish(b.navigate(b.navigate(w.origin(headersHost)+"/").Header.Get("Location")+"&idp="+idps[person]), person)
+		res, err := b.client.Do(b.request(http.MethodGet, w.origin(headersHost)+"/stream", nil))
+		if err != nil || res.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %v", person, err)
+		}
+		defer res.Body.Close()
+		if _, err := io.ReadFull(res.Body, make([]byte, len("first\n"))); err != nil {
+			t.Fatal(err)
+		}
+		streams[person] = res
+	}
+	begun := w.browser()
+	under := begun.navigate(w.origin(doorHost) + "/?idp=partner")
+
+	w.replace(func(cfg *proxy.Config) { cfg.IdPs = cfg.IdPs[:1] })
+	if _, err := io.ReadAll(streams["carol"].Body); err == nil { // at once: nobody waits a minute here
+		t.Error("a stream of the partner's people ends as if it were whole")
+	}
+	if res := signed["carol"].navigate(w.origin(headersHost) + "/"); res.StatusCode != http.StatusSeeOther {
+		t.Errorf("a session of the partner's people: %d", res.StatusCode)
+	}
+	if line := w.last(signed["carol"]); line["event.reason"] != "idp_removed" || line["user.name"] != "carol@partner.example" {
+		t.Errorf("line %v", line)
+	}
+	if res := signed["carol"].navigate(w.origin(doorHost) + "/"); askedWith(res) != idpSignOn {
+		t.Errorf("the door asks them with %q", askedWith(res))
+	}
+	res := begun.finish(under, "carol")
+	if res.StatusCode != http.StatusForbidden || !strings.Contains(res.body, "is not used here any more") {
+		t.Errorf("a sign-on that was under way: %d\n%s", res.StatusCode, res.body)
+	}
+	if line := w.last(begun); line["event.reason"] != "idp_removed" || line["event.action"] != "signin" {
+		t.Errorf("line %v", line)
+	}
+	if res := signed["bob"].navigate(w.origin(headersHost) + "/"); res.StatusCode != http.StatusOK {
+		t.Errorf("a session of the other: %d", res.StatusCode)
+	}
+	streams["bob"].Body.Close()
+	found := slices.ContainsFunc(w.records(1), func(r map[string]any) bool {
+		return r["url.path"] == "/stream" && r["event.reason"] == "access_withdrawn" && r["user.name"] == "carol@partner.example"
+	})
+	if !found {
+		t.Error("no line says that the stream was cut")
+	}
+}
+
+// An identity provider answers for itself alone (mix-up): which one is asked to
+// verify stands in the browser's cookie, and in nothing that was posted.
+func TestAnAnswerIsVerifiedByTheIdPThatWasAsked(t *testing.T) {
+	w, partner := newPartners(t, nil)
+	b := w.browser()
+	atCorp := b.navigate(w.origin(doorHost) + "/?idp=corp")
+	atPartner := b.navigate(w.origin(doorHost) + "/?idp=partner")
+	acs := w.origin(doorHost) + "/saml/acs"
+	corpForm, partnerForm := samlForm(t, atCorp.Header.Get("Location"), "alice"), samlForm(t, atPartner.Header.Get("Location"), "alice")
+
+	crossed := url.Values{"RelayState": corpForm["RelayState"], "SAMLResponse": partnerForm["SAMLResponse"]}
+	if res := b.post(acs, "cross-site", crossed); res.StatusCode != http.StatusForbidden || len(partner.wants) > 0 || len(w.saml.wants) != 1 {
+		t.Errorf("the partner's answer under corp's relay state: %d, corp was asked %d times and the partner %d", res.StatusCode, len(w.saml.wants), len(partner.wants))
+	}
+	mixed := samlForm(t, atPartner.Header.Get("Location"), "mixed")
+	if res := b.post(acs, "cross-site", mixed); res.StatusCode != http.StatusForbidden {
+		t.Errorf("the partner vouches as if it were corp: %d", res.StatusCode)
+	}
+	if line := w.last(b); line["event.reason"] != "issuer" {
+		t.Errorf("line %v", line)
+	}
+	begun := time.Now()
+	for name, form := range map[string]url.Values{"corp": corpForm, "partner": partnerForm} {
+		if res := b.post(acs, "cross-site", form); res.StatusCode != http.StatusSeeOther {
+			t.Errorf("%s: %d", name, res.StatusCode)
+		}
+	}
+	for sp, form := range map[*scriptedSAML]url.Values{w.saml: corpForm, partner: partnerForm} {
+		got := sp.wants[len(sp.wants)-1]
+		id, _, _ := strings.Cut(form.Get("SAMLResponse"), " ")
+		if age := begun.Sub(got.RequestedAt); got.RequestID != id || age < 0 || age > time.Minute {
+			t.Errorf("%s has to find %+v, %v old", sp.IdP().EntityID, got, age)
+		}
+		got.RequestID, got.RequestedAt = "", time.Time{}
+		if diff := cmp.Diff(saml.Expectation{}, got); diff != "" {
+			t.Errorf("what else is expected:\n%s", diff)
+		}
+	}
+}
+
+func TestTabsAtSeveralIdPs(t *testing.T) {
+	w, _ := newPartners(t, nil)
+	b := w.browser()
+	begun := map[string]answer{}
+	for host, idp := range map[string]string{headersHost: "corp", openHost: "partner", notesHost: "corp"} {
+		begun[host] = b.navigate(b.navigate(w.origin(host)+"/").Header.Get("Location") + "&idp=" + idp)
+	}
+	for host, res := range begun { // the same person, in whichever order
+		if got := b.finish(res, "alice"); got.body != "backend: alice@example.com" {
+			t.Errorf("%s: %d %q", host, got.StatusCode, got.body)
+		}
+	}
+	b.post(w.origin(doorHost)+"/.sallyport/sign_out", "same-origin", nil)
+	for host := range begun {
+		if res := b.navigate(w.origin(host) + "/"); res.StatusCode != http.StatusSeeOther {
+			t.Errorf("%s outlives the sign-out: %d", host, res.StatusCode)
+		}
+	}
+}
+
+func TestRequestsByPOSTAreCarriedByAPage(t *testing.T) {
+	w, partner := newPartners(t, nil)
+	partner.posts = true
+	res := w.browser().navigate(w.origin(doorHost) + "/?idp=partner")
+	if res.StatusCode != http.StatusOK || !strings.Contains(res.body, `<form method="post" action="`+partnerSignOn+`">`) || !strings.Contains(res.body, `name="SAMLRequest"`) {
+		t.Errorf("%d\n%s", res.StatusCode, res.body)
+	}
+	if !strings.Contains(strings.Join(res.Header.Values("Set-Cookie"), "\n"), "__Host-sallyport-signon-") {
+		t.Error("the sign-on is not remembered")
+	}
+}
+
+func TestEachIdPIsGivenItsMetadata(t *testing.T) {
+	w, _ := newPartners(t, nil)
+	for query, want := range map[string]int{"": 200, "?idp=corp": 200, "?idp=partner": 200, "?idp=other": 404} {
+		if res := w.browser().navigate(w.origin(doorHost) + "/saml/metadata" + query); res.StatusCode != want {
+			t.Errorf("metadata%s: %d, want %d", query, res.StatusCode, want)
+		}
+	}
+}
+
+func TestIdPsThatDoNotFitAreRefused(t *testing.T) {
+	w, partner := newPartners(t, nil)
+	good := func() []proxy.IdP { return slices.Clone(w.cfg.IdPs) }
+	port := w.addr[strings.LastIndexByte(w.addr, ':'):]
+	for name, change := range map[string]func(*proxy.Config){
+		"no identity provider":    func(cfg *proxy.Config) { cfg.IdPs = nil },
+		"name is empty, or taken": func(cfg *proxy.Config) { cfg.IdPs[1].Name = "corp" },
+		`"": its name is empty`:   func(cfg *proxy.Config) { cfg.IdPs[1].Name = "" },
+		"no service provider":     func(cfg *proxy.Config) { cfg.IdPs[1].SAML = nil },
+		"or another's":            func(cfg *proxy.Config) { cfg.IdPs[1].SAML = &scriptedSAML{} },
+		`wants the identity provider "other"`: func(cfg *proxy.Config) {
+			cfg.Routes = slices.Clone(cfg.Routes)
+			cfg.Routes[0].IdPs = []string{"corp", "other"}
+		},
+		`lead to "https://evil.example"`:             func(cfg *proxy.Config) { cfg.IdPs[1].Landing = "https://evil.example" },
+		`lead to "https://` + doorHost + `/"`:        func(cfg *proxy.Config) { cfg.IdPs[1].Landing = "https://" + doorHost + "/" }, // another port
+		`lead to "http://` + doorHost + port + `"`:   func(cfg *proxy.Config) { cfg.IdPs[1].Landing = "http://" + doorHost + port },
+		`lead to "https://a@` + doorHost + port:      func(cfg *proxy.Config) { cfg.IdPs[1].Landing = "https://a@" + doorHost + port },
+		`lead to "https://` + doorHost + `.evil.org`: func(cfg *proxy.Config) { cfg.IdPs[1].Landing = "https://" + doorHost + ".evil.org" + port },
+		`lead to "//` + doorHost:                     func(cfg *proxy.Config) { cfg.IdPs[1].Landing = "//" + doorHost + port },
+	} {
+		cfg := w.cfg
+		cfg.IdPs, cfg.Access = good(), accesslog.New(io.Discard, "gateway")
+		change(&cfg)
+		if _, err := proxy.New(cfg); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("error %v, want one with %q", err, name)
+		}
+	}
+	cfg := w.cfg
+	cfg.IdPs = good()
+	cfg.IdPs[1] = proxy.IdP{Name: "partner", SAML: partner, Landing: "https://" + notesHost + port + "/start?x=1"}
+	if _, err := proxy.New(cfg); err != nil {
+		t.Errorf("a landing on a tool's host: %v", err)
+	}
+}
+
+// renewed is a service provider with newer metadata, and how often it was asked for.
+type renewed struct {
+	asked []string
+	sp    proxy.ServiceProvider
+}
+
+func (r *renewed) refresh(ctx context.Context, idp string) proxy.ServiceProvider {
+	if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > 5*time.Second {
+		panic("it may take as long as it likes")
+	}
+	r.asked = append(r.asked, idp)
+	return r.sp
+}
+
+func TestNewMetadataIsLookedForOnce(t *testing.T) {
+	tests := []struct {
+		name, first string // what the answer is refused for
+		newer       string // as whom the newer service provider verifies it; none if empty
+		asked       int
+		reason      string
+	}{
+		{"a key that became known", "refuse unknown_certificate", "carol", 1, "assertion_verified"},
+		{"another key under the same certificate", "refuse signature", "carol", 1, "assertion_verified"},
+		{"a key that nobody knows", "refuse unknown_certificate", "refuse unknown_certificate", 1, "unknown_certificate"},
+		{"refused for something else then", "refuse unknown_certificate", "refuse audience", 1, "audience"},
+		{"nothing new", "refuse unknown_certificate", "", 1, "unknown_certificate"},
+		{"another refusal", "refuse audience", "carol", 0, "audience"},
+		{"no refusal", "carol", "", 0, "assertion_verified"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			source := new(renewed)
+			w, partner := newPartners(t, func(cfg *proxy.Config) { cfg.Refresh = source.refresh; cfg.Traces = proxy.NewTraces() })
+			if test.newer != "" {
+				source.sp = &translated{partner, test.first, test.newer}
+			}
+			b := w.browser()
+			b.post(w.origin(doorHost)+"/saml/acs", "cross-site", url.Values{"RelayState": {"x"}, "SAMLResponse": {"x refuse unknown_certificate"}})
+			if len(source.asked) > 0 {
+				t.Error("a stranger has metadata looked up")
+			}
+			b.finish(b.navigate(w.origin(doorHost)+"/?idp=partner"), test.first)
+			if want := slices.Repeat([]string{"partner"}, test.asked); !slices.Equal(source.asked, want) {
+				t.Errorf("looked up: %q, want %q", source.asked, want)
+			}
+			found := slices.ContainsFunc(w.cfg.Traces.All(), func(traced proxy.Traced) bool { return traced.Reason == test.reason && traced.IdP == "partner" })
+			if !found {
+				t.Errorf("no trace with the reason %s: %+v", test.reason, w.cfg.Traces.All())
+			}
+		})
+	}
+}
+
+// translated verifies one answer as another.
+type translated struct {
+	*scriptedSAML
+	from, to string
+}
+
+func (s *translated) Verify(ctx context.Context, p saml.Post, want saml.Expectation) (*saml.Principal, error) {
+	p.Response = strings.Replace(p.Response, s.from, s.to, 1)
+	return s.scriptedSAML.Verify(ctx, p, want)
+}
+
+func portOf(port int) string { return strconv.Itoa(port) }

@@ -80,9 +80,10 @@ func (g *Gateway) takeLogoutRequest(ex *exchange, r *http.Request, message saml.
 		return err
 	}
 	ex.Note(accesslog.ActionSignOut, "allow", "logout_request")
-	open := g.cfg.Sessions.EndRemote(logoutKeys(ex.Record.IdP, request))
-	g.noteEnded(ex, open)
-	if linked, ok := g.cfg.Sessions.Linked(r); ok && g.cfg.Sessions.Revocations().Ended(linked) {
+	subject, indexes := logoutKeys(ex.Record.IdP, request)
+	g.noteEnded(ex, g.cfg.Sessions.EndRemote(subject, indexes))
+	linked, ok := g.cfg.Sessions.Linked(r)
+	if ok && linked.Subject == subject && g.cfg.Sessions.Revocations().Ended(linked) {
 		g.noteSession(ex, linked) // the browser has brought its cookies after all
 		g.cfg.Sessions.End(ex, linked)
 	}

@@ -172,12 +172,12 @@ func (m *Manager) judge(s *State) (*State, Absence) {
 	now := m.cfg.Now()
 	left, unused := s.ExpiresAt().Sub(now), now.Sub(time.Unix(s.Seen, 0))
 	switch {
+	case m.revoked.Ended(s):
+		return nil, AbsentRevoked
 	case left <= 0 || left > m.cfg.Absolute+clockSlack:
 		return nil, AbsentExpired
 	case unused > m.cfg.Idle || unused < -clockSlack:
 		return nil, AbsentIdle
-	case m.revoked.Ended(s):
-		return nil, AbsentRevoked
 	}
 	return s, Present
 }

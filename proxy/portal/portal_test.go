@@ -52,7 +52,11 @@ func pages() map[string]func(*Pages, http.ResponseWriter) error {
 			Tool: "Grafana", Choices: []Choice{{Title: "Example Ltd", URL: "/.sallyport/sign_in?begin=AAAA&idp=corp"}},
 			AskAddress: true, Action: "/.sallyport/sign_in", Fields: []Field{{"begin", "AAAA"}}, Unknown: true,
 		}),
-		"form":         func(p *Pages, w http.ResponseWriter) error { return p.WriteForm(w, signOnForm()) },
+		"form": func(p *Pages, w http.ResponseWriter) error { return p.WriteForm(w, signOnForm()) },
+		"notice-onward": notice(Notice{
+			Status: http.StatusOK, Title: "Signing you out", Message: "Your browser goes on by itself.",
+			Onward: "https://idp.example.org/slo?a=b&c=%2B", Link: "https://idp.example.org/slo?a=b&c=%2B", LinkText: "Go on",
+		}),
 		"notice-plain": notice(Notice{Status: http.StatusOK, Title: "You are signed out", Message: "All tools are closed."}),
 	}
 }

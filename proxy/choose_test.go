@@ -221,4 +221,3 @@ func FuzzChoose(f *testing.F) {
 		}
 	})
 }
-

@@ -75,4 +75,3 @@ func (s *translated) Verify(ctx context.Context, p saml.Post, want saml.Expectat
 	p.Response = strings.Replace(p.Response, s.from, s.to, 1)
 	return s.scriptedSAML.Verify(ctx, p, want)
 }
-

@@ -1,5 +1,7 @@
 package proxy
 
+import "net/http"
+
 // Withdraw is what Live does a minute after a replacement.
 var Withdraw = (*Gateway).withdraw
 
@@ -7,4 +9,13 @@ var Withdraw = (*Gateway).withdraw
 func AddTrace(ts *Traces, t Traced, from string) {
 	t.from = networkOf(from)
 	ts.add(t)
+}
+
+// Choose is which of the identity providers a sign-on goes to, by name; empty if the
+// person has to say.
+func Choose(r *http.Request, allowed []*IdP) string {
+	if c := choose(r, allowed); c.idp != nil {
+		return c.idp.Name
+	}
+	return ""
 }

@@ -441,6 +441,81 @@ func TestRequestsByPOSTAreCarriedByAPage(t *testing.T) {
 	}
 }
 
+// A route whose identity providers are all out lets nobody in, and does not fall back
+// to the others.
+func TestARouteWithoutIdPsIsClosed(t *testing.T) {
+	w, _ := newPartners(t, func(cfg *proxy.Config) { cfg.Routes[0].IdPs = []string{} })
+	b := w.browser()
+	b.finish(b.navigate(w.origin(doorHost)+"/?idp=corp"), "alice")
+	for _, query := range []string{"", "&idp=corp", "&choose=1", "&login_hint=a@example.com"} {
+		res := b.navigate(b.navigate(w.origin(headersHost)+"/").Header.Get("Location") + query)
+		if res.StatusCode != http.StatusServiceUnavailable || !strings.Contains(res.body, "no_idp") {
+			t.Errorf("%q: %d\n%s", query, res.StatusCode, res.body)
+		}
+		if line := w.last(b); line["event.reason"] != "no_idp" || line["sallyport.decision"] != "deny" {
+			t.Errorf("line %v", line)
+		}
+	}
+}
+
+// FuzzChoose: whatever a link and a cookie say, a sign-on goes to one of the identity
+// providers that are allowed, or nowhere yet.
+func FuzzChoose(f *testing.F) {
+	for _, seed := range [][2]string{
+		{"", ""}, {"", "corp"}, {"idp=corp", "partner"}, {"idp=corp&idp=evil", ""}, {"choose", "corp"}, {"login_hint=a%40partner.example", ""},
+		{"domain_hint=partner.example", "%zz"}, {"idp=%00", "a%2Fb"}, {"login_hint=%40", "="}, {"idp;domain_hint=x", `"corp"`},
+	} {
+		f.Add(seed[0], seed[1])
+	}
+	allowed := []*proxy.IdP{{Name: "corp", Domains: []string{"example.com"}}, {Name: "a/b", Domains: []string{"partner.example"}}}
+	f.Fuzz(func(t *testing.T, query, cookie string) {
+		r := &http.Request{URL: &url.URL{Path: "/", RawQuery: query}, Header: http.Header{"Cookie": {"__Host-sallyport-idp=" + cookie}}}
+		got, said := proxy.Choose(r, allowed), r.URL.Query()
+		switch {
+		case got == "":
+		case got != "corp" && got != "a/b":
+			t.Errorf("query %q and cookie %q choose %q", query, cookie, got)
+		case said.Has("choose"), said.Has("idp") && said.Get("idp") != got:
+			t.Errorf("query %q chooses %q", query, got)
+		}
+		if alone := proxy.Choose(r, allowed[:1]); alone != "corp" {
+			t.Errorf("query %q and cookie %q choose %q where there is no choice", query, cookie, alone)
+		}
+	})
+}
+
+// Who has to prove more does so where they have signed in, and is not asked where.
+func TestStepUpGoesToTheIdPThatVouched(t *testing.T) {
+	w, partner := newPartners(t, func(cfg *proxy.Config) { cfg.Routes[0].StepUp.MaxAge = 5 * time.Minute })
+	old := partner.people["carol"]
+	old.AuthnInstant = time.Now().Add(-time.Hour)
+	partner.people["old"] = old
+	forget := func(b *browser) {
+		b.client.Jar.SetCookies(mustParse(t, w.origin(doorHost)), []*http.Cookie{{Name: "__Host-sallyport-idp", Path: "/", Secure: true, MaxAge: -1}})
+	}
+	b := w.browser()
+	b.finish(b.navigate(w.origin(doorHost)+"/?idp=partner"), "old")
+	forget(b)
+	begun := b.toDoor(w.origin(headersHost) + "/")
+	if got := askedWith(begun); got != partnerSignOn {
+		t.Fatalf("somebody of the partner's who signed in too long ago is asked with %q", got)
+	}
+	if res := b.finish(begun, "carol"); res.body != "backend: carol@partner.example" {
+		t.Errorf("after that: %d %q", res.StatusCode, res.body)
+	}
+	// At once after a sign-on that turns out to be too old.
+	b = w.browser()
+	begun = b.navigate(b.navigate(w.origin(headersHost)+"/").Header.Get("Location") + "&idp=partner")
+	forget(b)
+	again := b.post(w.origin(doorHost)+"/saml/acs", "cross-site", samlForm(t, begun.Header.Get("Location"), "old"))
+	if got := askedWith(again); got != partnerSignOn {
+		t.Fatalf("an answer that is too old leads to %q", got)
+	}
+	if res := b.finish(again, "carol"); res.body != "backend: carol@partner.example" {
+		t.Errorf("after that: %d %q", res.StatusCode, res.body)
+	}
+}
+
 func TestEachIdPIsGivenItsMetadata(t *testing.T) {
 	w, _ := newPartners(t, nil)
 	for query, want := range map[string]int{"": 200, "?idp=corp": 200, "?idp=partner": 200, "?idp=other": 404} {

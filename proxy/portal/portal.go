@@ -57,9 +57,9 @@ type Notice struct {
 type Pages struct {
 	templates *template.Template
 	style     template.CSS
-	// The parts of the Content-Security-Policy: of every page; of all but the one
-	// that posts itself; of that.
-	common, ordinary, posting string
+	// The parts of the Content-Security-Policy: of every page; of all but the
+	// others; of the one that posts itself; of the one whose button a tool answers.
+	common, ordinary, posting, answered string
 }
 
 // noFrames is the end of a Content-Security-Policy: of every page that belongs in no
@@ -83,6 +83,7 @@ func New(doorOrigin string) (*Pages, error) {
 		common:    "default-src 'none'; base-uri 'none'; style-src " + hashSource(style),
 		ordinary:  "; form-action 'self' " + doorOrigin,
 		posting:   "; script-src " + hashSource([]byte(submit)) + "; form-action https:",
+		answered:  "; form-action 'self' https:",
 	}, nil
 }
 

@@ -142,6 +142,15 @@ func cookieOptions() *sessions.Options {
 // Find returns the session that r carries for host, or why there is none. It is
 // called for every request.
 func (m *Manager) Find(r *http.Request, host string) (*State, Absence) {
+	state, absence := m.open(r, host)
+	if absence != Present {
+		return nil, absence
+	}
+	return m.judge(state)
+}
+
+// open returns the state in the cookie of host, before any limit was applied.
+func (m *Manager) open(r *http.Request, host string) (*State, Absence) {
 	store := m.stores[host]
 	if store == nil {
 		return nil, AbsentForged
@@ -162,7 +171,7 @@ func (m *Manager) Find(r *http.Request, host string) (*State, Absence) {
 	if !ok {
 		return nil, AbsentForged
 	}
-	return m.judge(state)
+	return state, Present
 }
 
 // judge applies the limits to a state that opened. A state from the future was

@@ -82,12 +82,9 @@ type returning struct {
 // Begin remembers in a cookie of host that uri was asked for, and returns the
 // sealed token that the door takes. A uri that is too long for a cookie, or
 // might lead to another host, is remembered as "/".
-func (m *Manager) Begin(w http.ResponseWriter, r *http.Request, host, uri string) string {
-	return m.BeginAfter(w, r, host, uri, "")
-}
-
-// BeginAfter is Begin, and tells the door what host found in place of a session.
-func (m *Manager) BeginAfter(w http.ResponseWriter, r *http.Request, host, uri string, why Absence) string {
+//
+// why is what host found in place of a session.
+func (m *Manager) Begin(w http.ResponseWriter, r *http.Request, host, uri string, why Absence) string {
 	id, expiry := m.newSignOnID(), m.expiry(signOnLife)
 	m.limitPending(w, r, returnPrefix, http.SameSiteLaxMode)
 	set(w, &http.Cookie{

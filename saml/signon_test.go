@@ -45,6 +45,15 @@ func posted(t *testing.T, cfg Config, m Message) *etree.Element {
 	return fragment(t, string(raw))
 }
 
+// requestOf reads a request by either binding.
+func requestOf(t *testing.T, cfg Config, m Message) *etree.Element {
+	t.Helper()
+	if m.Form != nil {
+		return posted(t, cfg, m)
+	}
+	return receive(t, cfg.Key.Public(), m.URL)
+}
+
 func TestBeginByPost(t *testing.T) {
 	for _, keyName := range []string{"rsa-sp", "p256-sp", "p384-sp"} {
 		t.Run(keyName, func(t *testing.T) {

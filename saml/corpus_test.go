@@ -40,7 +40,7 @@ type attack struct {
 // corpus is every case, in the order of their letters.
 func corpus() []attack {
 	return slices.Concat(wellBehaved(), wrappings(), coverage(), signatureForms(), keys(),
-		contents(), occasions(), identities(), documents(), resources(), inventions(), signOns())
+		contents(), occasions(), signOns(), identities(), documents(), resources(), inventions())
 }
 
 // build returns the response as it arrives.

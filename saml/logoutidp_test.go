@@ -16,7 +16,6 @@ import (
 )
 
 const (
-	testSLO       = "https://door.example.test/saml/slo"
 	testIdPSLO    = "https://idp.example.test/slo"
 	testIdPReturn = "https://idp.example.test/slo/return"
 	testLogoutID  = "_our-logout"

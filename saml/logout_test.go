@@ -66,7 +66,7 @@ func wellBehavedLogouts() []logoutCase {
 				}
 			}},
 		{id: "P8", name: "an extension", edit: func(t testing.TB, m *message) {
-			m.root.InsertChildAt(1, fragment(t, `<samlp:Extensions`+ofProtocol+`><aslo:Asynchronous xmlns:aslo="urn:oasis:names:tc:SAML:2.0:protocol:ext:async-slo"/></samlp:Extensions>`))
+			m.root.InsertChildAt(1, fragment(t, `<samlp:Extensions`+ofProtocol+`><x:Asynchronous xmlns:x="urn:oasis:names:tc:SAML:2.0:protocol:ext:async-slo"/></samlp:Extensions>`))
 		}},
 		{id: "P9", name: "issuer with its format", edit: func(_ testing.TB, m *message) { m.find("Issuer").CreateAttr("Format", formatEntity) }},
 		{id: "P10", name: "NameID without qualifiers", edit: func(_ testing.TB, m *message) { m.find("NameID").Attr = nil },

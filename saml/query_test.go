@@ -151,7 +151,7 @@ func TestQueryMutations(t *testing.T) {
 		"an ampersand":                        {func(string) string { return "&" }, CodeQuery},
 		"too long":                            {func(q string) string { return q + strings.Repeat("=", maxQuerySize) }, CodeQuery},
 		"neither request nor response":        {dropped("SAMLRequest"), CodeQuery},
-		"artifact":                            {func(string) string { return "SAMLart=AAQAA" }, CodeQuery},
+		"another binding":                     {func(string) string { return "SAMLart=AAQAA" }, CodeQuery},
 	} {
 		t.Run(name, func(t *testing.T) {
 			idp, sp, _ := logoutCase{}.scene(t)
@@ -358,7 +358,7 @@ func TestReadLogoutRefuses(t *testing.T) {
 		"large message":              {form(url.Values{"SAMLRequest": {encode([]byte("<a>" + strings.Repeat(" ", maxLogoutSize) + "</a>"))}}), CodeXMLLimit},
 		"not XML":                    {form(url.Values{"SAMLRequest": {encode([]byte("text"))}}), CodeEncoding},
 		"not XML by redirect":        {getRequest(idp.query(t, "text", "")), CodeEncoding},
-		"body of a GET":              {with(httptest.NewRequest("GET", "/saml/slo", strings.NewReader("SAMLRequest="+message)), func(*http.Request) {}), CodeQuery},
+		"body of a GET":              {with(httptest.NewRequest(http.MethodGet, "/saml/slo", strings.NewReader("SAMLRequest="+message)), func(*http.Request) {}), CodeQuery},
 	} {
 		m, err := ReadLogout(httptest.NewRecorder(), tt.r)
 		if code := codeOf(t, err); code != tt.want {

@@ -71,9 +71,6 @@ func (g *Gateway) addIdPs() error {
 		return errors.New("no identity provider: nobody could sign in")
 	}
 	for _, rt := range g.order {
-		if rt.IdPs != nil && len(rt.IdPs) == 0 {
-			return fmt.Errorf("route %q takes no identity provider: nobody could open it", rt.Name)
-		}
 		for _, name := range rt.IdPs {
 			if g.idps.named[name] == nil {
 				return fmt.Errorf("route %q wants the identity provider %q, which there is not", rt.Name, name)
@@ -117,7 +114,7 @@ func (g *Gateway) leadsHere(address string) bool {
 }
 
 // allowed are the identity providers whose people may open what is at host, in the
-// chooser's order: all for the door itself.
+// chooser's order: all for the door itself, none for a route whose own are all out.
 func (g *Gateway) allowed(host string) []*IdP {
 	rt := g.routes[host]
 	if rt == nil || rt.IdPs == nil {

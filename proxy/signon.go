@@ -47,7 +47,15 @@ func (g *Gateway) serveSignIn(ex *exchange, r *http.Request) {
 // beginSAML starts a sign-on with one of the identity providers that are allowed
 // for p.Host, and asks the person with which if that is not known.
 func (g *Gateway) beginSAML(ex *exchange, r *http.Request, p session.Pending) {
-	switch choice := choose(r, g.allowed(p.Host)); {
+	allowed := g.allowed(p.Host)
+	switch choice := choose(r, allowed); {
+	case len(allowed) == 0:
+		ex.Record.Decision = "deny"
+		g.refuse(ex, r, refusal{
+			status: http.StatusServiceUnavailable, reason: "no_idp",
+			title: "Nobody can sign in there now", message: "The identity provider whose people may open this tool cannot be used at this moment. Sallyport's operators can see why.",
+			link: g.door + "/", text: "Your tools",
+		})
 	case choice.idp == nil:
 		g.serveChooser(ex, r, p.Host, choice.unknown)
 	case choice.typed:

@@ -18,6 +18,8 @@ import (
 // it is admitted like an answer to a sign-on.
 func (g *Gateway) serveSLO(ex *exchange, r *http.Request) {
 	ex.Note(accesslog.ActionSignOut, "deny", "")
+	a := g.newAnswer()
+	defer g.trace(ex, a)
 	leave, err := g.answers.enter(r.Context(), ex.Record.ClientAddress)
 	if err != nil {
 		g.refuseLogout(ex, err)
@@ -31,41 +33,61 @@ func (g *Gateway) serveSLO(ex *exchange, r *http.Request) {
 	}
 	ex.ExpectBody(0)
 	if message.IsRequest {
-		err = g.takeLogoutRequest(ex, r, message)
+		err = g.takeLogoutRequest(ex, r, message, a)
 	} else {
-		err = g.takeLogoutResponse(ex, r, message)
+		err = g.takeLogoutResponse(ex, r, message, a)
 	}
 	if err != nil {
 		g.refuseLogout(ex, err)
 	}
 }
 
+// verifyLogout has verify judge a logout message of a.idp, once more with newer
+// metadata if there is some that may help, and notes what came of it.
+func (g *Gateway) verifyLogout(ex *exchange, r *http.Request, a *answer, verify func(ServiceProvider, *saml.Trace) error) error {
+	ex.Record.IdP = a.idp.SAML.IdP().EntityID
+	trace := new(saml.Trace)
+	defer func() {
+		ex.Record.IdPCertificate = trace.Certificate
+		if a.trace != nil {
+			*a.trace = *trace
+		}
+	}()
+	err := verify(a.idp.SAML, trace)
+	if g.cfg.Refresh == nil || !saysNewKey(err) {
+		return err
+	}
+	if newer := g.refreshed(r.Context(), a.idp.Name); newer != nil {
+		trace = new(saml.Trace) // what counts is the second look
+		return verify(newer, trace)
+	}
+	return err
+}
+
 // takeLogoutRequest ends sessions for an identity provider. They are found by what
 // it calls them: our cookies do not come along with a cross-site POST or in a frame.
 // That nobody is known by that name is no fault (saml-core 3.7.3.2).
-func (g *Gateway) takeLogoutRequest(ex *exchange, r *http.Request, message saml.LogoutMessage) error {
-	idp := g.idps.entity[message.Issuer]
-	if idp == nil {
-		err := &saml.Refusal{Code: saml.CodeIssuer, Err: fmt.Errorf("LogoutRequest of %.100q, which is no identity provider of ours", message.Issuer)}
-		g.traceLogout(ex, "", saml.Trace{Message: "LogoutRequest"}, err)
-		return err
+func (g *Gateway) takeLogoutRequest(ex *exchange, r *http.Request, message saml.LogoutMessage, a *answer) error {
+	if a.idp = g.idps.entity[message.Issuer]; a.idp == nil {
+		return &saml.Refusal{Code: saml.CodeIssuer, Err: fmt.Errorf("LogoutRequest of %.100q, which is no identity provider of ours", message.Issuer)}
 	}
-	ex.Record.IdP = idp.SAML.IdP().EntityID
-	trace := saml.Trace{Message: "LogoutRequest"}
-	request, err := idp.SAML.VerifyLogoutRequest(r.Context(), message, &trace)
-	g.traceLogout(ex, idp.Name, trace, err)
+	var request *saml.LogoutRequest
+	err := g.verifyLogout(ex, r, a, func(sp ServiceProvider, trace *saml.Trace) (err error) {
+		request, err = sp.VerifyLogoutRequest(r.Context(), message, trace)
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	ex.Note(accesslog.ActionSignOut, "allow", "logout_request")
-	ex.Record.IdPCertificate = trace.Certificate
-	open := g.cfg.Sessions.EndRemote(logoutKeys(ex.Record.IdP, request))
-	g.noteEnded(ex, open)
-	if linked, ok := g.cfg.Sessions.Linked(r); ok && g.cfg.Sessions.Revocations().Ended(linked) {
+	subject, indexes := logoutKeys(ex.Record.IdP, request)
+	g.noteEnded(ex, g.cfg.Sessions.EndRemote(subject, indexes))
+	linked, ok := g.cfg.Sessions.Linked(r)
+	if ok && linked.Subject == subject && g.cfg.Sessions.Revocations().Ended(linked) {
 		g.noteSession(ex, linked) // the browser has brought its cookies after all
 		g.cfg.Sessions.End(ex, linked)
 	}
-	g.answerLogout(ex, idp, request)
+	g.answerLogout(ex, a.idp, request)
 	return nil
 }
 
@@ -93,16 +115,17 @@ func (g *Gateway) answerLogout(ex *exchange, idp *IdP, request *saml.LogoutReque
 
 // takeLogoutResponse ends a sign-off that began here. Whatever it says, the person
 // is signed out of the tools since then.
-func (g *Gateway) takeLogoutResponse(ex *exchange, r *http.Request, message saml.LogoutMessage) error {
+func (g *Gateway) takeLogoutResponse(ex *exchange, r *http.Request, message saml.LogoutMessage, a *answer) error {
 	pending, relayState, ok := g.cfg.Sessions.HeldSignOff(r, message.RelayState)
-	idp := g.idps.named[pending.IdP]
-	if !ok || idp == nil {
+	a.idp = g.idps.named[pending.IdP]
+	if !ok || a.idp == nil {
 		return errNoSignOff()
 	}
-	ex.Record.IdP = idp.SAML.IdP().EntityID
-	trace := saml.Trace{Message: "LogoutResponse"}
-	response, err := idp.SAML.VerifyLogoutResponse(r.Context(), message, pending.RequestID, &trace)
-	g.traceLogout(ex, idp.Name, trace, err)
+	var response *saml.LogoutResponse
+	err := g.verifyLogout(ex, r, a, func(sp ServiceProvider, trace *saml.Trace) (err error) {
+		response, err = sp.VerifyLogoutResponse(r.Context(), message, pending.RequestID, trace)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -111,7 +134,6 @@ func (g *Gateway) takeLogoutResponse(ex *exchange, r *http.Request, message saml
 	}
 	atIdP := atIdPEverywhere
 	ex.Note(accesslog.ActionSignOut, "allow", "logout_response")
-	ex.Record.IdPCertificate = trace.Certificate
 	switch {
 	case response.Partial: // some say so below a status of failure
 		atIdP, ex.Record.Reason = atIdPPartial, "logout_partial"
@@ -121,7 +143,7 @@ func (g *Gateway) takeLogoutResponse(ex *exchange, r *http.Request, message saml
 	if response.Status != "" {
 		ex.Fail(fmt.Errorf("the identity provider answers %s", response.Status))
 	}
-	g.redirect(ex, g.signedOut(atIdP, idp))
+	g.redirect(ex, g.signedOut(atIdP, a.idp))
 	return nil
 }
 
@@ -136,7 +158,10 @@ func errNoSignOff() error {
 // refuseLogout answers with one and the same page, whatever was wrong: the details
 // are for the log.
 func (g *Gateway) refuseLogout(ex *exchange, err error) {
-	ex.Record.Decision, ex.Record.Reason = "deny", reasonOf(err)
+	ex.Record.Decision, ex.Record.Reason = "deny", saml.CodeInternal
+	if refused, ok := errors.AsType[*saml.Refusal](err); ok {
+		ex.Record.Reason = refused.Code
+	}
 	ex.Fail(err)
 	notice := portal.Notice{
 		Status: http.StatusForbidden, Title: "Signing out did not work",
@@ -150,15 +175,6 @@ func (g *Gateway) refuseLogout(ex *exchange, err error) {
 	g.notice(ex, notice)
 }
 
-// reasonOf is the stable code of what was refused.
-func reasonOf(err error) string {
-	var refused *saml.Refusal
-	if errors.As(err, &refused) {
-		return refused.Code
-	}
-	return saml.CodeInternal
-}
-
 // noteEnded writes into the record whose session a logout request has ended, if it
 // was one that had connections open; of others nothing is known here.
 func (g *Gateway) noteEnded(ex *exchange, open []*session.State) {
@@ -169,17 +185,6 @@ func (g *Gateway) noteEnded(ex *exchange, open []*session.State) {
 		}
 		g.noteSession(ex, s)
 	}
-}
-
-// traceLogout remembers what was found out about a logout message.
-func (g *Gateway) traceLogout(ex *exchange, idp string, trace saml.Trace, err error) {
-	t := Traced{
-		RequestID: ex.Record.RequestID, Time: g.cfg.Now(), IdP: idp, Decision: "allow", Trace: trace, from: networkOf(ex.Record.ClientAddress),
-	}
-	if err != nil {
-		t.Decision, t.Reason, t.Cause = "deny", reasonOf(err), err.Error()
-	}
-	g.cfg.Traces.add(t)
 }
 
 // keepRemote has the browser keep what its identity provider must be told when the

@@ -2,11 +2,13 @@
 // the identity provider with a signed request, and turns the response that the
 // browser brings back into a [Principal], or into a [Refusal] that says why not.
 //
-// It is for web browser single sign-on alone: AuthnRequest by HTTP-Redirect,
-// Response by HTTP-POST (SAML profiles 4.1), solicited only. It is not a
-// session: it keeps nothing about a person, sets no cookie and writes no page.
-// Which request a browser has started is the caller's to remember; the
-// memory of assertions already used is the only state in here.
+// It is for web browser single sign-on (SAML profiles 4.1): AuthnRequest by
+// HTTP-Redirect or HTTP-POST, Response by HTTP-POST, solicited unless told
+// otherwise; and for single logout (profiles 4.4), begun by either side, by both
+// bindings. It is not a session: it keeps nothing about a person, sets no cookie
+// and writes no page. Which request a browser has started is the caller's to
+// remember, and so is which sessions a logout ends; the memory of assertions and
+// logout messages already used is the only state in here.
 //
 // Everything that comes through the browser is hostile: the body of the POST,
 // every byte of the XML, and the text inside a correctly signed assertion too,
@@ -19,6 +21,9 @@
 // written down once, in verify.go:
 //
 //	bytes -> stream -> shape -> signature shape -> library -> profile -> identity -> replay
+//
+// A logout message takes the same road, by checks of its own in logout.go: its
+// signature is over the octets of the query, or in the message.
 //
 // Each step sees only what the one before let through. The first three bound
 // what an unauthenticated request can cost before an XML tree exists, and make

@@ -66,7 +66,7 @@ func wellBehavedLogouts() []logoutCase {
 				}
 			}},
 		{id: "P8", name: "an extension", edit: func(t testing.TB, m *message) {
-			m.root.InsertChildAt(1, fragment(t, `<samlp:Extensions`+ofProtocol+`><aslo:Asynchronous xmlns:aslo="urn:oasis:names:tc:SAML:2.0:protocol:ext:async-slo"/></samlp:Extensions>`))
+			m.root.InsertChildAt(1, fragment(t, `<samlp:Extensions`+ofProtocol+`><x:Asynchronous xmlns:x="urn:oasis:names:tc:SAML:2.0:protocol:ext:async-slo"/></samlp:Extensions>`))
 		}},
 		{id: "P9", name: "issuer with its format", edit: func(_ testing.TB, m *message) { m.find("Issuer").CreateAttr("Format", formatEntity) }},
 		{id: "P10", name: "NameID without qualifiers", edit: func(_ testing.TB, m *message) { m.find("NameID").Attr = nil },
@@ -80,6 +80,17 @@ func wellBehavedLogouts() []logoutCase {
 }
 
 func logoutOccasions() []logoutCase {
+	// The metadata is still good when it is read, and ends before it is used.
+	metadataEnds := func(cfg *Config) {
+		cfg.IdPMetadata = []byte(strings.Replace(string(cfg.IdPMetadata), " entityID=", ` validUntil="2026-11-22T12:30:00Z" entityID=`, 1))
+		then, reads := cfg.Now, 0
+		cfg.Now = func() time.Time {
+			if reads++; reads == 1 {
+				return testNow
+			}
+			return then()
+		}
+	}
 	return []logoutCase{
 		{id: "F3", name: "issued ten years ago", edit: attribute("IssueInstant", "2016-11-22T12:00:00Z"), want: CodeExpired},
 		{id: "F3b", name: "at the greatest age", clock: maxLogoutAge + testSkew, edit: attribute("NotOnOrAfter", "")},
@@ -91,18 +102,7 @@ func logoutOccasions() []logoutCase {
 		{id: "F3h", name: "an end that cannot be read", edit: attribute("NotOnOrAfter", "soon"), want: CodeInstant},
 		{id: "F3i", name: "an end without a zone", edit: attribute("NotOnOrAfter", "2026-11-22T12:05:00"), want: CodeInstant},
 		{id: "F3j", name: "no instant", edit: attribute("IssueInstant", ""), want: CodeMissing},
-		{id: "F3k", name: "metadata past its end", clock: time.Hour, want: CodeIdPMetadataExpired, config: func(cfg *Config) {
-			raw := strings.Replace(string(cfg.IdPMetadata), " entityID=", ` validUntil="2026-11-22T12:30:00Z" entityID=`, 1)
-			cfg.IdPMetadata = []byte(raw)
-			later := cfg.Now
-			calls := 0
-			cfg.Now = func() time.Time { // fresh when it was read
-				if calls++; calls == 1 {
-					return testNow
-				}
-				return later()
-			}
-		}},
+		{id: "F3k", name: "metadata past its end", clock: time.Hour, config: metadataEnds, want: CodeIdPMetadataExpired},
 		{id: "C30", name: "for another address of ours", edit: attribute("Destination", testACS), want: CodeDestination},
 		{id: "C31", name: "for nowhere", edit: attribute("Destination", ""), want: CodeDestination},
 		{id: "C32", name: "for almost our address", edit: attribute("Destination", testSLO+"/"), want: CodeDestination},
@@ -116,10 +116,7 @@ func logoutOccasions() []logoutCase {
 			m.find("Issuer").CreateAttr("Format", "urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress")
 		}, want: CodeIssuer},
 		{id: "B30", name: "signed by somebody else", idp: func(t *testing.T, idp *testIdP) { *idp = *newTestIdP(t, "rsa-other"); idp.noKeyInfo = true }, want: CodeSignature},
-		{id: "B31", name: "certificate has ended", clock: 0, config: func(cfg *Config) {
-			cfg.IdPMetadata = []byte(strings.Replace(string(cfg.IdPMetadata), "<", "<", 1))
-			cfg.Now = func() time.Time { return testNow.Add(200 * 24 * time.Hour) }
-		}, want: CodeIdPCertificate},
+		{id: "B31", name: "certificate has ended", clock: 200 * 24 * time.Hour, want: CodeIdPCertificate},
 	}
 }
 

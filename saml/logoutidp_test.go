@@ -16,7 +16,6 @@ import (
 )
 
 const (
-	testSLO       = "https://door.example.test/saml/slo"
 	testIdPSLO    = "https://idp.example.test/slo"
 	testIdPReturn = "https://idp.example.test/slo/return"
 	testLogoutID  = "_our-logout"
@@ -189,9 +188,9 @@ func postRequest(form url.Values) *http.Request {
 	return r
 }
 
-// scene is who sends the message, who judges it, and which request this browser
-// was given.
-func (c logoutCase) scene(t *testing.T) (*testIdP, *ServiceProvider, string) {
+// scenery is who sends the message, how whoever judges it is configured, and which
+// request this browser was given.
+func (c logoutCase) scenery(t *testing.T) (*testIdP, Config, string) {
 	t.Helper()
 	key := c.key
 	if key == "" {
@@ -210,6 +209,13 @@ func (c logoutCase) scene(t *testing.T) (*testIdP, *ServiceProvider, string) {
 	if c.request != nil {
 		request = *c.request
 	}
+	return idp, cfg, request
+}
+
+// scene is the same, with the judge at work.
+func (c logoutCase) scene(t *testing.T) (*testIdP, *ServiceProvider, string) {
+	t.Helper()
+	idp, cfg, request := c.scenery(t)
 	return idp, newTestSP(t, cfg), request
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -357,6 +358,9 @@ func (cfg *Config) checkOptions() error {
 	if cfg.SLOURL != "" {
 		if err := checkEndpoint(cfg.SLOURL); err != nil {
 			return fmt.Errorf("checking the single logout service %q: %w", cfg.SLOURL, err)
+		}
+		if strings.Contains(cfg.SLOURL, "?") {
+			return fmt.Errorf("single logout service %q with a query, expected none: signed messages come in it", cfg.SLOURL)
 		}
 	}
 	if cfg.RequestBinding < BindingAny || cfg.RequestBinding > BindingPost {

@@ -86,7 +86,7 @@ func (s *sender) signElement(root *etree.Element, index int) error {
 		return fmt.Errorf("preparing to sign: %w", err)
 	}
 	ctx.Canonicalizer = dsig.MakeC14N10ExclusiveCanonicalizerWithPrefixList("")
-	signature, err := ctx.ConstructSignature(root, true)
+	signature, err := ctx.ConstructSignature(root.Copy(), true) // which the library makes canonical
 	if err != nil {
 		return fmt.Errorf("signing: %w", err)
 	}

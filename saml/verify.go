@@ -102,9 +102,6 @@ type verifier struct {
 	sp   *saml2.SAMLServiceProvider
 }
 
-// endOfTime is when a pinned certificate ends.
-var endOfTime = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
-
 // newVerifier sets the library's clock back by the skew, so that its own check
 // for expiry is as lenient as ours; ours is the exact one. The certificate's
 // validity is moved by as much, so that it is judged by the true time; that of a
@@ -114,7 +111,7 @@ func (sp *ServiceProvider) newVerifier(cert *x509.Certificate) *verifier {
 	shifted.NotBefore = cert.NotBefore.Add(-sp.skew)
 	shifted.NotAfter = cert.NotAfter.Add(-sp.skew)
 	if sp.idp.pinned(cert) {
-		shifted.NotBefore, shifted.NotAfter = time.Time{}, endOfTime
+		shifted.NotBefore, shifted.NotAfter = time.Time{}, time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
 	}
 	return &verifier{cert: cert, sp: &saml2.SAMLServiceProvider{
 		IdentityProviderIssuer:      sp.idp.entityID,

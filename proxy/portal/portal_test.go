@@ -59,6 +59,10 @@ func pages() map[string]func(*Pages, http.ResponseWriter) error {
 				Send: "https://notes.example.com:8443/pages/7/edit?a=1&b=%3C&mark=ID", Discard: "/.sallyport/form?id=ID",
 			})
 		},
+		"notice-onward": notice(Notice{
+			Status: http.StatusOK, Title: "Signing you out", Message: "Your browser goes on by itself.",
+			Onward: "https://idp.example.org/slo?a=b&c=%2B", Link: "https://idp.example.org/slo?a=b&c=%2B", LinkText: "Go on",
+		}),
 		"notice-plain": notice(Notice{Status: http.StatusOK, Title: "You are signed out", Message: "All tools are closed."}),
 	}
 }

@@ -82,7 +82,7 @@ func (m *Manager) OpenLeave(r *http.Request, token string) (Remote, bool) {
 
 // HoldSignOff is Hold for a logout request.
 func (m *Manager) HoldSignOff(w http.ResponseWriter, r *http.Request, relayState string, p Pending) {
-	m.hold(w, r, signOffPrefix, relayState, m.signOffs, p)
+	m.hold(w, r, waiting{signOffPrefix, m.signOffs}, relayState, p)
 }
 
 // HeldSignOff is Held for a logout request, and returns its relay state besides:
@@ -94,7 +94,7 @@ func (m *Manager) HeldSignOff(r *http.Request, relayState string) (p Pending, fo
 			relayState = strings.TrimPrefix(names[len(names)-1], signOffPrefix)
 		}
 	}
-	p, ok = m.held(r, signOffPrefix, relayState, m.signOffs)
+	p, ok = m.held(r, waiting{signOffPrefix, m.signOffs}, relayState)
 	return p, relayState, ok
 }
 

@@ -118,18 +118,25 @@ func (m *Manager) OpenBegin(token string) (Begin, bool) {
 // back and means nothing without the cookie of the same name.
 func (m *Manager) RelayState() string { return m.newSignOnID() }
 
-// Hold keeps p in a cookie of the door under the given relay state.
-func (m *Manager) Hold(w http.ResponseWriter, r *http.Request, relayState string, p Pending) {
-	m.hold(w, r, pendingPrefix, relayState, m.pending, p)
+// waiting is one kind of request to the identity provider that a browser keeps until
+// the answer comes: prefix and relay state name the cookie.
+type waiting struct {
+	prefix string
+	sealer *sealer
 }
 
-// hold keeps what was asked of the identity provider. The answer is a cross-site
-// POST, so the cookie must be SameSite=None.
-func (m *Manager) hold(w http.ResponseWriter, r *http.Request, prefix, relayState string, s *sealer, p Pending) {
+// Hold keeps p in a cookie of the door under the given relay state.
+func (m *Manager) Hold(w http.ResponseWriter, r *http.Request, relayState string, p Pending) {
+	m.hold(w, r, waiting{pendingPrefix, m.pending}, relayState, p)
+}
+
+// hold keeps what was asked. The answer is a cross-site POST, so the cookie must be
+// SameSite=None.
+func (m *Manager) hold(w http.ResponseWriter, r *http.Request, kind waiting, relayState string, p Pending) {
 	p.Expiry = m.expiry(signOnLife)
-	m.limitPending(w, r, prefix, http.SameSiteNoneMode)
+	m.limitPending(w, r, kind.prefix, http.SameSiteNoneMode)
 	set(w, &http.Cookie{
-		Name: prefix + relayState, Value: sealJSON(s, p, relayState),
+		Name: kind.prefix + relayState, Value: sealJSON(kind.sealer, p, relayState),
 		MaxAge: int(signOnLife.Seconds()), SameSite: http.SameSiteNoneMode,
 	})
 }
@@ -137,19 +144,19 @@ func (m *Manager) hold(w http.ResponseWriter, r *http.Request, prefix, relayStat
 // Held returns the sign-on that this browser began under relayState, if it is
 // still under way. It does not use it up; see Finish.
 func (m *Manager) Held(r *http.Request, relayState string) (Pending, bool) {
-	return m.held(r, pendingPrefix, relayState, m.pending)
+	return m.held(r, waiting{pendingPrefix, m.pending}, relayState)
 }
 
-func (m *Manager) held(r *http.Request, prefix, relayState string, s *sealer) (Pending, bool) {
+func (m *Manager) held(r *http.Request, kind waiting, relayState string) (Pending, bool) {
 	var p Pending
 	if !validSignOnID(relayState) {
 		return p, false
 	}
-	cookies := r.CookiesNamed(prefix + relayState)
+	cookies := r.CookiesNamed(kind.prefix + relayState)
 	if len(cookies) != 1 {
 		return p, false
 	}
-	ok := openJSON(s, cookies[0].Value, relayState, &p) && m.alive(p.Expiry)
+	ok := openJSON(kind.sealer, cookies[0].Value, relayState, &p) && m.alive(p.Expiry)
 	return p, ok
 }
 

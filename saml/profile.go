@@ -14,28 +14,24 @@ type occasion struct {
 	env       *envelope
 }
 
-// checkProfile holds a response with a verified signature against the profile
+// profile holds a response with a verified signature against the profile
 // (saml-profiles 4.1.4.3). The library has compared Issuer, Recipient and the
 // confirmation method; of the rest it only warns, or says nothing.
 //
 // When only the assertion is signed, everything in the response around it is
 // the browser's word. Nothing here lets anybody in because of that word.
-func (sp *ServiceProvider) checkProfile(r *types.Response, o *occasion) error {
-	for _, check := range []func(*types.Response, *occasion) error{
-		sp.checkOneAssertion,
-		sp.checkDestination,
-		sp.checkInResponseTo,
-		sp.checkAudience,
-		sp.checkIssueInstant,
-		sp.checkConditionTimes,
-		sp.checkConfirmationTimes,
-		sp.checkAuthnStatement,
-	} {
-		if err := check(r, o); err != nil {
-			return err
-		}
-	}
-	return nil
+var profile = []struct {
+	name  string // for traces
+	check func(*ServiceProvider, *types.Response, *occasion) error
+}{
+	{"one assertion", (*ServiceProvider).checkOneAssertion},
+	{"destination", (*ServiceProvider).checkDestination},
+	{"request", (*ServiceProvider).checkInResponseTo},
+	{"audience", (*ServiceProvider).checkAudience},
+	{"age", (*ServiceProvider).checkIssueInstant},
+	{"conditions", (*ServiceProvider).checkConditionTimes},
+	{"confirmation times", (*ServiceProvider).checkConfirmationTimes},
+	{"authentication", (*ServiceProvider).checkAuthnStatement},
 }
 
 // checkOneAssertion makes sure that what was verified is what was gated.

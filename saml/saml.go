@@ -273,6 +273,8 @@ type ServiceProvider struct {
 	now              func() time.Time
 	replay           Replay
 
+	decryption []DecryptionKey
+
 	metadata  []byte
 	requests  *requester
 	verifiers []*verifier // one for each trusted certificate
@@ -298,6 +300,7 @@ func New(cfg Config) (*ServiceProvider, error) {
 	sp := &ServiceProvider{
 		entityID: cfg.EntityID, acsURL: cfg.ACSURL, idp: idp, attributes: cfg.Attributes.clone(),
 		skew: cfg.ClockSkew, maxAge: cfg.MaxAge, now: cfg.Now, replay: cfg.Replay, limiter: newLimiter(),
+		decryption: slices.Clone(cfg.Decryption),
 	}
 	if sp.requests, err = newRequester(&cfg, idp); err != nil {
 		return nil, err
@@ -328,6 +331,9 @@ func (cfg *Config) check() error {
 		return fmt.Errorf("maximum age of %s, expected 0 or more", cfg.MaxAge)
 	case len(cfg.Attributes.User) == 0:
 		return errors.New("no attribute for the user name")
+	}
+	if err := checkDecryptionKeys(cfg.Decryption); err != nil {
+		return err
 	}
 	for _, cert := range append([]*x509.Certificate{cfg.Certificate}, cfg.Published...) {
 		if err := checkStrength(cert.PublicKey); err != nil {

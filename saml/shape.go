@@ -15,6 +15,7 @@ const (
 	nsDsig      = "http://www.w3.org/2000/09/xmldsig#"
 	nsExcC14N   = "http://www.w3.org/2001/10/xml-exc-c14n#"
 	nsXMLEnc    = "http://www.w3.org/2001/04/xmlenc#"
+	nsXMLEnc11  = "http://www.w3.org/2009/xmlenc11#"
 
 	statusSuccess   = "urn:oasis:names:tc:SAML:2.0:status:Success"
 	formatEntity    = "urn:oasis:names:tc:SAML:2.0:nameid-format:entity"
@@ -45,13 +46,22 @@ type shape struct {
 
 const many = 1000 // as many as the stream gate lets through
 
-var responseShape = shape{ns: nsProtocol, tag: "Response", children: []shape{
-	{ns: nsAssertion, tag: "Issuer", max: 1, content: text},
-	signatureShape,
-	{ns: nsProtocol, tag: "Extensions", max: 1, content: opaque},
-	statusShape,
-	assertionShape,
-}}
+// responseShape holds the assertion in the clear, encryptedResponseShape an
+// encrypted one in its place: it is the one or the other, never both.
+var (
+	responseShape          = responseAround(assertionShape)
+	encryptedResponseShape = responseAround(encryptedAssertionShape)
+)
+
+func responseAround(assertion shape) shape {
+	return shape{ns: nsProtocol, tag: "Response", children: []shape{
+		{ns: nsAssertion, tag: "Issuer", max: 1, content: text},
+		signatureShape,
+		{ns: nsProtocol, tag: "Extensions", max: 1, content: opaque},
+		statusShape,
+		assertion,
+	}}
+}
 
 var statusShape = shape{ns: nsProtocol, tag: "Status", min: 1, max: 1, children: []shape{
 	{ns: nsProtocol, tag: "StatusCode", min: 1, max: 1, children: []shape{
@@ -122,42 +132,49 @@ var instants = map[string]bool{
 	"AuthnInstant": true, "SessionNotOnOrAfter": true,
 }
 
-// checkShape parses with the parser that the library uses and lets only one
-// plain response through.
-func checkShape(raw []byte) (*envelope, error) {
+// checkRoot parses with the parser that the library uses.
+func (j *judgement) checkRoot() error {
 	doc := etree.NewDocument()
-	if err := doc.ReadFromBytes(raw); err != nil {
-		return nil, refusef(CodeXML, "parsing XML: %w", err)
+	if err := doc.ReadFromBytes(j.raw); err != nil {
+		return refusef(CodeXML, "parsing XML: %w", err)
 	}
-	root := doc.Root()
-	if root == nil || !responseShape.matches(root) {
-		return nil, refusef(CodeRoot, "root element is not a SAML 2.0 Response")
+	if j.root = doc.Root(); j.root == nil || !responseShape.matches(j.root) {
+		return refusef(CodeRoot, "root element is not a SAML 2.0 Response")
 	}
-	if err := checkStatus(root); err != nil {
-		return nil, err
+	return nil
+}
+
+// checkStructure lets only one plain response through. An encrypted assertion is
+// one of the possible structures if we have a key for it; what came out of it is
+// not encrypted once more.
+func (j *judgement) checkStructure() error {
+	j.assertion, j.encrypted = nil, nil
+	structure := &responseShape
+	if len(j.sp.decryption) > 0 && !j.opened && childOf(j.root, nsAssertion, "EncryptedAssertion") != nil {
+		structure = &encryptedResponseShape
 	}
-	if err := responseShape.check(root); err != nil {
-		return nil, err
+	if err := structure.check(j.root); err != nil {
+		return err
 	}
-	if err := checkIDs(root); err != nil {
-		return nil, err
+	j.assertion = childOf(j.root, nsAssertion, "Assertion")
+	j.encrypted = childOf(j.root, nsAssertion, "EncryptedAssertion")
+	return nil
+}
+
+// statements are the elements that have an issuer and may have a signature: the
+// response, and the assertion once it can be read.
+func (j *judgement) statements() []*etree.Element {
+	if j.assertion == nil {
+		return []*etree.Element{j.root}
 	}
-	assertion := childOf(root, nsAssertion, "Assertion")
-	for _, check := range []func(root, assertion *etree.Element) error{
-		checkHeads, checkIssuers, checkConfirmation, checkSignatures,
-	} {
-		if err := check(root, assertion); err != nil {
-			return nil, err
-		}
-	}
-	return newEnvelope(root, assertion)
+	return []*etree.Element{j.root, j.assertion}
 }
 
 // checkStatus comes before the rest of the shape: an error report has no
 // assertion, and its own words are what the operator needs. They are not
 // verified, and nothing but the log depends on them.
-func checkStatus(root *etree.Element) error {
-	for _, status := range childrenOf(root, nsProtocol, "Status") {
+func (j *judgement) checkStatus() error {
+	for _, status := range childrenOf(j.root, nsProtocol, "Status") {
 		for _, code := range childrenOf(status, nsProtocol, "StatusCode") {
 			if v := code.SelectAttrValue("Value", ""); v != statusSuccess {
 				return refusef(CodeStatus, "identity provider reports %.200q, %.200q, message %.200q", v,
@@ -169,8 +186,8 @@ func checkStatus(root *etree.Element) error {
 }
 
 // checkHeads wants the attributes that every message and assertion has.
-func checkHeads(root, assertion *etree.Element) error {
-	for _, el := range []*etree.Element{root, assertion} {
+func (j *judgement) checkHeads() error {
+	for _, el := range j.statements() {
 		if v := el.SelectAttrValue("Version", ""); v != "2.0" {
 			return refusef(CodeVersion, "%s of version %.100q, expected 2.0", el.Tag, v)
 		}
@@ -178,7 +195,7 @@ func checkHeads(root, assertion *etree.Element) error {
 			return refusef(CodeID, "%s without an ID", el.Tag)
 		}
 	}
-	if assertion.SelectAttr("IssueInstant") == nil {
+	if j.assertion != nil && j.assertion.SelectAttr("IssueInstant") == nil {
 		return refusef(CodeMissing, "assertion without an IssueInstant")
 	}
 	return nil
@@ -186,8 +203,8 @@ func checkHeads(root, assertion *etree.Element) error {
 
 // checkIssuers holds the Format to the profile (saml-profiles 4.1.4.2); the
 // value is compared after the signature was verified.
-func checkIssuers(root, assertion *etree.Element) error {
-	for _, el := range []*etree.Element{root, assertion} {
+func (j *judgement) checkIssuers() error {
+	for _, el := range j.statements() {
 		issuer := childOf(el, nsAssertion, "Issuer")
 		if issuer == nil {
 			continue
@@ -204,8 +221,11 @@ func checkIssuers(root, assertion *etree.Element) error {
 
 // checkConfirmation refuses NotBefore, which the profile forbids and which the
 // library does not see.
-func checkConfirmation(_, assertion *etree.Element) error {
-	confirmation := childOf(childOf(assertion, nsAssertion, "Subject"), nsAssertion, "SubjectConfirmation")
+func (j *judgement) checkConfirmation() error {
+	if j.assertion == nil {
+		return nil
+	}
+	confirmation := childOf(childOf(j.assertion, nsAssertion, "Subject"), nsAssertion, "SubjectConfirmation")
 	if childOf(confirmation, nsAssertion, "SubjectConfirmationData").SelectAttr("NotBefore") != nil {
 		return refusef(CodeSubjectConfirmation, "bearer confirmation with a NotBefore")
 	}
@@ -267,9 +287,9 @@ func (s *shape) checkChild(child *etree.Element, counts []int) error {
 }
 
 // fault picks the code of a fault: the shape's own, if it has one, unless the
-// fault is that something is encrypted.
+// fault is that something is encrypted where nothing may be.
 func (s *shape) fault(code string) string {
-	if s.code == "" || code == CodeEncrypted {
+	if s.code == "" || (code == CodeEncrypted && s.code != CodeEncryptionShape) {
 		return code
 	}
 	return s.code
@@ -279,7 +299,7 @@ func (s *shape) fault(code string) string {
 // are attempts at.
 func unexpectedCode(el *etree.Element) string {
 	switch ns := el.NamespaceURI(); {
-	case ns == nsXMLEnc, ns == nsAssertion && strings.HasPrefix(el.Tag, "Encrypted"):
+	case ns == nsXMLEnc, ns == nsXMLEnc11, ns == nsAssertion && strings.HasPrefix(el.Tag, "Encrypted"):
 		return CodeEncrypted
 	case ns == nsAssertion && el.Tag == "Assertion":
 		return CodeAssertions
@@ -307,7 +327,7 @@ func (s *shape) checkText(el *etree.Element) error {
 func checkOpaque(el *etree.Element) error {
 	for _, child := range el.ChildElements() {
 		switch child.NamespaceURI() {
-		case nsProtocol, nsAssertion, nsDsig, nsXMLEnc:
+		case nsProtocol, nsAssertion, nsDsig, nsXMLEnc, nsXMLEnc11:
 			return refusef(unexpectedCode(child), "element %.100q inside %s", child.Tag, el.Tag)
 		}
 		if err := checkOpaque(child); err != nil {
@@ -321,8 +341,8 @@ func checkOpaque(el *etree.Element) error {
 // attribute that nobody reads may be there.
 func (s *shape) checkAttributes(el *etree.Element) error {
 	for _, a := range el.Attr {
-		if s.ns == nsDsig && !isDeclaration(a) && !signatureAttributes[a.FullKey()] {
-			return refusef(CodeSignatureShape, "attribute %.100q on %s", a.FullKey(), s.tag)
+		if err := s.checkKnown(a); err != nil {
+			return err
 		}
 		if a.Space != "" && a.Space != "xmlns" && imitable[a.Key] {
 			return refusef(CodeAttribute, "attribute %.100q on %s", a.FullKey(), s.tag)
@@ -337,11 +357,24 @@ func (s *shape) checkAttributes(el *etree.Element) error {
 	return nil
 }
 
+// checkKnown wants no attribute on a signature or on something encrypted but those
+// that their specifications have.
+func (s *shape) checkKnown(a etree.Attr) error {
+	switch {
+	case isDeclaration(a):
+	case s.ns == nsDsig && !signatureAttributes[a.FullKey()]:
+		return refusef(s.fault(CodeSignatureShape), "attribute %.100q on %s", a.FullKey(), s.tag)
+	case (s.ns == nsXMLEnc || s.ns == nsXMLEnc11) && !encryptionAttributes[a.FullKey()]:
+		return refusef(CodeEncryptionShape, "attribute %.100q on %s", a.FullKey(), s.tag)
+	}
+	return nil
+}
+
 func isDeclaration(a etree.Attr) bool { return a.Space == "xmlns" || a.FullKey() == "xmlns" }
 
 // checkIDs holds every attribute that anybody could take for an ID, wherever
 // it is, to the form of one, and to being there once.
-func checkIDs(root *etree.Element) error {
+func (j *judgement) checkIDs() error {
 	seen := map[string]bool{}
 	var walk func(el *etree.Element) error
 	walk = func(el *etree.Element) error {
@@ -364,7 +397,7 @@ func checkIDs(root *etree.Element) error {
 		}
 		return nil
 	}
-	return walk(root)
+	return walk(j.root)
 }
 
 func childrenOf(el *etree.Element, ns, tag string) []*etree.Element {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -54,29 +55,37 @@ func TestPanicOfTheLibraryIsARefusal(t *testing.T) {
 
 func TestVerifiedAssertionMustBeTheGatedOne(t *testing.T) {
 	idp := newTestIdP(t, "rsa-idp")
-	sp := newTestSP(t, testConfig(t, idp))
-	raw, env, err := gate(attack{}.build(t, idp))
-	if err != nil {
+	j := &judgement{sp: newTestSP(t, testConfig(t, idp)), now: testNow, post: Post{Response: attack{}.build(t, idp)}, want: Expectation{RequestID: testRequestID}}
+	if err := j.run(slices.Concat(arrival, gates, verification)); err != nil {
 		t.Fatal(err)
 	}
-	response, _, err := sp.verifySignature(raw, env, testNow)
-	if err != nil {
-		t.Fatal(err)
-	}
+	gated := *j.env
 	for name, other := range map[string]envelope{
 		"another ID":         {assertionID: "_other"},
 		"a signed response":  {assertionID: "_assertion", responseSigned: true},
-		"the one that it is": *env,
+		"the one that it is": gated,
 	} {
-		err := sp.checkProfile(response, &occasion{now: testNow, requestID: testRequestID, env: &other})
-		if want := map[bool]string{true: "", false: CodeInternal}[other.assertionID == env.assertionID && !other.responseSigned]; codeOf(t, err) != want {
+		j.env = &other
+		err := j.run(profileSteps())
+		if want := map[bool]string{true: "", false: CodeInternal}[other.assertionID == gated.assertionID && !other.responseSigned]; codeOf(t, err) != want {
 			t.Errorf("%s: %v, want %q", name, err, want)
 		}
 	}
-	response.Assertions = append(response.Assertions, response.Assertions[0])
-	if err := sp.checkProfile(response, &occasion{env: env}); codeOf(t, err) != CodeAssertions {
+	j.env = &gated
+	j.response.Assertions = append(j.response.Assertions, j.response.Assertions[0])
+	if err := j.run(profileSteps()); codeOf(t, err) != CodeAssertions {
 		t.Errorf("two assertions: %v, want %s", err, CodeAssertions)
 	}
+}
+
+// gate is what happens to a response in the clear before a signature is looked at.
+func gate(encoded string) ([]byte, *envelope, error) {
+	j := &judgement{sp: &ServiceProvider{}, post: Post{Response: encoded}}
+	err := j.run(slices.Concat(arrival[1:], gates))
+	if err != nil {
+		return nil, nil, err
+	}
+	return j.raw, j.env, nil
 }
 
 // TestGateIsCheap: what the first gates refuse must not cost much more than

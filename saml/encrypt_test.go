@@ -194,7 +194,7 @@ func derivedPrime(seed string) *big.Int {
 	var h hash.Hash
 	for i := range 4 {
 		h = sha256.New()
-		fmt.Fprintf(h, "%s %d", seed, i)
+		_, _ = fmt.Fprintf(h, "%s %d", seed, i)
 		stream = h.Sum(stream)
 	}
 	stream[0] |= 0xc0

@@ -3,9 +3,6 @@ package saml
 import (
 	"crypto"
 	"crypto/rsa"
-	_ "crypto/sha1" // registers what OAEP hashes with unless it is told otherwise
-	_ "crypto/sha256"
-	_ "crypto/sha512"
 	"fmt"
 	"slices"
 	"strings"

@@ -1,7 +1,6 @@
 package saml
 
 import (
-	"slices"
 	"time"
 
 	"github.com/beevik/etree"
@@ -39,10 +38,25 @@ type step struct {
 	run  func(*judgement) error
 }
 
+// phase is some steps that belong together.
+type phase struct {
+	prefix string                // of the names of its steps
+	when   func(*judgement) bool // nil: always
+	steps  []step
+}
+
 // order is every check of a response, in the one order that there is. The gates
 // stand in it twice: what comes out of a decryption was not seen by the first of
 // them, so it passes them as if it had just arrived.
-var order = slices.Concat(arrival, gates, opening, secondTime(gates), verification, profileSteps(), identification)
+var order = []phase{
+	{steps: arrival},
+	{steps: gates},
+	{when: (*judgement).isEncrypted, steps: opening},
+	{prefix: "decrypted ", when: (*judgement).isOpened, steps: gates},
+	{steps: verification},
+	{steps: profile},
+	{steps: identification},
+}
 
 var (
 	arrival = []step{
@@ -61,10 +75,10 @@ var (
 		{name: "signature form", run: (*judgement).checkSignatures},
 	}
 	opening = []step{
-		{name: "response certificate", when: (*judgement).isSignedAround, run: (*judgement).chooseCertificate},
-		{name: "response signature", when: (*judgement).isSignedAround, run: (*judgement).verifyEnvelope},
-		{name: "encryption", when: (*judgement).isEncrypted, run: (*judgement).checkEncryption},
-		{name: "decryption", when: (*judgement).isEncrypted, run: (*judgement).decrypt},
+		{name: "response certificate", when: (*judgement).isSigned, run: (*judgement).chooseCertificate},
+		{name: "response signature", when: (*judgement).isSigned, run: (*judgement).verifyEnvelope},
+		{name: "encryption", run: (*judgement).checkEncryption},
+		{name: "decryption", run: (*judgement).decrypt},
 	}
 	verification = []step{
 		{name: "certificate", when: (*judgement).isSigned, run: (*judgement).chooseCertificate},
@@ -77,39 +91,14 @@ var (
 	}
 )
 
-func (j *judgement) isEncrypted() bool    { return j.encrypted != nil }
-func (j *judgement) isSigned() bool       { return len(j.env.signatures) > 0 }
-func (j *judgement) isSignedAround() bool { return j.isEncrypted() && j.env.responseSigned }
-
-// secondTime are the gates for what came out of a decryption.
-func secondTime(gates []step) []step {
-	second := slices.Clone(gates)
-	for i := range second {
-		second[i].name = "decrypted " + second[i].name
-		second[i].when = func(j *judgement) bool { return j.opened }
-	}
-	return second
-}
-
-// profileSteps are the checks of the profile, which look at what was verified.
-func profileSteps() []step {
-	var steps []step
-	for _, c := range profile {
-		steps = append(steps, step{name: c.name, run: func(j *judgement) error {
-			return c.check(j.sp, j.response, j.occasion())
-		}})
-	}
-	return steps
-}
-
-func (j *judgement) occasion() *occasion {
-	return &occasion{now: j.now, requestID: j.want.RequestID, env: j.env}
-}
+func (j *judgement) isEncrypted() bool { return j.encrypted != nil }
+func (j *judgement) isOpened() bool    { return j.opened }
+func (j *judgement) isSigned() bool    { return len(j.env.signatures) > 0 }
 
 // run makes the checks until one refuses, and tells the trace of each. All of
 // this reads what a stranger wrote, by libraries that have panicked on that
 // before: a panic is a refusal.
-func (j *judgement) run(steps []step) (err error) {
+func (j *judgement) run(phases ...phase) (err error) {
 	current := ""
 	defer func() {
 		if p := recover(); p != nil {
@@ -117,15 +106,20 @@ func (j *judgement) run(steps []step) (err error) {
 			j.want.Trace.fail(current, err)
 		}
 	}()
-	for _, s := range steps {
-		if s.when != nil && !s.when(j) {
+	for _, p := range phases {
+		if p.when != nil && !p.when(j) {
 			continue
 		}
-		current = s.name
-		err := s.run(j)
-		j.tell(s.name, err)
-		if err != nil {
-			return err
+		for _, s := range p.steps {
+			if s.when != nil && !s.when(j) {
+				continue
+			}
+			current = s.name
+			err := s.run(j)
+			j.tell(p.prefix, s.name, err)
+			if err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -20,18 +20,22 @@ type occasion struct {
 //
 // When only the assertion is signed, everything in the response around it is
 // the browser's word. Nothing here lets anybody in because of that word.
-var profile = []struct {
-	name  string // for traces
-	check func(*ServiceProvider, *types.Response, *occasion) error
-}{
-	{"one assertion", (*ServiceProvider).checkOneAssertion},
-	{"destination", (*ServiceProvider).checkDestination},
-	{"request", (*ServiceProvider).checkInResponseTo},
-	{"audience", (*ServiceProvider).checkAudience},
-	{"age", (*ServiceProvider).checkIssueInstant},
-	{"conditions", (*ServiceProvider).checkConditionTimes},
-	{"confirmation times", (*ServiceProvider).checkConfirmationTimes},
-	{"authentication", (*ServiceProvider).checkAuthnStatement},
+var profile = []step{
+	{name: "one assertion", run: profiled((*ServiceProvider).checkOneAssertion)},
+	{name: "destination", run: profiled((*ServiceProvider).checkDestination)},
+	{name: "request", run: profiled((*ServiceProvider).checkInResponseTo)},
+	{name: "audience", run: profiled((*ServiceProvider).checkAudience)},
+	{name: "age", run: profiled((*ServiceProvider).checkIssueInstant)},
+	{name: "conditions", run: profiled((*ServiceProvider).checkConditionTimes)},
+	{name: "confirmation times", run: profiled((*ServiceProvider).checkConfirmationTimes)},
+	{name: "authentication", run: profiled((*ServiceProvider).checkAuthnStatement)},
+}
+
+// profiled makes a step of a check that looks at what was verified.
+func profiled(check func(*ServiceProvider, *types.Response, *occasion) error) func(*judgement) error {
+	return func(j *judgement) error {
+		return check(j.sp, j.response, &occasion{now: j.now, requestID: j.want.RequestID, env: j.env})
+	}
 }
 
 // checkOneAssertion makes sure that what was verified is what was gated.

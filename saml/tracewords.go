@@ -12,14 +12,14 @@ import (
 
 // tell records a check in the trace, in words. A check that refused says why by its
 // refusal; one that passed says what it saw.
-func (j *judgement) tell(name string, err error) {
+func (j *judgement) tell(prefix, name string, err error) {
 	t := j.want.Trace
 	if t == nil {
 		return
 	}
 	j.note(name, err)
-	c := Check{Name: name}
-	if describe := words[strings.TrimPrefix(name, "decrypted ")]; describe != nil {
+	c := Check{Name: prefix + name}
+	if describe := words[name]; describe != nil {
 		c.Want, c.Got = describe(j)
 	}
 	refusal, refused := errors.AsType[*Refusal](err)
@@ -72,7 +72,7 @@ func told(name string, r *Refusal) string {
 func (j *judgement) note(name string, err error) {
 	t := j.want.Trace
 	switch {
-	case name == "root" && j.root != nil:
+	case name == "root" && j.root != nil && !j.opened:
 		t.ID = quotable(j.root.SelectAttrValue("ID", ""))
 		if issued, err := time.Parse(time.RFC3339, j.root.SelectAttrValue("IssueInstant", "")); err == nil {
 			t.Issued = issued
@@ -99,10 +99,13 @@ func tracedAttributes(assertions []types.Assertion) []TracedAttribute {
 	return all
 }
 
+// description is what a check wants and what came.
+type description func(*judgement) (want, got string)
+
 // words say what each check wants, and what it got if it passed. They are asked for
 // once the check was made, and only for a trace. A check without words is recorded
 // by its name alone.
-var words = map[string]func(*judgement) (want, got string){
+var words = map[string]description{
 	"metadata": func(j *judgement) (string, string) {
 		if j.sp.idp.validUntil.IsZero() {
 			return "metadata of " + j.sp.idp.entityID + " in force", "no end"
@@ -160,7 +163,7 @@ var words = map[string]func(*judgement) (want, got string){
 	"replay": constant("an assertion not used before", "first use"),
 }
 
-func constant(want, got string) func(*judgement) (string, string) {
+func constant(want, got string) description {
 	return func(*judgement) (string, string) { return want, got }
 }
 

@@ -31,7 +31,7 @@ func (sp *ServiceProvider) Verify(ctx context.Context, p Post, want Expectation)
 	}
 	defer sp.limiter.release()
 	j := &judgement{sp: sp, now: sp.now(), post: p, want: want}
-	if err := j.run(order); err != nil {
+	if err := j.run(order...); err != nil {
 		return nil, err
 	}
 	return j.principal, nil

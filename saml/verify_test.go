@@ -128,6 +128,25 @@ func TestWorstIsBounded(t *testing.T) {
 	}
 }
 
+// TestWorstEncryptedIsBounded: the same for what a stranger may have decrypted.
+func TestWorstEncryptedIsBounded(t *testing.T) {
+	idp := newTestIdP(t, "rsa-idp")
+	cfg := testConfig(t, idp)
+	cfg.Decryption = decryptionKeys(t, "rsa-dec-a", "rsa-dec-b", "rsa-dec-c", "rsa-dec")
+	sp := newTestSP(t, cfg)
+	for opens, want := range map[bool]string{true: CodeSignature, false: CodeDecryption} {
+		post := Post{Response: worstEncrypted(t, idp, opens)}
+		spent := allocated(func() {
+			if _, err := sp.Verify(t.Context(), post, Expectation{RequestID: testRequestID}); codeOf(t, err) != want {
+				t.Errorf("refused otherwise: %v", err)
+			}
+		})
+		if spent > 12<<20 {
+			t.Errorf("costs %d bytes of memory, at most %d are allowed", spent, 12<<20)
+		}
+	}
+}
+
 func allocated(f func()) uint64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -164,18 +183,32 @@ func BenchmarkVerify(b *testing.B) {
 	idp := newTestIdP(b, "rsa-idp")
 	cfg := testConfig(b, idp)
 	cfg.Replay = &recording{first: true}
-	for name, sign := range map[string]signing{"assertion": signAssertion, "both": signBoth} {
-		sp := newTestSP(b, cfg)
-		post := Post{Response: attack{sign: sign}.build(b, idp)}
-		b.Run(name, func(b *testing.B) {
+	cfg.Decryption = decryptionKeys(b, "rsa-dec")
+	sp := newTestSP(b, cfg)
+	for _, bm := range []struct {
+		name  string
+		a     attack
+		trace *Trace
+	}{
+		{name: "assertion", a: attack{}},
+		{name: "both", a: attack{sign: signBoth}},
+		{name: "both, traced", a: attack{sign: signBoth}, trace: &Trace{}},
+		{name: "encrypted with GCM", a: attack{encrypt: &encryption{}}},
+		{name: "both, encrypted with CBC", a: attack{sign: signBoth, encrypt: &encryption{data: aes128CBC}}},
+	} {
+		post := Post{Response: bm.a.build(b, idp)}
+		b.Run(bm.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := sp.Verify(b.Context(), post, Expectation{RequestID: testRequestID}); err != nil {
+				if _, err := sp.Verify(b.Context(), post, Expectation{RequestID: testRequestID, Trace: bm.trace}); err != nil {
 					b.Fatal(err)
 				}
 			}
 		})
-		b.Run(name+"/library alone", func(b *testing.B) {
+		if bm.a.encrypt != nil {
+			continue
+		}
+		b.Run(bm.name+"/library alone", func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				if _, err := sp.verifiers[0].sp.RetrieveAssertionInfo(post.Response); err != nil {
@@ -196,6 +229,43 @@ func BenchmarkWorstAccepted(b *testing.B) {
 			for b.Loop() {
 				if _, err := sp.Verify(b.Context(), post, Expectation{RequestID: testRequestID}); err == nil {
 					b.Fatal("accepted")
+				}
+			}
+		})
+	}
+}
+
+// worstEncrypted has our keys tried as often as they ever are, by somebody without
+// a signature; or it opens, and holds as much as a response may.
+func worstEncrypted(t testing.TB, idp *testIdP, opens bool) string {
+	t.Helper()
+	a := attack{encrypt: &encryption{to: []string{"rsa-dec-x", "rsa-dec-x", "rsa-dec-x", "rsa-dec-x"}}}
+	if opens {
+		a.encrypt.to = []string{"rsa-dec"}
+	}
+	a.edit = func(_ testing.TB, m *message) {
+		for i := range 14 {
+			m.assertion.CreateAttr(fmt.Sprintf("xmlns:n%d", i), fmt.Sprintf("urn:n%d", i))
+		}
+		manyGroups(930)(nil, m)
+	}
+	a.encrypt.plaintext = replaced("<ds:SignatureValue>", "<ds:SignatureValue>AAAA")
+	return a.build(t, idp)
+}
+
+func BenchmarkWorstEncrypted(b *testing.B) {
+	idp := newTestIdP(b, "rsa-idp")
+	cfg := testConfig(b, idp)
+	cfg.Decryption = decryptionKeys(b, "rsa-dec-a", "rsa-dec-b", "rsa-dec-c", "rsa-dec")
+	sp := newTestSP(b, cfg)
+	for name, opens := range map[string]bool{"no key opens it": false, "the last key opens it": true} {
+		post := Post{Response: worstEncrypted(b, idp, opens)}
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				_, err := sp.Verify(b.Context(), post, Expectation{RequestID: testRequestID})
+				if want := map[bool]string{true: CodeSignature, false: CodeDecryption}[opens]; codeOf(b, err) != want {
+					b.Fatal(err)
 				}
 			}
 		})

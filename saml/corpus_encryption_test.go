@@ -3,6 +3,7 @@ package saml
 import (
 	"bytes"
 	"compress/flate"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -156,11 +157,11 @@ func badAlgorithms() []attack {
 // badCiphertexts are what panicked in the library once, and their kin.
 func badCiphertexts() []attack {
 	var all []attack
-	for id, n := range map[string]int{"D2": 0, "D2b": 1, "D2c": 11, "D2d": 12, "D2e": 27, "D2f": 28} {
-		all = append(all, encryption{ciphertext: keep(n)}.row(id, "AES-GCM of "+strings.Repeat("x", n)+" bytes", signAssertion, CodeDecryption))
+	for i, n := range []int{0, 1, 11, 12, 27, 28} {
+		all = append(all, encryption{ciphertext: keep(n)}.row("D2"+string(rune('a'+i)), fmt.Sprintf("AES-GCM of %d bytes", n), signAssertion, CodeDecryption))
 	}
-	for id, n := range map[string]int{"D2g": 0, "D2h": 1, "D2i": 16, "D2j": 17, "D2k": 31, "D2l": 33} {
-		all = append(all, encryption{data: aes128CBC, ciphertext: keep(n)}.row(id, "AES-CBC of "+strings.Repeat("x", n)+" bytes", signBoth, CodeDecryption))
+	for i, n := range []int{0, 1, 16, 17, 31, 33} {
+		all = append(all, encryption{data: aes128CBC, ciphertext: keep(n)}.row("D2"+string(rune('g'+i)), fmt.Sprintf("AES-CBC of %d bytes", n), signBoth, CodeDecryption))
 	}
 	return append(all,
 		encryption{ciphertext: flip}.row("D2m", "AES-GCM with a bit flipped", signAssertion, CodeDecryption),
@@ -185,10 +186,10 @@ func badPlaintexts() []attack {
 		encryption{}.row("D1c", "signed by a stranger inside", signNothing, CodeUnknownCertificate).with(edited(signedBy("rsa-attacker"))),
 		encryption{}.row("D1d", "signed by a stranger inside of a signed response", signResponse, CodeUnknownCertificate).with(edited(signedBy("rsa-attacker"))),
 		encryption{}.row("D1e", "changed after it was signed", signAssertion, CodeSignature).with(func(a *attack) {
-			a.encrypt.plaintext = replaced("alice@example.com", "admin@example.com")
+			a.encrypt.plaintext = swapped("alice@example.com", "admin@example.com")
 		}),
 		encryption{}.row("D1f", "changed after it was signed, in a signed response", signBoth, CodeSignature).with(func(a *attack) {
-			a.encrypt.plaintext = replaced("alice@example.com", "admin@example.com")
+			a.encrypt.plaintext = swapped("alice@example.com", "admin@example.com")
 		}),
 		plain(func(b []byte) []byte { return bytes.Repeat([]byte("A"), len(b)) }).row("D6", "not XML", signAssertion, CodeDecryption),
 		plain(func([]byte) []byte { return nil }).row("D6b", "nothing", signAssertion, CodeDecryption),
@@ -197,12 +198,12 @@ func badPlaintexts() []attack {
 		plain(func(b []byte) []byte {
 			return append([]byte(`<!DOCTYPE x [<!ENTITY y SYSTEM "file:///etc/passwd">]>`), b...)
 		}).row("D6e", "document type", signAssertion, CodeDecryption),
-		plain(replaced("alice@", "alice<!-- -->@")).row("D6f", "comment", signAssertion, CodeDecryption),
-		plain(replaced("alice@", "alice<![CDATA[]]>@")).row("D6g", "CDATA section", signAssertion, CodeDecryption),
+		plain(swapped("alice@", "alice<!-- -->@")).row("D6f", "comment", signAssertion, CodeDecryption),
+		plain(swapped("alice@", "alice<![CDATA[]]>@")).row("D6g", "CDATA section", signAssertion, CodeDecryption),
 		plain(func(b []byte) []byte { return append(b, "</samlp:Response><x>"...) }).row("D6h", "end of the response around it", signAssertion, CodeDecryption),
 		plain(func(b []byte) []byte { return append([]byte("alice"), b...) }).row("D6i", "text before it", signAssertion, CodeDecryption),
 		plain(func(b []byte) []byte { return b[:len(b)-5] }).row("D6j", "cut off", signAssertion, CodeDecryption),
-		plain(replaced("Alice", "\xff")).row("D6k", "not UTF-8", signAssertion, CodeDecryption),
+		plain(swapped("Alice", "\xff")).row("D6k", "not UTF-8", signAssertion, CodeDecryption),
 		plain(func([]byte) []byte { return xmlnsBomb(1000) }).row("D6l", "1,000 namespaces", signAssertion, CodeDecryption),
 		plain(func([]byte) []byte { return []byte(strings.Repeat("<x>", 40) + strings.Repeat("</x>", 40)) }).row("D6m", "nesting of 40", signAssertion, CodeDecryption),
 		plain(func([]byte) []byte { return []byte("<x>" + strings.Repeat("<x/>", 2000) + "</x>") }).row("D6n", "2,000 elements", signAssertion, CodeDecryption),
@@ -213,9 +214,9 @@ func badPlaintexts() []attack {
 			a.sign = signNothing
 		}),
 		plain(func([]byte) []byte { return []byte(`<x:Assertion xmlns:x="urn:x"/>`) }).row("D6r", "an assertion of nobody's namespace", signAssertion, CodeElement),
-		plain(replaced("_assertion", "_response")).row("D6s", "the ID of the response", signNothing, CodeID),
-		plain(replaced(`Version="2.0"`, `Version="1.1"`)).row("D6t", "version 1.1", signNothing, CodeVersion),
-		plain(replaced(`xmlns:xs="http://www.w3.org/2001/XMLSchema"`, `xmlns:samlp="urn:x"`)).row("D6u", "a prefix of the response for something else", signNothing, CodeDecryption),
+		plain(swapped("_assertion", "_response")).row("D6s", "the ID of the response", signNothing, CodeID),
+		plain(swapped(`Version="2.0"`, `Version="1.1"`)).row("D6t", "version 1.1", signNothing, CodeVersion),
+		plain(swapped(`xmlns:xs="http://www.w3.org/2001/XMLSchema"`, `xmlns:samlp="urn:x"`)).row("D6u", "a prefix of the response for something else", signNothing, CodeDecryption),
 	}
 }
 
@@ -308,7 +309,7 @@ func cut(n int) func([]byte) []byte { return func(b []byte) []byte { return b[:l
 // keep leaves the first n bytes.
 func keep(n int) func([]byte) []byte { return func(b []byte) []byte { return b[:n] } }
 
-func replaced(what, by string) func([]byte) []byte {
+func swapped(what, by string) func([]byte) []byte {
 	return func(b []byte) []byte { return bytes.Replace(b, []byte(what), []byte(by), 1) }
 }
 

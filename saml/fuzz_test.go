@@ -147,6 +147,9 @@ func FuzzVerify(f *testing.F) {
 		case err == nil && !slices.ContainsFunc(genuine, func(g *Principal) bool { return cmp.Equal(*g, *p) }):
 			t.Fatalf("signed for nobody like this: %+v", p)
 		}
+		if issuer, failed := (Post{Response: encode(raw)}).Issuer(); err == nil && (failed != nil || issuer != p.IdP) {
+			t.Fatalf("accepted of %q, said to be of %q (%v)", p.IdP, issuer, failed)
+		}
 	})
 }
 

@@ -2,11 +2,11 @@
 // the identity provider with a signed request, and turns the response that the
 // browser brings back into a [Principal], or into a [Refusal] that says why not.
 //
-// It is for web browser single sign-on alone: AuthnRequest by HTTP-Redirect,
-// Response by HTTP-POST (SAML profiles 4.1), solicited only. It is not a
-// session: it keeps nothing about a person, sets no cookie and writes no page.
-// Which request a browser has started is the caller's to remember; the
-// memory of assertions already used is the only state in here.
+// It is for web browser single sign-on (SAML profiles 4.1): AuthnRequest by
+// HTTP-Redirect or HTTP-POST, Response by HTTP-POST, solicited unless told
+// otherwise. It is not a session: it keeps nothing about a person, sets no cookie
+// and writes no page. Which request a browser has started is the caller's to
+// remember; the memory of assertions already used is the only state in here.
 //
 // Everything that comes through the browser is hostile: the body of the POST,
 // every byte of the XML, and the text inside a correctly signed assertion too,

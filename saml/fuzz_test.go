@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -147,6 +148,9 @@ func FuzzVerify(f *testing.F) {
 		case err == nil && !slices.ContainsFunc(genuine, func(g *Principal) bool { return cmp.Equal(*g, *p) }):
 			t.Fatalf("signed for nobody like this: %+v", p)
 		}
+		if issuer, failed := (Post{Response: encode(raw)}).Issuer(); err == nil && (failed != nil || issuer != p.IdP) {
+			t.Fatalf("accepted of %q, said to be of %q (%v)", p.IdP, issuer, failed)
+		}
 	})
 }
 
@@ -200,16 +204,32 @@ func FuzzParseMetadata(f *testing.F) {
 		strings.Replace(one, `entityID=`, `validUntil="2027-01-01T00:00:00Z" entityID=`, 1),
 		strings.Replace(one, testSSO, testSSO+"?a=b", 1),
 		`<!DOCTYPE x>` + one,
+		string(aggregate(one, strings.ReplaceAll(one, testIdPID, "https://b.example.test"))),
+		string(aggregate(string(aggregate(one)))),
+		strings.Replace(one, "<md:KeyDescriptor", `<md:Extensions><mdui:UIInfo xmlns:mdui="`+nsMDUI+`"><mdui:DisplayName xml:lang="en"> Sign-on </mdui:DisplayName></mdui:UIInfo></md:Extensions><md:KeyDescriptor`, 1),
+		strings.Replace(one, "</md:EntityDescriptor>", `<md:Organization><md:OrganizationDisplayName xml:lang="en">Example</md:OrganizationDisplayName></md:Organization></md:EntityDescriptor>`, 1),
+		strings.Replace(one, "entityID=", `cacheDuration="P1DT6H" entityID=`, 1),
+		strings.Replace(one, "<md:SingleSignOnService", `<md:SingleLogoutService Binding="`+bindingPost+`" Location="https://idp.example.test/slo" ResponseLocation="https://idp.example.test/done"/><md:SingleSignOnService`, 1),
+		strings.Replace(one, bindingRedirect, bindingPost, 1),
 	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		idp, err := parseIdPMetadata(raw, testNow)
+		idp, err := parseIdPMetadata(raw, metadataChoice{now: testNow})
 		if err != nil {
 			return
 		}
-		if err := checkEndpoint(idp.ssoURL); err != nil || idp.entityID == "" {
-			t.Fatalf("accepted %q at %q: %v", idp.entityID, idp.ssoURL, err)
+		addresses := []string{idp.ssoURL}
+		for _, e := range idp.slo {
+			addresses = append(addresses, e.location, e.responseLocation)
+		}
+		for _, address := range addresses {
+			if err := checkEndpoint(address); err != nil || idp.entityID == "" {
+				t.Fatalf("accepted %q at %q: %v", idp.entityID, address, err)
+			}
+		}
+		if d := idp.info(); checkValue(d.DisplayName) != nil || d.CacheDuration < 0 || d.CacheDuration > maxDuration {
+			t.Fatalf("accepted as %q, to be kept for %s", d.DisplayName, d.CacheDuration)
 		}
 		if err := idp.checkFresh(testNow); err != nil {
 			t.Fatal(err)
@@ -221,6 +241,27 @@ func FuzzParseMetadata(f *testing.F) {
 		}
 		if n := len(idp.certificates); n == 0 || n > maxIdPCertificates {
 			t.Fatalf("accepted with %d certificates", n)
+		}
+	})
+}
+
+// FuzzDuration: whatever is written, the result is within bounds, and a time of day is
+// what the standard library makes of it.
+func FuzzDuration(f *testing.F) {
+	for _, seed := range []string{"PT6H", "P1D", "P1Y2M3DT4H5M6.7S", "-P1D", "P", "PT", "P999999999Y", " PT1S\n"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		d, err := parseDuration(s)
+		if err != nil {
+			return
+		}
+		if d < 0 || d > maxDuration || d%time.Second != 0 {
+			t.Fatalf("%q is %s", s, d)
+		}
+		clock, isClock := strings.CutPrefix(strings.TrimSpace(s), "PT")
+		if want, err := time.ParseDuration(strings.ToLower(clock)); isClock && err == nil && d != min(want.Truncate(time.Second), maxDuration) {
+			t.Fatalf("%q is %s, want %s", s, d, want)
 		}
 	})
 }

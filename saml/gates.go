@@ -50,9 +50,8 @@ func (j *judgement) statements() []*etree.Element {
 func (j *judgement) checkStatus() error {
 	for _, status := range childrenOf(j.root, nsProtocol, "Status") {
 		for _, code := range childrenOf(status, nsProtocol, "StatusCode") {
-			if v := code.SelectAttrValue("Value", ""); v != statusSuccess {
-				return refusef(CodeStatus, "identity provider reports %.200q, %.200q, message %.200q", v,
-					valueOf(childOf(code, nsProtocol, "StatusCode")), textOf(childOf(status, nsProtocol, "StatusMessage")))
+			if valueOf(code) != statusSuccess {
+				return statusRefusal(status, code)
 			}
 		}
 	}

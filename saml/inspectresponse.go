@@ -278,7 +278,7 @@ func (s *Section) addCheck(c Check) {
 		s.add(MarkPassed, c.Name, "%s", c.Got)
 		return
 	}
-	s.add(MarkProblem, c.Name, "%s (code %s)", c.Got, c.Code)
+	s.add(MarkProblem, c.Name, "%s: %s", c.Code, c.Got)
 	if c.Want != "" {
 		s.add(MarkInfo, "", "expected %s", c.Want)
 	}

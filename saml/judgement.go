@@ -86,6 +86,7 @@ var (
 	}
 	identification = []step{
 		{name: "identity", run: (*judgement).identify},
+		{name: "domain", run: (*judgement).checkDomains},
 		// Last of all, so that only a sign-on that would succeed uses up memory.
 		{name: "replay", run: (*judgement).checkReplay},
 	}

@@ -17,7 +17,6 @@ const (
 	nsXMLEnc    = "http://www.w3.org/2001/04/xmlenc#"
 	nsXMLEnc11  = "http://www.w3.org/2009/xmlenc11#"
 
-	statusSuccess   = "urn:oasis:names:tc:SAML:2.0:status:Success"
 	formatEntity    = "urn:oasis:names:tc:SAML:2.0:nameid-format:entity"
 	formatTransient = "urn:oasis:names:tc:SAML:2.0:nameid-format:transient"
 )

@@ -39,8 +39,8 @@ func TestTraceNamesEachCheckInItsOrder(t *testing.T) {
 		again = append(again, "decrypted "+name)
 	}
 	verified := []string{"certificate", "signature"}
-	profiled := []string{"one assertion", "destination", "request", "audience", "age", "conditions", "confirmation times", "authentication"}
-	identified := []string{"identity", "replay"}
+	profiled := []string{"one assertion", "destination", "request", "audience", "age", "conditions", "confirmation times", "authentication", "freshness", "context"}
+	identified := []string{"identity", "domain", "replay"}
 	around := []string{"response certificate", "response signature"}
 	opened := []string{"encryption", "decryption"}
 	for name, tt := range map[string]struct {
@@ -97,7 +97,9 @@ func TestTraceOfEachCase(t *testing.T) {
 	for _, a := range corpus() {
 		idp, cfg, request := a.scene(t)
 		var trace Trace
-		_, err := newTestSP(t, cfg).Verify(t.Context(), Post{Response: a.build(t, idp)}, Expectation{RequestID: request, Trace: &trace})
+		want := a.expect
+		want.RequestID, want.Trace = request, &trace
+		_, err := newTestSP(t, cfg).Verify(t.Context(), Post{Response: a.build(t, idp)}, want)
 		checkTrace(t, a.id, trace, codeOf(t, err))
 	}
 }

@@ -62,7 +62,7 @@ func blamed(name, code string) string {
 // told is the text of a refusal, unless a value of a person may be in it: then that
 // stays in the log.
 func told(name string, r *Refusal) string {
-	if name == "identity" && r.Code != CodeUser && r.Code != CodeTransient {
+	if name == "domain" || name == "identity" && r.Code != CodeUser && r.Code != CodeTransient {
 		return "a value that only the log quotes"
 	}
 	return r.Err.Error()
@@ -160,7 +160,10 @@ var words = map[string]description{
 	"identity": func(j *judgement) (string, string) {
 		return fmt.Sprintf("user name in one of %q", j.sp.attributes.User), "found"
 	},
-	"replay": constant("an assertion not used before", "first use"),
+	"freshness": wordsOfFreshness,
+	"context":   wordsOfContext,
+	"domain":    wordsOfDomain,
+	"replay":    constant("an assertion not used before", "first use"),
 }
 
 func constant(want, got string) description {
@@ -250,8 +253,8 @@ func wordsOfConfirmationTimes(j *judgement) (string, string) {
 
 func wordsOfAuthentication(j *judgement) (string, string) {
 	want := "an authentication in the past, of a session that goes on"
-	if j.sp.maxAge > 0 {
-		want = fmt.Sprintf("an authentication at most %s ago, of a session that goes on", j.sp.maxAge)
+	if most := j.sp.authnAge(j.want); most != 0 {
+		want = fmt.Sprintf("an authentication at most %s ago, of a session that goes on", most)
 	}
 	s := j.first().AuthnStatement
 	if s == nil || s.AuthnInstant == nil {
@@ -262,6 +265,29 @@ func wordsOfAuthentication(j *judgement) (string, string) {
 		got += ", session to " + stamp(*s.SessionNotOnOrAfter)
 	}
 	return want, got
+}
+
+func wordsOfFreshness(j *judgement) (string, string) {
+	want := "no new authentication was asked for"
+	if j.want.SignOn.ForceAuthn {
+		want = "an authentication since the request at " + stamp(j.want.RequestedAt)
+	}
+	return want, stamp(*j.first().AuthnStatement.AuthnInstant)
+}
+
+func wordsOfContext(j *judgement) (string, string) {
+	want := "no way of authentication was asked for"
+	if c := j.want.SignOn.AuthnContext.or(j.sp.authnContext); c.demands() {
+		want = "one of " + strings.Join(c.Classes, ", ")
+	}
+	return want, orNone(authnContextClass(j.first().AuthnStatement))
+}
+
+func wordsOfDomain(j *judgement) (string, string) {
+	if j.sp.userDomains == nil {
+		return "any domain", "no matter"
+	}
+	return "user name and e-mail address in one of " + strings.Join(j.sp.userDomains, ", "), "so they are"
 }
 
 func orNone(s string) string {

@@ -3,6 +3,7 @@ package saml
 import (
 	"bytes"
 	"compress/flate"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -157,12 +158,10 @@ func badAlgorithms() []attack {
 func badCiphertexts() []attack {
 	var all []attack
 	for i, n := range []int{0, 1, 11, 12, 27, 28} {
-		id := []string{"D2", "D2b", "D2c", "D2d", "D2e", "D2f"}[i]
-		all = append(all, encryption{ciphertext: keep(n)}.row(id, "AES-GCM of "+strings.Repeat("x", n)+" bytes", signAssertion, CodeDecryption))
+		all = append(all, encryption{ciphertext: keep(n)}.row("D2"+string(rune('a'+i)), fmt.Sprintf("AES-GCM of %d bytes", n), signAssertion, CodeDecryption))
 	}
 	for i, n := range []int{0, 1, 16, 17, 31, 33} {
-		id := []string{"D2g", "D2h", "D2i", "D2j", "D2k", "D2l"}[i]
-		all = append(all, encryption{data: aes128CBC, ciphertext: keep(n)}.row(id, "AES-CBC of "+strings.Repeat("x", n)+" bytes", signBoth, CodeDecryption))
+		all = append(all, encryption{data: aes128CBC, ciphertext: keep(n)}.row("D2"+string(rune('g'+i)), fmt.Sprintf("AES-CBC of %d bytes", n), signBoth, CodeDecryption))
 	}
 	return append(all,
 		encryption{ciphertext: flip}.row("D2m", "AES-GCM with a bit flipped", signAssertion, CodeDecryption),
@@ -187,10 +186,10 @@ func badPlaintexts() []attack {
 		encryption{}.row("D1c", "signed by a stranger inside", signNothing, CodeUnknownCertificate).with(edited(signedBy("rsa-attacker"))),
 		encryption{}.row("D1d", "signed by a stranger inside of a signed response", signResponse, CodeUnknownCertificate).with(edited(signedBy("rsa-attacker"))),
 		encryption{}.row("D1e", "changed after it was signed", signAssertion, CodeSignature).with(func(a *attack) {
-			a.encrypt.plaintext = replacedBytes("alice@example.com", "admin@example.com")
+			a.encrypt.plaintext = swapped("alice@example.com", "admin@example.com")
 		}),
 		encryption{}.row("D1f", "changed after it was signed, in a signed response", signBoth, CodeSignature).with(func(a *attack) {
-			a.encrypt.plaintext = replacedBytes("alice@example.com", "admin@example.com")
+			a.encrypt.plaintext = swapped("alice@example.com", "admin@example.com")
 		}),
 		plain(func(b []byte) []byte { return bytes.Repeat([]byte("A"), len(b)) }).row("D6", "not XML", signAssertion, CodeDecryption),
 		plain(func([]byte) []byte { return nil }).row("D6b", "nothing", signAssertion, CodeDecryption),
@@ -199,12 +198,12 @@ func badPlaintexts() []attack {
 		plain(func(b []byte) []byte {
 			return append([]byte(`<!DOCTYPE x [<!ENTITY y SYSTEM "file:///etc/passwd">]>`), b...)
 		}).row("D6e", "document type", signAssertion, CodeDecryption),
-		plain(replacedBytes("alice@", "alice<!-- -->@")).row("D6f", "comment", signAssertion, CodeDecryption),
-		plain(replacedBytes("alice@", "alice<![CDATA[]]>@")).row("D6g", "CDATA section", signAssertion, CodeDecryption),
+		plain(swapped("alice@", "alice<!-- -->@")).row("D6f", "comment", signAssertion, CodeDecryption),
+		plain(swapped("alice@", "alice<![CDATA[]]>@")).row("D6g", "CDATA section", signAssertion, CodeDecryption),
 		plain(func(b []byte) []byte { return append(b, "</samlp:Response><x>"...) }).row("D6h", "end of the response around it", signAssertion, CodeDecryption),
 		plain(func(b []byte) []byte { return append([]byte("alice"), b...) }).row("D6i", "text before it", signAssertion, CodeDecryption),
 		plain(func(b []byte) []byte { return b[:len(b)-5] }).row("D6j", "cut off", signAssertion, CodeDecryption),
-		plain(replacedBytes("Alice", "\xff")).row("D6k", "not UTF-8", signAssertion, CodeDecryption),
+		plain(swapped("Alice", "\xff")).row("D6k", "not UTF-8", signAssertion, CodeDecryption),
 		plain(func([]byte) []byte { return xmlnsBomb(1000) }).row("D6l", "1,000 namespaces", signAssertion, CodeDecryption),
 		plain(func([]byte) []byte { return []byte(strings.Repeat("<x>", 40) + strings.Repeat("</x>", 40)) }).row("D6m", "nesting of 40", signAssertion, CodeDecryption),
 		plain(func([]byte) []byte { return []byte("<x>" + strings.Repeat("<x/>", 2000) + "</x>") }).row("D6n", "2,000 elements", signAssertion, CodeDecryption),
@@ -215,9 +214,9 @@ func badPlaintexts() []attack {
 			a.sign = signNothing
 		}),
 		plain(func([]byte) []byte { return []byte(`<x:Assertion xmlns:x="urn:x"/>`) }).row("D6r", "an assertion of nobody's namespace", signAssertion, CodeElement),
-		plain(replacedBytes("_assertion", "_response")).row("D6s", "the ID of the response", signNothing, CodeID),
-		plain(replacedBytes(`Version="2.0"`, `Version="1.1"`)).row("D6t", "version 1.1", signNothing, CodeVersion),
-		plain(replacedBytes(`xmlns:xs="http://www.w3.org/2001/XMLSchema"`, `xmlns:samlp="urn:x"`)).row("D6u", "a prefix of the response for something else", signNothing, CodeDecryption),
+		plain(swapped("_assertion", "_response")).row("D6s", "the ID of the response", signNothing, CodeID),
+		plain(swapped(`Version="2.0"`, `Version="1.1"`)).row("D6t", "version 1.1", signNothing, CodeVersion),
+		plain(swapped(`xmlns:xs="http://www.w3.org/2001/XMLSchema"`, `xmlns:samlp="urn:x"`)).row("D6u", "a prefix of the response for something else", signNothing, CodeDecryption),
 	}
 }
 
@@ -310,7 +309,7 @@ func cut(n int) func([]byte) []byte { return func(b []byte) []byte { return b[:l
 // keep leaves the first n bytes.
 func keep(n int) func([]byte) []byte { return func(b []byte) []byte { return b[:n] } }
 
-func replacedBytes(what, by string) func([]byte) []byte {
+func swapped(what, by string) func([]byte) []byte {
 	return func(b []byte) []byte { return bytes.Replace(b, []byte(what), []byte(by), 1) }
 }
 

@@ -17,12 +17,7 @@ func TestFaultsOfDecryptionAreOne(t *testing.T) {
 		if a.want != CodeDecryption {
 			continue
 		}
-		idp := newTestIdP(t, "rsa-idp")
-		cfg := testConfig(t, idp)
-		cfg.Decryption = decryptionKeys(t, "rsa-dec")
-		if a.config != nil {
-			a.config(t, &cfg, idp)
-		}
+		idp, cfg, _ := a.scene(t)
 		_, err := newTestSP(t, cfg).Verify(t.Context(), Post{Response: a.build(t, idp)}, Expectation{RequestID: testRequestID})
 		texts[err.Error()]++
 	}

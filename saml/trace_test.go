@@ -95,25 +95,7 @@ func TestTraceOfAnEncryptedSignOn(t *testing.T) {
 // of a person is in it.
 func TestTraceOfEachCase(t *testing.T) {
 	for _, a := range corpus() {
-		idp := newTestIdP(t, "rsa-idp")
-		if a.key != "" {
-			idp = newTestIdP(t, a.key)
-		}
-		if a.idp != nil {
-			a.idp(t, idp)
-		}
-		cfg := testConfig(t, idp)
-		cfg.Now = func() time.Time { return testNow.Add(a.clock) }
-		if a.encrypt != nil {
-			cfg.Decryption = decryptionKeys(t, "rsa-dec")
-		}
-		if a.config != nil {
-			a.config(t, &cfg, idp)
-		}
-		request := testRequestID
-		if a.request != nil {
-			request = *a.request
-		}
+		idp, cfg, request := a.scene(t)
 		var trace Trace
 		_, err := newTestSP(t, cfg).Verify(t.Context(), Post{Response: a.build(t, idp)}, Expectation{RequestID: request, Trace: &trace})
 		checkTrace(t, a.id, trace, codeOf(t, err))

@@ -249,7 +249,7 @@ func worstEncrypted(t testing.TB, idp *testIdP, opens bool) string {
 		}
 		manyGroups(930)(nil, m)
 	}
-	a.encrypt.plaintext = replacedBytes("<ds:SignatureValue>", "<ds:SignatureValue>AAAA")
+	a.encrypt.plaintext = swapped("<ds:SignatureValue>", "<ds:SignatureValue>AAAA")
 	return a.build(t, idp)
 }
 

@@ -78,7 +78,7 @@ func TestXMLSecVerifiesWhatPasses(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, tag := range []string{"Response", "Assertion"} {
-			if !signs(a.sign, tag) || (a.encrypt != nil && tag == "Assertion") { // xmlsec1 does not see into it
+			if !signs(a.sign, tag) || a.encrypt != nil && tag == "Assertion" { // nobody can see that one
 				continue
 			}
 			verified++

@@ -274,14 +274,13 @@ func (i *responseInspector) readUnverified() bool {
 
 // addCheck adds a check of a trace.
 func (s *Section) addCheck(c Check) {
-	switch {
-	case c.Code == "":
+	if c.Code == "" {
 		s.add(MarkPassed, c.Name, "%s", c.Got)
-	default:
-		s.add(MarkProblem, c.Name, "%s: %s", c.Code, c.Got) // the code first, as what is long is cut
-		if c.Want != "" {
-			s.add(MarkInfo, "", "expected %s", c.Want)
-		}
+		return
+	}
+	s.add(MarkProblem, c.Name, "%s: %s", c.Code, c.Got) // the code first, as what is long is cut
+	if c.Want != "" {
+		s.add(MarkInfo, "", "expected %s", c.Want)
 	}
 }
 

@@ -22,7 +22,7 @@ const (
 	maxReplayEntries   = 200_000 // live assertions; about 40 MB when full
 	maxDecryptionKeys  = 4       // of ours: the one in use, and some before and after it
 	maxEncryptedKeys   = 4       // of one assertion
-	maxUnwraps         = 6       // RSA operations for one response: 8 ms with 2048 bits, 40 ms with 4096
+	maxUnwraps         = 6       // RSA operations for one response: 4 ms with 2048 bits, 42 ms with 4096
 	maxWaiting         = 128     // responses that wait for their turn in Verify
 	maxWait            = 10 * time.Second
 )

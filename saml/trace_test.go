@@ -97,7 +97,9 @@ func TestTraceOfEachCase(t *testing.T) {
 	for _, a := range corpus() {
 		idp, cfg, request := a.scene(t)
 		var trace Trace
-		_, err := newTestSP(t, cfg).Verify(t.Context(), Post{Response: a.build(t, idp)}, Expectation{RequestID: request, Trace: &trace})
+		want := a.expect
+		want.RequestID, want.Trace = request, &trace
+		_, err := newTestSP(t, cfg).Verify(t.Context(), Post{Response: a.build(t, idp)}, want)
 		checkTrace(t, a.id, trace, codeOf(t, err))
 	}
 }

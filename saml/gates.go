@@ -105,9 +105,12 @@ func (j *judgement) checkConfirmation() error {
 	return nil
 }
 
+// checkIDs judges the IDs of the response.
+func (j *judgement) checkIDs() error { return checkIDs(j.root) }
+
 // checkIDs holds every attribute that anybody could take for an ID, wherever
 // it is, to the form of one, and to being there once.
-func (j *judgement) checkIDs() error {
+func checkIDs(root *etree.Element) error {
 	seen := map[string]bool{}
 	var walk func(el *etree.Element) error
 	walk = func(el *etree.Element) error {
@@ -130,5 +133,5 @@ func (j *judgement) checkIDs() error {
 		}
 		return nil
 	}
-	return walk(j.root)
+	return walk(root)
 }

@@ -3,9 +3,7 @@ package saml
 import (
 	"crypto/ecdsa"
 	"crypto/rsa"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -191,7 +189,7 @@ func (i *metadataInspector) explainKeyCertificate(s *Section, name string, el *e
 	}
 	s.add(MarkInfo, name, "%s, from %s to %s", keyKind(cert.PublicKey), stamp(cert.NotBefore), stamp(cert.NotAfter))
 	s.say("fingerprint", fingerprint(cert.Raw))
-	s.say("key hash, to pin", hashOfKey(cert))
+	s.say("key hash, to pin", keyHash(cert))
 	if err := checkStrength(cert.PublicKey); err != nil {
 		s.add(MarkProblem, name, "%s: the other side must make a stronger one", err)
 	}
@@ -237,12 +235,6 @@ func keyKind(key any) string {
 		return "ECDSA " + k.Curve.Params().Name
 	}
 	return fmt.Sprintf("%T", key)
-}
-
-// hashOfKey is as in [Config.PinnedKeys].
-func hashOfKey(cert *x509.Certificate) string {
-	sum := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
-	return hex.EncodeToString(sum[:])
 }
 
 // shortAlgorithm is what stands behind the '#' of an algorithm's name.

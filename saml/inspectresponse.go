@@ -278,7 +278,7 @@ func (s *Section) addCheck(c Check) {
 		s.add(MarkPassed, c.Name, "%s", c.Got)
 		return
 	}
-	s.add(MarkProblem, c.Name, "%s: %s", c.Code, c.Got)
+	s.add(MarkProblem, c.Name, "%s: %s", c.Code, c.Got) // the code first, as what is long is cut
 	if c.Want != "" {
 		s.add(MarkInfo, "", "expected %s", c.Want)
 	}

@@ -272,7 +272,11 @@ func wordsOfFreshness(j *judgement) (string, string) {
 	if j.want.SignOn.ForceAuthn {
 		want = "an authentication since the request at " + stamp(j.want.RequestedAt)
 	}
-	return want, stamp(*j.first().AuthnStatement.AuthnInstant)
+	s := j.first().AuthnStatement
+	if s == nil || s.AuthnInstant == nil {
+		return want, "none"
+	}
+	return want, stamp(*s.AuthnInstant)
 }
 
 func wordsOfContext(j *judgement) (string, string) {

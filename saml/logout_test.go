@@ -226,7 +226,7 @@ func TestLogoutCorpus(t *testing.T) {
 				if (demand != nil || response != nil) != (c.want == "") {
 					t.Fatalf("request %v and response %v with code %q", demand, response, got)
 				}
-				checkTrace(t, *trace, got)
+				checkLogoutTrace(t, *trace, got)
 				if c.demand != nil {
 					c.demand(t, *demand)
 				}
@@ -251,9 +251,9 @@ func TestLogoutCorpusHasEachIDOnce(t *testing.T) {
 	}
 }
 
-// checkTrace holds a trace to what there always is: all checks passed, or only the
+// checkLogoutTrace holds a trace to what there always is: all checks passed, or only the
 // last failed; and nothing of a person.
-func checkTrace(t *testing.T, trace Trace, code string) {
+func checkLogoutTrace(t *testing.T, trace Trace, code string) {
 	t.Helper()
 	for i, check := range trace.Checks {
 		last := i == len(trace.Checks)-1

@@ -91,7 +91,7 @@ func TestLogoutPostSignatures(t *testing.T) {
 			if got != c.want {
 				t.Fatalf("code %q, want %q", got, c.want)
 			}
-			checkTrace(t, *trace, got)
+			checkLogoutTrace(t, *trace, got)
 			if demand == nil {
 				return
 			}
@@ -327,8 +327,8 @@ func TestLogoutWaitsForItsTurn(t *testing.T) {
 	}
 }
 
-// TestPanicInACheckIsARefusal: and is the last entry of the trace.
-func TestPanicInACheckIsARefusal(t *testing.T) {
+// TestPanicInALogoutCheckIsARefusal: and is the last entry of the trace.
+func TestPanicInALogoutCheckIsARefusal(t *testing.T) {
 	trace := &Trace{}
 	err := (&ServiceProvider{}).look(&logoutJudgement{trace: trace}, []logoutCheck{
 		{"first", func(*ServiceProvider, *logoutJudgement) (finding, error) { return finding{}, nil }},

@@ -70,7 +70,7 @@ func expensiveOnes() []expensive {
 			return queryOf(strings.Repeat("&", maxQuerySize))
 		}, CodeQuery},
 		{"query of the greatest size", func(t testing.TB, idp *testIdP) func() *http.Request {
-			return queryOf(swapped("SAMLRequest", strings.Repeat("A", maxQuerySize-1000))(idp.query(t, testLogoutRequest, "")))
+			return queryOf(exchanged("SAMLRequest", strings.Repeat("A", maxQuerySize-1000))(idp.query(t, testLogoutRequest, "")))
 		}, CodeEncoding},
 		{"deflate bomb", func(t testing.TB, idp *testIdP) func() *http.Request {
 			return queryOf(idp.query(t, strings.Repeat(" ", 60<<20), ""))
@@ -82,7 +82,7 @@ func expensiveOnes() []expensive {
 			return formOf(t, crowded(t).bytes(t))
 		}, CodeUnsigned},
 		{"signature of a query that is none", func(t testing.TB, idp *testIdP) func() *http.Request {
-			return queryOf(swapped("Signature", url.QueryEscape(encode(make([]byte, 256))))(idp.query(t, string(crowded(t).bytes(t)), "")))
+			return queryOf(exchanged("Signature", url.QueryEscape(encode(make([]byte, 256))))(idp.query(t, string(crowded(t).bytes(t)), "")))
 		}, CodeSignature},
 		{"signature of a form that is none, of any key", func(t testing.TB, idp *testIdP) func() *http.Request {
 			m := crowded(t)

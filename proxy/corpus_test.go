@@ -31,6 +31,7 @@ type corpusCase struct {
 	Request  string           `json:"request"`
 	Expect   saml.Expectation `json:"expect"`
 	Now      time.Time        `json:"now"`
+	SLOURL   string           `json:"slo_url"` // of a logout message
 	Provider struct {
 		EntityID     string            `json:"entity_id"`
 		ACSURL       string            `json:"acs_url"`
@@ -80,7 +81,7 @@ func (c *corpusCase) provider(t *testing.T) *saml.ServiceProvider {
 	t.Helper()
 	p := c.Provider
 	cfg := saml.Config{
-		EntityID: p.EntityID, ACSURL: p.ACSURL, IdPMetadata: []byte(p.Metadata), Attributes: p.Attributes,
+		EntityID: p.EntityID, ACSURL: p.ACSURL, SLOURL: c.SLOURL, IdPMetadata: []byte(p.Metadata), Attributes: p.Attributes,
 		ClockSkew: p.ClockSkew, MaxAge: p.MaxAge, AuthnContext: p.AuthnContext, UserDomains: p.UserDomains,
 		PinnedKeys: p.PinnedKeys, UnsafeUnsolicited: p.Unsolicited, Now: func() time.Time { return c.Now },
 	}

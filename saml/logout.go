@@ -163,13 +163,13 @@ func (sp *ServiceProvider) look(j *logoutJudgement, checks []logoutCheck) (err e
 	defer func() {
 		if p := recover(); p != nil {
 			err = refusef(CodeInternal, "checking the %s: panic: %.300v", current, p)
-			j.trace.add(current, finding{}, err)
+			j.trace.note(current, finding{}, err)
 		}
 	}()
 	for _, check := range checks {
 		current = check.name
 		found, err := check.look(sp, j)
-		j.trace.add(current, found, err)
+		j.trace.note(current, found, err)
 		if err != nil {
 			return err
 		}
@@ -177,8 +177,8 @@ func (sp *ServiceProvider) look(j *logoutJudgement, checks []logoutCheck) (err e
 	return nil
 }
 
-// add notes one check.
-func (t *Trace) add(name string, found finding, err error) {
+// note adds a check.
+func (t *Trace) note(name string, found finding, err error) {
 	if t == nil {
 		return
 	}

@@ -88,7 +88,7 @@ fuzz: ## run each fuzz target briefly (FUZZTIME=5000x inputs, or 1m)
 	while read -r package targets; do \
 		for target in $$targets; do \
 			echo "fuzz: $$package $$target, $(FUZZTIME)"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" | grep -v -e '^fuzz: elapsed' -e '^PASS$$'; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x "$$package" | grep -v -e '^fuzz: elapsed' -e '^PASS$$'; \
 		done; \
 	done
 

@@ -31,7 +31,6 @@ type corpusCase struct {
 	Request  string           `json:"request"`
 	Expect   saml.Expectation `json:"expect"`
 	Now      time.Time        `json:"now"`
-	SLOURL   string           `json:"slo_url"` // of a logout message
 	Provider struct {
 		EntityID     string            `json:"entity_id"`
 		ACSURL       string            `json:"acs_url"`
@@ -79,9 +78,19 @@ func readCorpus(t *testing.T) []corpusCase {
 // provider is the service provider that the case is for.
 func (c *corpusCase) provider(t *testing.T) *saml.ServiceProvider {
 	t.Helper()
+	sp, err := saml.New(c.config(t))
+	if err != nil {
+		t.Fatalf("%s: %v", c.ID, err)
+	}
+	return sp
+}
+
+// config is what it is made from.
+func (c *corpusCase) config(t *testing.T) saml.Config {
+	t.Helper()
 	p := c.Provider
 	cfg := saml.Config{
-		EntityID: p.EntityID, ACSURL: p.ACSURL, SLOURL: c.SLOURL, IdPMetadata: []byte(p.Metadata), Attributes: p.Attributes,
+		EntityID: p.EntityID, ACSURL: p.ACSURL, IdPMetadata: []byte(p.Metadata), Attributes: p.Attributes,
 		ClockSkew: p.ClockSkew, MaxAge: p.MaxAge, AuthnContext: p.AuthnContext, UserDomains: p.UserDomains,
 		PinnedKeys: p.PinnedKeys, UnsafeUnsolicited: p.Unsolicited, Now: func() time.Time { return c.Now },
 	}
@@ -96,11 +105,7 @@ func (c *corpusCase) provider(t *testing.T) *saml.ServiceProvider {
 		}
 		cfg.Decryption = append(cfg.Decryption, saml.DecryptionKey{Key: key.(crypto.Decrypter), Certificate: certificate})
 	}
-	sp, err := saml.New(cfg)
-	if err != nil {
-		t.Fatalf("%s: %v", c.ID, err)
-	}
-	return sp
+	return cfg
 }
 
 // switched is the service provider of the case at hand, but for what was asked for:

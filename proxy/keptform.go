@@ -48,10 +48,11 @@ var (
 )
 
 // holdLapsed answers a form of somebody without a session: it is kept if the session
-// only ran out, so that the person is known. Pages of other origins have nothing kept.
+// only ran out, so that the person is known, and may enter after a sign-on. Pages of
+// other origins have nothing kept.
 func (g *Gateway) holdLapsed(ex *exchange, r *http.Request, rt *route, absence session.Absence) {
 	s, known := g.cfg.Sessions.Lapsed(r, rt.Host)
-	if !known || g.crossSite.Check(r) != nil || rt.Rule.Decide(s.User, s.Groups).Verdict != policy.Allow {
+	if !known || g.vouched(s, rt) != session.Present || g.crossSite.Check(r) != nil || rt.Rule.Decide(s.User, s.Groups).Verdict != policy.Allow {
 		ex.Record.Reason = string(absence)
 		g.refuseUnsent(ex, r, rt, "")
 		return

@@ -133,8 +133,9 @@ func (g *Gateway) arrive(ex *exchange, r *http.Request, s *session.State, p sess
 // weakAnswers are the codes of answers that are good but for how the person has signed
 // in, and what policy calls the same.
 var weakAnswers = map[string]string{
-	saml.CodeAuthnAge:    policy.ReasonTooOld,
-	policy.ReasonContext: policy.ReasonContext,
+	saml.CodeAuthnAge:      policy.ReasonTooOld,
+	saml.CodeAuthnNotFresh: policy.ReasonTooOld,
+	saml.CodeAuthnContext:  policy.ReasonContext,
 }
 
 // refusedStepUp answers for a sign-on that was refused since it was weaker than the
@@ -159,8 +160,10 @@ func (g *Gateway) refusedStepUp(ex *exchange, r *http.Request, p session.Pending
 func (g *Gateway) refuseWeak(ex *exchange, r *http.Request, p session.Pending, reason string, cause error) {
 	rt := g.routes[p.Host]
 	ex.Note(accesslog.ActionSignIn, policy.Deny.String(), reason)
-	g.cfg.Log.Warn("identity provider did not sign somebody in as the route demands", "event", "step_up_refused",
-		"route", rt.Name, "idp", p.IdP, "reason", reason, "request_id", ex.Record.RequestID)
+	if g.alarms.due("step_up_refused "+rt.Name, g.cfg.Now()) {
+		g.cfg.Log.Warn("identity provider did not sign somebody in as the route demands", "event", "step_up_refused",
+			"route", rt.Name, "idp", p.IdP, "reason", reason, "request_id", ex.Record.RequestID)
+	}
 	message := fmt.Sprintf("%s needs a stronger sign-in, such as a second factor. Your identity provider was asked for it, and has not done it.", rt.Title)
 	if reason == policy.ReasonTooOld {
 		message = fmt.Sprintf("%s wants you to have signed in within the last %s. Your identity provider was asked to sign you in anew, and has not done it in time.", rt.Title, inWords(rt.StepUp.MaxAge))

@@ -18,9 +18,13 @@
 // The signature is verified by gosaml2 and goxmldsig. They are good at that and
 // leave the rest of the profile to their caller, so [ServiceProvider.Verify]
 // puts gates in front of them and checks behind them, in a fixed order that is
-// written down once, in verify.go:
+// written down once, in judgement.go:
 //
 //	bytes -> stream -> shape -> signature shape -> library -> profile -> identity -> replay
+//
+// An encrypted assertion is opened between the fourth and the fifth, behind the
+// response's own signature if there is one, and what comes out begins again at the
+// second; decryption.go says why that is safe.
 //
 // A logout message takes the same road, by checks of its own in logout.go: its
 // signature is over the octets of the query, or in the message.

@@ -129,6 +129,7 @@ func FuzzVerify(f *testing.F) {
 	idp := newTestIdP(f, "p256-idp")
 	cfg := testConfig(f, idp)
 	cfg.Replay = &recording{first: true}
+	cfg.Decryption = decryptionKeys(f, "rsa-dec")
 	sp := newTestSP(f, cfg)
 	var genuine []*Principal
 	for _, raw := range seeds(f, idp) {
@@ -145,6 +146,49 @@ func FuzzVerify(f *testing.F) {
 		case err != nil && codeOf(t, err) == CodeInternal:
 			t.Fatal(err)
 		case err == nil && !slices.ContainsFunc(genuine, func(g *Principal) bool { return cmp.Equal(*g, *p) }):
+			t.Fatalf("signed for nobody like this: %+v", p)
+		}
+		if issuer, failed := (Post{Response: encode(raw)}).Issuer(); err == nil && (failed != nil || issuer != p.IdP) {
+			t.Fatalf("accepted of %q, said to be of %q (%v)", p.IdP, issuer, failed)
+		}
+	})
+}
+
+// FuzzDecrypt: whatever is well encrypted to us, in a response that nobody signed or
+// in one that the identity provider did, makes no panic. Nobody comes of it who was
+// not signed for, inside or around.
+func FuzzDecrypt(f *testing.F) {
+	idp := newTestIdP(f, "p256-idp")
+	cfg := testConfig(f, idp)
+	cfg.Replay = &recording{first: true}
+	cfg.Decryption = decryptionKeys(f, "rsa-dec")
+	sp := newTestSP(f, cfg)
+	m := newMessage(f, testResponse)
+	idp.sign(f, m.assertion)
+	genuine, err := writeElement(m.assertion)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(genuine, false)
+	f.Add(genuine, true)
+	for _, a := range badPlaintexts() {
+		if a.encrypt.plaintext != nil {
+			f.Add(a.encrypt.plaintext(genuine), a.sign == signBoth)
+		}
+	}
+	want := alice(idp)
+	f.Fuzz(func(t *testing.T, plaintext []byte, sign bool) {
+		a := attack{sign: signNothing, encrypt: &encryption{plaintext: func([]byte) []byte { return plaintext }}}
+		if sign {
+			a.sign = signResponse
+		}
+		p, err := sp.Verify(t.Context(), Post{Response: a.build(t, idp)}, Expectation{RequestID: testRequestID, Trace: &Trace{}})
+		switch {
+		case err != nil && p != nil:
+			t.Fatalf("%v and %v", p, err)
+		case err != nil && codeOf(t, err) == CodeInternal:
+			t.Fatal(err)
+		case err == nil && !sign && !cmp.Equal(want, *p):
 			t.Fatalf("signed for nobody like this: %+v", p)
 		}
 	})

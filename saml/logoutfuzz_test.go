@@ -23,7 +23,7 @@ func FuzzRedirectQuery(f *testing.F) {
 		signed[octets] = doc
 	}
 	for _, seed := range []string{
-		request, response, lower(request), swapped("RelayState", "")(request), dropped("Signature")(request), request + "&", request + "&x=y",
+		request, response, lower(request), exchanged("RelayState", "")(request), dropped("Signature")(request), request + "&", request + "&x=y",
 		reordered("Signature", "SigAlg", "RelayState", "SAMLRequest")(request), request + "&SAMLEncoding=" + url.QueryEscape(encodingDeflate),
 		strings.ReplaceAll(request, "%2B", "+"), request + "&" + response, "", "SAMLRequest", "&&", "SAMLart=x",
 	} {

@@ -9,8 +9,7 @@ import (
 )
 
 // offeredEncryption is what assertions may be encrypted with, best first. CBC is
-// not offered: it is let through at most, from whoever has nothing better
-// (saml2int SDP-G02).
+// not offered: it is let through at most, from whoever has nothing better.
 var offeredEncryption = []string{
 	"http://www.w3.org/2009/xmlenc11#aes256-gcm",
 	"http://www.w3.org/2009/xmlenc11#aes128-gcm",

@@ -45,7 +45,7 @@ func seal(f Form, id string, by owner) (sealed []byte, key string) {
 // open returns what seal was given, if key is the right one.
 func open(sealed []byte, key, id string, by owner) (Form, bool) {
 	secret, err := base64.RawURLEncoding.Strict().DecodeString(key)
-	if err != nil || len(secret) != keySize {
+	if err != nil || len(secret) != keySize || len(key) != base64.RawURLEncoding.EncodedLen(keySize) { // the decoder skips line breaks
 		return Form{}, false
 	}
 	defer clear(secret)

@@ -53,16 +53,16 @@ func pages() map[string]func(*Pages, http.ResponseWriter) error {
 			AskAddress: true, Action: "/.sallyport/sign_in", Fields: []Field{{"begin", "AAAA"}}, Unknown: true,
 		}),
 		"form": func(p *Pages, w http.ResponseWriter) error { return p.WriteForm(w, signOnForm()) },
-		"notice-onward": notice(Notice{
-			Status: http.StatusOK, Title: "Signing you out", Message: "Your browser goes on by itself.",
-			Onward: "https://idp.example.org/slo?a=b&c=%2B", Link: "https://idp.example.org/slo?a=b&c=%2B", LinkText: "Go on",
-		}),
 		"kept": func(p *Pages, w http.ResponseWriter) error {
 			return p.WriteKept(w, Kept{
 				Tool: "Notes", User: "alice@example.com", Method: "POST", Path: "/pages/7/edit", Size: "3 kB", Age: "2 minutes",
 				Send: "https://notes.example.com:8443/pages/7/edit?a=1&b=%3C&mark=ID", Discard: "/.sallyport/form?id=ID",
 			})
 		},
+		"notice-onward": notice(Notice{
+			Status: http.StatusOK, Title: "Signing you out", Message: "Your browser goes on by itself.",
+			Onward: "https://idp.example.org/slo?a=b&c=%2B", Link: "https://idp.example.org/slo?a=b&c=%2B", LinkText: "Go on",
+		}),
 		"notice-plain": notice(Notice{Status: http.StatusOK, Title: "You are signed out", Message: "All tools are closed."}),
 	}
 }

@@ -1,10 +1,12 @@
 package saml
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/beevik/etree"
@@ -102,74 +104,79 @@ func (j *logoutJudgement) shape() *shape {
 	return &logoutResponseShape
 }
 
-// logoutCheck is one thing that is looked at. It reports what it expected and what
-// came, for the trace, and refuses the message by an error, which is a *[Refusal].
-type logoutCheck struct {
+// logoutStep is one thing that is looked at: a name in words, the same as of the step
+// of a sign-on that looks at the same thing, and a function. The error of that is a
+// *[Refusal].
+type logoutStep struct {
 	name string
-	look func(*ServiceProvider, *logoutJudgement) (finding, error)
+	run  func(*ServiceProvider, *logoutJudgement) (finding, error)
 }
 
-// finding is what a check has to show. Nothing in it is a person's.
+// finding is what a check wants and what it got, for a trace. Nothing in it is a
+// person's. A check that refused need not say what it got: its refusal does.
 type finding struct{ want, got string }
 
-// Checks of logout messages, in their order: each sees only what the ones before let
+// The steps of each message, in their order. Each sees only what the ones before let
 // through, and the replay memory only what would be accepted.
 var (
-	logoutRequestChecks = []logoutCheck{
-		{"metadata", (*ServiceProvider).checkMetadataIsFresh},
-		{"shape", (*ServiceProvider).checkLogoutShape},
+	logoutRequestOrder  = slices.Concat(logoutGates, logoutProfile, logoutRequestProfile, logoutEnd)
+	logoutResponseOrder = slices.Concat(logoutGates, logoutProfile, logoutResponseProfile, logoutEnd)
+
+	logoutGates = []logoutStep{
+		{"metadata", (*ServiceProvider).checkLogoutMetadata},
+		{"root", (*ServiceProvider).checkLogoutRoot},
+		{"structure", (*ServiceProvider).checkLogoutStructure},
+		{"version", (*ServiceProvider).checkLogoutHead},
 		{"signature", (*ServiceProvider).checkLogoutSignature},
-		{"issuer", (*ServiceProvider).checkLogoutIssuer},
-		{"destination", (*ServiceProvider).checkLogoutDestination},
-		{"issue instant", (*ServiceProvider).checkLogoutIssueInstant},
-		{"not on or after", (*ServiceProvider).checkLogoutEnd},
-		{"name identifier", (*ServiceProvider).takeLogoutSubject},
-		{"session indexes", (*ServiceProvider).takeSessionIndexes},
-		{"replay", (*ServiceProvider).checkLogoutReplay},
 	}
-	logoutResponseChecks = []logoutCheck{
-		{"metadata", (*ServiceProvider).checkMetadataIsFresh},
-		{"shape", (*ServiceProvider).checkLogoutShape},
-		{"signature", (*ServiceProvider).checkLogoutSignature},
+	logoutProfile = []logoutStep{
 		{"issuer", (*ServiceProvider).checkLogoutIssuer},
 		{"destination", (*ServiceProvider).checkLogoutDestination},
-		{"issue instant", (*ServiceProvider).checkLogoutIssueInstant},
-		{"in response to", (*ServiceProvider).checkLogoutInResponseTo},
+		{"age", (*ServiceProvider).checkLogoutAge},
+	}
+	logoutRequestProfile = []logoutStep{
+		{"end", (*ServiceProvider).checkLogoutEnd},
+		{"name", (*ServiceProvider).takeLogoutSubject},
+		{"sessions", (*ServiceProvider).takeSessionIndexes},
+	}
+	logoutResponseProfile = []logoutStep{
+		{"request", (*ServiceProvider).checkLogoutInResponseTo},
 		{"status", (*ServiceProvider).takeLogoutStatus},
+	}
+	logoutEnd = []logoutStep{
 		{"replay", (*ServiceProvider).checkLogoutReplay},
 	}
 )
 
-// judge waits for a turn and makes the checks.
+// judge waits for a turn and takes the steps.
 func (sp *ServiceProvider) judge(ctx context.Context, j *logoutJudgement) error {
+	j.trace.begin(j.shape().tag, sp.now())
 	if err := sp.limiter.acquire(ctx); err != nil {
+		j.trace.fail("turn", err)
 		return err
 	}
 	defer sp.limiter.release()
 	j.now = sp.now()
-	if j.trace != nil {
-		j.trace.Message, j.trace.Received = j.shape().tag, j.now
-	}
 	if j.IsRequest {
-		return sp.look(j, logoutRequestChecks)
+		return sp.take(j, logoutRequestOrder)
 	}
-	return sp.look(j, logoutResponseChecks)
+	return sp.take(j, logoutResponseOrder)
 }
 
-// look makes the checks until one fails. The libraries that they use read what a
-// stranger wrote, and have panicked on that before: a panic is a refusal.
-func (sp *ServiceProvider) look(j *logoutJudgement, checks []logoutCheck) (err error) {
+// take takes the steps until one refuses, and tells the trace of each. A panic is a
+// refusal, as in [judgement.run].
+func (sp *ServiceProvider) take(j *logoutJudgement, steps []logoutStep) (err error) {
 	current := ""
 	defer func() {
 		if p := recover(); p != nil {
 			err = refusef(CodeInternal, "checking the %s: panic: %.300v", current, p)
-			j.trace.note(current, finding{}, err)
+			j.trace.fail(current, err)
 		}
 	}()
-	for _, check := range checks {
-		current = check.name
-		found, err := check.look(sp, j)
-		j.trace.note(current, found, err)
+	for _, s := range steps {
+		current = s.name
+		found, err := s.run(sp, j)
+		j.tell(s.name, found, err)
 		if err != nil {
 			return err
 		}
@@ -177,16 +184,16 @@ func (sp *ServiceProvider) look(j *logoutJudgement, checks []logoutCheck) (err e
 	return nil
 }
 
-// note adds a check.
-func (t *Trace) note(name string, found finding, err error) {
-	if t == nil {
-		return
-	}
-	check := Check{Name: name, Want: found.want, Got: found.got}
+// tell records a check in the trace.
+func (j *logoutJudgement) tell(name string, found finding, err error) {
+	c := Check{Name: name, Want: found.want, Got: found.got}
 	if refusal, ok := errors.AsType[*Refusal](err); ok {
-		check.Code = refusal.Code
+		c.Code, c.Got = refusal.Code, cmp.Or(found.got, refusal.Err.Error())
+		if c.Code == CodeValue { // what somebody is called
+			c.Got = onlyInTheLog
+		}
 	}
-	t.Checks = append(t.Checks, check)
+	j.trace.add(c)
 }
 
 // checkLogoutReplay lets each message in once. It is forgotten a minute after it
@@ -196,5 +203,5 @@ func (sp *ServiceProvider) checkLogoutReplay(j *logoutJudgement) (finding, error
 	// The name of the element keeps it apart from an assertion with the same ID.
 	key := sha256.Sum256([]byte(sp.idp.entityID + "\x00" + j.root.Tag + "\x00" + id))
 	issued := instantOf(j.root, "IssueInstant")
-	return finding{}, sp.remember(j.root.Tag+" "+id, hex.EncodeToString(key[:]), issued.Add(maxLogoutAge+sp.skew+time.Minute))
+	return finding{want: "a message that was not used before", got: "ID " + id}, sp.remember(j.root.Tag+" "+id, hex.EncodeToString(key[:]), issued.Add(maxLogoutAge+sp.skew+time.Minute))
 }

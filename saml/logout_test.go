@@ -251,14 +251,18 @@ func TestLogoutCorpusHasEachIDOnce(t *testing.T) {
 	}
 }
 
-// checkLogoutTrace holds a trace to what there always is: all checks passed, or only the
-// last failed; and nothing of a person.
+// checkLogoutTrace holds a trace to what there always is: words for each check, all
+// of which passed, but for the last if the message was refused; and nothing of a
+// person.
 func checkLogoutTrace(t *testing.T, trace Trace, code string) {
 	t.Helper()
 	for i, check := range trace.Checks {
 		last := i == len(trace.Checks)-1
 		if (check.Code != "") != (last && code != "") || (last && check.Code != code) {
 			t.Errorf("check %d, %q, has the code %q, and the message %q", i, check.Name, check.Code, code)
+		}
+		if check.Want == "" || len(check.Want) > maxTraced || len(check.Got) > maxTraced {
+			t.Errorf("check %q wants %q and got %q", check.Name, check.Want, check.Got)
 		}
 		for _, secret := range []string{"alice", "_session"} {
 			if strings.Contains(check.Got+check.Want, secret) {
@@ -283,16 +287,18 @@ func TestLogoutRequestIsWhatWasSigned(t *testing.T) {
 		want := Trace{
 			Message: "LogoutRequest", ID: "_logout", Issued: testNow, Received: testNow.Add(time.Minute), Certificate: fingerprint(idp.cert.Raw),
 			Checks: []Check{
-				{Name: "metadata"},
-				{Name: "shape", Want: "LogoutRequest", Got: "LogoutRequest"},
-				{Name: "signature", Got: dsig.RSASHA256SignatureMethod},
+				{Name: "metadata", Want: "metadata of " + testIdPID + " in force"},
+				{Name: "root", Want: "a SAML 2.0 LogoutRequest"},
+				{Name: "structure", Want: "one plain message, every ID once"},
+				{Name: "version", Want: "version 2.0, with ID, IssueInstant and Issuer"},
+				{Name: "signature", Want: "the " + map[string]string{"redirect": "query", "post": "message"}[binding] + " signed by a key of the metadata", Got: "SHA256-RSA"},
 				{Name: "issuer", Want: testIdPID, Got: testIdPID},
 				{Name: "destination", Want: testSLO, Got: testSLO},
-				{Name: "issue instant", Want: "2026-11-22T12:01:00Z, at most 5m0s ago", Got: "2026-11-22T12:00:00Z"},
-				{Name: "not on or after", Want: "later than 2026-11-22T12:01:00Z", Got: "2026-11-22T12:05:00Z"},
-				{Name: "name identifier"},
-				{Name: "session indexes", Got: "1 of them"},
-				{Name: "replay"},
+				{Name: "age", Want: "2026-11-22T12:01:00Z, at most 5m0s ago", Got: "2026-11-22T12:00:00Z"},
+				{Name: "end", Want: "none, or later than 2026-11-22T12:01:00Z", Got: "2026-11-22T12:05:00Z"},
+				{Name: "name", Want: "a NameID that can be shown"},
+				{Name: "sessions", Want: "session indexes that can be shown, or none for all", Got: "1 of them"},
+				{Name: "replay", Want: "a message that was not used before", Got: "ID _logout"},
 			},
 		}
 		if diff := cmp.Diff(want, *trace); diff != "" {

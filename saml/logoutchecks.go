@@ -1,12 +1,12 @@
 package saml
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/beevik/etree"
-	dsig "github.com/russellhaering/goxmldsig"
 )
 
 const statusPartialLogout = "urn:oasis:names:tc:SAML:2.0:status:PartialLogout"
@@ -27,75 +27,67 @@ var logoutResponseShape = shape{ns: nsProtocol, tag: "LogoutResponse", children:
 	statusShape,
 }}
 
-// checkMetadataIsFresh comes first: keys of metadata that has ended verify nothing.
-func (sp *ServiceProvider) checkMetadataIsFresh(j *logoutJudgement) (finding, error) {
+// checkLogoutMetadata comes first: keys of metadata that has ended verify nothing.
+func (sp *ServiceProvider) checkLogoutMetadata(j *logoutJudgement) (finding, error) {
+	found := finding{want: "metadata of " + sp.idp.entityID + " in force"}
 	if err := sp.idp.checkFresh(j.now); err != nil {
-		return finding{}, refusef(CodeIdPMetadataExpired, "judging a logout message: %w", err)
-	}
-	return finding{}, nil
-}
-
-// checkLogoutShape parses the message, which has passed the stream gate.
-func (sp *ServiceProvider) checkLogoutShape(j *logoutJudgement) (finding, error) {
-	doc := etree.NewDocument()
-	if err := doc.ReadFromBytes(j.raw); err != nil {
-		return finding{}, refusef(CodeXML, "parsing XML: %w", err)
-	}
-	j.root = doc.Root()
-	found := finding{want: j.shape().tag}
-	if j.root == nil || !j.shape().matches(j.root) {
-		return found, refusef(CodeRoot, "root element is not a SAML 2.0 %s", j.shape().tag)
-	}
-	found.got = j.root.Tag
-	for _, check := range []func(*etree.Element) error{j.shape().check, checkIDs, checkLogoutHead} {
-		if err := check(j.root); err != nil {
-			return found, err
-		}
-	}
-	if j.trace != nil {
-		j.trace.ID, j.trace.Issued = j.root.SelectAttrValue("ID", ""), instantOf(j.root, "IssueInstant")
+		return found, refusef(CodeIdPMetadataExpired, "judging a logout message: %w", err)
 	}
 	return found, nil
 }
 
+// checkLogoutRoot parses the message, which has passed the stream gate.
+func (sp *ServiceProvider) checkLogoutRoot(j *logoutJudgement) (finding, error) {
+	found := finding{want: "a SAML 2.0 " + j.shape().tag}
+	doc := etree.NewDocument()
+	if err := doc.ReadFromBytes(j.raw); err != nil {
+		return found, refusef(CodeXML, "parsing XML: %w", err)
+	}
+	if j.root = doc.Root(); j.root == nil || !j.shape().matches(j.root) {
+		return found, refusef(CodeRoot, "root element is not a SAML 2.0 %s", j.shape().tag)
+	}
+	if j.trace != nil {
+		j.trace.ID, j.trace.Issued = quotable(j.root.SelectAttrValue("ID", "")), instantOf(j.root, "IssueInstant")
+	}
+	return found, nil
+}
+
+// checkLogoutStructure lets one plain message through.
+func (sp *ServiceProvider) checkLogoutStructure(j *logoutJudgement) (finding, error) {
+	found := finding{want: "one plain message, every ID once"}
+	if err := j.shape().check(j.root); err != nil {
+		return found, err
+	}
+	return found, checkIDs(j.root)
+}
+
 // checkLogoutHead wants what every message has, and its Issuer first.
-func checkLogoutHead(root *etree.Element) error {
-	issuer := root.ChildElements()[0]
-	switch v := root.SelectAttrValue("Version", ""); {
-	case v != "2.0":
-		return refusef(CodeVersion, "%s of version %.100q, expected 2.0", root.Tag, v)
-	case root.SelectAttrValue("ID", "") == "":
-		return refusef(CodeID, "%s without an ID", root.Tag)
-	case root.SelectAttr("IssueInstant") == nil:
-		return refusef(CodeMissing, "%s without an IssueInstant", root.Tag)
-	case issuer.Tag != "Issuer":
-		return refusef(CodeElement, "Issuer is not the first element of the %s", root.Tag)
+func (sp *ServiceProvider) checkLogoutHead(j *logoutJudgement) (finding, error) {
+	found := finding{want: "version 2.0, with ID, IssueInstant and Issuer"}
+	if err := checkHead(j.root); err != nil {
+		return found, err
 	}
-	if f := issuer.SelectAttrValue("Format", formatEntity); f != formatEntity {
-		return refusef(CodeIssuer, "issuer of the %s has the format %.100q, expected an entity", root.Tag, f)
+	if j.root.SelectAttr("IssueInstant") == nil {
+		return found, refusef(CodeMissing, "%s without an IssueInstant", j.root.Tag)
 	}
-	return nil
+	return found, checkIssuerForm(j.root)
 }
 
 // checkLogoutSignature verifies the one signature that the message must have: over
 // the query if it came in one, else in the message. From here on, the message is
 // what was signed.
 func (sp *ServiceProvider) checkLogoutSignature(j *logoutJudgement) (finding, error) {
-	el := childOf(j.root, nsDsig, "Signature")
 	if j.query != nil {
-		if el != nil { // saml-bindings 3.4.4.1 takes it out
-			return finding{}, refusef(CodeSignatureShape, "%s in a query with a signature in it", j.root.Tag)
-		}
-		_, err := sp.signerOf(j, j.query.signature)
-		return finding{got: j.query.algorithm}, err
+		return sp.checkQuerySignature(j)
 	}
+	found := finding{want: "the message signed by a key of the metadata"}
+	el := childOf(j.root, nsDsig, "Signature")
 	if el == nil {
-		return finding{}, refusef(CodeUnsigned, "%s is not signed", j.root.Tag)
+		return found, refusef(CodeUnsigned, "%s is not signed", j.root.Tag)
 	}
 	if err := checkSignature(j.root, el); err != nil {
-		return finding{}, err
+		return found, err
 	}
-	found := finding{got: algorithmOf(childOf(childOf(el, nsDsig, "SignedInfo"), nsDsig, "SignatureMethod"))}
 	s, err := readSignature(el)
 	if err != nil {
 		return found, refusef(CodeSignatureShape, "reading the signature of the %s: %w", j.root.Tag, err)
@@ -104,14 +96,28 @@ func (sp *ServiceProvider) checkLogoutSignature(j *logoutJudgement) (finding, er
 	if err != nil {
 		return found, err
 	}
-	signed, err := signer.signedElement(j.root)
+	signed, err := signer.validate(j.root)
 	if err != nil {
-		return found, err
+		return found, libraryRefusal(err)
 	}
 	if err := checkSignedElement(j, signed); err != nil {
 		return found, err
 	}
-	j.root = signed
+	j.root, found.got = signed, s.algorithm.String()
+	return found, nil
+}
+
+// checkQuerySignature is for HTTP-Redirect, where a message has no signature in it:
+// saml-bindings 3.4.4.1 takes it out.
+func (sp *ServiceProvider) checkQuerySignature(j *logoutJudgement) (finding, error) {
+	found := finding{want: "the query signed by a key of the metadata"}
+	if childOf(j.root, nsDsig, "Signature") != nil {
+		return found, refusef(CodeSignatureShape, "%s in a query with a signature in it", j.root.Tag)
+	}
+	if _, err := sp.signerOf(j, j.query.signature); err != nil {
+		return found, err
+	}
+	found.got = j.query.signature.algorithm.String()
 	return found, nil
 }
 
@@ -122,18 +128,6 @@ func (sp *ServiceProvider) signerOf(j *logoutJudgement, s signature) (*verifier,
 		j.trace.Certificate = fingerprint(v.cert.Raw)
 	}
 	return v, err
-}
-
-// signedElement has the library verify the signature in an element, and returns the
-// element as it was read back from the bytes that were signed.
-func (v *verifier) signedElement(el *etree.Element) (*etree.Element, error) {
-	ctx := dsig.NewDefaultValidationContext(v.sp.IDPCertificateStore)
-	ctx.Clock = v.sp.Clock
-	signed, err := ctx.Validate(el)
-	if err != nil {
-		return nil, libraryRefusal(err)
-	}
-	return signed, nil
 }
 
 // checkSignedElement makes sure that what was verified is what was gated.
@@ -147,7 +141,7 @@ func checkSignedElement(j *logoutJudgement, signed *etree.Element) error {
 // checkLogoutIssuer compares byte for byte.
 func (sp *ServiceProvider) checkLogoutIssuer(j *logoutJudgement) (finding, error) {
 	issuer := textOf(childOf(j.root, nsAssertion, "Issuer"))
-	found := finding{want: sp.idp.entityID, got: shorten(issuer)}
+	found := finding{want: sp.idp.entityID, got: issuer}
 	if issuer != sp.idp.entityID {
 		return found, refusef(CodeIssuer, "%s by %.300q, expected %q", j.root.Tag, issuer, sp.idp.entityID)
 	}
@@ -158,15 +152,15 @@ func (sp *ServiceProvider) checkLogoutIssuer(j *logoutJudgement) (finding, error
 // 3.4.5.2 and 3.5.5.2), or it could be taken to another service of the same person.
 func (sp *ServiceProvider) checkLogoutDestination(j *logoutJudgement) (finding, error) {
 	destination := j.root.SelectAttrValue("Destination", "")
-	found := finding{want: sp.sloURL, got: shorten(destination)}
+	found := finding{want: cmp.Or(sp.sloURL, "no logout message at all"), got: destination}
 	if destination == "" || destination != sp.sloURL {
 		return found, refusef(CodeDestination, "%s for %.300q, expected %q", j.root.Tag, destination, sp.sloURL)
 	}
 	return found, nil
 }
 
-// checkLogoutIssueInstant bounds the age, as for an assertion.
-func (sp *ServiceProvider) checkLogoutIssueInstant(j *logoutJudgement) (finding, error) {
+// checkLogoutAge bounds the age, as for an assertion.
+func (sp *ServiceProvider) checkLogoutAge(j *logoutJudgement) (finding, error) {
 	issued := instantOf(j.root, "IssueInstant")
 	found := finding{want: fmt.Sprintf("%s, at most %s ago", stamp(j.now), maxLogoutAge), got: stamp(issued)}
 	if issued.After(j.now.Add(sp.skew)) {
@@ -181,10 +175,11 @@ func (sp *ServiceProvider) checkLogoutIssueInstant(j *logoutJudgement) (finding,
 // checkLogoutEnd: a request may say when it ends (saml-core 3.7.1).
 func (sp *ServiceProvider) checkLogoutEnd(j *logoutJudgement) (finding, error) {
 	end := instantOf(j.root, "NotOnOrAfter")
+	found := finding{want: "none, or later than " + stamp(j.now)}
 	if end.IsZero() {
-		return finding{}, nil
+		return found, nil
 	}
-	found := finding{want: "later than " + stamp(j.now), got: stamp(end)}
+	found.got = stamp(end)
 	if !j.now.Add(-sp.skew).Before(end) {
 		return found, refusef(CodeExpired, "%s ended at %s, %s ago", j.root.Tag, stamp(end), j.now.Sub(end))
 	}
@@ -194,7 +189,7 @@ func (sp *ServiceProvider) checkLogoutEnd(j *logoutJudgement) (finding, error) {
 // checkLogoutInResponseTo: nothing is an answer that this browser did not ask for.
 func (sp *ServiceProvider) checkLogoutInResponseTo(j *logoutJudgement) (finding, error) {
 	answers := j.root.SelectAttrValue("InResponseTo", "")
-	found := finding{want: j.requestID, got: shorten(answers)}
+	found := finding{want: cmp.Or(j.requestID, "no answer: this browser has begun no logout"), got: answers}
 	switch {
 	case j.requestID == "":
 		return found, refusef(CodeInResponseTo, "this browser has begun no logout")
@@ -207,35 +202,38 @@ func (sp *ServiceProvider) checkLogoutInResponseTo(j *logoutJudgement) (finding,
 // takeLogoutSubject reads the name by the rule for every name: what we would not
 // have let sign on, we have no session of.
 func (sp *ServiceProvider) takeLogoutSubject(j *logoutJudgement) (finding, error) {
+	found := finding{want: "a NameID that can be shown"}
 	el := childOf(j.root, nsAssertion, "NameID")
 	s := Subject{
 		NameID: textOf(el), Format: el.SelectAttrValue("Format", ""),
 		NameQualifier: el.SelectAttrValue("NameQualifier", ""), SPNameQualifier: el.SelectAttrValue("SPNameQualifier", ""),
 	}
 	if s.NameID == "" {
-		return finding{}, refusef(CodeValue, "empty NameID")
+		return found, refusef(CodeValue, "empty NameID")
 	}
 	if err := s.check(); err != nil {
-		return finding{}, err
+		return found, err
 	}
 	j.request = LogoutRequest{ID: j.root.SelectAttrValue("ID", ""), RelayState: j.RelayState, Subject: s}
-	return finding{}, nil
+	return found, nil
 }
 
 // takeSessionIndexes reads which sessions are to end. An empty index would be one of
 // which nobody knows whether it stands for all.
 func (sp *ServiceProvider) takeSessionIndexes(j *logoutJudgement) (finding, error) {
+	found := finding{want: "session indexes that can be shown, or none for all"}
 	for _, el := range childrenOf(j.root, nsProtocol, "SessionIndex") {
 		index := textOf(el)
 		if index == "" {
-			return finding{}, refusef(CodeValue, "empty SessionIndex")
+			return found, refusef(CodeValue, "empty SessionIndex")
 		}
 		if err := checkValue(index); err != nil {
-			return finding{}, refusef(CodeValue, "reading the SessionIndex: %w", err)
+			return found, refusef(CodeValue, "reading the SessionIndex: %w", err)
 		}
 		j.request.SessionIndexes = append(j.request.SessionIndexes, index)
 	}
-	return finding{got: fmt.Sprintf("%d of them", len(j.request.SessionIndexes))}, nil
+	found.got = fmt.Sprintf("%d of them", len(j.request.SessionIndexes))
+	return found, nil
 }
 
 // takeLogoutStatus refuses nothing: an answer that says no is an answer. That some
@@ -249,7 +247,7 @@ func (sp *ServiceProvider) takeLogoutStatus(j *logoutJudgement) (finding, error)
 	if j.response.Failed || j.response.Partial {
 		j.response.Status = fmt.Sprintf("%.200q, %.200q, message %.200q", code, detail, textOf(childOf(status, nsProtocol, "StatusMessage")))
 	}
-	return finding{want: statusSuccess, got: strings.TrimSpace(shorten(code) + " " + shorten(detail))}, nil
+	return finding{want: statusSuccess, got: strings.TrimSpace(code + " " + detail)}, nil
 }
 
 // instantOf reads a point in time, which the shape gate has let through; zero if
@@ -257,13 +255,4 @@ func (sp *ServiceProvider) takeLogoutStatus(j *logoutJudgement) (finding, error)
 func instantOf(el *etree.Element, name string) time.Time {
 	t, _ := time.Parse(time.RFC3339, el.SelectAttrValue(name, ""))
 	return t
-}
-
-// shorten bounds what a stranger wrote, for a trace.
-func shorten(s string) string {
-	const most = 300
-	if len(s) > most {
-		return strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return s
 }

@@ -1,4 +1,44 @@
 package proxy
 
+import (
+	"net/http"
+	"time"
+
+	"github.com/sallyport/sallyport/proxy/keep"
+	"github.com/sallyport/sallyport/proxy/session"
+)
+
 // Withdraw is what Live does a minute after a replacement.
 var Withdraw = (*Gateway).withdraw
+
+// What the fuzz target of the mark calls.
+var (
+	CutFormMark  = cutFormMark
+	WithFormMark = withFormMark
+)
+
+// BoundByAge is when a request of somebody who proved who they are at that instant
+// would be cut, on the route of that host.
+func BoundByAge(g *Gateway, r *http.Request, host string, authnAt time.Time) (until time.Time, bound bool) {
+	ctx, stop := g.boundByAge(r.Context(), r, g.routes[host], &session.State{AuthnAt: authnAt.Unix()})
+	defer stop()
+	return ctx.Deadline()
+}
+
+// Forms are what is kept.
+func Forms(g *Gateway) *keep.Store { return g.forms }
+
+// AddTrace remembers a message that the client at that address brought.
+func AddTrace(ts *Traces, t Traced, from string) {
+	t.from = networkOf(from)
+	ts.add(t)
+}
+
+// Choose is which of the identity providers a sign-on goes to, by name; empty if the
+// person has to say.
+func Choose(r *http.Request, allowed []*IdP) string {
+	if c := choose(r, allowed); c.idp != nil {
+		return c.idp.Name
+	}
+	return ""
+}

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/proxy/keep"
 	"github.com/sallyport/sallyport/proxy/policy"
 	"github.com/sallyport/sallyport/proxy/portal"
 	"github.com/sallyport/sallyport/proxy/relay"
@@ -65,13 +65,16 @@ type Gateway struct {
 	door      string // the door's origin, without a trailing slash
 	routes    map[string]*route
 	order     []*route
+	idps      idps
 	pages     *portal.Pages
 	crossSite *http.CrossOriginProtection
 	named     map[string]bool // groups that some route mentions
 	queryKeys map[string]bool
 	answers   *admission // of identity providers
 	begins    *admission // requests to them
+	forms     *keep.Store
 	recorder  relay.Recorder
+	alarms    *alarms
 }
 
 // New returns a Gateway, or an error that names what is wrong with cfg.
@@ -90,6 +93,8 @@ func New(cfg Config) (*Gateway, error) {
 		crossSite: http.NewCrossOriginProtection(),
 		answers:   newAdmission(answersAtOnce, answersPerAddress, admissionWait),
 		begins:    newAdmission(beginsAtOnce, beginsPerAddress, admissionWait),
+		alarms:    &alarms{last: make(map[string]time.Time)},
+		forms:     keep.New(cfg.Now),
 		recorder:  relay.Recorder{Access: cfg.Access, Log: cfg.Log, Now: cfg.Now, Ended: cfg.Metrics.end},
 	}
 	g.cfg.Replaces = nil // or every one that ever was would be kept
@@ -100,8 +105,8 @@ func New(cfg Config) (*Gateway, error) {
 	if err := g.addRoutes(); err != nil {
 		return nil, err
 	}
-	if len(cfg.IdPs) == 0 {
-		return nil, errors.New("no identity provider: nobody could sign in")
+	if err := g.addIdPs(); err != nil {
+		return nil, err
 	}
 	pages, err := portal.New(g.door)
 	if err != nil {
@@ -197,25 +202,42 @@ func (g *Gateway) serve(ex *exchange, r *http.Request) {
 // serveTool decides who may pass, and forwards.
 func (g *Gateway) serveTool(ex *exchange, r *http.Request, rt *route) {
 	ex.Record.Action = accesslog.ActionAccess
-	state, absence := g.cfg.Sessions.Find(r, rt.Host)
+	if strings.Contains(r.URL.RawQuery, formMark) {
+		if r = g.unmarked(ex, r, rt); r == nil {
+			return
+		}
+		defer g.settle(r)
+	}
+	if state := g.admit(ex, r, rt); state != nil {
+		g.forward(ex, r, rt, state)
+	}
+}
+
+// admit returns the state of whoever may pass, or answers and returns nil.
+func (g *Gateway) admit(ex *exchange, r *http.Request, rt *route) *session.State {
+	state, absence := g.find(ex, r, rt.Host)
 	if absence != session.Present {
 		g.askToSignIn(ex, r, rt, absence)
-		return
+		return nil
 	}
 	g.noteSession(ex, state)
-	decision := rt.Rule.Decide(state.User, state.Groups)
+	decision := g.judge(rt, state)
 	ex.Note(accesslog.ActionAccess, decision.Verdict.String(), decision.Reason)
 	ex.Record.Rule = decision.Rule
-	if decision.Verdict != policy.Allow {
+	switch decision.Verdict {
+	case policy.Allow:
+		return state
+	case policy.Again:
+		g.askToStepUp(ex, r, rt, state, decision)
+	default:
 		g.refuse(ex, r, refusal{
 			status: http.StatusForbidden, reason: decision.Reason,
 			title:   "You may not open " + rt.Title,
 			message: "You are signed in as " + state.User + ", and this tool is not open to you. If you need it, ask its owner, and give the request number below.",
 			link:    g.door + "/", text: "Your tools",
 		})
-		return
 	}
-	g.forward(ex, r, rt, state)
+	return nil
 }
 
 // noteSession writes who it is into the record.
@@ -230,18 +252,19 @@ func (g *Gateway) askToSignIn(ex *exchange, r *http.Request, rt *route, absence 
 	switch {
 	case navigates(r):
 		ex.Note(accesslog.ActionSignInBegin, "signin", string(absence))
-		token := g.cfg.Sessions.Begin(ex, r, rt.Host, r.URL.RequestURI())
-		g.redirect(ex, g.door+reservedPrefix+"sign_in?begin="+token)
+		g.toDoor(ex, r, rt, absence)
 	case wantsPage(r):
-		g.refuse(ex, r, refusal{
-			status: http.StatusUnauthorized, reason: string(absence),
-			title:   "Your form was not sent",
-			message: "You are not signed in any more, so what you sent has not reached " + rt.Title + ". Sign in, go back in your browser, and send it again.",
-			link:    g.origin(rt.Host) + "/", text: "Sign in",
-		})
+		g.holdLapsed(ex, r, rt, absence)
 	default:
 		notSignedIn(ex, absence, g.origin(rt.Host)+"/")
 	}
+}
+
+// toDoor sends a navigation to the door, from where it comes back signed in. why is
+// what it has come without.
+func (g *Gateway) toDoor(ex *exchange, r *http.Request, rt *route, why session.Absence) {
+	token := g.cfg.Sessions.Begin(ex, r, rt.Host, r.URL.RequestURI(), why)
+	g.redirect(ex, g.door+reservedPrefix+"sign_in?begin="+token)
 }
 
 // redirect sends the browser on with a GET. Only the gateway's own origins and

@@ -107,10 +107,10 @@ vet:
 	@go -C $(DEV) vet -tags swarm ./swarm
 
 # What the tests run besides Go: the race detector's C compiler, the browser, the
-# program that adds a CA to those that the browser trusts, and what the scripts of
-# deploy/vault run. Each is a program and the Debian package that it is in; other
+# program that adds a CA to those that the browser trusts, what the scripts of
+# deploy/vault run, and a second opinion on XML signatures. Each is a program and the Debian package that it is in; other
 # targets need others.
-NEEDS := gcc:gcc gcc:libc6-dev chromium:chromium certutil:libnss3-tools gpg:gnupg gpg-agent:gnupg openssl:openssl
+NEEDS := gcc:gcc gcc:libc6-dev chromium:chromium certutil:libnss3-tools gpg:gnupg gpg-agent:gnupg openssl:openssl xmlsec1:xmlsec1
 .PHONY: packages
 packages:
 	@missing=; \

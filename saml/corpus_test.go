@@ -39,7 +39,7 @@ type attack struct {
 // corpus is every case, in the order of their letters.
 func corpus() []attack {
 	return slices.Concat(wellBehaved(), wrappings(), coverage(), signatureForms(), keys(),
-		contents(), occasions(), identities(), documents(), resources())
+		contents(), occasions(), identities(), documents(), resources(), inventions())
 }
 
 // build returns the response as it arrives.
@@ -68,8 +68,9 @@ func (a attack) build(t testing.TB, idp *testIdP) string {
 	return encode(raw)
 }
 
-// run posts the response and returns the code and who came of it.
-func (a attack) run(t *testing.T) (string, *Principal) {
+// scene is who sends the response, who judges it, and which request this browser
+// was given.
+func (a attack) scene(t *testing.T) (*testIdP, Config, string) {
 	t.Helper()
 	key := a.key
 	if key == "" {
@@ -88,6 +89,13 @@ func (a attack) run(t *testing.T) (string, *Principal) {
 	if a.request != nil {
 		request = *a.request
 	}
+	return idp, cfg, request
+}
+
+// run posts the response and returns the code and who came of it.
+func (a attack) run(t *testing.T) (string, *Principal) {
+	t.Helper()
+	idp, cfg, request := a.scene(t)
 	principal, err := newTestSP(t, cfg).Verify(t.Context(), Post{Response: a.build(t, idp)}, Expectation{RequestID: request})
 	if err != nil {
 		t.Logf("refused: %v", err)

@@ -27,6 +27,7 @@ type content int
 const (
 	structure content = iota // the listed children, and white space
 	text                     // text alone
+	value                    // text alone, or one NameID alone
 	opaque                   // anything that is not SAML, signature or encryption
 	ignored                  // anything: nobody reads it
 )
@@ -102,7 +103,9 @@ var authnStatementShape = shape{ns: nsAssertion, tag: "AuthnStatement", min: 1, 
 
 var attributeStatementShape = shape{ns: nsAssertion, tag: "AttributeStatement", max: 1, children: []shape{
 	{ns: nsAssertion, tag: "Attribute", max: many, children: []shape{
-		{ns: nsAssertion, tag: "AttributeValue", max: many, content: text},
+		{ns: nsAssertion, tag: "AttributeValue", max: many, content: value, children: []shape{
+			{ns: nsAssertion, tag: "NameID", max: 1, content: text},
+		}},
 	}},
 }}
 
@@ -225,6 +228,12 @@ func (s *shape) check(el *etree.Element) error {
 	switch s.content {
 	case text:
 		return s.checkText(el)
+	case value:
+		// eduPersonTargetedID has a NameID in it, and comes along unasked. The library
+		// reads it as blanks, which say nothing about anybody.
+		if childOf(el, nsAssertion, "NameID") == nil {
+			return s.checkText(el)
+		}
 	case opaque:
 		return checkOpaque(el)
 	case ignored:

@@ -1,9 +1,10 @@
 // Package portal draws the few pages that Sallyport itself shows: the list of
 // tools at the door, the sign-out, and one page for everything that goes wrong.
 //
-// It decides nothing: it is given what may be shown. Pages hold no script, no
-// external resource and no text of a client that was not escaped by
-// html/template; the Content-Security-Policy says so to the browser too.
+// It decides nothing: it is given what may be shown. Pages hold no external
+// resource, no text of a client that was not escaped by html/template, and no
+// script but the one line of the page that posts itself; the
+// Content-Security-Policy says so to the browser too.
 package portal
 
 import (
@@ -50,7 +51,8 @@ type Notice struct {
 type Pages struct {
 	templates *template.Template
 	style     template.CSS
-	policy    string
+	policy    string // of every page but the one that posts itself
+	posting   string // of that
 }
 
 // New parses the embedded pages. doorOrigin is the one origin beside the page's
@@ -64,18 +66,25 @@ func New(doorOrigin string) (*Pages, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading style sheet: %w", err)
 	}
-	sum := sha256.Sum256(style)
+	common := "default-src 'none'; style-src " + hashSource(style) + "; base-uri 'none'; frame-ancestors 'none'"
 	return &Pages{
 		templates: templates,
 		style:     template.CSS(style), //nolint:gosec // our own embedded file, not input
-		policy: "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
-			"'; form-action 'self' " + doorOrigin + "; base-uri 'none'; frame-ancestors 'none'",
+		policy:    common + "; form-action 'self' " + doorOrigin,
+		posting:   common + "; script-src " + hashSource([]byte(submit)) + "; form-action https:",
 	}, nil
+}
+
+// hashSource allows one inline script or style sheet, and no other (CSP level 3,
+// section 2.3.1).
+func hashSource(inline []byte) string {
+	sum := sha256.Sum256(inline)
+	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
 // WriteHome answers with the list of tools.
 func (p *Pages) WriteHome(w http.ResponseWriter, home Home) error {
-	return p.write(w, http.StatusOK, "home.html", home)
+	return p.write(w, http.StatusOK, p.policy, "home.html", home)
 }
 
 // WriteNotice answers with n and its status. Without a valid status it answers
@@ -84,23 +93,24 @@ func (p *Pages) WriteNotice(w http.ResponseWriter, n Notice) error {
 	if n.Status < http.StatusOK || n.Status > 599 {
 		return fmt.Errorf("rendering notice %q: status %d, expected 200 to 599", n.Title, n.Status)
 	}
-	return p.write(w, n.Status, "notice.html", n)
+	return p.write(w, n.Status, p.policy, "notice.html", n)
 }
 
 // write renders the page fully before the first byte is sent, so that a fault
 // never leaves half a page.
-func (p *Pages) write(w http.ResponseWriter, status int, name string, data any) error {
+func (p *Pages) write(w http.ResponseWriter, status int, policy, name string, data any) error {
 	var page bytes.Buffer
 	err := p.templates.ExecuteTemplate(&page, name, struct {
-		Style template.CSS
-		Data  any
-	}{p.style, data})
+		Style  template.CSS
+		Script template.JS
+		Data   any
+	}{p.style, submit, data})
 	if err != nil {
 		return fmt.Errorf("rendering %s: %w", name, err)
 	}
 	h := w.Header()
 	Protect(h)
-	h.Set("Content-Security-Policy", p.policy)
+	h.Set("Content-Security-Policy", policy)
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(page.Len()))
 	w.WriteHeader(status)

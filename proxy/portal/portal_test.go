@@ -44,6 +44,7 @@ func pages() map[string]func(*Pages, http.ResponseWriter) error {
 			Reason: "not_in_group", RequestID: "abcdefghij234567", Link: door + "/", LinkText: "Your tools",
 		}),
 		"notice-button": notice(Notice{Status: http.StatusOK, Title: "Sign out?", Message: "Of every tool.", Post: "/.sallyport/sign_out", PostText: "Sign out"}),
+		"form":          func(p *Pages, w http.ResponseWriter) error { return p.WriteForm(w, signOnForm()) },
 		"notice-plain":  notice(Notice{Status: http.StatusOK, Title: "You are signed out", Message: "All tools are closed."}),
 	}
 }
@@ -112,7 +113,7 @@ func TestHeaders(t *testing.T) {
 		"Strict-Transport-Security": {"max-age=31536000"},
 		"Content-Type":              {"text/html; charset=utf-8"}, "Content-Length": {strconv.Itoa(len(text))},
 		"Content-Security-Policy": {"default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
-			"'; form-action 'self' https://door.example.com; base-uri 'none'; frame-ancestors 'none'"},
+			"'; base-uri 'none'; frame-ancestors 'none'; form-action 'self' https://door.example.com"},
 	}
 	if diff := cmp.Diff(want, res.Header); diff != "" {
 		t.Errorf("headers (-want +got):\n%s", diff)
@@ -169,7 +170,8 @@ func TestEveryPageCanBeReadByEverybody(t *testing.T) {
 			count := make(map[string]int)
 			for _, n := range elements(t, body(t, render(t, write))) {
 				count[n.Data]++
-				if !slices.Contains(allowed, n.Data) {
+				posts := name == "form" && (n.Data == "script" || n.Data == "input")
+				if !slices.Contains(allowed, n.Data) && !posts {
 					t.Errorf("element <%s>", n.Data)
 				}
 				for _, a := range n.Attr {

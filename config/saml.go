@@ -183,10 +183,11 @@ var (
 // have plain names.
 const DefaultIdP = "idp"
 
-// Redirect and Post say whether requests go by that binding, whatever the metadata
-// offers.
+// Redirect says whether requests go by redirect, whatever the metadata offers.
 func (p IdP) Redirect() bool { return p.RequestBinding == bindingRedirect }
-func (p IdP) Post() bool     { return p.RequestBinding == bindingPost }
+
+// Post says whether requests go in a form, whatever the metadata offers.
+func (p IdP) Post() bool { return p.RequestBinding == bindingPost }
 
 // Minimum says whether something stronger than the first class will do.
 func (a AuthnContext) Minimum() bool { return a.Comparison == comparisonMinimum }

@@ -24,12 +24,13 @@ import (
 
 // corpusCase is one case as package saml's tests write it.
 type corpusCase struct {
-	ID       string    `json:"id"`
-	Name     string    `json:"name"`
-	Response string    `json:"response"`
-	Code     string    `json:"code"`
-	Request  string    `json:"request"`
-	Now      time.Time `json:"now"`
+	ID       string           `json:"id"`
+	Name     string           `json:"name"`
+	Response string           `json:"response"`
+	Code     string           `json:"code"`
+	Request  string           `json:"request"`
+	Expect   saml.Expectation `json:"expect"`
+	Now      time.Time        `json:"now"`
 	Provider struct {
 		EntityID     string            `json:"entity_id"`
 		ACSURL       string            `json:"acs_url"`
@@ -101,13 +102,13 @@ func (c *corpusCase) provider(t *testing.T) *saml.ServiceProvider {
 	return sp
 }
 
-// switched is the service provider of the case at hand, but for the request: for
-// its own, each sign-on of these tests counts, and the case answers another.
+// switched is the service provider of the case at hand, but for what was asked for:
+// for its own, each sign-on of these tests counts, and the case answers another.
 type switched struct {
 	scriptedSAML
-	real    atomic.Pointer[saml.ServiceProvider]
-	request atomic.Pointer[string]
-	begun   atomic.Int64
+	real   atomic.Pointer[saml.ServiceProvider]
+	expect atomic.Pointer[saml.Expectation]
+	begun  atomic.Int64
 }
 
 func (s *switched) Begin(want saml.SignOn) (saml.Message, error) {
@@ -116,8 +117,9 @@ func (s *switched) Begin(want saml.SignOn) (saml.Message, error) {
 }
 
 func (s *switched) Verify(ctx context.Context, p saml.Post, want saml.Expectation) (*saml.Principal, error) {
-	want.RequestID = *s.request.Load()
-	return s.real.Load().Verify(ctx, p, want)
+	expect := *s.expect.Load()
+	expect.Trace = want.Trace
+	return s.real.Load().Verify(ctx, p, expect)
 }
 
 // friendlyPages are the codes whose page says more than the one that all others
@@ -137,7 +139,8 @@ func TestCorpusAtTheDoor(t *testing.T) {
 	cases := readCorpus(t)
 	for i, c := range cases {
 		provider.real.Store(c.provider(t))
-		provider.request.Store(&c.Request)
+		c.Expect.RequestID = c.Request
+		provider.expect.Store(&c.Expect)
 		b := w.browser()
 		form := url.Values{"SAMLResponse": {c.Response}, "RelayState": {relayStateOf(t, b.navigate(w.origin(doorHost)+"/"))}}
 		switch {

@@ -17,12 +17,13 @@ var corpusDir = flag.String("corpus", "", "write every case of the corpus to thi
 // real endpoint, and those that give it to another service provider. Keys are of
 // these tests, made anew in each run.
 type exported struct {
-	ID       string    `json:"id"`
-	Name     string    `json:"name"`
-	Response string    `json:"response"` // the form field, as it arrives
-	Code     string    `json:"code"`     // of the refusal; empty: accepted
-	Request  string    `json:"request"`  // ID of the request that this browser was given; may be empty
-	Now      time.Time `json:"now"`      // by the service provider's clock
+	ID       string      `json:"id"`
+	Name     string      `json:"name"`
+	Response string      `json:"response"` // the form field, as it arrives
+	Code     string      `json:"code"`     // of the refusal; empty: accepted
+	Request  string      `json:"request"`  // ID of the request that this browser was given; may be empty
+	Expect   Expectation `json:"expect"`   // of the response, besides
+	Now      time.Time   `json:"now"`      // by the service provider's clock
 	// Provider is the service provider that the case is for.
 	Provider exportedProvider `json:"provider"`
 }
@@ -66,7 +67,7 @@ func (a attack) export(t *testing.T) exported {
 	t.Helper()
 	idp, cfg, request := a.scene(t)
 	out := exported{
-		ID: a.id, Name: a.name, Response: a.build(t, idp), Code: a.want, Request: request, Now: cfg.Now(),
+		ID: a.id, Name: a.name, Response: a.build(t, idp), Code: a.want, Request: request, Expect: a.expect, Now: cfg.Now(),
 		Provider: exportedProvider{
 			EntityID: cfg.EntityID, ACSURL: cfg.ACSURL, Key: keyPEM(t, cfg.Key), Certificate: certificatePEM(cfg.Certificate),
 			Metadata: string(cfg.IdPMetadata), Attributes: cfg.Attributes, ClockSkew: cfg.ClockSkew, MaxAge: cfg.MaxAge,

@@ -31,6 +31,7 @@ type attack struct {
 	encode   func(raw []byte) string                 // instead of base64
 	config   func(*testing.T, *Config, *testIdP)     // of the service provider
 	request  *string                                 // what this browser began; nil: testRequestID
+	expect   Expectation                             // of the answer, besides
 	clock    time.Duration                           // how far our clock is ahead of the identity provider's
 	check    func(t *testing.T, principal Principal) // of what was accepted
 	want     string                                  // code; empty: accepted
@@ -39,7 +40,7 @@ type attack struct {
 // corpus is every case, in the order of their letters.
 func corpus() []attack {
 	return slices.Concat(wellBehaved(), wrappings(), coverage(), signatureForms(), keys(),
-		contents(), occasions(), identities(), documents(), resources(), inventions())
+		contents(), occasions(), signOns(), identities(), documents(), resources(), inventions())
 }
 
 // build returns the response as it arrives.
@@ -96,7 +97,9 @@ func (a attack) scene(t *testing.T) (*testIdP, Config, string) {
 func (a attack) run(t *testing.T) (string, *Principal) {
 	t.Helper()
 	idp, cfg, request := a.scene(t)
-	principal, err := newTestSP(t, cfg).Verify(t.Context(), Post{Response: a.build(t, idp)}, Expectation{RequestID: request})
+	want := a.expect
+	want.RequestID = request
+	principal, err := newTestSP(t, cfg).Verify(t.Context(), Post{Response: a.build(t, idp)}, want)
 	if err != nil {
 		t.Logf("refused: %v", err)
 	}

@@ -163,7 +163,7 @@ func FuzzParseMetadata(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		idp, err := parseIdPMetadata(raw, testNow)
+		idp, err := parseIdPMetadata(raw, metadataChoice{now: testNow})
 		if err != nil {
 			return
 		}

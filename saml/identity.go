@@ -56,6 +56,9 @@ func (sp *ServiceProvider) identity(a *types.Assertion) (*Principal, error) {
 			return nil, err
 		}
 	}
+	if err := sp.checkDomains(p); err != nil {
+		return nil, err
+	}
 	return p, nil
 }
 
@@ -84,10 +87,7 @@ func takeAuthn(p *Principal, s *types.AuthnStatement) error {
 	if s.SessionNotOnOrAfter != nil {
 		p.SessionNotOnOrAfter = *s.SessionNotOnOrAfter
 	}
-	if s.AuthnContext != nil && s.AuthnContext.AuthnContextClassRef != nil {
-		// The one place where white space goes: xs:anyURI collapses it.
-		p.AuthnContext = strings.TrimSpace(s.AuthnContext.AuthnContextClassRef.Value)
-	}
+	p.AuthnContext = authnContextClass(s)
 	if err := checkValue(p.SessionIndex); err != nil {
 		return refusef(CodeValue, "reading the SessionIndex: %w", err)
 	}

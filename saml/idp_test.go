@@ -51,6 +51,8 @@ func testKey(t testing.TB, name string) crypto.Signer {
 	case strings.HasPrefix(name, "p256"):
 		scalar := sha256.Sum256([]byte(name))
 		key, err = ecdsa.ParseRawPrivateKey(elliptic.P256(), scalar[:])
+	case strings.HasPrefix(name, "p384"):
+		key, err = ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	case strings.HasPrefix(name, "p224"):
 		key, err = ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
 	case strings.HasPrefix(name, "rsa1024"):

@@ -1,12 +1,10 @@
 package saml
 
 import (
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"net/url"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -20,18 +18,39 @@ const (
 	bindingPost     = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST"
 )
 
-// identityProvider is what we believe about the other side.
+// identityProvider is what we believe about the other side. That it says
+// WantAuthnRequestsSigned or not is all the same: we sign every request.
 type identityProvider struct {
-	entityID     string
-	ssoURL       string // by HTTP-Redirect, as written
-	certificates []*x509.Certificate
-	validUntil   time.Time // zero: not said
+	entityID      string
+	displayName   string  // empty: none that could be shown
+	ssoBinding    Binding // how requests go to ssoURL; never BindingAny
+	ssoURL        string  // as written
+	slo           map[Binding]endpoint
+	certificates  []*x509.Certificate
+	pins          map[string]bool // hashes of keys, whether they are in the metadata or not
+	validUntil    time.Time       // zero: not said
+	cacheDuration time.Duration   // zero: not said
 }
 
-// parseIdPMetadata reads an EntityDescriptor, or an EntitiesDescriptor with one
-// identity provider in it. All or nothing: metadata with one unusable signing
-// key is refused, so that a mistake shows when it is made.
-func parseIdPMetadata(raw []byte, now time.Time) (*identityProvider, error) {
+// endpoint is where a service takes messages, as written; both are https.
+type endpoint struct {
+	location         string // of requests
+	responseLocation string // of responses: location, unless the metadata has another
+}
+
+// metadataChoice is what we take of a metadata document.
+type metadataChoice struct {
+	entityID string  // empty: the only identity provider
+	binding  Binding // of requests
+	pins     map[string]bool
+	now      time.Time
+}
+
+// parseIdPMetadata reads an EntityDescriptor, or an EntitiesDescriptor and in it
+// the entity that was chosen, or else the only identity provider. All or nothing:
+// metadata with one unusable signing key is refused, so that a mistake shows when
+// it is made.
+func parseIdPMetadata(raw []byte, choice metadataChoice) (*identityProvider, error) {
 	if err := checkStream(raw, metadataLimits()); err != nil {
 		return nil, fmt.Errorf("reading the document: %w", errors.Unwrap(err))
 	}
@@ -39,18 +58,24 @@ func parseIdPMetadata(raw []byte, now time.Time) (*identityProvider, error) {
 	if err := doc.ReadFromBytes(raw); err != nil {
 		return nil, fmt.Errorf("reading the document: %w", err)
 	}
-	role, err := findIdP(doc.Root())
+	role, err := findIdP(doc.Root(), choice.entityID)
 	if err != nil {
 		return nil, err
 	}
-	idp := &identityProvider{entityID: role.Parent().SelectAttrValue("entityID", "")}
+	idp := &identityProvider{entityID: entityIDOf(role), displayName: displayName(role), pins: choice.pins}
 	if err := checkEntityID(idp.entityID); err != nil {
 		return nil, err
 	}
-	if idp.validUntil, err = validUntil(role, now); err != nil {
+	if idp.validUntil, err = validUntil(role, choice.now); err != nil {
 		return nil, err
 	}
-	if idp.ssoURL, err = ssoURL(role); err != nil {
+	if idp.cacheDuration, err = cacheDuration(role); err != nil {
+		return nil, err
+	}
+	if idp.ssoBinding, idp.ssoURL, err = singleSignOn(role, choice.binding); err != nil {
+		return nil, err
+	}
+	if idp.slo, err = singleLogout(role); err != nil {
 		return nil, err
 	}
 	if idp.certificates, err = signingCertificates(role); err != nil {
@@ -59,17 +84,51 @@ func parseIdPMetadata(raw []byte, now time.Time) (*identityProvider, error) {
 	return idp, nil
 }
 
-// findIdP returns the one role of an identity provider for SAML 2.0.
-func findIdP(root *etree.Element) (*etree.Element, error) {
+// findIdP returns the role of an identity provider for SAML 2.0: of the entity
+// with that ID, or of the only one if it is empty. A name that stands for two
+// entities, or an entity with two such roles, stands for none.
+func findIdP(root *etree.Element, entityID string) (*etree.Element, error) {
 	if root.NamespaceURI() != nsMetadata || (root.Tag != "EntityDescriptor" && root.Tag != "EntitiesDescriptor") {
 		return nil, fmt.Errorf("root element %.100q, expected an EntityDescriptor of SAML 2.0 metadata", root.Tag)
 	}
-	roles := idpRoles(root)
-	if len(roles) != 1 {
-		return nil, fmt.Errorf("%d IDPSSODescriptor elements for SAML 2.0, expected exactly one", len(roles))
+	all := idpRoles(root)
+	roles := all
+	if entityID != "" {
+		roles = slices.DeleteFunc(slices.Clone(all), func(role *etree.Element) bool { return entityIDOf(role) != entityID })
 	}
-	return roles[0], nil
+	switch {
+	case len(roles) == 1:
+		return roles[0], nil
+	case entityID != "" && len(roles) == 0:
+		return nil, fmt.Errorf("no identity provider %.200q in it, it has %s", entityID, listIdPs(all))
+	case entityID != "":
+		return nil, fmt.Errorf("%d IDPSSODescriptor elements for SAML 2.0 of the entity %.200q, expected exactly one", len(roles), entityID)
+	case len(roles) == 0:
+		return nil, errors.New("0 IDPSSODescriptor elements for SAML 2.0, expected exactly one")
+	}
+	return nil, fmt.Errorf("%d IDPSSODescriptor elements for SAML 2.0, expected exactly one: choose one of %s by its entity ID", len(roles), listIdPs(roles))
 }
+
+// maxListed is how many entities an error names.
+const maxListed = 5
+
+// listIdPs names whom an operator may choose from.
+func listIdPs(roles []*etree.Element) string {
+	if len(roles) == 0 {
+		return "none"
+	}
+	var names []string
+	for _, role := range roles[:min(len(roles), maxListed)] {
+		names = append(names, fmt.Sprintf("%.200q", entityIDOf(role)))
+	}
+	list := strings.Join(names, ", ")
+	if more := len(roles) - len(names); more > 0 {
+		list += fmt.Sprintf(" and %d more", more)
+	}
+	return list
+}
+
+func entityIDOf(role *etree.Element) string { return role.Parent().SelectAttrValue("entityID", "") }
 
 // idpRoles finds the roles in an entity, or in all entities of an aggregate.
 func idpRoles(el *etree.Element) []*etree.Element {
@@ -90,8 +149,8 @@ func idpRoles(el *etree.Element) []*etree.Element {
 
 // checkEntityID is for theirs and ours: both are compared byte for byte.
 func checkEntityID(id string) error {
-	if id == "" || len(id) > 1024 {
-		return fmt.Errorf("entityID of %d characters, expected 1 to 1024", len(id))
+	if id == "" || len(id) > maxEntityID {
+		return fmt.Errorf("entityID of %d characters, expected 1 to %d", len(id), maxEntityID)
 	}
 	if id != strings.TrimSpace(id) {
 		return fmt.Errorf("entityID %.100q begins or ends with white space", id)
@@ -122,97 +181,6 @@ func validUntil(role *etree.Element, now time.Time) (time.Time, error) {
 	return earliest, nil
 }
 
-// ssoURL returns the first address for HTTP-Redirect, which must be usable.
-func ssoURL(role *etree.Element) (string, error) {
-	for _, endpoint := range childrenOf(role, nsMetadata, "SingleSignOnService") {
-		if endpoint.SelectAttrValue("Binding", "") != bindingRedirect {
-			continue
-		}
-		location := endpoint.SelectAttrValue("Location", "")
-		if err := checkEndpoint(location); err != nil {
-			return "", fmt.Errorf("SingleSignOnService %.200q: %w", location, err)
-		}
-		return location, nil
-	}
-	return "", errors.New("no SingleSignOnService with the HTTP-Redirect binding")
-}
-
-// checkEndpoint wants an address that a browser may be sent to with a request
-// of ours in the query.
-func checkEndpoint(location string) error {
-	u, err := url.Parse(location)
-	switch {
-	case err != nil:
-		return errors.New("not a URL")
-	case u.Scheme != "https":
-		return fmt.Errorf("scheme %q, expected https", u.Scheme)
-	case u.User != nil:
-		return errors.New("it has user information")
-	case u.Hostname() == "":
-		return errors.New("it has no host")
-	case strings.Contains(location, "#"):
-		return errors.New("it has a fragment")
-	}
-	query, err := url.ParseQuery(u.RawQuery)
-	if err != nil {
-		return errors.New("its query cannot be read")
-	}
-	for _, ours := range []string{"SAMLRequest", "SAMLResponse", "RelayState", "SigAlg", "Signature", "SAMLEncoding"} {
-		if query.Has(ours) {
-			return fmt.Errorf("its query has a %s of its own", ours)
-		}
-	}
-	return nil
-}
-
-// signingCertificates collects the certificates whose keys may sign. Of several
-// in one X509Data the first is the signer's; the rest is its chain, which must
-// not be able to sign for it.
-func signingCertificates(role *etree.Element) ([]*x509.Certificate, error) {
-	var certs []*x509.Certificate
-	for _, descriptor := range childrenOf(role, nsMetadata, "KeyDescriptor") {
-		if use := descriptor.SelectAttrValue("use", "signing"); use != "signing" {
-			continue
-		}
-		for _, info := range childrenOf(descriptor, nsDsig, "KeyInfo") {
-			for _, data := range childrenOf(info, nsDsig, "X509Data") {
-				cert, err := metadataCertificate(data)
-				if err != nil {
-					return nil, fmt.Errorf("signing certificate %d: %w", len(certs)+1, err)
-				}
-				if cert != nil && !slices.ContainsFunc(certs, cert.Equal) {
-					certs = append(certs, cert)
-				}
-			}
-		}
-	}
-	if len(certs) == 0 || len(certs) > maxIdPCertificates {
-		return nil, fmt.Errorf("%d signing certificates, expected 1 to %d", len(certs), maxIdPCertificates)
-	}
-	return certs, nil
-}
-
-// metadataCertificate returns nil if there is none in it: an X509Data may name a
-// key in other ways, which say nothing that could be trusted.
-func metadataCertificate(data *etree.Element) (*x509.Certificate, error) {
-	el := childOf(data, nsDsig, "X509Certificate")
-	if el == nil {
-		return nil, nil
-	}
-	der, err := decodeBase64(el.Text())
-	if err != nil {
-		return nil, fmt.Errorf("decoding base64: %w", err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, fmt.Errorf("parsing X.509: %w", err)
-	}
-	if err := checkStrength(cert.PublicKey); err != nil {
-		return nil, err
-	}
-	return cert, nil
-}
-
 // checkFresh refuses metadata whose time ran out while it was in use.
 func (idp *identityProvider) checkFresh(now time.Time) error {
 	if !idp.validUntil.IsZero() && !now.Before(idp.validUntil) {
@@ -223,17 +191,18 @@ func (idp *identityProvider) checkFresh(now time.Time) error {
 
 // info says it for the caller.
 func (idp *identityProvider) info() IdPInfo {
-	info := IdPInfo{EntityID: idp.entityID, SSOURL: idp.ssoURL, ValidUntil: idp.validUntil}
+	info := IdPInfo{
+		EntityID: idp.entityID, DisplayName: idp.displayName, SSOURL: idp.ssoURL, SLO: len(idp.slo) > 0,
+		ValidUntil: idp.validUntil, CacheDuration: idp.cacheDuration,
+	}
+	unused := maps.Clone(idp.pins)
 	for _, cert := range idp.certificates {
 		info.Certificates = append(info.Certificates, IdPCertificate{
-			Fingerprint: fingerprint(cert.Raw), NotBefore: cert.NotBefore, NotAfter: cert.NotAfter,
+			Fingerprint: fingerprint(cert.Raw), KeyHash: keyHash(cert), Pinned: idp.pinned(cert),
+			NotBefore: cert.NotBefore, NotAfter: cert.NotAfter,
 		})
+		delete(unused, keyHash(cert))
 	}
+	info.UnusedPins = slices.Sorted(maps.Keys(unused))
 	return info
-}
-
-// fingerprint is how we name a certificate to people.
-func fingerprint(der []byte) string {
-	sum := sha256.Sum256(der)
-	return hex.EncodeToString(sum[:])
 }

@@ -10,12 +10,14 @@ const (
 	maxResponseSize   = 256 << 10 // of the XML in it
 	maxRelayStateSize = 80        // saml-bindings 3.4.3
 	maxIDLength       = 256       // of an XML ID
+	maxEntityID       = 1024      // saml-core 8.3.6
 	maxTextLength     = 256       // of a NameID or an attribute value, in characters
 
 	maxAssertionAge      = 5 * time.Minute // since IssueInstant, plus the clock skew
 	maxAssertionLifetime = 24 * time.Hour  // from IssueInstant to any NotOnOrAfter
 	maxClockSkew         = 5 * time.Minute // saml2int SDP-G01 asks for three to five
 
+	maxAuthnClasses    = 16      // of one request
 	maxIdPCertificates = 8       // each may be tried in turn
 	maxReplayEntries   = 200_000 // live assertions; about 40 MB when full
 	maxWaiting         = 128     // responses that wait for their turn in Verify

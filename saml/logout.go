@@ -73,10 +73,3 @@ func (sp *ServiceProvider) BeginLogout(s Subject, sessionIndex, relayState strin
 func (sp *ServiceProvider) AnswerLogout(r *LogoutRequest, partial bool) (Message, error) {
 	return Message{}, ErrNoLogout
 }
-
-// Issuer is the entity ID that the response gives as its sender's, to choose the
-// [ServiceProvider] that shall judge it. It has not been verified. The error is a
-// *[Refusal].
-func (p Post) Issuer() (string, error) {
-	return "", refusef(CodeInternal, "not built yet")
-}

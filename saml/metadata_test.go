@@ -95,7 +95,7 @@ func TestParseIdPMetadata(t *testing.T) {
 		"valid until later": {raw: metadataOf(t, "<md:IDPSSODescriptor", `<md:IDPSSODescriptor validUntil="2026-11-23T00:00:00Z"`), certs: fingerprints(idp.cert)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := parseIdPMetadata(tt.raw, testNow)
+			got, err := parseIdPMetadata(tt.raw, metadataChoice{now: testNow})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -146,7 +146,7 @@ func TestParseIdPMetadataRefuses(t *testing.T) {
 		"F9 a request of its own":         {metadataOf(t, testSSO, testSSO+"?SAMLRequest=x"), "SAMLRequest of its own"},
 		"F9 not a URL":                    {metadataOf(t, testSSO, "https://idp.example.test/%zz"), "not a URL"},
 		"F9 query that cannot be read":    {metadataOf(t, testSSO, testSSO+"?a;b"), "query cannot be read"},
-		"no redirect":                     {metadataOf(t, bindingRedirect, bindingPost), "no SingleSignOnService"},
+		"neither redirect nor POST":       {metadataOf(t, bindingRedirect, "urn:oasis:names:tc:SAML:2.0:bindings:SOAP"), "no SingleSignOnService"},
 		"B9 for encryption alone":         {metadataOf(t, `use="signing"`, `use="encryption"`), "0 signing certificates"},
 		"B6 RSA of 1024 bits":             {testMetadata(weak.cert), "signing certificate 1: RSA key of 1024 bits"},
 		"B6 P-224":                        {testMetadata(newTestIdP(t, "p224-idp").cert), "elliptic curve of 224 bits"},
@@ -157,7 +157,7 @@ func TestParseIdPMetadataRefuses(t *testing.T) {
 		"KeyInfo without any certificate": {metadataOf(t, "X509Certificate", "X509SKI"), "0 signing certificates"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := parseIdPMetadata(tt.raw, testNow)
+			_, err := parseIdPMetadata(tt.raw, metadataChoice{now: testNow})
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, want it to say %q", err, tt.want)
 			}
@@ -169,7 +169,7 @@ func TestParseIdPMetadataRefuses(t *testing.T) {
 func TestADFSMetadata(t *testing.T) {
 	claims := strings.Repeat(`<auth:ClaimType xmlns:auth="http://docs.oasis-open.org/wsfed/authorization/200706" Uri="urn:x"><auth:DisplayName>x</auth:DisplayName></auth:ClaimType>`, 150)
 	raw := metadataOf(t, "<md:IDPSSODescriptor", `<md:RoleDescriptor xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="fed:X">`+claims+`</md:RoleDescriptor><md:IDPSSODescriptor`)
-	if _, err := parseIdPMetadata(raw, testNow); err != nil {
+	if _, err := parseIdPMetadata(raw, metadataChoice{now: testNow}); err != nil {
 		t.Error(err)
 	}
 }
@@ -182,8 +182,8 @@ func TestIdPInfo(t *testing.T) {
 	want := IdPInfo{
 		EntityID: testIdPID, SSOURL: testSSO, ValidUntil: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC),
 		Certificates: []IdPCertificate{
-			{Fingerprint: fingerprint(idp.cert.Raw), NotBefore: idp.cert.NotBefore, NotAfter: idp.cert.NotAfter},
-			{Fingerprint: fingerprint(old.Raw), NotBefore: old.NotBefore, NotAfter: old.NotAfter},
+			{Fingerprint: fingerprint(idp.cert.Raw), KeyHash: keyHash(idp.cert), NotBefore: idp.cert.NotBefore, NotAfter: idp.cert.NotAfter},
+			{Fingerprint: fingerprint(old.Raw), KeyHash: keyHash(old), NotBefore: old.NotBefore, NotAfter: old.NotAfter},
 		},
 	}
 	if diff := cmp.Diff(want, newTestSP(t, cfg).IdP()); diff != "" {

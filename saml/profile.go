@@ -2,6 +2,8 @@ package saml
 
 import (
 	"errors"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/russellhaering/gosaml2/types"
@@ -9,9 +11,9 @@ import (
 
 // occasion is what a response is judged against besides our configuration.
 type occasion struct {
-	now       time.Time
-	requestID string
-	env       *envelope
+	now  time.Time
+	want Expectation
+	env  *envelope
 }
 
 // checkProfile holds a response with a verified signature against the profile
@@ -30,6 +32,8 @@ func (sp *ServiceProvider) checkProfile(r *types.Response, o *occasion) error {
 		sp.checkConditionTimes,
 		sp.checkConfirmationTimes,
 		sp.checkAuthnStatement,
+		sp.checkForced,
+		sp.checkAuthnContext,
 	} {
 		if err := check(r, o); err != nil {
 			return err
@@ -62,16 +66,33 @@ func (sp *ServiceProvider) checkDestination(r *types.Response, _ *occasion) erro
 // checkInResponseTo reads the signed one. The response has one too: it must
 // not say otherwise.
 func (sp *ServiceProvider) checkInResponseTo(r *types.Response, o *occasion) error {
+	if o.want.RequestID == "" {
+		return sp.checkUnsolicited(r)
+	}
 	confirmed := r.Assertions[0].Subject.SubjectConfirmation.SubjectConfirmationData.InResponseTo
 	switch {
-	case o.requestID == "":
-		return refusef(CodeInResponseTo, "this browser has begun no sign-on")
 	case confirmed == "":
-		return refusef(CodeInResponseTo, "unsolicited: the confirmation has no InResponseTo")
-	case confirmed != o.requestID:
-		return refusef(CodeInResponseTo, "answers the request %.100q, this browser began %.100q", confirmed, o.requestID)
-	case r.InResponseTo != "" && r.InResponseTo != o.requestID:
+		return refusef(CodeInResponseTo, "unsolicited: the confirmation has no InResponseTo, expected %q", o.want.RequestID)
+	case confirmed != o.want.RequestID:
+		return refusef(CodeInResponseTo, "answers the request %.100q, this browser began %.100q", confirmed, o.want.RequestID)
+	case r.InResponseTo != "" && r.InResponseTo != o.want.RequestID:
 		return refusef(CodeInResponseTo, "response answers %.100q, its assertion %.100q", r.InResponseTo, confirmed)
+	}
+	return nil
+}
+
+// checkUnsolicited is for a browser that has begun no sign-on. An answer to a
+// request is then somebody else's, whatever is allowed (saml-profiles 4.1.5).
+func (sp *ServiceProvider) checkUnsolicited(r *types.Response) error {
+	if !sp.unsolicited {
+		return refusef(CodeInResponseTo, "this browser has begun no sign-on, and one that the identity provider began is not allowed")
+	}
+	for what, id := range map[string]string{
+		"confirmation": r.Assertions[0].Subject.SubjectConfirmation.SubjectConfirmationData.InResponseTo, "response": r.InResponseTo,
+	} {
+		if id != "" {
+			return refusef(CodeInResponseTo, "this browser has begun no sign-on, but the %s answers %.100q", what, id)
+		}
 	}
 	return nil
 }
@@ -152,7 +173,7 @@ func (sp *ServiceProvider) checkEnd(what, value string, issued, now time.Time) e
 }
 
 // checkAuthnStatement holds the session at the identity provider against the
-// clock. Which context it was made in goes to the caller, for its policy.
+// clock.
 func (sp *ServiceProvider) checkAuthnStatement(r *types.Response, o *occasion) error {
 	s := r.Assertions[0].AuthnStatement
 	if s == nil || s.AuthnInstant == nil {
@@ -161,13 +182,62 @@ func (sp *ServiceProvider) checkAuthnStatement(r *types.Response, o *occasion) e
 	if s.AuthnInstant.After(o.now.Add(sp.skew)) {
 		return refusef(CodeNotYetValid, "AuthnInstant is %s, %s ahead of our clock", stamp(*s.AuthnInstant), s.AuthnInstant.Sub(o.now))
 	}
-	if age := o.now.Sub(*s.AuthnInstant); sp.maxAge > 0 && age > sp.maxAge+sp.skew {
-		return refusef(CodeAuthnAge, "AuthnInstant is %s, %s ago, at most %s are allowed", stamp(*s.AuthnInstant), age, sp.maxAge)
+	if age, most := o.now.Sub(*s.AuthnInstant), sp.authnAge(o); most != 0 && age > most+sp.skew {
+		return refusef(CodeAuthnAge, "AuthnInstant is %s, %s ago, at most %s are allowed", stamp(*s.AuthnInstant), age, most)
 	}
 	if end := s.SessionNotOnOrAfter; end != nil && !o.now.Add(-sp.skew).Before(*end) {
 		return refusef(CodeSessionExpired, "session at the identity provider ended at %s", stamp(*end))
 	}
 	return nil
+}
+
+// authnAge is how long ago the person may have proved who they are: the smaller
+// of what is configured and what is expected of this sign-on. Zero is no bound.
+func (sp *ServiceProvider) authnAge(o *occasion) time.Duration {
+	if sp.maxAge == 0 || (o.want.MaxAge != 0 && o.want.MaxAge < sp.maxAge) {
+		return o.want.MaxAge
+	}
+	return sp.maxAge
+}
+
+// checkForced: an identity provider that does not know ForceAuthn, or passes it
+// over, answers from the session that it has. Requests are stamped to the second,
+// and so are most answers.
+func (sp *ServiceProvider) checkForced(r *types.Response, o *occasion) error {
+	if !o.want.SignOn.ForceAuthn {
+		return nil
+	}
+	if o.want.RequestedAt.IsZero() {
+		return refusef(CodeInternal, "a forced sign-on whose beginning is not known")
+	}
+	began := o.want.RequestedAt.Truncate(time.Second)
+	if instant := *r.Assertions[0].AuthnStatement.AuthnInstant; instant.Before(began.Add(-sp.skew)) {
+		return refusef(CodeAuthnNotFresh, "AuthnInstant is %s, expected one since the request at %s, less %s for the clocks: the identity provider did not ask the person again",
+			stamp(instant), stamp(began), sp.skew)
+	}
+	return nil
+}
+
+// checkAuthnContext wants one of the classes, letter by letter. What was asked for
+// went through the browser, who may have asked for less.
+func (sp *ServiceProvider) checkAuthnContext(r *types.Response, o *occasion) error {
+	want := o.want.SignOn.AuthnContext.or(sp.authnContext)
+	if !want.demands() {
+		return nil
+	}
+	if got := authnContextClass(r.Assertions[0].AuthnStatement); !slices.Contains(want.Classes, got) {
+		return refusef(CodeAuthnContext, "the person was authenticated by %.200q, expected one of %.100q", got, want.Classes)
+	}
+	return nil
+}
+
+// authnContextClass returns the class, or "" for none. It is the one place where
+// white space goes: xs:anyURI collapses it.
+func authnContextClass(s *types.AuthnStatement) string {
+	if s == nil || s.AuthnContext == nil || s.AuthnContext.AuthnContextClassRef == nil {
+		return ""
+	}
+	return strings.TrimSpace(s.AuthnContext.AuthnContextClassRef.Value)
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -1,92 +1,85 @@
 package saml
 
 import (
-	"bytes"
-	"compress/flate"
-	"crypto"
-	"crypto/ecdsa"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/asn1"
-	"encoding/base64"
 	"encoding/hex"
 	"errors"
-	"fmt"
-	"math/big"
-	"net/url"
-	"strings"
+	"time"
 
-	saml2 "github.com/russellhaering/gosaml2"
-	dsig "github.com/russellhaering/goxmldsig"
+	"github.com/beevik/etree"
 )
 
-// requester makes signed requests for HTTP-Redirect (saml-bindings 3.4). The
-// message is gosaml2's; the encoding and the signature are ours, because
-// gosaml2 signs with RSA alone and sorts the query of the identity provider's
-// own address.
+// requester makes the requests that start a sign-on (saml-core 3.4.1). The message
+// is ours: gosaml2 always writes a NameIDPolicy, has one AuthnContext for all
+// requests, and makes IDs of 122 random bits.
 type requester struct {
-	sp        *saml2.SAMLServiceProvider
-	key       crypto.Signer
-	algorithm string // SigAlg
-	location  string // with "?" or "&" at its end
+	sender           *sender
+	entityID, acsURL string
+	binding          Binding
+	location         string
+	nameIDFormat     string       // empty: no policy
+	authnContext     AuthnContext // unless a sign-on has its own
+	now              func() time.Time
 }
 
-// newRequester chooses the algorithm by the key: one of each is enough, and
-// SHA-1 is none.
-func newRequester(cfg *Config, idp *identityProvider) (*requester, error) {
-	algorithm := dsig.RSASHA256SignatureMethod
-	if _, ok := cfg.Key.Public().(*ecdsa.PublicKey); ok {
-		algorithm = dsig.ECDSASHA256SignatureMethod
+func newRequester(cfg *Config, idp *identityProvider, s *sender) *requester {
+	return &requester{
+		sender: s, entityID: cfg.EntityID, acsURL: cfg.ACSURL, binding: idp.ssoBinding, location: idp.ssoURL,
+		nameIDFormat: cfg.NameIDFormat, authnContext: cfg.AuthnContext.clone(), now: cfg.Now,
 	}
-	r := &requester{
-		sp: &saml2.SAMLServiceProvider{
-			IdentityProviderSSOURL:      idp.ssoURL,
-			AssertionConsumerServiceURL: cfg.ACSURL,
-			ServiceProviderIssuer:       cfg.EntityID,
-			Clock:                       dsig.NewFakeClock(newClock(cfg.Now, 0)),
-		},
-		key: cfg.Key, algorithm: algorithm, location: openQuery(idp.ssoURL),
-	}
-	// A key that cannot sign shall stop the start, not the first sign-on.
-	if _, err := r.sign("probe"); err != nil {
-		return nil, fmt.Errorf("trying our own key: %w", err)
-	}
-	return r, nil
 }
 
-// openQuery makes an address ready for more parameters. What it has in its own
-// query stays as it is.
-func openQuery(location string) string {
-	switch {
-	case !strings.Contains(location, "?"):
-		return location + "?"
-	case strings.HasSuffix(location, "?"), strings.HasSuffix(location, "&"):
-		return location
+// check judges what a caller asks for.
+func (s *SignOn) check() error {
+	if err := checkRelayState(s.RelayState); err != nil {
+		return err
 	}
-	return location + "&"
+	if s.ForceAuthn && s.Passive {
+		return errors.New("it is to force the person to sign in and to ask nothing: expected one of them at most")
+	}
+	return s.AuthnContext.check()
 }
 
 // begin makes one request.
-func (r *requester) begin(relayState string) (Message, error) {
-	doc, err := r.sp.BuildAuthRequestDocumentNoSig()
-	if err != nil {
-		return Message{}, fmt.Errorf("building the request: %w", err)
+func (r *requester) begin(s SignOn) (Message, error) {
+	issued := r.now().UTC().Truncate(time.Second)
+	message, err := r.sender.send(r.build(s, issued), fieldRequest, r.binding, r.location, s.RelayState)
+	message.IssuedAt = issued
+	return message, err
+}
+
+// build writes the request. Attributes and elements that say what the identity
+// provider's default is are left out.
+func (r *requester) build(s SignOn, issued time.Time) *etree.Element {
+	root := newMessageElement("AuthnRequest", r.entityID, r.location, issued)
+	if s.ForceAuthn {
+		root.CreateAttr("ForceAuthn", "true")
 	}
-	id := newRequestID()
-	doc.Root().CreateAttr("ID", id) // replaces a UUID, which has 122 random bits
-	message, err := doc.WriteToBytes()
-	if err != nil {
-		return Message{}, fmt.Errorf("writing the request: %w", err)
+	if s.Passive {
+		root.CreateAttr("IsPassive", "true")
 	}
-	packed, err := deflate(message)
-	if err != nil {
-		return Message{}, fmt.Errorf("packing the request: %w", err)
+	root.CreateAttr("AssertionConsumerServiceURL", r.acsURL)
+	root.CreateAttr("ProtocolBinding", bindingPost)
+	if r.nameIDFormat != "" {
+		policy := root.CreateElement("samlp:NameIDPolicy")
+		policy.CreateAttr("Format", r.nameIDFormat)
+		policy.CreateAttr("AllowCreate", "true")
 	}
-	query, err := r.signedQuery(packed, relayState)
-	if err != nil {
-		return Message{}, err
-	}
-	return Message{ID: id, IssuedAt: r.sp.Clock.Now(), URL: r.location + query}, nil
+	s.AuthnContext.or(r.authnContext).appendTo(root)
+	return root
+}
+
+// newMessageElement writes what every message of ours begins with.
+func newMessageElement(tag, issuer, destination string, issued time.Time) *etree.Element {
+	root := etree.NewElement("samlp:" + tag)
+	root.CreateAttr("xmlns:samlp", nsProtocol)
+	root.CreateAttr("xmlns:saml", nsAssertion)
+	root.CreateAttr("ID", newRequestID())
+	root.CreateAttr("Version", "2.0")
+	root.CreateAttr("IssueInstant", stamp(issued))
+	root.CreateAttr("Destination", destination)
+	root.CreateElement("saml:Issuer").SetText(issuer)
+	return root
 }
 
 // newRequestID returns an XML ID with 160 random bits: whoever could guess it
@@ -95,66 +88,4 @@ func newRequestID() string {
 	random := make([]byte, 20)
 	rand.Read(random) // never fails: crypto/rand ends the process instead
 	return "_" + hex.EncodeToString(random)
-}
-
-// deflate packs a message as saml-bindings 3.4.4.1 has it: raw DEFLATE, base64.
-func deflate(message []byte) (string, error) {
-	var buf bytes.Buffer
-	w, err := flate.NewWriter(&buf, flate.BestCompression)
-	if err != nil {
-		return "", err
-	}
-	if _, err := w.Write(message); err != nil {
-		return "", err
-	}
-	if err := w.Close(); err != nil {
-		return "", err
-	}
-	return base64.StdEncoding.EncodeToString(buf.Bytes()), nil
-}
-
-// signedQuery writes the parameters in the order that the signature is over
-// (saml-bindings 3.4.4.1), so that the octets signed are the octets sent.
-func (r *requester) signedQuery(packed, relayState string) (string, error) {
-	query := "SAMLRequest=" + url.QueryEscape(packed)
-	if relayState != "" {
-		query += "&RelayState=" + url.QueryEscape(relayState)
-	}
-	query += "&SigAlg=" + url.QueryEscape(r.algorithm)
-	signature, err := r.sign(query)
-	if err != nil {
-		return "", fmt.Errorf("signing the request: %w", err)
-	}
-	return query + "&Signature=" + url.QueryEscape(base64.StdEncoding.EncodeToString(signature)), nil
-}
-
-// sign signs the SHA-256 of the octets.
-func (r *requester) sign(octets string) ([]byte, error) {
-	digest := sha256.Sum256([]byte(octets))
-	signature, err := r.key.Sign(rand.Reader, digest[:], crypto.SHA256)
-	if err != nil {
-		return nil, err
-	}
-	if public, ok := r.key.Public().(*ecdsa.PublicKey); ok {
-		return concatenate(signature, public)
-	}
-	return signature, nil
-}
-
-// concatenate turns Go's ECDSA signature (DER) into what the algorithm's
-// identifier stands for: r and s, each as long as the curve's order
-// (xmldsig-core1 6.4.3).
-func concatenate(der []byte, public *ecdsa.PublicKey) ([]byte, error) {
-	var rs struct{ R, S *big.Int }
-	if _, err := asn1.Unmarshal(der, &rs); err != nil {
-		return nil, fmt.Errorf("reading the signature: %w", err)
-	}
-	size := (public.Curve.Params().N.BitLen() + 7) / 8
-	if rs.R.Sign() < 0 || rs.S.Sign() < 0 || rs.R.BitLen() > size*8 || rs.S.BitLen() > size*8 {
-		return nil, errors.New("the key made a malformed signature")
-	}
-	out := make([]byte, 2*size)
-	rs.R.FillBytes(out[:size])
-	rs.S.FillBytes(out[size:])
-	return out, nil
 }

@@ -163,7 +163,7 @@ func FuzzSignedMetadata(f *testing.F) {
 		if err != nil {
 			return
 		}
-		idp, err := parseIdPMetadata(got, testNow)
+		idp, err := parseIdPMetadata(got, metadataChoice{now: testNow})
 		if err != nil || idp.entityID != testIdPID || idp.ssoURL != testSSO {
 			t.Errorf("accepted something else than what was signed: %+v, %v", idp, err)
 		}

@@ -250,6 +250,11 @@ type IdPInfo struct {
 	// CacheDuration is how long the metadata may be used without being fetched
 	// again; zero if not said.
 	CacheDuration time.Duration
+	// UnusedPins are those of [Config.PinnedKeys] that no signing certificate has.
+	// That is no error: the metadata may drop an old key at any time, or bring a new
+	// one, and must not be refused because a pin was there before or is there still.
+	// But it may be a mistake in writing, so it is worth a warning.
+	UnusedPins []string
 }
 
 // IdPCertificate is one signing certificate of the identity provider. Responses
@@ -273,7 +278,12 @@ type ServiceProvider struct {
 	now              func() time.Time
 	replay           Replay
 
+	authnContext AuthnContext
+	userDomains  []string
+	unsolicited  bool
+
 	metadata  []byte
+	sender    *sender
 	requests  *requester
 	verifiers []*verifier // one for each trusted certificate
 	limiter   *limiter
@@ -298,14 +308,18 @@ func New(cfg Config) (*ServiceProvider, error) {
 	sp := &ServiceProvider{
 		entityID: cfg.EntityID, acsURL: cfg.ACSURL, idp: idp, attributes: cfg.Attributes.clone(),
 		skew: cfg.ClockSkew, maxAge: cfg.MaxAge, now: cfg.Now, replay: cfg.Replay, limiter: newLimiter(),
+		authnContext: cfg.AuthnContext.clone(), userDomains: slices.Clone(cfg.UserDomains), unsolicited: cfg.UnsafeUnsolicited,
 	}
-	if sp.requests, err = newRequester(&cfg, idp); err != nil {
+	if sp.sender, err = newSender(cfg.Key, cfg.Certificate); err != nil {
 		return nil, err
 	}
+	sp.requests = newRequester(&cfg, idp, sp.sender)
 	for _, cert := range idp.certificates {
 		sp.verifiers = append(sp.verifiers, sp.newVerifier(cert))
 	}
-	sp.metadata = buildMetadata(&cfg)
+	if sp.metadata, err = buildMetadata(&cfg, sp.sender); err != nil {
+		return nil, err
+	}
 	return sp, nil
 }
 
@@ -334,7 +348,31 @@ func (cfg *Config) check() error {
 			return fmt.Errorf("checking our own key: %w", err)
 		}
 	}
-	return nil
+	return cfg.checkOptions()
+}
+
+// checkOptions judges what may be left out.
+func (cfg *Config) checkOptions() error {
+	if cfg.SLOURL != "" {
+		if err := checkEndpoint(cfg.SLOURL); err != nil {
+			return fmt.Errorf("checking the single logout service %q: %w", cfg.SLOURL, err)
+		}
+	}
+	if cfg.RequestBinding < BindingAny || cfg.RequestBinding > BindingPost {
+		return fmt.Errorf("binding %d for requests, expected one of the constants", cfg.RequestBinding)
+	}
+	if cfg.NameIDFormat != "" {
+		if err := checkURI(cfg.NameIDFormat); err != nil {
+			return fmt.Errorf("format %.100q of the NameID: %w", cfg.NameIDFormat, err)
+		}
+	}
+	if err := cfg.AuthnContext.check(); err != nil {
+		return err
+	}
+	if err := checkUserDomains(cfg.UserDomains); err != nil {
+		return err
+	}
+	return cfg.Description.check()
 }
 
 // identityProvider reads the metadata, and nothing of it before its signature
@@ -347,7 +385,13 @@ func (cfg *Config) identityProvider() (*identityProvider, error) {
 			return nil, err
 		}
 	}
-	return parseIdPMetadata(raw, cfg.Now())
+	pins, err := pinSet(cfg.PinnedKeys)
+	if err != nil {
+		return nil, err
+	}
+	return parseIdPMetadata(raw, metadataChoice{
+		entityID: cfg.IdPEntityID, binding: cfg.RequestBinding, pins: pins, now: cfg.Now(),
+	})
 }
 
 func (a Attributes) clone() Attributes {
@@ -358,8 +402,9 @@ func (a Attributes) clone() Attributes {
 }
 
 // Metadata returns our own metadata document, for the identity provider. It is
-// the same, byte for byte, as long as the configuration is. The caller must not
-// modify it.
+// the same, byte for byte, as long as the configuration is; if it is signed with an
+// elliptic key, as long as the service provider lives, for such a signature is
+// another one each time. The caller must not modify it.
 func (sp *ServiceProvider) Metadata() []byte { return sp.metadata }
 
 // IdP describes the identity provider.
@@ -367,11 +412,11 @@ func (sp *ServiceProvider) IdP() IdPInfo { return sp.idp.info() }
 
 // Begin makes the request that starts a sign-on.
 func (sp *ServiceProvider) Begin(s SignOn) (Message, error) {
-	if err := checkRelayState(s.RelayState); err != nil {
+	if err := s.check(); err != nil {
 		return Message{}, fmt.Errorf("beginning a sign-on with the relay state %.100q: %w", s.RelayState, err)
 	}
 	if err := sp.idp.checkFresh(sp.now()); err != nil {
 		return Message{}, fmt.Errorf("beginning a sign-on: %w", err)
 	}
-	return sp.requests.begin(s.RelayState)
+	return sp.requests.begin(s)
 }

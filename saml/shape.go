@@ -16,7 +16,6 @@ const (
 	nsExcC14N   = "http://www.w3.org/2001/10/xml-exc-c14n#"
 	nsXMLEnc    = "http://www.w3.org/2001/04/xmlenc#"
 
-	statusSuccess   = "urn:oasis:names:tc:SAML:2.0:status:Success"
 	formatEntity    = "urn:oasis:names:tc:SAML:2.0:nameid-format:entity"
 	formatTransient = "urn:oasis:names:tc:SAML:2.0:nameid-format:transient"
 )
@@ -162,9 +161,8 @@ func checkShape(raw []byte) (*envelope, error) {
 func checkStatus(root *etree.Element) error {
 	for _, status := range childrenOf(root, nsProtocol, "Status") {
 		for _, code := range childrenOf(status, nsProtocol, "StatusCode") {
-			if v := code.SelectAttrValue("Value", ""); v != statusSuccess {
-				return refusef(CodeStatus, "identity provider reports %.200q, %.200q, message %.200q", v,
-					valueOf(childOf(code, nsProtocol, "StatusCode")), textOf(childOf(status, nsProtocol, "StatusMessage")))
+			if valueOf(code) != statusSuccess {
+				return statusRefusal(status, code)
 			}
 		}
 	}

@@ -40,7 +40,7 @@ func (sp *ServiceProvider) Verify(ctx context.Context, p Post, want Expectation)
 	if err != nil {
 		return nil, err
 	}
-	if err := sp.checkProfile(response, &occasion{now: now, requestID: want.RequestID, env: env}); err != nil {
+	if err := sp.checkProfile(response, &occasion{now: now, want: want, env: env}); err != nil {
 		return nil, err
 	}
 	principal, err := sp.identity(&response.Assertions[0])
@@ -97,13 +97,20 @@ type verifier struct {
 	sp   *saml2.SAMLServiceProvider
 }
 
+// endOfTime is when a pinned certificate ends.
+var endOfTime = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+
 // newVerifier sets the library's clock back by the skew, so that its own check
 // for expiry is as lenient as ours; ours is the exact one. The certificate's
-// validity is moved by as much, so that it is judged by the true time.
+// validity is moved by as much, so that it is judged by the true time; that of a
+// pinned one has no ends.
 func (sp *ServiceProvider) newVerifier(cert *x509.Certificate) *verifier {
 	shifted := *cert
 	shifted.NotBefore = cert.NotBefore.Add(-sp.skew)
 	shifted.NotAfter = cert.NotAfter.Add(-sp.skew)
+	if sp.idp.pinned(cert) {
+		shifted.NotBefore, shifted.NotAfter = time.Time{}, endOfTime
+	}
 	return &verifier{cert: cert, sp: &saml2.SAMLServiceProvider{
 		IdentityProviderIssuer:      sp.idp.entityID,
 		AssertionConsumerServiceURL: sp.acsURL,
@@ -140,7 +147,7 @@ func (sp *ServiceProvider) chooseVerifier(env *envelope, now time.Time) (*verifi
 			continue
 		}
 		named = v
-		if now.Before(v.cert.NotBefore) || now.After(v.cert.NotAfter) {
+		if !sp.idp.trusts(v.cert, now) {
 			continue
 		}
 		valid = v
@@ -152,8 +159,8 @@ func (sp *ServiceProvider) chooseVerifier(env *envelope, now time.Time) (*verifi
 	case named == nil:
 		return nil, refusef(CodeUnknownCertificate, "signed with the certificate %s, the metadata has no such one", env.fingerprints())
 	case valid == nil:
-		return nil, refusef(CodeIdPCertificate, "certificate %s is valid from %s to %s",
-			fingerprint(named.cert.Raw), stamp(named.cert.NotBefore), stamp(named.cert.NotAfter))
+		return nil, refusef(CodeIdPCertificate, "certificate %s is valid from %s to %s, and its key %s is not pinned",
+			fingerprint(named.cert.Raw), stamp(named.cert.NotBefore), stamp(named.cert.NotAfter), keyHash(named.cert))
 	}
 	return nil, refusef(CodeSignature, "no key of the identity provider made it, tried %s", fingerprint(valid.cert.Raw))
 }

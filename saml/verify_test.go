@@ -68,7 +68,7 @@ func TestVerifiedAssertionMustBeTheGatedOne(t *testing.T) {
 		"a signed response":  {assertionID: "_assertion", responseSigned: true},
 		"the one that it is": *env,
 	} {
-		err := sp.checkProfile(response, &occasion{now: testNow, requestID: testRequestID, env: &other})
+		err := sp.checkProfile(response, &occasion{now: testNow, want: Expectation{RequestID: testRequestID}, env: &other})
 		if want := map[bool]string{true: "", false: CodeInternal}[other.assertionID == env.assertionID && !other.responseSigned]; codeOf(t, err) != want {
 			t.Errorf("%s: %v, want %q", name, err, want)
 		}

@@ -22,7 +22,10 @@ func xmlsec(t *testing.T, args ...string) (string, error) {
 
 // xmlsecIDs tells it which attributes are IDs.
 func xmlsecIDs() []string {
-	return []string{"--id-attr:ID", nsAssertion + ":Assertion", "--id-attr:ID", nsProtocol + ":Response"}
+	return []string{
+		"--id-attr:ID", nsAssertion + ":Assertion", "--id-attr:ID", nsProtocol + ":Response",
+		"--id-attr:ID", nsProtocol + ":AuthnRequest", "--id-attr:ID", nsMetadata + ":EntityDescriptor",
+	}
 }
 
 // signatureOf is where the signature of an element stands.

@@ -17,7 +17,7 @@ func (g *Gateway) serveDoor(ex *exchange, r *http.Request) {
 	case path == "/" && get:
 		g.serveHome(ex, r)
 	case path == "/saml/metadata" && get:
-		g.serveMetadata(ex)
+		g.serveMetadata(ex, r)
 	case path == "/saml/acs":
 		g.serveACS(ex, r)
 	case path == "/saml/slo":
@@ -35,7 +35,7 @@ func (g *Gateway) serveDoor(ex *exchange, r *http.Request) {
 
 // serveHome lists the tools that the person may open.
 func (g *Gateway) serveHome(ex *exchange, r *http.Request) {
-	state, absence := g.cfg.Sessions.Find(r, g.cfg.DoorHost)
+	state, absence := g.find(ex, r, g.cfg.DoorHost)
 	if absence != session.Present {
 		if !navigates(r) {
 			ex.Note(accesslog.ActionPortal, "deny", string(absence))
@@ -43,7 +43,7 @@ func (g *Gateway) serveHome(ex *exchange, r *http.Request) {
 			return
 		}
 		ex.Note(accesslog.ActionSignInBegin, "signin", string(absence))
-		g.beginSAML(ex, r, session.Pending{Host: g.cfg.DoorHost})
+		g.beginSAML(ex, r, session.Pending{Host: g.cfg.DoorHost, Begun: g.cfg.Now().UnixMicro(), Why: absence})
 		return
 	}
 	g.noteSession(ex, state)
@@ -55,7 +55,7 @@ func (g *Gateway) serveHome(ex *exchange, r *http.Request) {
 	}
 	home := portal.Home{User: state.User, Name: state.Name, SignOutURL: reservedPrefix + "sign_out"}
 	for _, rt := range g.order {
-		if rt.Rule.Decide(state.User, state.Groups).Verdict == policy.Allow {
+		if g.vouched(state, rt) == session.Present && rt.Rule.Decide(state.User, state.Groups).Verdict == policy.Allow {
 			home.Tools = append(home.Tools, portal.Tool{Title: rt.Title, Description: rt.Description, URL: g.origin(rt.Host) + "/"})
 		}
 	}
@@ -64,12 +64,20 @@ func (g *Gateway) serveHome(ex *exchange, r *http.Request) {
 	}
 }
 
-// serveMetadata is public: it is what an identity provider is given.
-func (g *Gateway) serveMetadata(ex *exchange) {
+// serveMetadata is public: it is what an identity provider is given. Each may have
+// a document of its own; the query's idp names it, and the first needs no name.
+func (g *Gateway) serveMetadata(ex *exchange, r *http.Request) {
+	idp := g.idps.order[0]
+	if name := r.URL.Query().Get("idp"); name != "" {
+		if idp = g.idps.named[name]; idp == nil {
+			g.refuseNowhere(ex, r)
+			return
+		}
+	}
 	ex.Note(accesslog.ActionPortal, "allow", "public")
 	portal.Protect(ex.Header())
 	ex.Header().Set("Content-Type", "application/samlmetadata+xml")
-	_, _ = ex.Write(g.cfg.IdPs[0].SAML.Metadata()) // whoever asked may have gone away
+	_, _ = ex.Write(idp.SAML.Metadata()) // whoever asked may have gone away
 }
 
 // notice shows a page that is no refusal.

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -65,6 +64,7 @@ type Gateway struct {
 	door      string // the door's origin, without a trailing slash
 	routes    map[string]*route
 	order     []*route
+	idps      idps
 	pages     *portal.Pages
 	crossSite *http.CrossOriginProtection
 	named     map[string]bool // groups that some route mentions
@@ -72,6 +72,7 @@ type Gateway struct {
 	answers   *admission // of identity providers
 	begins    *admission // requests to them
 	recorder  relay.Recorder
+	alarms    *alarms
 }
 
 // New returns a Gateway, or an error that names what is wrong with cfg.
@@ -90,6 +91,7 @@ func New(cfg Config) (*Gateway, error) {
 		crossSite: http.NewCrossOriginProtection(),
 		answers:   newAdmission(answersAtOnce, answersPerAddress, admissionWait),
 		begins:    newAdmission(beginsAtOnce, beginsPerAddress, admissionWait),
+		alarms:    &alarms{last: make(map[string]time.Time)},
 		recorder:  relay.Recorder{Access: cfg.Access, Log: cfg.Log, Now: cfg.Now, Ended: cfg.Metrics.end},
 	}
 	g.cfg.Replaces = nil // or every one that ever was would be kept
@@ -100,8 +102,8 @@ func New(cfg Config) (*Gateway, error) {
 	if err := g.addRoutes(); err != nil {
 		return nil, err
 	}
-	if len(cfg.IdPs) == 0 {
-		return nil, errors.New("no identity provider: nobody could sign in")
+	if err := g.addIdPs(); err != nil {
+		return nil, err
 	}
 	pages, err := portal.New(g.door)
 	if err != nil {
@@ -197,7 +199,7 @@ func (g *Gateway) serve(ex *exchange, r *http.Request) {
 // serveTool decides who may pass, and forwards.
 func (g *Gateway) serveTool(ex *exchange, r *http.Request, rt *route) {
 	ex.Record.Action = accesslog.ActionAccess
-	state, absence := g.cfg.Sessions.Find(r, rt.Host)
+	state, absence := g.find(ex, r, rt.Host)
 	if absence != session.Present {
 		g.askToSignIn(ex, r, rt, absence)
 		return
@@ -230,7 +232,7 @@ func (g *Gateway) askToSignIn(ex *exchange, r *http.Request, rt *route, absence 
 	switch {
 	case navigates(r):
 		ex.Note(accesslog.ActionSignInBegin, "signin", string(absence))
-		token := g.cfg.Sessions.Begin(ex, r, rt.Host, r.URL.RequestURI())
+		token := g.cfg.Sessions.BeginAfter(ex, r, rt.Host, r.URL.RequestURI(), absence)
 		g.redirect(ex, g.door+reservedPrefix+"sign_in?begin="+token)
 	case wantsPage(r):
 		g.refuse(ex, r, refusal{

@@ -2,7 +2,14 @@ package proxy
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
 
+	"github.com/sallyport/sallyport/proxy/session"
 	"github.com/sallyport/sallyport/saml"
 )
 
@@ -41,4 +48,118 @@ type ServiceProvider interface {
 	VerifyLogoutResponse(ctx context.Context, m saml.LogoutMessage, requestID string, trace *saml.Trace) (*saml.LogoutResponse, error)
 	// AnswerLogout answers a request of it.
 	AnswerLogout(r *saml.LogoutRequest, partial bool) (saml.Message, error)
+}
+
+// idps are the identity providers of a Gateway. Immutable.
+type idps struct {
+	order  []*IdP // of the chooser
+	named  map[string]*IdP
+	entity map[string]*IdP // by entity ID, which is what a session remembers
+	// landing says whether any may begin a sign-on itself.
+	landing bool
+}
+
+// addIdPs judges the configured identity providers, and what routes say of them.
+func (g *Gateway) addIdPs() error {
+	g.idps = idps{named: make(map[string]*IdP), entity: make(map[string]*IdP)}
+	for _, spec := range g.cfg.IdPs {
+		if err := g.addIdP(spec); err != nil {
+			return fmt.Errorf("adding the identity provider %q: %w", spec.Name, err)
+		}
+	}
+	if len(g.idps.order) == 0 {
+		return errors.New("no identity provider: nobody could sign in")
+	}
+	for _, rt := range g.order {
+		for _, name := range rt.IdPs {
+			if g.idps.named[name] == nil {
+				return fmt.Errorf("route %q wants the identity provider %q, which there is not", rt.Name, name)
+			}
+		}
+	}
+	return nil
+}
+
+func (g *Gateway) addIdP(idp IdP) error {
+	if idp.SAML == nil {
+		return errors.New("it has no service provider")
+	}
+	entityID := idp.SAML.IdP().EntityID
+	switch {
+	case idp.Name == "" || g.idps.named[idp.Name] != nil:
+		return errors.New("its name is empty, or taken")
+	case entityID == "" || g.idps.entity[entityID] != nil:
+		return fmt.Errorf("its entity ID %q is empty, or another's: sessions of the two could not be told apart", entityID)
+	case idp.Landing != "" && !g.leadsHere(idp.Landing):
+		return fmt.Errorf("sign-ons that it begins lead to %q, expected an address of the door's or of a tool's", idp.Landing)
+	}
+	g.idps.order = append(g.idps.order, &idp)
+	g.idps.named[idp.Name], g.idps.entity[entityID] = &idp, &idp
+	g.idps.landing = g.idps.landing || idp.Landing != ""
+	return nil
+}
+
+// leadsHere reports whether address is one of the door's or of a tool's, as
+// browsers read it.
+func (g *Gateway) leadsHere(address string) bool {
+	at, err := url.Parse(address)
+	if err != nil || at.Scheme != "https" || at.User != nil || at.Opaque != "" {
+		return false
+	}
+	port := at.Port()
+	if port == "" {
+		port = "443"
+	}
+	return port == strconv.Itoa(g.cfg.PublicPort) && (at.Hostname() == g.cfg.DoorHost || g.routes[at.Hostname()] != nil)
+}
+
+// allowed are the identity providers whose people may open what is at host, in the
+// chooser's order: all for the door itself.
+func (g *Gateway) allowed(host string) []*IdP {
+	rt := g.routes[host]
+	if rt == nil || rt.IdPs == nil {
+		return g.idps.order
+	}
+	var some []*IdP
+	for _, idp := range g.idps.order {
+		if slices.Contains(rt.IdPs, idp.Name) {
+			some = append(some, idp)
+		}
+	}
+	return some
+}
+
+// Why a session that is there does not count.
+const (
+	// absentIdP: the identity provider that vouched was taken out of the
+	// configuration, and with it everybody whom it has signed in.
+	absentIdP session.Absence = "idp_removed"
+	// absentOther: the route wants another one to vouch.
+	absentOther session.Absence = "other_idp"
+)
+
+// vouched says whether the word of the identity provider that signed s in counts
+// at a route; nil is the door.
+func (g *Gateway) vouched(s *session.State, rt *route) session.Absence {
+	switch idp := g.idps.entity[s.IdP]; {
+	case idp == nil:
+		return absentIdP
+	case rt != nil && rt.IdPs != nil && !slices.Contains(rt.IdPs, idp.Name):
+		return absentOther
+	}
+	return session.Present
+}
+
+// find returns the session that r carries for host, if whoever vouched for it may.
+// Whose session it is that does not count stands in the record.
+func (g *Gateway) find(ex *exchange, r *http.Request, host string) (*session.State, session.Absence) {
+	state, absence := g.cfg.Sessions.Find(r, host)
+	if absence != session.Present {
+		return nil, absence
+	}
+	if absence = g.vouched(state, g.routes[host]); absence != session.Present {
+		g.noteSession(ex, state)
+		return nil, absence
+	}
+	return state, session.Present
 }

@@ -14,7 +14,7 @@ import (
 // much strangers may ask for at once, and the connections to every backend that
 // is still reached in the same way.
 func (g *Gateway) inherit(before *Gateway) {
-	g.answers, g.begins = before.answers, before.begins
+	g.answers, g.begins, g.alarms = before.answers, before.begins, before.alarms
 	for host, rt := range g.routes {
 		old := before.routes[host]
 		if old == nil || old.TLS != rt.TLS || *old.Backend != *rt.Backend {
@@ -59,9 +59,11 @@ const withdrawAfter = time.Minute
 
 // Replace puts g in use, for every request that begins from now on, and retires
 // the one before. What is under way goes on; if g would not let it in, for
-// a minute at most.
+// a minute at most. What an identity provider has let in that g does not know any
+// more ends at once: it may have been taken out because it cannot be trusted.
 func (l *Live) Replace(g *Gateway) {
 	l.current.Swap(g).Retire()
+	g.cfg.Sessions.Revocations().Withdraw(func(_ string, s *session.State) bool { return g.vouched(s, nil) == session.Present })
 	time.AfterFunc(withdrawAfter, func() { l.Gateway().withdraw() })
 }
 
@@ -70,7 +72,7 @@ func (l *Live) Replace(g *Gateway) {
 func (g *Gateway) withdraw() {
 	g.cfg.Sessions.Revocations().Withdraw(func(host string, s *session.State) bool {
 		rt := g.routes[host]
-		return rt != nil && rt.Rule.Decide(s.User, s.Groups).Verdict == policy.Allow
+		return rt != nil && g.vouched(s, rt) == session.Present && rt.Rule.Decide(s.User, s.Groups).Verdict == policy.Allow
 	})
 }
 

@@ -2,9 +2,9 @@ package proxy
 
 import (
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/proxy/portal"
@@ -15,7 +15,7 @@ import (
 // serveSignIn takes a browser that a tool's host sent: with a session at the
 // door it goes straight back with a ticket, else to the identity provider.
 func (g *Gateway) serveSignIn(ex *exchange, r *http.Request) {
-	begin, ok := g.cfg.Sessions.OpenBegin(r.URL.Query().Get("begin"))
+	begin, ok := g.cfg.Sessions.OpenBegin(r.URL.Query().Get(paramBegin))
 	if !ok || g.routes[begin.Host] == nil || !navigates(r) {
 		ex.Note(accesslog.ActionSignInBegin, "deny", "begin_invalid")
 		g.refuse(ex, r, refusal{
@@ -25,21 +25,41 @@ func (g *Gateway) serveSignIn(ex *exchange, r *http.Request) {
 		})
 		return
 	}
-	ex.Record.Route = g.routes[begin.Host].Name
-	state, absence := g.cfg.Sessions.Find(r, g.cfg.DoorHost)
+	rt := g.routes[begin.Host]
+	ex.Record.Route = rt.Name
+	pending := session.Pending{Host: begin.Host, Return: begin.Return, Begun: begin.At, Why: begin.Why}
+	state, absence := g.find(ex, r, g.cfg.DoorHost)
 	if absence == session.Present {
 		g.noteSession(ex, state)
+		absence = g.vouched(state, rt)
+	}
+	if absence == session.Present {
 		ex.Note(accesslog.ActionTicket, "allow", "signed_in")
-		g.carry(ex, r, state, begin.Host, begin.Return)
+		if !g.goesInCircles(ex, r, pending) {
+			g.carry(ex, r, state, begin.Host, begin.Return)
+		}
 		return
 	}
 	ex.Note(accesslog.ActionSignInBegin, "signin", string(absence))
-	g.beginSAML(ex, r, session.Pending{Host: begin.Host, Return: begin.Return})
+	g.beginSAML(ex, r, pending)
 }
 
-// beginSAML sends the browser to the identity provider, and remembers in that
-// browser alone which request was sent and where to go afterwards.
+// beginSAML starts a sign-on with one of the identity providers that are allowed
+// for p.Host, and asks the person with which if that is not known.
 func (g *Gateway) beginSAML(ex *exchange, r *http.Request, p session.Pending) {
+	switch choice := choose(r, g.allowed(p.Host)); {
+	case choice.idp == nil:
+		g.serveChooser(ex, r, p.Host, choice.unknown)
+	case choice.typed:
+		g.serveChosen(ex, r, choice.idp)
+	default:
+		g.beginWith(ex, r, choice.idp, p)
+	}
+}
+
+// beginWith sends the browser to the identity provider, and remembers in that
+// browser alone which request was sent, to whom, and where to go afterwards.
+func (g *Gateway) beginWith(ex *exchange, r *http.Request, idp *IdP, p session.Pending) {
 	leave, err := g.begins.enter(r.Context(), ex.Record.ClientAddress)
 	if err != nil {
 		g.refuseSignIn(ex, err)
@@ -47,8 +67,9 @@ func (g *Gateway) beginSAML(ex *exchange, r *http.Request, p session.Pending) {
 	}
 	defer leave()
 	relayState := g.cfg.Sessions.RelayState()
-	idp := g.cfg.IdPs[0]
-	request, err := idp.SAML.Begin(saml.SignOn{RelayState: relayState})
+	want := signOn(p)
+	want.RelayState = relayState
+	request, err := idp.SAML.Begin(want)
 	if err != nil {
 		ex.Record.Decision = "deny"
 		g.refuse(ex, r, refusal{
@@ -60,7 +81,34 @@ func (g *Gateway) beginSAML(ex *exchange, r *http.Request, p session.Pending) {
 	}
 	p.RequestID, p.IdP, p.RequestedAt = request.ID, idp.Name, request.IssuedAt.Unix()
 	g.cfg.Sessions.Hold(ex, r, relayState, p)
-	g.redirect(ex, request.URL)
+	g.send(ex, request, idp)
+}
+
+// signOn is what p asks the identity provider for.
+func signOn(p session.Pending) saml.SignOn {
+	return saml.SignOn{ForceAuthn: p.Forced}
+}
+
+// expectation is what the answer to p must live up to.
+func expectation(p session.Pending) saml.Expectation {
+	return saml.Expectation{RequestID: p.RequestID, SignOn: signOn(p), RequestedAt: time.Unix(p.RequestedAt, 0)}
+}
+
+// send has the browser carry a message to the identity provider.
+func (g *Gateway) send(ex *exchange, m saml.Message, idp *IdP) {
+	if m.Form == nil {
+		g.redirect(ex, m.URL)
+		return
+	}
+	form := portal.Form{
+		Title: "Signing in with " + idp.Title, Message: "If nothing happens in a moment, go on yourself.", Action: m.URL, Button: "Continue",
+	}
+	for _, f := range m.Form {
+		form.Fields = append(form.Fields, portal.Field(f))
+	}
+	if err := g.pages.WriteForm(ex, form); err != nil {
+		ex.Fail(err)
+	}
 }
 
 // carry sends a signed-in browser from the door to a tool's host with a
@@ -79,20 +127,21 @@ func (g *Gateway) carry(ex *exchange, r *http.Request, state *session.State, hos
 // provider's answer, brought by the browser that asked.
 func (g *Gateway) serveACS(ex *exchange, r *http.Request) {
 	ex.Note(accesslog.ActionSignIn, "deny", "")
+	a := g.newAnswer()
+	defer g.trace(ex, a)
 	leave, err := g.answers.enter(r.Context(), ex.Record.ClientAddress)
 	if err != nil {
 		g.refuseSignIn(ex, err)
 		return
 	}
 	defer leave()
-	principal, pending, relayState, err := g.verify(ex, r)
-	if err != nil {
-		g.refuseSignIn(ex, err)
+	if err := g.verify(ex, r, a); err != nil {
+		g.refuseAnswer(ex, a, err)
 		return
 	}
+	principal := a.principal
 	ex.Record.User, ex.Record.IdP, ex.Record.IdPCertificate = principal.User, principal.IdP, principal.SigningCertificate
-	if !g.cfg.Sessions.Finish(ex, relayState, pending) {
-		g.refuseSignIn(ex, &saml.Refusal{Code: "signin_used", Err: errors.New("this sign-on was finished before")})
+	if !g.mayStart(ex, r, a) {
 		return
 	}
 	state := g.startSession(r, principal)
@@ -101,64 +150,28 @@ func (g *Gateway) serveACS(ex *exchange, r *http.Request) {
 		return
 	}
 	g.noteSession(ex, state)
-	ex.Note(accesslog.ActionSignIn, "allow", "assertion_verified")
-	if rt := g.routes[pending.Host]; rt != nil {
-		ex.Record.Route = rt.Name
-		g.carry(ex, r, state, pending.Host, pending.Return)
+	g.goOn(ex, r, state, a)
+}
+
+// goOn sends a browser that has just signed on to where it wanted to go.
+func (g *Gateway) goOn(ex *exchange, r *http.Request, state *session.State, a *answer) {
+	if !a.solicited {
+		ex.Note(accesslog.ActionSignIn, "allow", "assertion_unsolicited")
+		g.redirect(ex, a.idp.Landing)
 		return
 	}
-	g.redirect(ex, g.door+"/")
-}
-
-// verify reads the POST and has it verified against the request that this
-// browser began. All errors are *saml.Refusal.
-func (g *Gateway) verify(ex *exchange, r *http.Request) (*saml.Principal, session.Pending, string, error) {
-	if r.Method == http.MethodPost && !g.cfg.Sessions.HoldsAny(r) {
-		return nil, session.Pending{}, "", errNoPending()
+	ex.Note(accesslog.ActionSignIn, "allow", "assertion_verified")
+	g.remember(ex, a.idp, a.pending.Host)
+	rt := g.routes[a.pending.Host]
+	if rt != nil {
+		ex.Record.Route = rt.Name
 	}
-	post, err := saml.ReadPost(ex, r)
-	if err != nil {
-		return nil, session.Pending{}, "", err
-	}
-	ex.ExpectBody(0)
-	pending, ok := g.cfg.Sessions.Held(r, post.RelayState)
-	if !ok {
-		return nil, session.Pending{}, "", errNoPending()
-	}
-	principal, err := g.cfg.IdPs[0].SAML.Verify(r.Context(), post, saml.Expectation{RequestID: pending.RequestID})
-	return principal, pending, post.RelayState, err
-}
-
-// codeNoPending: the answer belongs to no sign-on of this browser: it was begun
-// in another one, took too long, or the browser keeps no cookies.
-const codeNoPending = "no_pending_signin"
-
-func errNoPending() error {
-	return &saml.Refusal{Code: codeNoPending, Err: errors.New("this browser began no sign-on under that relay state")}
-}
-
-// refuseSignIn answers with one and the same page, whatever was wrong: the
-// details are for the log.
-func (g *Gateway) refuseSignIn(ex *exchange, err error) {
-	reason := "internal"
-	var refused *saml.Refusal
-	if errors.As(err, &refused) {
-		reason = refused.Code
-	}
-	ex.Record.Decision, ex.Record.Reason = "deny", reason
-	ex.Fail(err)
-	notice := portal.Notice{
-		Status: http.StatusForbidden, Title: "Signing in did not work",
-		Message:   "Sallyport could not accept the answer of your identity provider. Try again; if it stays like this, give the request number below to your help desk.",
-		RequestID: ex.Record.RequestID, Link: g.door + "/", LinkText: "Try again",
-	}
-	if reason == saml.CodeBusy {
-		notice.Status, notice.Title = http.StatusServiceUnavailable, "Too many people are signing in"
-		notice.Message = "Sallyport has its hands full at this moment. Try again in a few seconds."
-		ex.Header().Set("Connection", "close") // else net/http waits for the rest of the body before it answers
-	}
-	if err := g.pages.WriteNotice(ex, notice); err != nil {
-		g.cfg.Log.Debug("page not sent", "error", err, "request_id", ex.Record.RequestID)
+	switch {
+	case g.goesInCircles(ex, r, a.pending):
+	case rt != nil:
+		g.carry(ex, r, state, a.pending.Host, a.pending.Return)
+	default:
+		g.redirect(ex, g.door+"/")
 	}
 }
 

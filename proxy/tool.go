@@ -53,7 +53,7 @@ func (g *Gateway) serveTicket(ex *exchange, r *http.Request, rt *route) {
 
 // serveWhoAmI tells a tool's own pages who is signed in, and until when.
 func (g *Gateway) serveWhoAmI(ex *exchange, r *http.Request, rt *route) {
-	state, absence := g.cfg.Sessions.Find(r, rt.Host)
+	state, absence := g.find(ex, r, rt.Host)
 	if absence != session.Present {
 		ex.Note(accesslog.ActionAccess, "deny", string(absence))
 		notSignedIn(ex, absence, g.origin(rt.Host)+"/")

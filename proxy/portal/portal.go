@@ -1,5 +1,6 @@
 // Package portal draws the few pages that Sallyport itself shows: the list of
-// tools at the door, the sign-out, and one page for everything that goes wrong.
+// tools at the door, the choice of an identity provider, the sign-out, and one page
+// for everything that goes wrong.
 //
 // It decides nothing: it is given what may be shown. Pages hold no external
 // resource, no text of a client that was not escaped by html/template, and no

@@ -33,6 +33,9 @@ func pages() map[string]func(*Pages, http.ResponseWriter) error {
 	notice := func(n Notice) func(*Pages, http.ResponseWriter) error {
 		return func(p *Pages, w http.ResponseWriter) error { return p.WriteNotice(w, n) }
 	}
+	chooser := func(c Chooser) func(*Pages, http.ResponseWriter) error {
+		return func(p *Pages, w http.ResponseWriter) error { return p.WriteChooser(w, c) }
+	}
 	return map[string]func(*Pages, http.ResponseWriter) error{
 		"home": home(Home{User: "alice@example.com", Name: "Alice Liddell", SignOutURL: "/.sallyport/sign_out", Tools: []Tool{
 			{Title: "Grafana", Description: "Dashboards", URL: "https://grafana.example.com/"},
@@ -44,8 +47,13 @@ func pages() map[string]func(*Pages, http.ResponseWriter) error {
 			Reason: "not_in_group", RequestID: "abcdefghij234567", Link: door + "/", LinkText: "Your tools",
 		}),
 		"notice-button": notice(Notice{Status: http.StatusOK, Title: "Sign out?", Message: "Of every tool.", Post: "/.sallyport/sign_out", PostText: "Sign out"}),
-		"form":          func(p *Pages, w http.ResponseWriter) error { return p.WriteForm(w, signOnForm()) },
-		"notice-plain":  notice(Notice{Status: http.StatusOK, Title: "You are signed out", Message: "All tools are closed."}),
+		"chooser":       chooser(Chooser{Choices: []Choice{{Title: "Example Ltd", URL: "/?idp=corp", Last: true}, {Title: "Partners", URL: "/?idp=partners"}}}),
+		"chooser-address": chooser(Chooser{
+			Tool: "Grafana", Choices: []Choice{{Title: "Example Ltd", URL: "/.sallyport/sign_in?begin=AAAA&idp=corp"}},
+			AskAddress: true, Action: "/.sallyport/sign_in", Fields: []Field{{"begin", "AAAA"}}, Unknown: true,
+		}),
+		"form":         func(p *Pages, w http.ResponseWriter) error { return p.WriteForm(w, signOnForm()) },
+		"notice-plain": notice(Notice{Status: http.StatusOK, Title: "You are signed out", Message: "All tools are closed."}),
 	}
 }
 
@@ -163,15 +171,14 @@ func text(n *html.Node) string {
 func TestEveryPageCanBeReadByEverybody(t *testing.T) {
 	allowed := []string{
 		"html", "head", "meta", "title", "style", "body", "header", "main", "div", "p", "h1", "ul", "li", "a", "strong", "span",
-		"form", "button", "dl", "dt", "dd",
+		"form", "button", "dl", "dt", "dd", "label", "input",
 	}
 	for name, write := range pages() {
 		t.Run(name, func(t *testing.T) {
 			count := make(map[string]int)
 			for _, n := range elements(t, body(t, render(t, write))) {
 				count[n.Data]++
-				posts := name == "form" && (n.Data == "script" || n.Data == "input")
-				if !slices.Contains(allowed, n.Data) && !posts {
+				if !slices.Contains(allowed, n.Data) && (name != "form" || n.Data != "script") {
 					t.Errorf("element <%s>", n.Data)
 				}
 				for _, a := range n.Attr {
@@ -184,13 +191,18 @@ func TestEveryPageCanBeReadByEverybody(t *testing.T) {
 					if attr(n, "lang") != "en" {
 						t.Errorf("lang = %q", attr(n, "lang"))
 					}
-				case "title", "h1", "button", "a", "dt", "dd":
+				case "title", "h1", "button", "a", "dt", "dd", "label":
 					if text(n) == "" {
 						t.Errorf("<%s> without text", n.Data)
 					}
 				case "form":
-					if attr(n, "method") != "post" || attr(n, "action") == "" {
+					asks := strings.HasPrefix(name, "chooser") // changes nothing
+					if attr(n, "method") != "post" && !asks || attr(n, "action") == "" {
 						t.Errorf("form %v", n.Attr)
+					}
+				case "input":
+					if attr(n, "type") != "hidden" && attr(n, "id") == "" {
+						t.Errorf("no label can be of the field %v", n.Attr)
 					}
 				}
 			}
@@ -216,6 +228,11 @@ func TestHostileTextStaysText(t *testing.T) {
 					return p.WriteHome(w, Home{User: fill, Name: fill, SignOutURL: "/" + fill, Tools: []Tool{{Title: fill, Description: fill, URL: "https://a.example.com/" + fill}}})
 				},
 				func(p *Pages, w http.ResponseWriter) error { return p.WriteHome(w, Home{User: fill, SignOutURL: fill}) },
+				func(p *Pages, w http.ResponseWriter) error {
+					return p.WriteChooser(w, Chooser{
+						Tool: fill, Choices: []Choice{{Title: fill, URL: fill, Last: true}}, AskAddress: true, Action: fill, Fields: []Field{{fill, fill}}, Unknown: true,
+					})
+				},
 				func(p *Pages, w http.ResponseWriter) error {
 					return p.WriteNotice(w, Notice{Status: 400, Title: fill, Message: fill, Reason: fill, RequestID: fill, Link: fill, LinkText: fill, Post: fill, PostText: fill})
 				},
@@ -246,6 +263,9 @@ func TestHostileAddressesLeadNowhere(t *testing.T) {
 			},
 			func(p *Pages, w http.ResponseWriter) error {
 				return p.WriteNotice(w, Notice{Status: 200, Title: "a", Link: evil, LinkText: "a", Post: evil, PostText: "a"})
+			},
+			func(p *Pages, w http.ResponseWriter) error {
+				return p.WriteChooser(w, Chooser{Choices: []Choice{{Title: "a", URL: evil}}, AskAddress: true, Action: evil})
 			},
 		} {
 			found := 0

@@ -63,6 +63,7 @@ type Manager struct {
 	returns *sealer
 	tickets *sealer
 	links   *sealer
+	rounds  *sealer
 	*Memory
 }
 
@@ -108,6 +109,7 @@ func New(cfg Config) (*Manager, error) {
 	var sessionSealer *sealer
 	for p, dst := range map[purpose]**sealer{
 		forSession: &sessionSealer, forBegin: &m.begin, forPending: &m.pending, forReturn: &m.returns, forTicket: &m.tickets, forLink: &m.links,
+		forRounds: &m.rounds,
 	} {
 		s, err := newSealer(cfg.Keys, p)
 		if err != nil {
@@ -248,6 +250,16 @@ func (m *Manager) linked(r *http.Request) (State, bool) {
 	return s, ok
 }
 
+// Linked returns the user of the session that this browser has at the door, if it
+// has one. It sees that in a cross-site POST too, which brings no session along.
+func (m *Manager) Linked(r *http.Request) (user string, ok bool) {
+	s, ok := m.linked(r)
+	if !ok || m.revoked.Revoked(s.ID) {
+		return "", false
+	}
+	return s.User, true
+}
+
 // Refresh returns a copy of s to save when enough of the idle limit has passed
 // since the cookie was written, else nil.
 func (m *Manager) Refresh(s *State) *State {
@@ -278,6 +290,7 @@ func (m *Manager) revoke(id string) {
 func (m *Manager) Forget(w http.ResponseWriter) {
 	expire(w, CookieName, http.SameSiteLaxMode)
 	expire(w, linkName, http.SameSiteNoneMode)
+	m.ForgetRounds(w)
 }
 
 // stateKey is where the state stands among the values of a gorilla session.

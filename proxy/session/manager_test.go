@@ -194,14 +194,17 @@ func TestCookiesOnTheWire(t *testing.T) {
 	const id = "1795338000AAAAAAAAAAAAAAAAAAAAAA"
 	m.Hold(w, newBrowser().request(), id, Pending{RequestID: "_1", Host: door})
 	m.Finish(w, id, Pending{RequestID: "_1"})
+	m.Round(w, newBrowser().request(), toolA, 1)
 	m.Forget(w)
 	want := []string{
 		"__Host-sallyport=VALUE; Path=/; HttpOnly; Secure; SameSite=Lax",
 		"__Host-sallyport-link=VALUE; Path=/; HttpOnly; Secure; SameSite=None",
 		"__Host-sallyport-signon-" + id + "=VALUE; Path=/; Max-Age=600; HttpOnly; Secure; SameSite=None",
 		"__Host-sallyport-signon-" + id + "=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=None",
+		"__Host-sallyport-rounds=VALUE; Path=/; Max-Age=60; HttpOnly; Secure; SameSite=None",
 		"__Host-sallyport=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Lax",
 		"__Host-sallyport-link=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=None",
+		"__Host-sallyport-rounds=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=None",
 	}
 	var got []string
 	for _, line := range w.Result().Header["Set-Cookie"] {

@@ -38,6 +38,7 @@ const (
 	forPending purpose = "pending"
 	forReturn  purpose = "return"
 	forLink    purpose = "link"
+	forRounds  purpose = "rounds"
 )
 
 // errUnsealed is the only error of open: why something does not open helps

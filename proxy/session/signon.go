@@ -33,7 +33,11 @@ const (
 type Begin struct {
 	Host   string `json:"h"`
 	Return string `json:"r"`
-	Expiry int64  `json:"x"`
+	// At is when, in Unix microseconds, and Why what the tool's host found in place of
+	// a session.
+	At     int64   `json:"t,omitempty"`
+	Why    Absence `json:"w,omitempty"`
+	Expiry int64   `json:"x"`
 }
 
 // Pending is one sign-on under way at the identity provider, kept by the
@@ -51,7 +55,11 @@ type Pending struct {
 	Host string `json:"h"`
 	// Return is the tool's name for it; empty when Host is the door.
 	Return string `json:"r,omitempty"`
-	Expiry int64  `json:"x"`
+	// Begun is when Host asked for the sign-on, in Unix microseconds, and Why what it
+	// had found in place of a session.
+	Begun  int64   `json:"b,omitempty"`
+	Why    Absence `json:"w,omitempty"`
+	Expiry int64   `json:"x"`
 }
 
 // Ticket carries a sign-on from the door to one tool's host, once.
@@ -75,13 +83,18 @@ type returning struct {
 // sealed token that the door takes. A uri that is too long for a cookie, or
 // might lead to another host, is remembered as "/".
 func (m *Manager) Begin(w http.ResponseWriter, r *http.Request, host, uri string) string {
+	return m.BeginAfter(w, r, host, uri, "")
+}
+
+// BeginAfter is Begin, and tells the door what host found in place of a session.
+func (m *Manager) BeginAfter(w http.ResponseWriter, r *http.Request, host, uri string, why Absence) string {
 	id, expiry := m.newSignOnID(), m.expiry(signOnLife)
 	m.limitPending(w, r, returnPrefix, http.SameSiteLaxMode)
 	set(w, &http.Cookie{
 		Name: returnPrefix + id, Value: sealJSON(m.returns, returning{URI: []byte(returnURI(uri)), Expiry: expiry}, host+"|"+id),
 		MaxAge: int(signOnLife.Seconds()), SameSite: http.SameSiteLaxMode,
 	})
-	return sealJSON(m.begin, Begin{Host: host, Return: id, Expiry: expiry}, "")
+	return sealJSON(m.begin, Begin{Host: host, Return: id, At: m.cfg.Now().UnixMicro(), Why: why, Expiry: expiry}, "")
 }
 
 // returnURI is uri when it is a path of the same host in every reading, else

@@ -161,6 +161,7 @@ func (g *liveGateway) open(p gatewayParts, d domain) error {
 
 // settle notes what is in use now.
 func (g *liveGateway) settle(p gatewayParts, d domain) {
+	g.tellOfOut(g.current.Load(), d)
 	g.current.Store(&gatewayState{gatewayParts: p, domain: d, since: time.Now()})
 }
 

@@ -30,14 +30,16 @@ type idpInUse struct {
 // ends sign-on, but must not keep anybody from closing a route.
 //
 // One that cannot be made fails all of it, with two exceptions, as long as there is
-// another one: at the start, and if it was out before and nothing of its own has
-// changed. It is out then, which must not keep people of others from signing in.
+// another one: at the start, and if nobody could sign in there before and nothing of
+// its own has changed. It is out then, which must not keep people of others from
+// signing in.
 // absent says why metadata could not be fetched, by name.
 func (g *liveGateway) providersOf(p gatewayParts, before *gatewayState, absent map[string]error) ([]idpInUse, *x509.Certificate, error) {
 	own, err := readOwnKeys(p.saml)
 	if err != nil {
 		return nil, nil, err
 	}
+	shared := sharedSAML{p.cfg, own, g.replay, p.from}
 	var idps []idpInUse
 	var first error
 	for _, idp := range p.cfg.SAML.Providers() {
@@ -46,7 +48,7 @@ func (g *liveGateway) providersOf(p gatewayParts, before *gatewayState, absent m
 			was := now
 			now = idpInUse{IdP: idp}
 			if now.fault = absent[idp.Name]; now.fault == nil {
-				now.provider, now.fault = readServiceProvider(p.cfg, idp, own, p.saml, p.metadata[idp.Name], sharedSAML{g.replay, p.from})
+				now.provider, now.fault = readServiceProvider(shared, idp, p.saml, p.metadata[idp.Name])
 			}
 			if now.fault != nil && before != nil && !stillOut(was, idp, before.metadata[idp.Name], p.metadata[idp.Name]) {
 				return nil, nil, ofIdP(p.cfg, idp, now.fault)
@@ -82,9 +84,19 @@ func (s *gatewayState) sameIdP(p gatewayParts, idp config.IdP) (was idpInUse, sa
 	return idpInUse{}, false
 }
 
-// stillOut says whether an identity provider that was out has nothing new of its own.
+// stillOut says whether an identity provider that was out, or past the end of its
+// metadata, has nothing new of its own.
 func stillOut(was idpInUse, idp config.IdP, before, after *fetched) bool {
-	return was.fault != nil && before == after && reflect.DeepEqual(was.IdP, idp)
+	return !was.signsIn() && before == after && reflect.DeepEqual(was.IdP, idp)
+}
+
+// signsIn says whether people can sign in there.
+func (i idpInUse) signsIn() bool {
+	if i.provider == nil {
+		return false
+	}
+	end := i.provider.IdP().ValidUntil
+	return end.IsZero() || time.Now().Before(end)
 }
 
 // distinct refuses two names for one identity provider: an answer could be meant for
@@ -161,8 +173,6 @@ func (g *liveGateway) tellOfIdPs(p gatewayParts, d domain) {
 	place := p.saml.Mount + "/" + p.saml.Path
 	for _, idp := range d.idps {
 		if idp.provider == nil {
-			g.log.Error("identity provider is out, nobody signs in there", "event", "idp_out", "idp", idp.Name,
-				"cause", idp.fault.Error(), "what_to_do", hintOf(idp.fault))
 			continue
 		}
 		g.log.Info("saml secrets read", "path", place, "version", p.saml.Version, "name", idp.Name, "idp", idp.provider.IdP().EntityID)
@@ -170,6 +180,24 @@ func (g *liveGateway) tellOfIdPs(p gatewayParts, d domain) {
 	if _, isRSA := d.own.PublicKey.(*rsa.PublicKey); !isRSA && !hasPair(p.saml, fieldSPEncryptionKey, fieldSPEncryptionCert) {
 		g.log.Info("encrypted assertions are refused: the key is elliptic and there is none for encryption",
 			"path", place, "what_to_do", hintEncryptionPair)
+	}
+}
+
+// tellOfOut logs who is out now, unless that was so before, for the same cause.
+func (g *liveGateway) tellOfOut(before *gatewayState, d domain) {
+	known := map[string]string{}
+	if before != nil {
+		for _, idp := range before.idps {
+			if idp.fault != nil {
+				known[idp.Name] = idp.fault.Error()
+			}
+		}
+	}
+	for _, idp := range d.idps {
+		if idp.fault != nil && known[idp.Name] != idp.fault.Error() {
+			g.log.Error("identity provider is out, nobody signs in there", "event", "idp_out", "idp", idp.Name,
+				"cause", idp.fault.Error(), "what_to_do", hintOf(idp.fault))
+		}
 	}
 }
 
@@ -260,7 +288,7 @@ func (g *liveGateway) firstMetadata(ctx context.Context, cfg *config.Gateway, kv
 				"event", "version_unreadable", "idp", name, "cause", err.Error())
 			continue
 		}
-		absent[name] = &hinted{err, "check metadata_url, or keep a copy of the metadata in the field " + field + " of the SAML secret for such a start"}
+		absent[name] = &hinted{err, "check saml.metadata_url, or keep a copy of the metadata in the field " + field + " of the SAML secret for such a start"}
 	}
 	return metadata, absent
 }

@@ -320,7 +320,7 @@ func judgeMetadata(cfg *config.Gateway, idp config.IdP, metadata []byte) error {
 		return fmt.Errorf("parsing a certificate: %w", err)
 	}
 	own := ownKeys{keyPair: keyPair{key, certificate}}
-	settings := samlConfig(cfg, idp, own, sharedSAML{from: cfg.SAML.OwnMetadata.ValidFrom(time.Now())})
+	settings := samlConfig(sharedSAML{cfg: cfg, own: own, from: cfg.SAML.OwnMetadata.ValidFrom(time.Now())}, idp)
 	settings.IdPMetadata, settings.IdPEntityID = metadata, idp.EntityID
 	_, err = newServiceProvider(settings)
 	return err

@@ -59,10 +59,8 @@ func fieldOf(field, idp string) string {
 
 // readServiceProvider makes the service provider towards one identity provider from
 // what kv holds. fetched is its metadata from its URL; nil means that kv has it.
-func readServiceProvider(
-	cfg *config.Gateway, idp config.IdP, own ownKeys, kv vaultpki.KV, fetched *fetched, shared sharedSAML,
-) (*saml.ServiceProvider, error) {
-	settings := samlConfig(cfg, idp, own, shared)
+func readServiceProvider(shared sharedSAML, idp config.IdP, kv vaultpki.KV, fetched *fetched) (*saml.ServiceProvider, error) {
+	settings := samlConfig(shared, idp)
 	var err error
 	if settings.IdPEntityID, err = readEntityID(idp, kv); err != nil {
 		return nil, err
@@ -82,13 +80,11 @@ func readServiceProvider(
 	}
 	provider, err := newServiceProvider(settings)
 	if err != nil {
-		return nil, &secretError{where: from, err: err, hint: hintsSAML[fieldIdPMetadata]}
-	}
-	if want := settings.IdPEntityID; want != "" && provider.IdP().EntityID != want {
-		return nil, &secretError{
-			where: from, err: fmt.Errorf("the document is of %q, expected %q as field %s of %s or saml.idps says", provider.IdP().EntityID, want, fieldOf(fieldIdPEntityID, idp.Name), placeOf(kv)),
-			hint: "find out who changed the document or its place; write the entity ID to that field if it is meant",
+		hint := hintsSAML[fieldIdPMetadata]
+		if want := settings.IdPEntityID; want != "" {
+			hint += fmt.Sprintf("; it must be of %q, as field %s or saml.idps says: if it was, find out who changed one of them", want, fieldOf(fieldIdPEntityID, idp.Name))
 		}
+		return nil, &secretError{where: from, err: err, hint: hint}
 	}
 	return provider, nil
 }

@@ -31,16 +31,18 @@ func routes(cfg *config.Gateway, dial func(name string) *tls.Config) []proxy.Rou
 	return out
 }
 
-// sharedSAML is what all service providers of a gateway have in common, besides its
-// keys.
+// sharedSAML is what all service providers of a gateway have in common.
 type sharedSAML struct {
+	cfg    *config.Gateway
+	own    ownKeys
 	replay saml.Replay
 	from   time.Time // from when our metadata is valid; zero if it is for ever
 }
 
 // samlConfig is the service provider of the configuration towards one of its identity
 // providers. That one's metadata is still to come.
-func samlConfig(cfg *config.Gateway, idp config.IdP, own ownKeys, shared sharedSAML) saml.Config {
+func samlConfig(shared sharedSAML, idp config.IdP) saml.Config {
+	cfg, own := shared.cfg, shared.own
 	settings := saml.Config{
 		EntityID: cfg.SAML.EntityID, ACSURL: cfg.ACSURL(), SLOURL: cfg.SLOURL(),
 		Key: own.key, Certificate: own.certificate, Published: own.published, Decryption: own.decryption,

@@ -190,7 +190,7 @@ func TestRoutesMayShareASidecar(t *testing.T) {
 
 func TestServiceProviderIsThatOfTheConfiguration(t *testing.T) {
 	cfg, from := load(t), time.Date(2026, 11, 26, 0, 0, 0, 0, time.UTC)
-	got := samlConfig(cfg, cfg.SAML.Providers()[0], ownKeys{}, sharedSAML{from: from})
+	got := samlConfig(sharedSAML{cfg: cfg, from: from}, cfg.SAML.Providers()[0])
 	want := saml.Config{
 		EntityID: "urn:example:sp", ACSURL: "https://door.example.com:8443/saml/acs", SLOURL: "https://door.example.com:8443/saml/slo",
 		Description: saml.Description{
@@ -208,7 +208,7 @@ func TestServiceProviderIsThatOfTheConfiguration(t *testing.T) {
 		t.Errorf("service provider (-want +got):\n%s", diff)
 	}
 	for binding, want := range map[string]saml.Binding{"auto": saml.BindingAny, "redirect": saml.BindingRedirect} {
-		if got := samlConfig(cfg, config.IdP{RequestBinding: binding}, ownKeys{}, sharedSAML{}); got.RequestBinding != want || got.UnsafeUnsolicited {
+		if got := samlConfig(sharedSAML{cfg: cfg}, config.IdP{RequestBinding: binding}); got.RequestBinding != want || got.UnsafeUnsolicited {
 			t.Errorf("binding %s: %v; sign-ons that the other side began %t", binding, got.RequestBinding, got.UnsafeUnsolicited)
 		}
 	}

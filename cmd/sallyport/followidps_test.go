@@ -90,6 +90,31 @@ func TestFollowersAreThoseOfTheConfiguration(t *testing.T) {
 	running.Wait()
 }
 
+// TestOurMetadataIsDueAtHalfOfItsValidity looks at what its follower reads.
+func TestOurMetadataIsDueAtHalfOfItsValidity(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := &config.Gateway{}
+		cfg.SAML.OwnMetadata.ValidFor = config.Duration{Duration: 2 * time.Hour}
+		start := cfg.SAML.OwnMetadata.ValidFrom(time.Now())
+		pass(time.Until(start.Add(time.Hour))) // to the begin of the next period
+		g := newLiveGateway(nil, nil, slog.New(slog.DiscardHandler))
+		g.current.Store(&gatewayState{gatewayParts: gatewayParts{cfg: cfg, from: start.Add(time.Hour)}})
+		f, ok := g.followOwnMetadata().(*follower[time.Time])
+		if !ok {
+			t.Fatal("it is not a follower")
+		}
+		for _, step := range []struct {
+			wait time.Duration
+			due  bool
+		}{{0, false}, {time.Hour - 1, false}, {1, true}} {
+			pass(step.wait)
+			if from, err := f.read(t.Context()); err != nil || f.inUse(from) == step.due {
+				t.Errorf("%s later: from %s, in use %t (%v)", step.wait, from, f.inUse(from), err)
+			}
+		}
+	})
+}
+
 func TestMetadataIsFetchedAsOftenAsItIsGoodFor(t *testing.T) {
 	idp := config.IdP{Name: "a", MetadataRefresh: config.Duration{Duration: time.Hour}}
 	state := &gatewayState{domain: domain{idps: []idpInUse{{IdP: idp}}}}

@@ -1,6 +1,7 @@
 package saml
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"flag"
@@ -69,7 +70,14 @@ func (a attack) bareVerdict(t *testing.T) (verdict string) {
 		IDPCertificateStore:         &dsig.MemoryX509CertificateStore{Roots: []*x509.Certificate{idp.cert}},
 		Clock:                       dsig.NewFakeClock(newClock(cfg.Now, 0)),
 	}
+	if len(cfg.Decryption) > 0 {
+		key := cfg.Decryption[0]
+		sp.SPKeyStore = dsig.TLSCertKeyStore(tls.Certificate{PrivateKey: key.Key, Certificate: [][]byte{key.Certificate.Raw}})
+	}
 	info, err := sp.RetrieveAssertionInfo(a.build(t, idp))
+	if err != nil && a.encrypt != nil {
+		return "reject" // how it words that depends on what comes out of a wrong key
+	}
 	if err != nil {
 		return "reject\t" + bareCause(err)
 	}

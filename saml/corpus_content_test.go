@@ -101,14 +101,6 @@ func contents() []attack {
 			data.CreateAttr("xmlns:x", "urn:x")
 			data.CreateAttr("x:InResponseTo", "_other")
 		}},
-		{id: "D1", name: "encrypted assertion", want: CodeEncrypted, edit: inside(".", inAssertion("EncryptedAssertion"))},
-		{id: "D1b", name: "encrypted assertion instead of the plain one", sign: signResponse, want: CodeEncrypted, edit: func(t testing.TB, m *message) {
-			inside(".", inAssertion("EncryptedAssertion"))(t, m)
-			without("./Assertion")(t, m)
-		}},
-		{id: "D1c", name: "encrypted name", want: CodeEncrypted, edit: inside(".//Subject", inAssertion("EncryptedID"))},
-		{id: "D1d", name: "encrypted attribute", want: CodeEncrypted, edit: inside(".//AttributeStatement", inAssertion("EncryptedAttribute"))},
-		{id: "D1e", name: "encrypted data as a value", want: CodeEncrypted, edit: inside(".//AttributeValue", `<xenc:EncryptedData xmlns:xenc="`+nsXMLEnc+`"/>`)},
 	}
 }
 

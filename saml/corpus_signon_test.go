@@ -1,6 +1,7 @@
 package saml
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -31,7 +32,29 @@ func unsolicitedAllowed(_ *testing.T, cfg *Config, _ *testIdP) { cfg.UnsafeUnsol
 
 // signOns are answers to a sign-on that asked for something, or to none.
 func signOns() []attack {
-	return append(unsolicited(), append(demands(), domains()...)...)
+	return slices.Concat(pins(), unsolicited(), demands(), domains())
+}
+
+// pins are signatures with a certificate whose time is over, or is still to come.
+func pins() []attack {
+	const year = 365 * 24 * time.Hour
+	shifted := func(by time.Duration) func(*testing.T, *testIdP) {
+		return func(t *testing.T, idp *testIdP) { idp.cert = testCertificate(t, idp.key, by) }
+	}
+	pinned := func(_ *testing.T, cfg *Config, idp *testIdP) { cfg.PinnedKeys = []string{keyHash(idp.cert)} }
+	return []attack{
+		{id: "B7d", name: "certificate expired, its key pinned", idp: shifted(-year), config: pinned},
+		{id: "B7e", name: "certificate of the future, its key pinned", idp: shifted(year), config: pinned, sign: signBoth},
+		{id: "B7f", name: "certificate expired, another key pinned", want: CodeIdPCertificate, idp: shifted(-year),
+			config: func(t *testing.T, cfg *Config, _ *testIdP) {
+				cfg.PinnedKeys = []string{keyHash(testCertificate(t, testKey(t, "rsa-other"), 0))}
+			}},
+		{id: "B7g", name: "key pinned, its certificate not in the metadata", want: CodeUnknownCertificate,
+			config: func(t *testing.T, cfg *Config, idp *testIdP) {
+				pinned(t, cfg, idp)
+				cfg.IdPMetadata = testMetadata(newTestIdP(t, "rsa-other").cert)
+			}},
+	}
 }
 
 func unsolicited() []attack {

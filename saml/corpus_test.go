@@ -18,7 +18,7 @@ const (
 )
 
 // attack is one response, and what must become of it. Letters: A wrapping and
-// coverage, B keys and algorithms, C content, E parser and resources, P what
+// coverage, B keys and algorithms, C content, D encryption, E parser and resources, P what
 // must pass.
 type attack struct {
 	id, name string
@@ -26,6 +26,7 @@ type attack struct {
 	key      string                                  // of the identity provider; empty: RSA 2048
 	idp      func(*testing.T, *testIdP)              // before anything
 	edit     func(testing.TB, *message)              // before signing
+	encrypt  *encryption                             // of the assertion, after it is signed
 	after    func(testing.TB, *message)              // after signing
 	raw      func(string) string                     // the XML as text
 	encode   func(raw []byte) string                 // instead of base64
@@ -40,7 +41,7 @@ type attack struct {
 // corpus is every case, in the order of their letters.
 func corpus() []attack {
 	return slices.Concat(wellBehaved(), wrappings(), coverage(), signatureForms(), keys(),
-		contents(), occasions(), signOns(), identities(), documents(), resources(), inventions())
+		contents(), encryptions(), occasions(), signOns(), identities(), documents(), resources(), inventions())
 }
 
 // build returns the response as it arrives.
@@ -52,6 +53,9 @@ func (a attack) build(t testing.TB, idp *testIdP) string {
 	}
 	if a.sign == signAssertion || a.sign == signBoth {
 		idp.sign(t, m.assertion)
+	}
+	if a.encrypt != nil {
+		a.encrypt.apply(t, m)
 	}
 	if a.sign == signResponse || a.sign == signBoth {
 		idp.sign(t, m.root)
@@ -83,6 +87,9 @@ func (a attack) scene(t *testing.T) (*testIdP, Config, string) {
 	}
 	cfg := testConfig(t, idp)
 	cfg.Now = func() time.Time { return testNow.Add(a.clock) }
+	if a.encrypt != nil {
+		cfg.Decryption = decryptionKeys(t, "rsa-dec")
+	}
 	if a.config != nil {
 		a.config(t, &cfg, idp)
 	}

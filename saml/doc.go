@@ -2,11 +2,11 @@
 // the identity provider with a signed request, and turns the response that the
 // browser brings back into a [Principal], or into a [Refusal] that says why not.
 //
-// It is for web browser single sign-on alone: AuthnRequest by HTTP-Redirect,
-// Response by HTTP-POST (SAML profiles 4.1), solicited only. It is not a
-// session: it keeps nothing about a person, sets no cookie and writes no page.
-// Which request a browser has started is the caller's to remember; the
-// memory of assertions already used is the only state in here.
+// It is for web browser single sign-on (SAML profiles 4.1): AuthnRequest by
+// HTTP-Redirect or HTTP-POST, Response by HTTP-POST, solicited unless told
+// otherwise. It is not a session: it keeps nothing about a person, sets no cookie
+// and writes no page. Which request a browser has started is the caller's to
+// remember; the memory of assertions already used is the only state in here.
 //
 // Everything that comes through the browser is hostile: the body of the POST,
 // every byte of the XML, and the text inside a correctly signed assertion too,
@@ -16,9 +16,13 @@
 // The signature is verified by gosaml2 and goxmldsig. They are good at that and
 // leave the rest of the profile to their caller, so [ServiceProvider.Verify]
 // puts gates in front of them and checks behind them, in a fixed order that is
-// written down once, in verify.go:
+// written down once, in judgement.go:
 //
 //	bytes -> stream -> shape -> signature shape -> library -> profile -> identity -> replay
+//
+// An encrypted assertion is opened between the fourth and the fifth, behind the
+// response's own signature if there is one, and what comes out begins again at the
+// second; decryption.go says why that is safe.
 //
 // Each step sees only what the one before let through. The first three bound
 // what an unauthenticated request can cost before an XML tree exists, and make

@@ -10,15 +10,15 @@ import (
 // checkDomains keeps an identity provider to the people whom it may speak for:
 // with several of them, the one of a subsidiary must not be able to name the head
 // of the company. A domain is not its subdomains.
-func (sp *ServiceProvider) checkDomains(p *Principal) error {
-	if sp.userDomains == nil {
+func (j *judgement) checkDomains() error {
+	if j.sp.userDomains == nil {
 		return nil
 	}
-	if !sp.speaksFor(p.User) {
-		return refusef(CodeDomain, "the user name is %.100q, the identity provider may speak for addresses in %.100q", p.User, sp.userDomains)
+	if user := j.principal.User; !j.sp.speaksFor(user) {
+		return refusef(CodeDomain, "the user name is %.100q, the identity provider may speak for addresses in %.100q", user, j.sp.userDomains)
 	}
-	if p.Email != "" && !sp.speaksFor(p.Email) {
-		return refusef(CodeDomain, "the e-mail address is %.100q, the identity provider may speak for addresses in %.100q", p.Email, sp.userDomains)
+	if email := j.principal.Email; email != "" && !j.sp.speaksFor(email) {
+		return refusef(CodeDomain, "the e-mail address is %.100q, the identity provider may speak for addresses in %.100q", email, j.sp.userDomains)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -128,6 +129,7 @@ func FuzzVerify(f *testing.F) {
 	idp := newTestIdP(f, "p256-idp")
 	cfg := testConfig(f, idp)
 	cfg.Replay = &recording{first: true}
+	cfg.Decryption = decryptionKeys(f, "rsa-dec")
 	sp := newTestSP(f, cfg)
 	var genuine []*Principal
 	for _, raw := range seeds(f, idp) {
@@ -146,6 +148,49 @@ func FuzzVerify(f *testing.F) {
 		case err == nil && !slices.ContainsFunc(genuine, func(g *Principal) bool { return cmp.Equal(*g, *p) }):
 			t.Fatalf("signed for nobody like this: %+v", p)
 		}
+		if issuer, failed := (Post{Response: encode(raw)}).Issuer(); err == nil && (failed != nil || issuer != p.IdP) {
+			t.Fatalf("accepted of %q, said to be of %q (%v)", p.IdP, issuer, failed)
+		}
+	})
+}
+
+// FuzzDecrypt: whatever is well encrypted to us, in a response that nobody signed or
+// in one that the identity provider did, makes no panic. Nobody comes of it who was
+// not signed for, inside or around.
+func FuzzDecrypt(f *testing.F) {
+	idp := newTestIdP(f, "p256-idp")
+	cfg := testConfig(f, idp)
+	cfg.Replay = &recording{first: true}
+	cfg.Decryption = decryptionKeys(f, "rsa-dec")
+	sp := newTestSP(f, cfg)
+	m := newMessage(f, testResponse)
+	idp.sign(f, m.assertion)
+	genuine, err := writeElement(m.assertion)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(genuine, false)
+	f.Add(genuine, true)
+	for _, a := range badPlaintexts() {
+		if a.encrypt.plaintext != nil {
+			f.Add(a.encrypt.plaintext(genuine), a.sign == signBoth)
+		}
+	}
+	want := alice(idp)
+	f.Fuzz(func(t *testing.T, plaintext []byte, sign bool) {
+		a := attack{sign: signNothing, encrypt: &encryption{plaintext: func([]byte) []byte { return plaintext }}}
+		if sign {
+			a.sign = signResponse
+		}
+		p, err := sp.Verify(t.Context(), Post{Response: a.build(t, idp)}, Expectation{RequestID: testRequestID, Trace: &Trace{}})
+		switch {
+		case err != nil && p != nil:
+			t.Fatalf("%v and %v", p, err)
+		case err != nil && codeOf(t, err) == CodeInternal:
+			t.Fatal(err)
+		case err == nil && !sign && !cmp.Equal(want, *p):
+			t.Fatalf("signed for nobody like this: %+v", p)
+		}
 	})
 }
 
@@ -159,6 +204,13 @@ func FuzzParseMetadata(f *testing.F) {
 		strings.Replace(one, `entityID=`, `validUntil="2027-01-01T00:00:00Z" entityID=`, 1),
 		strings.Replace(one, testSSO, testSSO+"?a=b", 1),
 		`<!DOCTYPE x>` + one,
+		string(aggregate(one, strings.ReplaceAll(one, testIdPID, "https://b.example.test"))),
+		string(aggregate(string(aggregate(one)))),
+		strings.Replace(one, "<md:KeyDescriptor", `<md:Extensions><mdui:UIInfo xmlns:mdui="`+nsMDUI+`"><mdui:DisplayName xml:lang="en"> Sign-on </mdui:DisplayName></mdui:UIInfo></md:Extensions><md:KeyDescriptor`, 1),
+		strings.Replace(one, "</md:EntityDescriptor>", `<md:Organization><md:OrganizationDisplayName xml:lang="en">Example</md:OrganizationDisplayName></md:Organization></md:EntityDescriptor>`, 1),
+		strings.Replace(one, "entityID=", `cacheDuration="P1DT6H" entityID=`, 1),
+		strings.Replace(one, "<md:SingleSignOnService", `<md:SingleLogoutService Binding="`+bindingPost+`" Location="https://idp.example.test/slo" ResponseLocation="https://idp.example.test/done"/><md:SingleSignOnService`, 1),
+		strings.Replace(one, bindingRedirect, bindingPost, 1),
 	} {
 		f.Add([]byte(seed))
 	}
@@ -167,8 +219,17 @@ func FuzzParseMetadata(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if err := checkEndpoint(idp.ssoURL); err != nil || idp.entityID == "" {
-			t.Fatalf("accepted %q at %q: %v", idp.entityID, idp.ssoURL, err)
+		addresses := []string{idp.ssoURL}
+		for _, e := range idp.slo {
+			addresses = append(addresses, e.location, e.responseLocation)
+		}
+		for _, address := range addresses {
+			if err := checkEndpoint(address); err != nil || idp.entityID == "" {
+				t.Fatalf("accepted %q at %q: %v", idp.entityID, address, err)
+			}
+		}
+		if d := idp.info(); checkValue(d.DisplayName) != nil || d.CacheDuration < 0 || d.CacheDuration > maxDuration {
+			t.Fatalf("accepted as %q, to be kept for %s", d.DisplayName, d.CacheDuration)
 		}
 		if err := idp.checkFresh(testNow); err != nil {
 			t.Fatal(err)
@@ -180,6 +241,27 @@ func FuzzParseMetadata(f *testing.F) {
 		}
 		if n := len(idp.certificates); n == 0 || n > maxIdPCertificates {
 			t.Fatalf("accepted with %d certificates", n)
+		}
+	})
+}
+
+// FuzzDuration: whatever is written, the result is within bounds, and a time of day is
+// what the standard library makes of it.
+func FuzzDuration(f *testing.F) {
+	for _, seed := range []string{"PT6H", "P1D", "P1Y2M3DT4H5M6.7S", "-P1D", "P", "PT", "P999999999Y", " PT1S\n"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		d, err := parseDuration(s)
+		if err != nil {
+			return
+		}
+		if d < 0 || d > maxDuration || d%time.Second != 0 {
+			t.Fatalf("%q is %s", s, d)
+		}
+		clock, isClock := strings.CutPrefix(strings.TrimSpace(s), "PT")
+		if want, err := time.ParseDuration(strings.ToLower(clock)); isClock && err == nil && d != min(want.Truncate(time.Second), maxDuration) {
+			t.Fatalf("%q is %s, want %s", s, d, want)
 		}
 	})
 }

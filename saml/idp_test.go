@@ -36,8 +36,8 @@ const (
 var testNow = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 // testKey makes each named key once in a run: RSA keys are slow to make. Keys
-// on P-256 are the same in every run, which fuzzing needs: its workers are
-// processes of their own.
+// on P-256, and those for decryption, are the same in every run, which fuzzing
+// needs: its workers are processes of their own.
 func testKey(t testing.TB, name string) crypto.Signer {
 	t.Helper()
 	testKeysMu.Lock()
@@ -55,6 +55,8 @@ func testKey(t testing.TB, name string) crypto.Signer {
 		key, err = ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	case strings.HasPrefix(name, "p224"):
 		key, err = ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
+	case strings.HasPrefix(name, "rsa-dec"):
+		key, err = derivedRSA(name)
 	case strings.HasPrefix(name, "rsa1024"):
 		key, err = rsa.GenerateKey(rand.Reader, 1024)
 	default:

@@ -9,8 +9,8 @@ import (
 	"github.com/beevik/etree"
 )
 
-// bindingURIs are the bindings that we can send by. SOAP and HTTP-Artifact would
-// need a way from us to the identity provider.
+// bindingURIs are the bindings that we can send by. The others would need a way
+// from us to the identity provider, which there may not be.
 var bindingURIs = map[Binding]string{BindingRedirect: bindingRedirect, BindingPost: bindingPost}
 
 // singleSignOn chooses where requests go, and how. Only what is used must be

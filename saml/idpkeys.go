@@ -43,7 +43,8 @@ func signingCertificates(role *etree.Element) ([]*x509.Certificate, error) {
 // key in other ways, which say nothing that could be trusted.
 //
 // How the certificate itself is signed does not matter, not even if with SHA-1: it
-// is only a wrapping for a key that the metadata vouches for (saml2int SDP-MD04).
+// is only a wrapping for a key that the metadata vouches for (Metadata
+// Interoperability Profile).
 func metadataCertificate(data *etree.Element) (*x509.Certificate, error) {
 	el := childOf(data, nsDsig, "X509Certificate")
 	if el == nil {

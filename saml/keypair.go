@@ -98,7 +98,7 @@ func onlyBlock(data []byte) (*pem.Block, error) {
 }
 
 // publishes reports whether the certificate is for this key.
-func publishes(cert *x509.Certificate, key crypto.Signer) bool {
+func publishes(cert *x509.Certificate, key interface{ Public() crypto.PublicKey }) bool {
 	public, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
 	return ok && public.Equal(cert.PublicKey)
 }

@@ -20,6 +20,9 @@ const (
 	maxAuthnClasses    = 16      // of one request
 	maxIdPCertificates = 8       // each may be tried in turn
 	maxReplayEntries   = 200_000 // live assertions; about 40 MB when full
+	maxDecryptionKeys  = 4       // of ours: the one in use, and some before and after it
+	maxEncryptedKeys   = 4       // of one assertion
+	maxUnwraps         = 6       // RSA operations for one response: 4 ms with 2048 bits, 42 ms with 4096
 	maxWaiting         = 128     // responses that wait for their turn in Verify
 	maxWait            = 10 * time.Second
 )
@@ -33,6 +36,7 @@ type streamLimits struct {
 	allAttributes int // of the whole document
 	scope         int // namespace declarations in force at one place
 	text          int // bytes of one run of text, or of one attribute value
+	cipher        int // the same of the text of a CipherValue, if it is more
 	comments      bool
 	rebinding     bool // one prefix may stand for several namespaces
 }
@@ -47,7 +51,7 @@ type streamLimits struct {
 func responseLimits() streamLimits {
 	return streamLimits{
 		size: maxResponseSize, depth: 32, elements: 1000, attributes: 32, allAttributes: 4000,
-		scope: 24, text: 64 << 10,
+		scope: 24, text: 64 << 10, cipher: maxResponseSize,
 	}
 }
 

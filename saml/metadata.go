@@ -8,16 +8,13 @@ import (
 	"github.com/beevik/etree"
 )
 
-// nsXMLEnc11 has the mask generation functions and the key transport of XML
-// Encryption 1.1.
-const nsXMLEnc11 = "http://www.w3.org/2009/xmlenc11#"
-
-// encryptionMethods are what assertions may be encrypted with, best first. CBC is
-// not offered: it is let through at most, from whoever has nothing better
-// (saml2int SDP-G02).
-var encryptionMethods = []string{
-	nsXMLEnc11 + "aes256-gcm", nsXMLEnc11 + "aes128-gcm",
-	nsXMLEnc + "rsa-oaep-mgf1p", nsXMLEnc11 + "rsa-oaep",
+// offeredEncryption is what assertions may be encrypted with, best first. CBC is
+// not offered: it is let through at most, from whoever has nothing better.
+var offeredEncryption = []string{
+	"http://www.w3.org/2009/xmlenc11#aes256-gcm",
+	"http://www.w3.org/2009/xmlenc11#aes128-gcm",
+	"http://www.w3.org/2001/04/xmlenc#rsa-oaep-mgf1p",
+	"http://www.w3.org/2009/xmlenc11#rsa-oaep",
 }
 
 // buildMetadata writes our metadata (saml-metadata 2.4.4) by our own hand: gosaml2's
@@ -64,7 +61,7 @@ func (cfg *Config) addRole(root *etree.Element) {
 	}
 	if len(cfg.Decryption) > 0 {
 		key := addKey(role, "encryption", cfg.Decryption[0].Certificate)
-		for _, method := range encryptionMethods {
+		for _, method := range offeredEncryption {
 			key.CreateElement("md:EncryptionMethod").CreateAttr("Algorithm", method)
 		}
 	}

@@ -16,30 +16,30 @@ type occasion struct {
 	env  *envelope
 }
 
-// checkProfile holds a response with a verified signature against the profile
+// profile holds a response with a verified signature against the profile
 // (saml-profiles 4.1.4.3). The library has compared Issuer, Recipient and the
 // confirmation method; of the rest it only warns, or says nothing.
 //
 // When only the assertion is signed, everything in the response around it is
 // the browser's word. Nothing here lets anybody in because of that word.
-func (sp *ServiceProvider) checkProfile(r *types.Response, o *occasion) error {
-	for _, check := range []func(*types.Response, *occasion) error{
-		sp.checkOneAssertion,
-		sp.checkDestination,
-		sp.checkInResponseTo,
-		sp.checkAudience,
-		sp.checkIssueInstant,
-		sp.checkConditionTimes,
-		sp.checkConfirmationTimes,
-		sp.checkAuthnStatement,
-		sp.checkForced,
-		sp.checkAuthnContext,
-	} {
-		if err := check(r, o); err != nil {
-			return err
-		}
+var profile = []step{
+	{name: "one assertion", run: profiled((*ServiceProvider).checkOneAssertion)},
+	{name: "destination", run: profiled((*ServiceProvider).checkDestination)},
+	{name: "request", run: profiled((*ServiceProvider).checkInResponseTo)},
+	{name: "audience", run: profiled((*ServiceProvider).checkAudience)},
+	{name: "age", run: profiled((*ServiceProvider).checkIssueInstant)},
+	{name: "conditions", run: profiled((*ServiceProvider).checkConditionTimes)},
+	{name: "confirmation times", run: profiled((*ServiceProvider).checkConfirmationTimes)},
+	{name: "authentication", run: profiled((*ServiceProvider).checkAuthnStatement)},
+	{name: "freshness", run: profiled((*ServiceProvider).checkForced)},
+	{name: "context", run: profiled((*ServiceProvider).checkAuthnContext)},
+}
+
+// profiled makes a step of a check that looks at what was verified.
+func profiled(check func(*ServiceProvider, *types.Response, *occasion) error) func(*judgement) error {
+	return func(j *judgement) error {
+		return check(j.sp, j.response, &occasion{now: j.now, want: j.want, env: j.env})
 	}
-	return nil
 }
 
 // checkOneAssertion makes sure that what was verified is what was gated.
@@ -182,7 +182,7 @@ func (sp *ServiceProvider) checkAuthnStatement(r *types.Response, o *occasion) e
 	if s.AuthnInstant.After(o.now.Add(sp.skew)) {
 		return refusef(CodeNotYetValid, "AuthnInstant is %s, %s ahead of our clock", stamp(*s.AuthnInstant), s.AuthnInstant.Sub(o.now))
 	}
-	if age, most := o.now.Sub(*s.AuthnInstant), sp.authnAge(o); most != 0 && age > most+sp.skew {
+	if age, most := o.now.Sub(*s.AuthnInstant), sp.authnAge(o.want); most != 0 && age > most+sp.skew {
 		return refusef(CodeAuthnAge, "AuthnInstant is %s, %s ago, at most %s are allowed", stamp(*s.AuthnInstant), age, most)
 	}
 	if end := s.SessionNotOnOrAfter; end != nil && !o.now.Add(-sp.skew).Before(*end) {
@@ -193,9 +193,9 @@ func (sp *ServiceProvider) checkAuthnStatement(r *types.Response, o *occasion) e
 
 // authnAge is how long ago the person may have proved who they are: the smaller
 // of what is configured and what is expected of this sign-on. Zero is no bound.
-func (sp *ServiceProvider) authnAge(o *occasion) time.Duration {
-	if sp.maxAge == 0 || (o.want.MaxAge != 0 && o.want.MaxAge < sp.maxAge) {
-		return o.want.MaxAge
+func (sp *ServiceProvider) authnAge(want Expectation) time.Duration {
+	if sp.maxAge == 0 || (want.MaxAge != 0 && want.MaxAge < sp.maxAge) {
+		return want.MaxAge
 	}
 	return sp.maxAge
 }

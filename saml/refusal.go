@@ -46,7 +46,7 @@ const (
 	CodeRoot       = "root"       // not a SAML 2.0 Response
 	CodeStatus     = "status"     // the identity provider reports an error
 	CodeNoPassive  = "no_passive" // it would have had to ask the person, and was not to
-	CodeEncrypted  = "encrypted"  // holds something encrypted
+	CodeEncrypted  = "encrypted"  // holds something encrypted that we take in the clear only
 	CodeAssertions = "assertions" // not exactly one assertion, in its place
 	CodeElement    = "element"    // an element where the profile has none
 	CodeDuplicate  = "duplicate"  // an element twice
@@ -68,6 +68,14 @@ const (
 	CodeIdPMetadataExpired = "idp_metadata_expired" // the metadata is past its validUntil
 	CodeSignature          = "signature"            // does not verify
 	CodeTooManyValues      = "too_many_values"      // more attribute values than the signature library takes
+)
+
+// Codes of an encrypted assertion. What goes wrong once a key of ours is used has
+// one code and one text, whatever it is: who could tell the faults apart could
+// have a message read to them, one guess at a time.
+const (
+	CodeEncryptionShape = "encryption_shape" // encrypted in an unusual or dangerous form
+	CodeDecryption      = "decryption"       // none of our keys opens it, or what comes out is not XML
 )
 
 // Codes of the profile: signed, but not for us, not now, or not asked for.

@@ -281,6 +281,7 @@ type ServiceProvider struct {
 	authnContext AuthnContext
 	userDomains  []string
 	unsolicited  bool
+	decryption   []DecryptionKey
 
 	metadata  []byte
 	sender    *sender
@@ -309,6 +310,7 @@ func New(cfg Config) (*ServiceProvider, error) {
 		entityID: cfg.EntityID, acsURL: cfg.ACSURL, idp: idp, attributes: cfg.Attributes.clone(),
 		skew: cfg.ClockSkew, maxAge: cfg.MaxAge, now: cfg.Now, replay: cfg.Replay, limiter: newLimiter(),
 		authnContext: cfg.AuthnContext.clone(), userDomains: slices.Clone(cfg.UserDomains), unsolicited: cfg.UnsafeUnsolicited,
+		decryption: slices.Clone(cfg.Decryption),
 	}
 	if sp.sender, err = newSender(cfg.Key, cfg.Certificate); err != nil {
 		return nil, err
@@ -342,6 +344,9 @@ func (cfg *Config) check() error {
 		return fmt.Errorf("maximum age of %s, expected 0 or more", cfg.MaxAge)
 	case len(cfg.Attributes.User) == 0:
 		return errors.New("no attribute for the user name")
+	}
+	if err := checkDecryptionKeys(cfg.Decryption); err != nil {
+		return err
 	}
 	for _, cert := range append([]*x509.Certificate{cfg.Certificate}, cfg.Published...) {
 		if err := checkStrength(cert.PublicKey); err != nil {

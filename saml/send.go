@@ -69,7 +69,7 @@ func (s *sender) form(root *etree.Element, field, relayState string) ([]FormFiel
 	}
 	raw, err := writeElement(root)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("writing the message: %w", err)
 	}
 	form := []FormField{{field, base64.StdEncoding.EncodeToString(raw)}}
 	if relayState != "" {
@@ -86,7 +86,7 @@ func (s *sender) signElement(root *etree.Element, index int) error {
 		return fmt.Errorf("preparing to sign: %w", err)
 	}
 	ctx.Canonicalizer = dsig.MakeC14N10ExclusiveCanonicalizerWithPrefixList("")
-	signature, err := ctx.ConstructSignature(root, true)
+	signature, err := ctx.ConstructSignature(root.Copy(), true) // which the library makes canonical
 	if err != nil {
 		return fmt.Errorf("signing: %w", err)
 	}
@@ -100,7 +100,7 @@ func (s *sender) signElement(root *etree.Element, index int) error {
 func (s *sender) query(root *etree.Element, field, relayState string) (string, error) {
 	raw, err := writeElement(root)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("writing the message: %w", err)
 	}
 	packed, err := deflate(raw)
 	if err != nil {
@@ -116,16 +116,6 @@ func (s *sender) query(root *etree.Element, field, relayState string) (string, e
 		return "", fmt.Errorf("signing the message: %w", err)
 	}
 	return query + "&Signature=" + url.QueryEscape(base64.StdEncoding.EncodeToString(signature)), nil
-}
-
-func writeElement(root *etree.Element) ([]byte, error) {
-	doc := etree.NewDocument()
-	doc.SetRoot(root)
-	raw, err := doc.WriteToBytes()
-	if err != nil {
-		return nil, fmt.Errorf("writing the message: %w", err)
-	}
-	return raw, nil
 }
 
 // deflate packs a message as saml-bindings 3.4.4.1 has it: raw DEFLATE, base64.

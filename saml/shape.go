@@ -15,6 +15,7 @@ const (
 	nsDsig      = "http://www.w3.org/2000/09/xmldsig#"
 	nsExcC14N   = "http://www.w3.org/2001/10/xml-exc-c14n#"
 	nsXMLEnc    = "http://www.w3.org/2001/04/xmlenc#"
+	nsXMLEnc11  = "http://www.w3.org/2009/xmlenc11#"
 
 	formatEntity    = "urn:oasis:names:tc:SAML:2.0:nameid-format:entity"
 	formatTransient = "urn:oasis:names:tc:SAML:2.0:nameid-format:transient"
@@ -45,12 +46,22 @@ type shape struct {
 
 const many = 1000 // as many as the stream gate lets through
 
+// responseShape holds the assertion in the clear, encryptedResponseShape an
+// encrypted one in its place: it is the one or the other, never both.
 var responseShape = shape{ns: nsProtocol, tag: "Response", children: []shape{
 	{ns: nsAssertion, tag: "Issuer", max: 1, content: text},
 	signatureShape,
 	{ns: nsProtocol, tag: "Extensions", max: 1, content: opaque},
 	statusShape,
 	assertionShape,
+}}
+
+var encryptedResponseShape = shape{ns: nsProtocol, tag: "Response", children: []shape{
+	{ns: nsAssertion, tag: "Issuer", max: 1, content: text},
+	signatureShape,
+	{ns: nsProtocol, tag: "Extensions", max: 1, content: opaque},
+	statusShape,
+	encryptedAssertionShape,
 }}
 
 var statusShape = shape{ns: nsProtocol, tag: "Status", min: 1, max: 1, children: []shape{
@@ -124,95 +135,6 @@ var instants = map[string]bool{
 	"AuthnInstant": true, "SessionNotOnOrAfter": true,
 }
 
-// checkShape parses with the parser that the library uses and lets only one
-// plain response through.
-func checkShape(raw []byte) (*envelope, error) {
-	doc := etree.NewDocument()
-	if err := doc.ReadFromBytes(raw); err != nil {
-		return nil, refusef(CodeXML, "parsing XML: %w", err)
-	}
-	root := doc.Root()
-	if root == nil || !responseShape.matches(root) {
-		return nil, refusef(CodeRoot, "root element is not a SAML 2.0 Response")
-	}
-	if err := checkStatus(root); err != nil {
-		return nil, err
-	}
-	if err := responseShape.check(root); err != nil {
-		return nil, err
-	}
-	if err := checkIDs(root); err != nil {
-		return nil, err
-	}
-	assertion := childOf(root, nsAssertion, "Assertion")
-	for _, check := range []func(root, assertion *etree.Element) error{
-		checkHeads, checkIssuers, checkConfirmation, checkSignatures,
-	} {
-		if err := check(root, assertion); err != nil {
-			return nil, err
-		}
-	}
-	return newEnvelope(root, assertion)
-}
-
-// checkStatus comes before the rest of the shape: an error report has no
-// assertion, and its own words are what the operator needs. They are not
-// verified, and nothing but the log depends on them.
-func checkStatus(root *etree.Element) error {
-	for _, status := range childrenOf(root, nsProtocol, "Status") {
-		for _, code := range childrenOf(status, nsProtocol, "StatusCode") {
-			if valueOf(code) != statusSuccess {
-				return statusRefusal(status, code)
-			}
-		}
-	}
-	return nil
-}
-
-// checkHeads wants the attributes that every message and assertion has.
-func checkHeads(root, assertion *etree.Element) error {
-	for _, el := range []*etree.Element{root, assertion} {
-		if v := el.SelectAttrValue("Version", ""); v != "2.0" {
-			return refusef(CodeVersion, "%s of version %.100q, expected 2.0", el.Tag, v)
-		}
-		if el.SelectAttrValue("ID", "") == "" {
-			return refusef(CodeID, "%s without an ID", el.Tag)
-		}
-	}
-	if assertion.SelectAttr("IssueInstant") == nil {
-		return refusef(CodeMissing, "assertion without an IssueInstant")
-	}
-	return nil
-}
-
-// checkIssuers holds the Format to the profile (saml-profiles 4.1.4.2); the
-// value is compared after the signature was verified.
-func checkIssuers(root, assertion *etree.Element) error {
-	for _, el := range []*etree.Element{root, assertion} {
-		issuer := childOf(el, nsAssertion, "Issuer")
-		if issuer == nil {
-			continue
-		}
-		if issuer != el.ChildElements()[0] {
-			return refusef(CodeElement, "Issuer is not the first element of the %s", el.Tag)
-		}
-		if f := issuer.SelectAttrValue("Format", formatEntity); f != formatEntity {
-			return refusef(CodeIssuer, "issuer of the %s has the format %.100q, expected an entity", el.Tag, f)
-		}
-	}
-	return nil
-}
-
-// checkConfirmation refuses NotBefore, which the profile forbids and which the
-// library does not see.
-func checkConfirmation(_, assertion *etree.Element) error {
-	confirmation := childOf(childOf(assertion, nsAssertion, "Subject"), nsAssertion, "SubjectConfirmation")
-	if childOf(confirmation, nsAssertion, "SubjectConfirmationData").SelectAttr("NotBefore") != nil {
-		return refusef(CodeSubjectConfirmation, "bearer confirmation with a NotBefore")
-	}
-	return nil
-}
-
 // matches compares the expanded name.
 func (s *shape) matches(el *etree.Element) bool {
 	return el.Tag == s.tag && el.NamespaceURI() == s.ns
@@ -274,9 +196,9 @@ func (s *shape) checkChild(child *etree.Element, counts []int) error {
 }
 
 // fault picks the code of a fault: the shape's own, if it has one, unless the
-// fault is that something is encrypted.
+// fault is that something is encrypted where nothing may be.
 func (s *shape) fault(code string) string {
-	if s.code == "" || code == CodeEncrypted {
+	if s.code == "" || (code == CodeEncrypted && s.code != CodeEncryptionShape) {
 		return code
 	}
 	return s.code
@@ -286,7 +208,7 @@ func (s *shape) fault(code string) string {
 // are attempts at.
 func unexpectedCode(el *etree.Element) string {
 	switch ns := el.NamespaceURI(); {
-	case ns == nsXMLEnc, ns == nsAssertion && strings.HasPrefix(el.Tag, "Encrypted"):
+	case ns == nsXMLEnc, ns == nsXMLEnc11, ns == nsAssertion && strings.HasPrefix(el.Tag, "Encrypted"):
 		return CodeEncrypted
 	case ns == nsAssertion && el.Tag == "Assertion":
 		return CodeAssertions
@@ -314,7 +236,7 @@ func (s *shape) checkText(el *etree.Element) error {
 func checkOpaque(el *etree.Element) error {
 	for _, child := range el.ChildElements() {
 		switch child.NamespaceURI() {
-		case nsProtocol, nsAssertion, nsDsig, nsXMLEnc:
+		case nsProtocol, nsAssertion, nsDsig, nsXMLEnc, nsXMLEnc11:
 			return refusef(unexpectedCode(child), "element %.100q inside %s", child.Tag, el.Tag)
 		}
 		if err := checkOpaque(child); err != nil {
@@ -328,8 +250,8 @@ func checkOpaque(el *etree.Element) error {
 // attribute that nobody reads may be there.
 func (s *shape) checkAttributes(el *etree.Element) error {
 	for _, a := range el.Attr {
-		if s.ns == nsDsig && !isDeclaration(a) && !signatureAttributes[a.FullKey()] {
-			return refusef(CodeSignatureShape, "attribute %.100q on %s", a.FullKey(), s.tag)
+		if err := s.checkKnown(a); err != nil {
+			return err
 		}
 		if a.Space != "" && a.Space != "xmlns" && imitable[a.Key] {
 			return refusef(CodeAttribute, "attribute %.100q on %s", a.FullKey(), s.tag)
@@ -344,35 +266,20 @@ func (s *shape) checkAttributes(el *etree.Element) error {
 	return nil
 }
 
-func isDeclaration(a etree.Attr) bool { return a.Space == "xmlns" || a.FullKey() == "xmlns" }
-
-// checkIDs holds every attribute that anybody could take for an ID, wherever
-// it is, to the form of one, and to being there once.
-func checkIDs(root *etree.Element) error {
-	seen := map[string]bool{}
-	var walk func(el *etree.Element) error
-	walk = func(el *etree.Element) error {
-		for _, a := range el.Attr {
-			if a.Space == "xmlns" || !strings.EqualFold(a.Key, "id") {
-				continue
-			}
-			if len(a.Value) > maxIDLength || !ncName.MatchString(a.Value) {
-				return refusef(CodeID, "%s of %.100q is %.100q, expected an XML name of at most %d bytes", a.Key, el.Tag, a.Value, maxIDLength)
-			}
-			if seen[a.Value] {
-				return refusef(CodeID, "two elements with the ID %.100q", a.Value)
-			}
-			seen[a.Value] = true
-		}
-		for _, child := range el.ChildElements() {
-			if err := walk(child); err != nil {
-				return err
-			}
-		}
-		return nil
+// checkKnown wants no attribute on a signature or on something encrypted but those
+// that their specifications have.
+func (s *shape) checkKnown(a etree.Attr) error {
+	switch {
+	case isDeclaration(a):
+	case s.ns == nsDsig && !signatureAttributes[a.FullKey()]:
+		return refusef(s.fault(CodeSignatureShape), "attribute %.100q on %s", a.FullKey(), s.tag)
+	case (s.ns == nsXMLEnc || s.ns == nsXMLEnc11) && !encryptionAttributes[a.FullKey()]:
+		return refusef(CodeEncryptionShape, "attribute %.100q on %s", a.FullKey(), s.tag)
 	}
-	return walk(root)
+	return nil
 }
+
+func isDeclaration(a etree.Attr) bool { return a.Space == "xmlns" || a.FullKey() == "xmlns" }
 
 func childrenOf(el *etree.Element, ns, tag string) []*etree.Element {
 	var found []*etree.Element

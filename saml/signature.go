@@ -73,10 +73,11 @@ var signatureShape = shape{ns: nsDsig, tag: "Signature", max: 1, code: CodeSigna
 }}
 
 // checkSignatures holds each signature to the one form that SAML has for it:
-// right behind the Issuer of the element that it covers, and covering that.
-func checkSignatures(root, assertion *etree.Element) error {
-	signed := false
-	for _, el := range []*etree.Element{root, assertion} {
+// right behind the Issuer of the element that it covers, and covering that. As
+// long as the assertion is encrypted, it may have one that nobody can see yet.
+func (j *judgement) checkSignatures() error {
+	signed := j.encrypted != nil || j.vouched != nil
+	for _, el := range j.statements() {
 		sig := childOf(el, nsDsig, "Signature")
 		if sig == nil {
 			continue
@@ -89,7 +90,7 @@ func checkSignatures(root, assertion *etree.Element) error {
 	if !signed {
 		return refusef(CodeUnsigned, "neither the response nor the assertion is signed")
 	}
-	return nil
+	return j.readSignatures()
 }
 
 // checkSignature holds one signature to its place, its reference and its
@@ -163,7 +164,7 @@ func isDER(value *etree.Element) bool {
 type envelope struct {
 	assertionID    string
 	responseSigned bool
-	signatures     []signature // one or two, the response's first
+	signatures     []signature // the response's first; none in what came out of a signed response
 }
 
 // signature is a ds:Signature, read but not verified.
@@ -174,22 +175,25 @@ type signature struct {
 	certificate []byte // DER from KeyInfo; nil if it has none
 }
 
-// newEnvelope notes which signatures there are.
-func newEnvelope(root, assertion *etree.Element) (*envelope, error) {
-	e := &envelope{assertionID: assertion.SelectAttrValue("ID", "")}
-	for _, el := range []*etree.Element{root, assertion} {
+// readSignatures notes which signatures there are.
+func (j *judgement) readSignatures() error {
+	j.env = &envelope{responseSigned: j.vouched != nil}
+	if j.assertion != nil {
+		j.env.assertionID = j.assertion.SelectAttrValue("ID", "")
+	}
+	for _, el := range j.statements() {
 		sig := childOf(el, nsDsig, "Signature")
 		if sig == nil {
 			continue
 		}
-		e.responseSigned = e.responseSigned || el == root
+		j.env.responseSigned = j.env.responseSigned || el == j.root
 		s, err := readSignature(sig)
 		if err != nil {
-			return nil, refusef(CodeSignatureShape, "reading the signature of the %s: %w", el.Tag, err)
+			return refusef(CodeSignatureShape, "reading the signature of the %s: %w", el.Tag, err)
 		}
-		e.signatures = append(e.signatures, s)
+		j.env.signatures = append(j.env.signatures, s)
 	}
-	return e, nil
+	return nil
 }
 
 // readSignature takes apart a signature that has the right shape.

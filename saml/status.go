@@ -1,6 +1,10 @@
 package saml
 
-import "github.com/beevik/etree"
+import (
+	"strings"
+
+	"github.com/beevik/etree"
+)
 
 const statusPrefix = "urn:oasis:names:tc:SAML:2.0:status:"
 
@@ -23,7 +27,7 @@ var statusAdvice = map[string]string{
 }
 
 // defaultAdvice is for all other codes.
-const defaultAdvice = "its own log has the reason under this time; often our metadata there is old"
+const defaultAdvice = "its own log has the reason; often our metadata there is old"
 
 // statusRefusal reports a failure in the identity provider's own words. NoPassive
 // has a code of its own, because the answer to it is another request.
@@ -38,5 +42,6 @@ func statusRefusal(status, code *etree.Element) *Refusal {
 		advice = defaultAdvice
 	}
 	return refusef(refusal, "identity provider reports %.200q, %.200q, message %.200q: %s",
-		first, second, textOf(childOf(status, nsProtocol, "StatusMessage")), advice)
+		strings.TrimPrefix(first, statusPrefix), strings.TrimPrefix(second, statusPrefix),
+		textOf(childOf(status, nsProtocol, "StatusMessage")), advice)
 }

@@ -53,7 +53,11 @@ type streamGate struct {
 
 // checkStream refuses what is not one well-formed, namespace-well-formed
 // element within limits, with nothing around it but an XML declaration.
-func checkStream(raw []byte, limits streamLimits) error {
+func checkStream(raw []byte, limits streamLimits) error { return checkStreamIn(raw, limits, nil) }
+
+// checkStreamIn is checkStream for an element that shall stand inside of another,
+// in the scope of its namespaces.
+func checkStreamIn(raw []byte, limits streamLimits, scope []binding) error {
 	if len(raw) > limits.size {
 		return refusef(CodeXMLLimit, "document of %d bytes, at most %d are allowed", len(raw), limits.size)
 	}
@@ -63,7 +67,7 @@ func checkStream(raw []byte, limits streamLimits) error {
 	if !limits.comments && bytes.Contains(raw, cdataStart) {
 		return refusef(CodeComment, "CDATA section")
 	}
-	g := &streamGate{limits: limits, dec: xml.NewDecoder(bytes.NewReader(raw)), uris: map[string]string{}}
+	g := &streamGate{limits: limits, dec: xml.NewDecoder(bytes.NewReader(raw)), uris: map[string]string{}, scope: scope}
 	for {
 		token, err := g.dec.RawToken()
 		if errors.Is(err, io.EOF) {
@@ -126,13 +130,21 @@ func (g *streamGate) instruction(t xml.ProcInst) error {
 // text lets white space stand around the root; what text is good for inside is
 // the shape gate's to say.
 func (g *streamGate) text(t xml.CharData) error {
-	if len(t) > g.limits.text {
-		return refusef(CodeXMLLimit, "text of %d bytes, at most %d are allowed", len(t), g.limits.text)
+	if limit := g.textLimit(); len(t) > limit {
+		return refusef(CodeXMLLimit, "text of %d bytes, at most %d are allowed", len(t), limit)
 	}
 	if len(g.stack) == 0 && len(bytes.TrimSpace(t)) > 0 {
 		return refusef(CodeXML, "text outside the root element: %.100q", t)
 	}
 	return nil
+}
+
+// textLimit is wider for what is encrypted: that is a whole assertion in one text.
+func (g *streamGate) textLimit() int {
+	if len(g.stack) > 0 && g.stack[len(g.stack)-1].name.Local == "CipherValue" {
+		return max(g.limits.text, g.limits.cipher)
+	}
+	return g.limits.text
 }
 
 // open judges a start tag: the counts first, because they are cheap, then the

@@ -1,6 +1,14 @@
 package saml
 
-import "time"
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
 
 // Trace is what was found out about one message, check by check, for an operator
 // who wants to know why somebody cannot sign in. It holds no value of a person: no
@@ -43,4 +51,54 @@ func (t *Trace) ClockOffset() time.Duration {
 		return 0
 	}
 	return t.Issued.Sub(t.Received)
+}
+
+// begin starts a trace anew.
+func (t *Trace) begin(message string, now time.Time) {
+	if t != nil {
+		*t = Trace{Message: message, Received: now}
+	}
+}
+
+// add records a check.
+func (t *Trace) add(c Check) {
+	if t != nil {
+		c.Want, c.Got = quotable(c.Want), quotable(c.Got)
+		t.Checks = append(t.Checks, c)
+	}
+}
+
+// fail records a check that refused.
+func (t *Trace) fail(name string, err error) {
+	if t == nil {
+		return
+	}
+	c := Check{Name: name, Code: CodeInternal}
+	if refusal, ok := errors.AsType[*Refusal](err); ok {
+		c.Code, c.Got = refusal.Code, refusal.Err.Error()
+	}
+	t.add(c)
+}
+
+const maxTraced = 200 // bytes of what a trace quotes of one thing
+
+// quotable makes any text fit to be shown on a terminal or a page: bounded, valid
+// UTF-8, with every character that cannot be seen written as an escape.
+func quotable(s string) string {
+	var b strings.Builder
+	for i, r := range s {
+		piece := string(r)
+		switch {
+		case r == utf8.RuneError && s[i] != "\uFFFD"[0]:
+			piece = fmt.Sprintf(`\x%02x`, s[i])
+		case r != ' ' && (!unicode.IsPrint(r) || invisible(r)):
+			piece = strings.Trim(strconv.QuoteRuneToASCII(r), "'")
+		}
+		if b.Len()+len(piece) > maxTraced-len("…") {
+			b.WriteString("…")
+			break
+		}
+		b.WriteString(piece)
+	}
+	return b.String()
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/beevik/etree"
 	saml2 "github.com/russellhaering/gosaml2"
 	"github.com/russellhaering/gosaml2/types"
 	dsig "github.com/russellhaering/goxmldsig"
@@ -23,53 +24,17 @@ import (
 // Verify waits for its turn, at most ten seconds, and then runs to its end
 // whatever becomes of ctx.
 func (sp *ServiceProvider) Verify(ctx context.Context, p Post, want Expectation) (*Principal, error) {
+	want.Trace.begin("Response", sp.now())
 	if err := sp.limiter.acquire(ctx); err != nil {
+		want.Trace.fail("turn", err)
 		return nil, err
 	}
 	defer sp.limiter.release()
-	now := sp.now()
-	if err := sp.idp.checkFresh(now); err != nil {
-		return nil, refusef(CodeIdPMetadataExpired, "judging a response: %w", err)
-	}
-
-	raw, env, err := gate(p.Response)
-	if err != nil {
+	j := &judgement{sp: sp, now: sp.now(), post: p, want: want}
+	if err := j.run(order...); err != nil {
 		return nil, err
 	}
-	response, signer, err := sp.verifySignature(raw, env, now)
-	if err != nil {
-		return nil, err
-	}
-	if err := sp.checkProfile(response, &occasion{now: now, want: want, env: env}); err != nil {
-		return nil, err
-	}
-	principal, err := sp.identity(&response.Assertions[0])
-	if err != nil {
-		return nil, err
-	}
-	principal.SigningCertificate = fingerprint(signer.Raw)
-	// Last of all, so that only a sign-on that would succeed uses up memory.
-	if err := sp.rememberAssertion(&response.Assertions[0]); err != nil {
-		return nil, err
-	}
-	return principal, nil
-}
-
-// gate is everything that happens to a response before a signature is looked
-// at: bytes, then stream, then shape.
-func gate(encoded string) ([]byte, *envelope, error) {
-	raw, err := decodeResponse(encoded)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := checkStream(raw, responseLimits()); err != nil {
-		return nil, nil, err
-	}
-	env, err := checkShape(raw)
-	if err != nil {
-		return nil, nil, err
-	}
-	return raw, env, nil
+	return j.principal, nil
 }
 
 // decodeResponse is the bytes gate. Line ends are all that may stand in the
@@ -97,9 +62,6 @@ type verifier struct {
 	sp   *saml2.SAMLServiceProvider
 }
 
-// endOfTime is when a pinned certificate ends.
-var endOfTime = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
-
 // newVerifier sets the library's clock back by the skew, so that its own check
 // for expiry is as lenient as ours; ours is the exact one. The certificate's
 // validity is moved by as much, so that it is judged by the true time; that of a
@@ -109,7 +71,7 @@ func (sp *ServiceProvider) newVerifier(cert *x509.Certificate) *verifier {
 	shifted.NotBefore = cert.NotBefore.Add(-sp.skew)
 	shifted.NotAfter = cert.NotAfter.Add(-sp.skew)
 	if sp.idp.pinned(cert) {
-		shifted.NotBefore, shifted.NotAfter = time.Time{}, endOfTime
+		shifted.NotBefore, shifted.NotAfter = time.Time{}, time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
 	}
 	return &verifier{cert: cert, sp: &saml2.SAMLServiceProvider{
 		IdentityProviderIssuer:      sp.idp.entityID,
@@ -123,19 +85,36 @@ func (sp *ServiceProvider) newVerifier(cert *x509.Certificate) *verifier {
 	}}
 }
 
-// verifySignature returns the response as the library read it back from the
-// bytes that were signed, and the certificate that signed them.
-func (sp *ServiceProvider) verifySignature(raw []byte, env *envelope, now time.Time) (*types.Response, *x509.Certificate, error) {
-	v, err := sp.chooseVerifier(env, now)
-	if err != nil {
-		return nil, nil, err
+// chooseCertificate picks the certificate to verify with. What came out of a
+// signed response must be signed with the same one, if at all: two keys in one
+// message are not what an identity provider does.
+func (j *judgement) chooseCertificate() error {
+	v, err := j.sp.chooseVerifier(j.env, j.now)
+	switch {
+	case err != nil:
+		return err
+	case j.verifier != nil && j.verifier != v:
+		return refusef(CodeSignature, "assertion signed with the certificate %s, the response around it with %s",
+			fingerprint(v.cert.Raw), fingerprint(j.verifier.cert.Raw))
 	}
-	// Encoded again, so that the library reads the very bytes that were gated.
-	response, refusal := v.verify(base64.StdEncoding.EncodeToString(raw))
+	j.verifier = v
+	return nil
+}
+
+// verifySignature has the library read the response back from the bytes that were
+// signed.
+func (j *judgement) verifySignature() error {
+	var refusal *Refusal
+	if j.vouched != nil {
+		j.response, refusal = j.verifier.verifyInside(j.root, j.assertion)
+	} else {
+		// Encoded again, so that the library reads the very bytes that were gated.
+		j.response, refusal = j.verifier.verify(base64.StdEncoding.EncodeToString(j.raw))
+	}
 	if refusal != nil {
-		return nil, nil, refusal
+		return refusal
 	}
-	return response, v.cert, nil
+	return nil
 }
 
 // chooseVerifier picks the certificate that the signatures name, or else the
@@ -178,6 +157,14 @@ func (v *verifier) verify(encoded string) (response *types.Response, refusal *Re
 		return nil, libraryRefusal(err)
 	}
 	return response, nil
+}
+
+// validate has goxmldsig verify the signature in an element over that element,
+// and returns the element as it reads it back from the bytes that were signed.
+func (v *verifier) validate(el *etree.Element) (*etree.Element, error) {
+	ctx := dsig.NewDefaultValidationContext(v.sp.IDPCertificateStore)
+	ctx.Clock = v.sp.Clock
+	return ctx.Validate(el)
 }
 
 // libraryRefusal gives the library's errors our codes. What it does not know is

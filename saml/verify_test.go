@@ -54,29 +54,37 @@ func TestPanicOfTheLibraryIsARefusal(t *testing.T) {
 
 func TestVerifiedAssertionMustBeTheGatedOne(t *testing.T) {
 	idp := newTestIdP(t, "rsa-idp")
-	sp := newTestSP(t, testConfig(t, idp))
-	raw, env, err := gate(attack{}.build(t, idp))
-	if err != nil {
+	j := &judgement{sp: newTestSP(t, testConfig(t, idp)), now: testNow, post: Post{Response: attack{}.build(t, idp)}, want: Expectation{RequestID: testRequestID}}
+	if err := j.run(phase{steps: arrival}, phase{steps: gates}, phase{steps: verification}); err != nil {
 		t.Fatal(err)
 	}
-	response, _, err := sp.verifySignature(raw, env, testNow)
-	if err != nil {
-		t.Fatal(err)
-	}
+	gated := *j.env
 	for name, other := range map[string]envelope{
 		"another ID":         {assertionID: "_other"},
 		"a signed response":  {assertionID: "_assertion", responseSigned: true},
-		"the one that it is": *env,
+		"the one that it is": gated,
 	} {
-		err := sp.checkProfile(response, &occasion{now: testNow, want: Expectation{RequestID: testRequestID}, env: &other})
-		if want := map[bool]string{true: "", false: CodeInternal}[other.assertionID == env.assertionID && !other.responseSigned]; codeOf(t, err) != want {
+		j.env = &other
+		err := j.run(phase{steps: profile})
+		if want := map[bool]string{true: "", false: CodeInternal}[other.assertionID == gated.assertionID && !other.responseSigned]; codeOf(t, err) != want {
 			t.Errorf("%s: %v, want %q", name, err, want)
 		}
 	}
-	response.Assertions = append(response.Assertions, response.Assertions[0])
-	if err := sp.checkProfile(response, &occasion{env: env}); codeOf(t, err) != CodeAssertions {
+	j.env = &gated
+	j.response.Assertions = append(j.response.Assertions, j.response.Assertions[0])
+	if err := j.run(phase{steps: profile}); codeOf(t, err) != CodeAssertions {
 		t.Errorf("two assertions: %v, want %s", err, CodeAssertions)
 	}
+}
+
+// gate is what happens to a response in the clear before a signature is looked at.
+func gate(encoded string) ([]byte, *envelope, error) {
+	j := &judgement{sp: &ServiceProvider{}, post: Post{Response: encoded}}
+	err := j.run(phase{steps: arrival[1:]}, phase{steps: gates})
+	if err != nil {
+		return nil, nil, err
+	}
+	return j.raw, j.env, nil
 }
 
 // TestGateIsCheap: what the first gates refuse must not cost much more than
@@ -120,6 +128,25 @@ func TestWorstIsBounded(t *testing.T) {
 	}
 }
 
+// TestWorstEncryptedIsBounded: the same for what a stranger may have decrypted.
+func TestWorstEncryptedIsBounded(t *testing.T) {
+	idp := newTestIdP(t, "rsa-idp")
+	cfg := testConfig(t, idp)
+	cfg.Decryption = decryptionKeys(t, "rsa-dec-a", "rsa-dec-b", "rsa-dec-c", "rsa-dec")
+	sp := newTestSP(t, cfg)
+	for opens, want := range map[bool]string{true: CodeSignature, false: CodeDecryption} {
+		post := Post{Response: worstEncrypted(t, idp, opens)}
+		spent := allocated(func() {
+			if _, err := sp.Verify(t.Context(), post, Expectation{RequestID: testRequestID}); codeOf(t, err) != want {
+				t.Errorf("refused otherwise: %v", err)
+			}
+		})
+		if spent > 12<<20 {
+			t.Errorf("costs %d bytes of memory, at most %d are allowed", spent, 12<<20)
+		}
+	}
+}
+
 func allocated(f func()) uint64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -156,18 +183,32 @@ func BenchmarkVerify(b *testing.B) {
 	idp := newTestIdP(b, "rsa-idp")
 	cfg := testConfig(b, idp)
 	cfg.Replay = &recording{first: true}
-	for name, sign := range map[string]signing{"assertion": signAssertion, "both": signBoth} {
-		sp := newTestSP(b, cfg)
-		post := Post{Response: attack{sign: sign}.build(b, idp)}
-		b.Run(name, func(b *testing.B) {
+	cfg.Decryption = decryptionKeys(b, "rsa-dec")
+	sp := newTestSP(b, cfg)
+	for _, bm := range []struct {
+		name  string
+		a     attack
+		trace *Trace
+	}{
+		{name: "assertion", a: attack{}},
+		{name: "both", a: attack{sign: signBoth}},
+		{name: "both, traced", a: attack{sign: signBoth}, trace: &Trace{}},
+		{name: "encrypted with GCM", a: attack{encrypt: &encryption{}}},
+		{name: "both, encrypted with CBC", a: attack{sign: signBoth, encrypt: &encryption{data: aes128CBC}}},
+	} {
+		post := Post{Response: bm.a.build(b, idp)}
+		b.Run(bm.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := sp.Verify(b.Context(), post, Expectation{RequestID: testRequestID}); err != nil {
+				if _, err := sp.Verify(b.Context(), post, Expectation{RequestID: testRequestID, Trace: bm.trace}); err != nil {
 					b.Fatal(err)
 				}
 			}
 		})
-		b.Run(name+"/library alone", func(b *testing.B) {
+		if bm.a.encrypt != nil {
+			continue
+		}
+		b.Run(bm.name+"/library alone", func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				if _, err := sp.verifiers[0].sp.RetrieveAssertionInfo(post.Response); err != nil {
@@ -188,6 +229,43 @@ func BenchmarkWorstAccepted(b *testing.B) {
 			for b.Loop() {
 				if _, err := sp.Verify(b.Context(), post, Expectation{RequestID: testRequestID}); err == nil {
 					b.Fatal("accepted")
+				}
+			}
+		})
+	}
+}
+
+// worstEncrypted has our keys tried as often as they ever are, by somebody without
+// a signature; or it opens, and holds as much as a response may.
+func worstEncrypted(t testing.TB, idp *testIdP, opens bool) string {
+	t.Helper()
+	a := attack{encrypt: &encryption{to: []string{"rsa-dec-x", "rsa-dec-x", "rsa-dec-x", "rsa-dec-x"}}}
+	if opens {
+		a.encrypt.to = []string{"rsa-dec"}
+	}
+	a.edit = func(_ testing.TB, m *message) {
+		for i := range 14 {
+			m.assertion.CreateAttr(fmt.Sprintf("xmlns:n%d", i), fmt.Sprintf("urn:n%d", i))
+		}
+		manyGroups(930)(nil, m)
+	}
+	a.encrypt.plaintext = swapped("<ds:SignatureValue>", "<ds:SignatureValue>AAAA")
+	return a.build(t, idp)
+}
+
+func BenchmarkWorstEncrypted(b *testing.B) {
+	idp := newTestIdP(b, "rsa-idp")
+	cfg := testConfig(b, idp)
+	cfg.Decryption = decryptionKeys(b, "rsa-dec-a", "rsa-dec-b", "rsa-dec-c", "rsa-dec")
+	sp := newTestSP(b, cfg)
+	for name, opens := range map[string]bool{"no key opens it": false, "the last key opens it": true} {
+		post := Post{Response: worstEncrypted(b, idp, opens)}
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				_, err := sp.Verify(b.Context(), post, Expectation{RequestID: testRequestID})
+				if want := map[bool]string{true: CodeSignature, false: CodeDecryption}[opens]; codeOf(b, err) != want {
+					b.Fatal(err)
 				}
 			}
 		})

@@ -26,7 +26,7 @@ func samlCommand(std stdio) *cobra.Command {
 		Use:   "saml",
 		Short: "Explain why a sign-on does not work",
 	}
-	cmd.AddCommand(traceCommand(std))
+	cmd.AddCommand(traceCommand(std), inspectCommand(std))
 	demandAction(cmd)
 	return cmd
 }

@@ -66,16 +66,22 @@ func TestWriteCorpus(t *testing.T) {
 func (a attack) export(t *testing.T) exported {
 	t.Helper()
 	idp, cfg, request := a.scene(t)
-	out := exported{
+	return exported{
 		ID: a.id, Name: a.name, Response: a.build(t, idp), Code: a.want, Request: request, Expect: a.expect, Now: cfg.Now(),
-		Provider: exportedProvider{
-			EntityID: cfg.EntityID, ACSURL: cfg.ACSURL, Key: keyPEM(t, cfg.Key), Certificate: certificatePEM(cfg.Certificate),
-			Metadata: string(cfg.IdPMetadata), Attributes: cfg.Attributes, ClockSkew: cfg.ClockSkew, MaxAge: cfg.MaxAge,
-			AuthnContext: cfg.AuthnContext, UserDomains: cfg.UserDomains, PinnedKeys: cfg.PinnedKeys, UnsafeUnsolicited: cfg.UnsafeUnsolicited,
-		},
+		Provider: exportProvider(t, cfg),
+	}
+}
+
+// exportProvider writes down who judges a case.
+func exportProvider(t *testing.T, cfg Config) exportedProvider {
+	t.Helper()
+	out := exportedProvider{
+		EntityID: cfg.EntityID, ACSURL: cfg.ACSURL, Key: keyPEM(t, cfg.Key), Certificate: certificatePEM(cfg.Certificate),
+		Metadata: string(cfg.IdPMetadata), Attributes: cfg.Attributes, ClockSkew: cfg.ClockSkew, MaxAge: cfg.MaxAge,
+		AuthnContext: cfg.AuthnContext, UserDomains: cfg.UserDomains, PinnedKeys: cfg.PinnedKeys, UnsafeUnsolicited: cfg.UnsafeUnsolicited,
 	}
 	for _, d := range cfg.Decryption {
-		out.Provider.Decryption = append(out.Provider.Decryption, [2]string{keyPEM(t, d.Key), certificatePEM(d.Certificate)})
+		out.Decryption = append(out.Decryption, [2]string{keyPEM(t, d.Key), certificatePEM(d.Certificate)})
 	}
 	return out
 }

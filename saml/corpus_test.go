@@ -150,7 +150,7 @@ func TestCorpusHasEachIDOnce(t *testing.T) {
 // its check is.
 func TestCorpusReachesEveryCode(t *testing.T) {
 	elsewhere := []string{ // not for what the XML says: tests of their own
-		CodeMethod, CodeContentType, CodeBodySize, CodeForm, CodeRelayState, CodeBusy,
+		CodeMethod, CodeContentType, CodeBodySize, CodeForm, CodeQuery, CodeRelayState, CodeBusy,
 		CodeIdPMetadataExpired, CodeReplay, CodeReplayFull, CodeInternal,
 	}
 	reached := map[string]bool{}

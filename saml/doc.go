@@ -4,9 +4,11 @@
 //
 // It is for web browser single sign-on (SAML profiles 4.1): AuthnRequest by
 // HTTP-Redirect or HTTP-POST, Response by HTTP-POST, solicited unless told
-// otherwise. It is not a session: it keeps nothing about a person, sets no cookie
+// otherwise; and for single logout (profiles 4.4), begun by either side, by both
+// bindings. It is not a session: it keeps nothing about a person, sets no cookie
 // and writes no page. Which request a browser has started is the caller's to
-// remember; the memory of assertions already used is the only state in here.
+// remember, and so is which sessions a logout ends; the memory of assertions and
+// logout messages already used is the only state in here.
 //
 // Everything that comes through the browser is hostile: the body of the POST,
 // every byte of the XML, and the text inside a correctly signed assertion too,
@@ -23,6 +25,9 @@
 // An encrypted assertion is opened between the fourth and the fifth, behind the
 // response's own signature if there is one, and what comes out begins again at the
 // second; decryption.go says why that is safe.
+//
+// A logout message takes the same road, by checks of its own in logout.go: its
+// signature is over the octets of the query, or in the message.
 //
 // Each step sees only what the one before let through. The first three bound
 // what an unauthenticated request can cost before an XML tree exists, and make

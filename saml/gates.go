@@ -61,11 +61,8 @@ func (j *judgement) checkStatus() error {
 // checkHeads wants the attributes that every message and assertion has.
 func (j *judgement) checkHeads() error {
 	for _, el := range j.statements() {
-		if v := el.SelectAttrValue("Version", ""); v != "2.0" {
-			return refusef(CodeVersion, "%s of version %.100q, expected 2.0", el.Tag, v)
-		}
-		if el.SelectAttrValue("ID", "") == "" {
-			return refusef(CodeID, "%s without an ID", el.Tag)
+		if err := checkHead(el); err != nil {
+			return err
 		}
 	}
 	if j.assertion != nil && j.assertion.SelectAttr("IssueInstant") == nil {
@@ -74,20 +71,37 @@ func (j *judgement) checkHeads() error {
 	return nil
 }
 
+func checkHead(el *etree.Element) error {
+	if v := el.SelectAttrValue("Version", ""); v != "2.0" {
+		return refusef(CodeVersion, "%s of version %.100q, expected 2.0", el.Tag, v)
+	}
+	if el.SelectAttrValue("ID", "") == "" {
+		return refusef(CodeID, "%s without an ID", el.Tag)
+	}
+	return nil
+}
+
 // checkIssuers holds the Format to the profile (saml-profiles 4.1.4.2); the
 // value is compared after the signature was verified.
 func (j *judgement) checkIssuers() error {
 	for _, el := range j.statements() {
-		issuer := childOf(el, nsAssertion, "Issuer")
-		if issuer == nil {
-			continue
+		if err := checkIssuerForm(el); err != nil {
+			return err
 		}
-		if issuer != el.ChildElements()[0] {
-			return refusef(CodeElement, "Issuer is not the first element of the %s", el.Tag)
-		}
-		if f := issuer.SelectAttrValue("Format", formatEntity); f != formatEntity {
-			return refusef(CodeIssuer, "issuer of the %s has the format %.100q, expected an entity", el.Tag, f)
-		}
+	}
+	return nil
+}
+
+func checkIssuerForm(el *etree.Element) error {
+	issuer := childOf(el, nsAssertion, "Issuer")
+	if issuer == nil {
+		return nil
+	}
+	if issuer != el.ChildElements()[0] {
+		return refusef(CodeElement, "Issuer is not the first element of the %s", el.Tag)
+	}
+	if f := issuer.SelectAttrValue("Format", formatEntity); f != formatEntity {
+		return refusef(CodeIssuer, "issuer of the %s has the format %.100q, expected an entity", el.Tag, f)
 	}
 	return nil
 }
@@ -105,9 +119,12 @@ func (j *judgement) checkConfirmation() error {
 	return nil
 }
 
+// checkIDs looks at the whole document.
+func (j *judgement) checkIDs() error { return checkIDs(j.root) }
+
 // checkIDs holds every attribute that anybody could take for an ID, wherever
 // it is, to the form of one, and to being there once.
-func (j *judgement) checkIDs() error {
+func checkIDs(root *etree.Element) error {
 	seen := map[string]bool{}
 	var walk func(el *etree.Element) error
 	walk = func(el *etree.Element) error {
@@ -130,5 +147,5 @@ func (j *judgement) checkIDs() error {
 		}
 		return nil
 	}
-	return walk(j.root)
+	return walk(root)
 }

@@ -65,9 +65,14 @@ func takeSubject(p *Principal, a *types.Assertion) error {
 	if id := a.Subject.NameID; id != nil {
 		p.Subject = Subject{NameID: id.Value, Format: id.Format, NameQualifier: id.NameQualifier, SPNameQualifier: id.SPNameQualifier}
 	}
+	return p.Subject.check()
+}
+
+// check holds the name and what qualifies it to the rule for every text.
+func (s Subject) check() error {
 	for what, value := range map[string]string{
-		"NameID": p.Subject.NameID, "format of the NameID": p.Subject.Format,
-		"NameQualifier": p.Subject.NameQualifier, "SPNameQualifier": p.Subject.SPNameQualifier,
+		"NameID": s.NameID, "format of the NameID": s.Format,
+		"NameQualifier": s.NameQualifier, "SPNameQualifier": s.SPNameQualifier,
 	} {
 		if err := checkValue(value); err != nil {
 			return refusef(CodeValue, "reading the %s: %w", what, err)

@@ -17,6 +17,14 @@ const (
 	maxAssertionLifetime = 24 * time.Hour  // from IssueInstant to any NotOnOrAfter
 	maxClockSkew         = 5 * time.Minute // saml2int SDP-G01 asks for three to five
 
+	maxLogoutSize     = 64 << 10        // of the XML of a logout message, in bytes
+	maxLogoutBody     = 256 << 10       // of the POST that it comes in
+	maxQuerySize      = 128 << 10       // of the query that it comes in
+	maxInflation      = 64              // how often the message may be as large as what it was packed into
+	maxSessionIndexes = 64              // in one logout request
+	maxLogoutAge      = 5 * time.Minute // since IssueInstant, plus the clock skew
+	logoutLifetime    = 5 * time.Minute // of our own requests
+
 	maxAuthnClasses    = 16      // of one request
 	maxIdPCertificates = 8       // each may be tried in turn
 	maxReplayEntries   = 200_000 // live assertions; about 40 MB when full
@@ -52,6 +60,15 @@ func responseLimits() streamLimits {
 	return streamLimits{
 		size: maxResponseSize, depth: 32, elements: 1000, attributes: 32, allAttributes: 4000,
 		scope: 24, text: 64 << 10, cipher: maxResponseSize,
+	}
+}
+
+// logoutLimits is for logout messages, which are short: what they have in number
+// are session indexes, and the elements of a signature.
+func logoutLimits() streamLimits {
+	return streamLimits{
+		size: maxLogoutSize, depth: 16, elements: 256, attributes: 32, allAttributes: 512,
+		scope: 24, text: 16 << 10,
 	}
 }
 

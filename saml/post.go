@@ -17,21 +17,30 @@ func ReadPost(w http.ResponseWriter, r *http.Request) (Post, error) {
 	if r.Method != http.MethodPost {
 		return Post{}, refusef(CodeMethod, "method %.20q, expected POST", r.Method)
 	}
-	if err := checkContentType(r.Header); err != nil {
+	form, err := readForm(w, r, maxBodySize)
+	if err != nil {
 		return Post{}, err
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodySize))
+	return newPost(form)
+}
+
+// readForm reads the body of a POST, of at most limit bytes.
+func readForm(w http.ResponseWriter, r *http.Request, limit int64) (url.Values, error) {
+	if err := checkContentType(r.Header); err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	if err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return Post{}, refusef(CodeBodySize, "body of more than %d bytes", maxBodySize)
+			return nil, refusef(CodeBodySize, "body of more than %d bytes", limit)
 		}
-		return Post{}, refusef(CodeForm, "reading the body: %w", err)
+		return nil, refusef(CodeForm, "reading the body: %w", err)
 	}
 	form, err := url.ParseQuery(string(body))
 	if err != nil {
-		return Post{}, refusef(CodeForm, "parsing the form: %.200q", err.Error())
+		return nil, refusef(CodeForm, "parsing the form: %.200q", err.Error())
 	}
-	return newPost(form)
+	return form, nil
 }
 
 // checkContentType wants what browsers send for a form, and nothing that another
@@ -55,21 +64,30 @@ func checkContentType(h http.Header) error {
 // newPost picks the two fields. A field that is there twice has no value that
 // everybody agrees on.
 func newPost(form url.Values) (Post, error) {
-	responses, states := form["SAMLResponse"], form["RelayState"]
+	responses := form["SAMLResponse"]
 	if len(responses) != 1 || responses[0] == "" {
 		return Post{}, refusef(CodeForm, "%d SAMLResponse fields, expected one that is not empty", len(responses))
 	}
-	p := Post{Response: responses[0]}
+	state, err := relayStateOf(form)
+	if err != nil {
+		return Post{}, err
+	}
+	return Post{Response: responses[0], RelayState: state}, nil
+}
+
+// relayStateOf returns the state, empty if there is none.
+func relayStateOf(form url.Values) (string, error) {
+	states := form["RelayState"]
 	if len(states) > 1 {
-		return Post{}, refusef(CodeRelayState, "%d RelayState fields, expected at most one", len(states))
+		return "", refusef(CodeRelayState, "%d RelayState fields, expected at most one", len(states))
 	}
-	if len(states) == 1 {
-		p.RelayState = states[0]
+	if len(states) == 0 {
+		return "", nil
 	}
-	if err := checkRelayState(p.RelayState); err != nil {
-		return Post{}, refusef(CodeRelayState, "checking RelayState: %w", err)
+	if err := checkRelayState(states[0]); err != nil {
+		return "", refusef(CodeRelayState, "checking RelayState: %w", err)
 	}
-	return p, nil
+	return states[0], nil
 }
 
 var errRelayState = errors.New("expected at most 80 printable ASCII characters without spaces")

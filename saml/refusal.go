@@ -2,8 +2,8 @@ package saml
 
 import "fmt"
 
-// Refusal is every error of [ReadPost] and [ServiceProvider.Verify]. Error is
-// for the log only: it may quote what the browser sent, bounded and escaped,
+// Refusal is every error of [ReadPost], [ServiceProvider.Verify] and their
+// counterparts for logout. Error is for the log only: it may quote what the browser sent, bounded and escaped,
 // and the person at the browser must not see it.
 type Refusal struct {
 	Code string // one of the Code constants: stable, fit for metrics
@@ -26,7 +26,8 @@ const (
 	CodeMethod      = "method"       // not a POST
 	CodeContentType = "content_type" // not a plain URL-encoded form
 	CodeBodySize    = "body_size"    // more than 512 KiB
-	CodeForm        = "form"         // unreadable, or not exactly one SAMLResponse
+	CodeForm        = "form"         // unreadable, or not exactly one message
+	CodeQuery       = "query"        // not the query of a signed redirect, and nothing else
 	CodeRelayState  = "relay_state"  // repeated, too long, or not printable ASCII
 	CodeBusy        = "busy"         // too many responses at once, or the browser went away
 )

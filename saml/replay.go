@@ -8,8 +8,8 @@ import (
 )
 
 var (
-	errReplayed   = errors.New("this assertion was used before")
-	errReplayFull = errors.New("the memory of used assertions is full")
+	errReplayed   = errors.New("it was used before")
+	errReplayFull = errors.New("the memory of what was used is full")
 )
 
 // memory is the replay memory of one process. When it is full it refuses what

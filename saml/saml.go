@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -272,6 +273,7 @@ type IdPCertificate struct {
 // new key or new metadata means a new one; give both the same [Replay].
 type ServiceProvider struct {
 	entityID, acsURL string
+	sloURL           string // empty: no logout messages are taken
 	idp              *identityProvider
 	attributes       Attributes
 	skew, maxAge     time.Duration
@@ -307,7 +309,7 @@ func New(cfg Config) (*ServiceProvider, error) {
 		return nil, fmt.Errorf("reading the identity provider's metadata: %w", err)
 	}
 	sp := &ServiceProvider{
-		entityID: cfg.EntityID, acsURL: cfg.ACSURL, idp: idp, attributes: cfg.Attributes.clone(),
+		entityID: cfg.EntityID, acsURL: cfg.ACSURL, sloURL: cfg.SLOURL, idp: idp, attributes: cfg.Attributes.clone(),
 		skew: cfg.ClockSkew, maxAge: cfg.MaxAge, now: cfg.Now, replay: cfg.Replay, limiter: newLimiter(),
 		authnContext: cfg.AuthnContext.clone(), userDomains: slices.Clone(cfg.UserDomains), unsolicited: cfg.UnsafeUnsolicited,
 		decryption: slices.Clone(cfg.Decryption),
@@ -361,6 +363,9 @@ func (cfg *Config) checkOptions() error {
 	if cfg.SLOURL != "" {
 		if err := checkEndpoint(cfg.SLOURL); err != nil {
 			return fmt.Errorf("checking the single logout service %q: %w", cfg.SLOURL, err)
+		}
+		if strings.Contains(cfg.SLOURL, "?") {
+			return fmt.Errorf("single logout service %q with a query, expected none: signed messages come in it", cfg.SLOURL)
 		}
 	}
 	if cfg.RequestBinding < BindingAny || cfg.RequestBinding > BindingPost {

@@ -59,11 +59,14 @@ func blamed(name, code string) string {
 	return name
 }
 
+// onlyInTheLog stands in a trace for a text that may have a value of a person in it.
+const onlyInTheLog = "a value that only the log quotes"
+
 // told is the text of a refusal, unless a value of a person may be in it: then that
 // stays in the log.
 func told(name string, r *Refusal) string {
 	if name == "domain" || name == "identity" && r.Code != CodeUser && r.Code != CodeTransient {
-		return "a value that only the log quotes"
+		return onlyInTheLog
 	}
 	return r.Err.Error()
 }

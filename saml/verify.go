@@ -48,10 +48,15 @@ func decodeResponse(encoded string) ([]byte, error) {
 	if err != nil {
 		return nil, refusef(CodeEncoding, "decoding base64: %w", err)
 	}
+	return raw, checkBeginning(raw)
+}
+
+// checkBeginning tells XML from what is still packed in some way.
+func checkBeginning(raw []byte) error {
 	if first := bytes.TrimLeft(raw, " \t\r\n"); len(first) == 0 || first[0] != '<' {
-		return nil, refusef(CodeEncoding, "response begins with %.20q, expected XML", first)
+		return refusef(CodeEncoding, "message begins with %.20q, expected XML", first)
 	}
-	return raw, nil
+	return nil
 }
 
 // verifier is the library, made to trust one certificate and no other. One for
@@ -211,19 +216,23 @@ func missingElementCode(tag string) string {
 // rememberAssertion consults the replay memory. An assertion is forgotten a
 // minute after it would be refused for its age.
 func (sp *ServiceProvider) rememberAssertion(a *types.Assertion) error {
-	id := sha256.Sum256([]byte(sp.idp.entityID + "\x00" + a.ID))
-	until := a.IssueInstant.Add(maxAssertionAge + sp.skew + time.Minute)
+	key := sha256.Sum256([]byte(sp.idp.entityID + "\x00" + a.ID))
+	return sp.remember("assertion "+a.ID, hex.EncodeToString(key[:]), a.IssueInstant.Add(maxAssertionAge+sp.skew+time.Minute))
+}
+
+// remember lets a key in once. What it stands for is named for the log.
+func (sp *ServiceProvider) remember(what, key string, until time.Time) error {
 	err := errReplayed
 	if own, ok := sp.replay.(*memory); ok {
-		err = own.remember(hex.EncodeToString(id[:]), until)
-	} else if sp.replay.Remember(hex.EncodeToString(id[:]), until) {
+		err = own.remember(key, until)
+	} else if sp.replay.Remember(key, until) {
 		err = nil
 	}
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, errReplayFull):
-		return refusef(CodeReplayFull, "remembering assertion %.100q: %w", a.ID, err)
+		return refusef(CodeReplayFull, "remembering %.120q: %w", what, err)
 	}
-	return refusef(CodeReplay, "remembering assertion %.100q: %w", a.ID, err)
+	return refusef(CodeReplay, "remembering %.120q: %w", what, err)
 }

@@ -67,7 +67,7 @@ func (g *Gateway) verify(ex *exchange, r *http.Request, a *answer) error {
 	if a.idp = g.idps.named[a.pending.IdP]; a.idp == nil {
 		return &saml.Refusal{Code: string(absentIdP), Err: fmt.Errorf("the sign-on was begun with %q, which is not configured any more", a.pending.IdP)}
 	}
-	want := expectation(a.pending)
+	want := g.expectation(a.pending)
 	want.Trace = a.trace
 	err = a.verifyWith(r.Context(), a.idp.SAML, post, want)
 	if g.cfg.Refresh == nil || !saysNewKey(err) {
@@ -149,10 +149,11 @@ func (g *Gateway) mayStart(ex *exchange, r *http.Request, a *answer) bool {
 		}
 		return true
 	}
-	user, linked := g.cfg.Sessions.Linked(r)
-	if !linked || user == a.principal.User {
+	linked, ok := g.cfg.Sessions.Linked(r)
+	if !ok || linked.User == a.principal.User || g.cfg.Sessions.Revocations().Ended(linked) {
 		return true
 	}
+	user := linked.User
 	ex.Record.Reason = "other_person"
 	ex.Fail(fmt.Errorf("this browser is signed in as %.100q", user))
 	g.notice(ex, portal.Notice{

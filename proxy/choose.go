@@ -92,6 +92,15 @@ func (g *Gateway) remember(ex *exchange, idp *IdP, host string) {
 	})
 }
 
+// startAgain is the address where a person signs in anew: with another identity
+// provider than before, if they like.
+func (g *Gateway) startAgain() string {
+	if len(g.idps.order) > 1 {
+		return g.door + "/?" + paramChoose + "=1"
+	}
+	return g.door + "/"
+}
+
 func first(allowed []*IdP, fits func(*IdP) bool) *IdP {
 	if i := slices.IndexFunc(allowed, fits); i >= 0 {
 		return allowed[i]
@@ -125,12 +134,11 @@ func (g *Gateway) serveChooser(ex *exchange, r *http.Request, host string, unkno
 // nobody knows where an identity provider sends the browser on to. What leads on
 // from here is a step of its own.
 func (g *Gateway) serveChosen(ex *exchange, r *http.Request, idp *IdP) {
-	address := choiceAddress(r, idp)
-	ex.Header().Set("Refresh", "0; url="+address)
+	address := g.door + choiceAddress(r, idp)
 	g.notice(ex, portal.Notice{
 		Status: http.StatusOK, Title: "Signing in with " + idp.Title,
 		Message: "If nothing happens in a moment, go on yourself.",
-		Link:    address, LinkText: "Continue",
+		Onward:  address, Link: address, LinkText: "Continue",
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/sallyport/sallyport/proxy/policy"
 	"github.com/sallyport/sallyport/proxy/portal"
 	"github.com/sallyport/sallyport/proxy/session"
 )
@@ -59,6 +60,8 @@ func circleCause(why session.Absence) string {
 		return "one replica knows of a sign-out that another does not"
 	case absentIdP, absentOther:
 		return "the replicas have different identity providers or routes"
+	case policy.ReasonTooOld, policy.ReasonContext:
+		return "the clocks of the replicas differ, or what they know of the route's step_up"
 	}
 	return "unknown"
 }

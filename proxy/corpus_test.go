@@ -119,7 +119,11 @@ func (s *switched) Begin(want saml.SignOn) (saml.Message, error) {
 func (s *switched) Verify(ctx context.Context, p saml.Post, want saml.Expectation) (*saml.Principal, error) {
 	expect := *s.expect.Load()
 	expect.Trace = want.Trace
-	return s.real.Load().Verify(ctx, p, expect)
+	principal, err := s.real.Load().Verify(ctx, p, expect)
+	if err == nil {
+		principal.IdP = s.IdP().EntityID // each case has one of its own, the door the same for all
+	}
+	return principal, err
 }
 
 // friendlyPages are the codes whose page says more than the one that all others

@@ -128,12 +128,16 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *route, state *sessi
 	}
 	ctx, release := g.cfg.Sessions.Revocations().Bind(r.Context(), rt.Host, state)
 	defer release()
+	ctx, stop := g.boundByAge(ctx, r, rt, state)
+	defer stop()
 	defer func() {
 		switch cause := context.Cause(ctx); {
 		case errors.Is(cause, session.ErrEnded):
 			ex.Record.Reason, ex.Record.Cause = "session_ended", "session ended while the connection was open"
 		case errors.Is(cause, session.ErrWithdrawn):
 			ex.Record.Reason, ex.Record.Cause = "access_withdrawn", "access was withdrawn while the connection was open"
+		case errors.Is(cause, errAuthnAge):
+			ex.Record.Reason, ex.Record.Cause = policy.ReasonTooOld, "sign-on became too old while the connection was open"
 		}
 	}()
 	out := &outgoing{exchange: ex, state: state}
@@ -143,7 +147,7 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *route, state *sessi
 	ex.Record.Upstream = rt.Backend.Host
 	ctx = context.WithValue(ex.Trace(ctx, g.cfg.Now), outgoingKey{}, out)
 	rt.proxy.ServeHTTP(ex, r.WithContext(ctx))
-	if cause := context.Cause(ctx); errors.Is(cause, session.ErrEnded) || errors.Is(cause, session.ErrWithdrawn) {
+	if cause := context.Cause(ctx); errors.Is(cause, session.ErrEnded) || errors.Is(cause, session.ErrWithdrawn) || errors.Is(cause, errAuthnAge) {
 		// The backend was hung up on, and may have had time to end its answer
 		// as if it were whole.
 		panic(http.ErrAbortHandler)
@@ -188,10 +192,7 @@ func (h headerSink) WriteHeader(int)             {}
 func (g *Gateway) refuseForeign(r *http.Request, rt *route) *refusal {
 	if relay.Upgrade(r) != relay.WebSocket {
 		if err := g.crossSite.Check(r); err != nil && !rt.UnsafeCrossOrigin {
-			return &refusal{
-				status: http.StatusForbidden, reason: "cross_origin", cause: err, title: "Not allowed",
-				message: "A page of another address sent this, which could act in your name. Do it from the tool itself.",
-			}
+			return crossOrigin(err)
 		}
 		return nil
 	}
@@ -202,6 +203,14 @@ func (g *Gateway) refuseForeign(r *http.Request, rt *route) *refusal {
 		return &refusal{status: http.StatusForbidden, reason: "websocket_origin", title: "Not allowed", message: "A page of another site asked for this connection."}
 	}
 	return nil
+}
+
+// crossOrigin refuses what a page of another origin wants changed.
+func crossOrigin(cause error) *refusal {
+	return &refusal{
+		status: http.StatusForbidden, reason: "cross_origin", cause: cause, title: "Not allowed",
+		message: "A page of another address sent this, which could act in your name. Do it from the tool itself.",
+	}
 }
 
 // rewrite makes the request that the backend gets. It is a Rewrite and never a

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/proxy/keep"
 	"github.com/sallyport/sallyport/proxy/policy"
 	"github.com/sallyport/sallyport/proxy/portal"
 	"github.com/sallyport/sallyport/proxy/relay"
@@ -71,6 +72,7 @@ type Gateway struct {
 	queryKeys map[string]bool
 	answers   *admission // of identity providers
 	begins    *admission // requests to them
+	forms     *keep.Store
 	recorder  relay.Recorder
 	alarms    *alarms
 }
@@ -92,6 +94,7 @@ func New(cfg Config) (*Gateway, error) {
 		answers:   newAdmission(answersAtOnce, answersPerAddress, admissionWait),
 		begins:    newAdmission(beginsAtOnce, beginsPerAddress, admissionWait),
 		alarms:    &alarms{last: make(map[string]time.Time)},
+		forms:     keep.New(cfg.Now),
 		recorder:  relay.Recorder{Access: cfg.Access, Log: cfg.Log, Now: cfg.Now, Ended: cfg.Metrics.end},
 	}
 	g.cfg.Replaces = nil // or every one that ever was would be kept
@@ -199,25 +202,41 @@ func (g *Gateway) serve(ex *exchange, r *http.Request) {
 // serveTool decides who may pass, and forwards.
 func (g *Gateway) serveTool(ex *exchange, r *http.Request, rt *route) {
 	ex.Record.Action = accesslog.ActionAccess
+	if strings.Contains(r.URL.RawQuery, formMark) {
+		if r = g.unmarked(ex, r, rt); r == nil {
+			return
+		}
+	}
+	if state := g.admit(ex, r, rt); state != nil {
+		g.forward(ex, r, rt, state)
+	}
+}
+
+// admit returns the state of whoever may pass, or answers and returns nil.
+func (g *Gateway) admit(ex *exchange, r *http.Request, rt *route) *session.State {
 	state, absence := g.find(ex, r, rt.Host)
 	if absence != session.Present {
 		g.askToSignIn(ex, r, rt, absence)
-		return
+		return nil
 	}
 	g.noteSession(ex, state)
-	decision := rt.Rule.Decide(state.User, state.Groups)
+	decision := g.judge(rt, state)
 	ex.Note(accesslog.ActionAccess, decision.Verdict.String(), decision.Reason)
 	ex.Record.Rule = decision.Rule
-	if decision.Verdict != policy.Allow {
+	switch decision.Verdict {
+	case policy.Allow:
+		return state
+	case policy.Again:
+		g.askToStepUp(ex, r, rt, state, decision)
+	default:
 		g.refuse(ex, r, refusal{
 			status: http.StatusForbidden, reason: decision.Reason,
 			title:   "You may not open " + rt.Title,
 			message: "You are signed in as " + state.User + ", and this tool is not open to you. If you need it, ask its owner, and give the request number below.",
 			link:    g.door + "/", text: "Your tools",
 		})
-		return
 	}
-	g.forward(ex, r, rt, state)
+	return nil
 }
 
 // noteSession writes who it is into the record.
@@ -232,18 +251,19 @@ func (g *Gateway) askToSignIn(ex *exchange, r *http.Request, rt *route, absence 
 	switch {
 	case navigates(r):
 		ex.Note(accesslog.ActionSignInBegin, "signin", string(absence))
-		token := g.cfg.Sessions.BeginAfter(ex, r, rt.Host, r.URL.RequestURI(), absence)
-		g.redirect(ex, g.door+reservedPrefix+"sign_in?begin="+token)
+		g.toDoor(ex, r, rt, absence)
 	case wantsPage(r):
-		g.refuse(ex, r, refusal{
-			status: http.StatusUnauthorized, reason: string(absence),
-			title:   "Your form was not sent",
-			message: "You are not signed in any more, so what you sent has not reached " + rt.Title + ". Sign in, go back in your browser, and send it again.",
-			link:    g.origin(rt.Host) + "/", text: "Sign in",
-		})
+		g.holdLapsed(ex, r, rt, absence)
 	default:
 		notSignedIn(ex, absence, g.origin(rt.Host)+"/")
 	}
+}
+
+// toDoor sends a navigation to the door, from where it comes back signed in. why is
+// what it has come without.
+func (g *Gateway) toDoor(ex *exchange, r *http.Request, rt *route, why session.Absence) {
+	token := g.cfg.Sessions.Begin(ex, r, rt.Host, r.URL.RequestURI(), why)
+	g.redirect(ex, g.door+reservedPrefix+"sign_in?begin="+token)
 }
 
 // redirect sends the browser on with a GET. Only the gateway's own origins and

@@ -262,11 +262,14 @@ func TestSignOutEndsEveryTool(t *testing.T) {
 		t.Fatalf("still signed in: %d", res.StatusCode)
 	}
 	res := b.post(signOut, "same-origin", nil)
-	if res.Header.Get("Location") != w.origin(doorHost)+"/.sallyport/signed_out" {
-		t.Fatalf("sign-out leads to %q", res.Header.Get("Location"))
+	if !strings.HasPrefix(res.next(), w.origin(doorHost)+"/.sallyport/sign_out?token=") {
+		t.Fatalf("sign-out leads to %q", res.next())
 	}
-	if page := b.navigate(res.Header.Get("Location")); page.StatusCode != http.StatusOK {
-		t.Errorf("signed-out page: %d", page.StatusCode)
+	if res = b.navigate(res.next()); res.next() != w.origin(doorHost)+"/.sallyport/signed_out?idp=corp" {
+		t.Fatalf("and then to %q", res.next())
+	}
+	if page := b.navigate(res.next()); page.StatusCode != http.StatusOK || !strings.Contains(page.body, "You may still be signed in at Corporate") {
+		t.Errorf("signed-out page: %d %s", page.StatusCode, page.body)
 	}
 	for _, host := range []string{headersHost, notesHost, doorHost} {
 		if res := b.navigate(w.origin(host) + "/"); res.StatusCode != http.StatusSeeOther {

@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -94,32 +95,24 @@ func (a *authority) issue(usage x509.ExtKeyUsage, names ...string) tls.Certifica
 // scriptedSAML stands in for the service provider, whose own tests speak real
 // SAML: the answer to a request names the person.
 type scriptedSAML struct {
+	scriptedLogout
 	mu     sync.Mutex
 	issued map[string]bool
 	people map[string]saml.Principal
 	broken error // of Begin
+	// at is where it is, in place of idpSignOn; posts has it take requests by POST.
+	at    string
+	posts bool
+	// wants is what the answers so far had to live up to.
+	wants []saml.Expectation
 }
 
 const idpSignOn = "https://idp.example.org/sso"
 
 func (s *scriptedSAML) Metadata() []byte { return []byte("<EntityDescriptor/>") }
 
-func (s *scriptedSAML) IdP() saml.IdPInfo { return saml.IdPInfo{EntityID: "https://idp.example.org"} }
-
-func (s *scriptedSAML) BeginLogout(saml.Subject, string, string) (saml.Message, error) {
-	return saml.Message{}, saml.ErrNoLogout
-}
-
-func (s *scriptedSAML) VerifyLogoutRequest(context.Context, saml.LogoutMessage, *saml.Trace) (*saml.LogoutRequest, error) {
-	return nil, &saml.Refusal{Code: saml.CodeSignature, Err: errors.New("private detail of the message")}
-}
-
-func (s *scriptedSAML) VerifyLogoutResponse(context.Context, saml.LogoutMessage, string, *saml.Trace) (*saml.LogoutResponse, error) {
-	return nil, &saml.Refusal{Code: saml.CodeSignature, Err: errors.New("private detail of the message")}
-}
-
-func (s *scriptedSAML) AnswerLogout(*saml.LogoutRequest, bool) (saml.Message, error) {
-	return saml.Message{}, saml.ErrNoLogout
+func (s *scriptedSAML) IdP() saml.IdPInfo {
+	return saml.IdPInfo{EntityID: strings.TrimSuffix(cmp.Or(s.at, idpSignOn), "/sso")}
 }
 
 func (s *scriptedSAML) Begin(want saml.SignOn) (saml.Message, error) {
@@ -130,12 +123,25 @@ func (s *scriptedSAML) Begin(want saml.SignOn) (saml.Message, error) {
 	}
 	id := "_" + session.NewID()
 	s.issued[id] = true
-	return saml.Message{IssuedAt: time.Now(), ID: id, URL: idpSignOn + "?" + url.Values{"RelayState": {want.RelayState}, "id": {id}}.Encode()}, nil
+	m := saml.Message{IssuedAt: time.Now(), ID: id, URL: cmp.Or(s.at, idpSignOn)}
+	if s.posts {
+		m.Form = []saml.FormField{{Name: "SAMLRequest", Value: id}, {Name: "RelayState", Value: want.RelayState}}
+	} else {
+		m.URL += "?" + url.Values{"RelayState": {want.RelayState}, "id": {id}}.Encode()
+	}
+	return m, nil
 }
 
-// Verify takes "REQUEST-ID person" for a response.
+// Verify takes "REQUEST-ID person" for a response, and "REQUEST-ID refuse CODE" for
+// one that it refuses.
 func (s *scriptedSAML) Verify(_ context.Context, p saml.Post, want saml.Expectation) (*saml.Principal, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wants = append(s.wants, want)
 	id, person, _ := strings.Cut(p.Response, " ")
+	if code, ok := strings.CutPrefix(person, "refuse "); ok {
+		return nil, &saml.Refusal{Code: code, Err: errors.New("private detail of the assertion")}
+	}
 	if id != want.RequestID {
 		return nil, &saml.Refusal{Code: saml.CodeInResponseTo, Err: errors.New("private detail of the assertion")}
 	}
@@ -214,8 +220,8 @@ func newWorld(tb testing.TB, change func(*proxy.Config)) *world {
 	tb.Helper()
 	w := &world{tb: tb, ca: newAuthority(tb), log: new(lines), backend: &backend{mux: http.NewServeMux()}}
 	w.saml = &scriptedSAML{issued: map[string]bool{}, people: map[string]saml.Principal{
-		"alice": {User: "alice@example.com", Email: "alice@example.com", Name: "Alice Liddell", Groups: []string{"engineers", "admins"}, IdP: "https://idp.example.org", AuthnInstant: time.Now(), SigningCertificate: "5d41"},
-		"bob":   {User: "bob@example.com", Email: "bob@example.com", Name: "Bob", Groups: []string{"support"}, IdP: "https://idp.example.org", AuthnInstant: time.Now()},
+		"alice": {Subject: saml.Subject{NameID: "alice-4711"}, SessionIndex: "alice-1", User: "alice@example.com", Email: "alice@example.com", Name: "Alice Liddell", Groups: []string{"engineers", "admins"}, IdP: "https://idp.example.org", AuthnInstant: time.Now(), SigningCertificate: "5d41"},
+		"bob":   {Subject: saml.Subject{NameID: "bob-4712"}, SessionIndex: "bob-1", User: "bob@example.com", Email: "bob@example.com", Name: "Bob", Groups: []string{"support"}, IdP: "https://idp.example.org", AuthnInstant: time.Now()},
 	}}
 	w.backend.mux.HandleFunc("/", func(rw http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(rw, "backend: "+r.Header.Get("X-Forwarded-User"))
@@ -365,6 +371,15 @@ func (b *browser) post(address, site string, form url.Values) answer {
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Sec-Fetch-Site", site)
 	return b.do(req)
+}
+
+// next is where an answer has the browser go by itself.
+func (a answer) next() string {
+	if location := a.Header.Get("Location"); location != "" {
+		return location
+	}
+	_, location, _ := strings.Cut(a.Header.Get("Refresh"), "url=")
+	return location
 }
 
 // signIn opens address and follows every redirect; at the identity provider it

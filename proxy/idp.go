@@ -114,7 +114,7 @@ func (g *Gateway) leadsHere(address string) bool {
 }
 
 // allowed are the identity providers whose people may open what is at host, in the
-// chooser's order: all for the door itself.
+// chooser's order: all for the door itself, none for a route whose own are all out.
 func (g *Gateway) allowed(host string) []*IdP {
 	rt := g.routes[host]
 	if rt == nil || rt.IdPs == nil {

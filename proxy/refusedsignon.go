@@ -33,10 +33,7 @@ func (g *Gateway) refuseSignIn(ex *exchange, err error) {
 	ex.Record.Decision, ex.Record.Reason = "deny", reason
 	ex.Fail(err)
 	notice := refusedSignOn(reason)
-	notice.RequestID, notice.Link, notice.LinkText = ex.Record.RequestID, g.door+"/", "Try again"
-	if len(g.idps.order) > 1 {
-		notice.Link += "?" + paramChoose + "=1" // it may have been the wrong identity provider
-	}
+	notice.RequestID, notice.Link, notice.LinkText = ex.Record.RequestID, g.startAgain(), "Try again"
 	if reason == saml.CodeBusy {
 		ex.Header().Set("Connection", "close") // else net/http waits for the rest of the body before it answers
 	}

@@ -14,7 +14,7 @@ import (
 // much strangers may ask for at once, and the connections to every backend that
 // is still reached in the same way.
 func (g *Gateway) inherit(before *Gateway) {
-	g.answers, g.begins, g.alarms = before.answers, before.begins, before.alarms
+	g.answers, g.begins, g.alarms, g.forms = before.answers, before.begins, before.alarms, before.forms
 	for host, rt := range g.routes {
 		old := before.routes[host]
 		if old == nil || old.TLS != rt.TLS || *old.Backend != *rt.Backend {
@@ -72,7 +72,7 @@ func (l *Live) Replace(g *Gateway) {
 func (g *Gateway) withdraw() {
 	g.cfg.Sessions.Revocations().Withdraw(func(host string, s *session.State) bool {
 		rt := g.routes[host]
-		return rt != nil && g.vouched(s, rt) == session.Present && rt.Rule.Decide(s.User, s.Groups).Verdict == policy.Allow
+		return rt != nil && g.vouched(s, rt) == session.Present && g.judge(rt, s).Verdict == policy.Allow
 	})
 }
 

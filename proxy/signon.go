@@ -1,10 +1,7 @@
 package proxy
 
 import (
-	"crypto/sha256"
-	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/proxy/portal"
@@ -33,21 +30,32 @@ func (g *Gateway) serveSignIn(ex *exchange, r *http.Request) {
 		g.noteSession(ex, state)
 		absence = g.vouched(state, rt)
 	}
-	if absence == session.Present {
-		ex.Note(accesslog.ActionTicket, "allow", "signed_in")
-		if !g.goesInCircles(ex, r, pending) {
-			g.carry(ex, r, state, begin.Host, begin.Return)
-		}
+	if absence != session.Present {
+		ex.Note(accesslog.ActionSignInBegin, "signin", string(absence))
+		g.beginSAML(ex, r, pending)
 		return
 	}
-	ex.Note(accesslog.ActionSignInBegin, "signin", string(absence))
-	g.beginSAML(ex, r, pending)
+	if g.stepUp(ex, r, state, pending) {
+		return
+	}
+	ex.Note(accesslog.ActionTicket, "allow", "signed_in")
+	if !g.goesInCircles(ex, r, pending) {
+		g.carry(ex, r, state, begin.Host, begin.Return)
+	}
 }
 
 // beginSAML starts a sign-on with one of the identity providers that are allowed
 // for p.Host, and asks the person with which if that is not known.
 func (g *Gateway) beginSAML(ex *exchange, r *http.Request, p session.Pending) {
-	switch choice := choose(r, g.allowed(p.Host)); {
+	allowed := g.allowed(p.Host)
+	switch choice := choose(r, allowed); {
+	case len(allowed) == 0:
+		ex.Record.Decision = "deny"
+		g.refuse(ex, r, refusal{
+			status: http.StatusServiceUnavailable, reason: "no_idp",
+			title: "Nobody can sign in there now", message: "The identity provider whose people may open this tool cannot be used at this moment. Sallyport's operators can see why.",
+			link: g.door + "/", text: "Your tools",
+		})
 	case choice.idp == nil:
 		g.serveChooser(ex, r, p.Host, choice.unknown)
 	case choice.typed:
@@ -67,9 +75,9 @@ func (g *Gateway) beginWith(ex *exchange, r *http.Request, idp *IdP, p session.P
 	}
 	defer leave()
 	relayState := g.cfg.Sessions.RelayState()
-	want := signOn(p)
-	want.RelayState = relayState
-	request, err := idp.SAML.Begin(want)
+	ask := g.demands(p)
+	ask.RelayState = relayState
+	request, err := idp.SAML.Begin(ask)
 	if err != nil {
 		ex.Record.Decision = "deny"
 		g.refuse(ex, r, refusal{
@@ -82,16 +90,6 @@ func (g *Gateway) beginWith(ex *exchange, r *http.Request, idp *IdP, p session.P
 	p.RequestID, p.IdP, p.RequestedAt = request.ID, idp.Name, request.IssuedAt.Unix()
 	g.cfg.Sessions.Hold(ex, r, relayState, p)
 	g.send(ex, request, idp)
-}
-
-// signOn is what p asks the identity provider for.
-func signOn(p session.Pending) saml.SignOn {
-	return saml.SignOn{ForceAuthn: p.Forced}
-}
-
-// expectation is what the answer to p must live up to.
-func expectation(p session.Pending) saml.Expectation {
-	return saml.Expectation{RequestID: p.RequestID, SignOn: signOn(p), RequestedAt: time.Unix(p.RequestedAt, 0)}
 }
 
 // send has the browser carry a message to the identity provider.
@@ -136,7 +134,9 @@ func (g *Gateway) serveACS(ex *exchange, r *http.Request) {
 	}
 	defer leave()
 	if err := g.verify(ex, r, a); err != nil {
-		g.refuseAnswer(ex, a, err)
+		if !g.refusedStepUp(ex, r, a.pending, err) {
+			g.refuseAnswer(ex, a, err)
+		}
 		return
 	}
 	principal := a.principal
@@ -144,11 +144,12 @@ func (g *Gateway) serveACS(ex *exchange, r *http.Request) {
 	if !g.mayStart(ex, r, a) {
 		return
 	}
-	state := g.startSession(r, principal)
+	state := g.startSession(r, principal, a.pending)
 	if err := g.cfg.Sessions.SaveDoor(ex, r, g.cfg.DoorHost, state); err != nil {
 		g.refuseSignIn(ex, &saml.Refusal{Code: "session_size", Err: err})
 		return
 	}
+	g.keepRemote(ex, state, a.idp.Name, principal)
 	g.noteSession(ex, state)
 	g.goOn(ex, r, state, a)
 }
@@ -169,7 +170,7 @@ func (g *Gateway) goOn(ex *exchange, r *http.Request, state *session.State, a *a
 	switch {
 	case g.goesInCircles(ex, r, a.pending):
 	case rt != nil:
-		g.carry(ex, r, state, a.pending.Host, a.pending.Return)
+		g.arrive(ex, r, state, a.pending)
 	default:
 		g.redirect(ex, g.door+"/")
 	}
@@ -185,10 +186,10 @@ const (
 
 // startSession turns a verified principal into the state of a session. It takes
 // over, or ends, the session that this browser had at the door before.
-func (g *Gateway) startSession(r *http.Request, p *saml.Principal) *session.State {
+func (g *Gateway) startSession(r *http.Request, p *saml.Principal, pending session.Pending) *session.State {
 	return g.cfg.Sessions.Start(r, session.State{
 		User: p.User, Email: p.Email, Name: p.Name, Groups: g.keptGroups(p.Groups),
-		IdP: p.IdP, AuthnContext: p.AuthnContext, AuthnAt: p.AuthnInstant.Unix(),
+		IdP: p.IdP, AuthnContext: p.AuthnContext, AuthnAt: g.authenticatedAt(p.AuthnInstant, pending).Unix(),
 		Subject: subjectKey(p.IdP, p.Subject, ""), Index: subjectKey(p.IdP, p.Subject, p.SessionIndex),
 	}, p.SessionNotOnOrAfter)
 }
@@ -210,15 +211,4 @@ func (g *Gateway) keptGroups(groups []string) []string {
 		}
 	}
 	return kept
-}
-
-// subjectKey names a person at an identity provider, or one of the sessions there,
-// in a form that fits into a cookie and tells nobody who it is: what a logout
-// request is matched by.
-func subjectKey(idp string, s saml.Subject, index string) string {
-	sum := sha256.New()
-	for _, part := range []string{idp, s.NameID, s.Format, s.NameQualifier, s.SPNameQualifier, index} {
-		_, _ = fmt.Fprintf(sum, "%d:%s", len(part), part)
-	}
-	return string(sum.Sum(nil)[:16])
 }

@@ -21,6 +21,10 @@ func (g *Gateway) serveReserved(ex *exchange, r *http.Request, rt *route, path s
 		g.serveSignOut(ex, r, rt.Host)
 	case path == "whoami" && get:
 		g.serveWhoAmI(ex, r, rt)
+	case path == "form" && get:
+		g.serveForm(ex, r, rt)
+	case path == "form" && r.Method == http.MethodPost:
+		g.serveDiscard(ex, r, rt)
 	default:
 		g.refuseNowhere(ex, r)
 	}
@@ -51,7 +55,8 @@ func (g *Gateway) serveTicket(ex *exchange, r *http.Request, rt *route) {
 	g.redirect(ex, g.origin(rt.Host)+uri)
 }
 
-// serveWhoAmI tells a tool's own pages who is signed in, and until when.
+// serveWhoAmI tells a tool's own pages who is signed in, how and when they proved it,
+// and until when. Times are Unix seconds.
 func (g *Gateway) serveWhoAmI(ex *exchange, r *http.Request, rt *route) {
 	state, absence := g.find(ex, r, rt.Host)
 	if absence != session.Present {
@@ -62,11 +67,13 @@ func (g *Gateway) serveWhoAmI(ex *exchange, r *http.Request, rt *route) {
 	g.noteSession(ex, state)
 	ex.Note(accesslog.ActionAccess, "allow", "signed_in")
 	writeJSON(ex, http.StatusOK, struct {
-		User    string   `json:"user"`
-		Email   string   `json:"email,omitempty"`
-		Name    string   `json:"name,omitempty"`
-		Groups  []string `json:"groups,omitempty"`
-		Expires int64    `json:"expires"`
-		SignOut string   `json:"sign_out"`
-	}{state.User, state.Email, state.Name, state.Groups, state.Expires, g.origin(rt.Host) + reservedPrefix + "sign_out"})
+		User            string   `json:"user"`
+		Email           string   `json:"email,omitempty"`
+		Name            string   `json:"name,omitempty"`
+		Groups          []string `json:"groups,omitempty"`
+		AuthenticatedAt int64    `json:"authenticated_at"`
+		AuthnContext    string   `json:"authn_context,omitempty"`
+		Expires         int64    `json:"expires"`
+		SignOut         string   `json:"sign_out"`
+	}{state.User, state.Email, state.Name, state.Groups, state.AuthnAt, state.AuthnContext, state.Expires, g.origin(rt.Host) + reservedPrefix + "sign_out"})
 }

@@ -113,6 +113,9 @@ func TestCategoriesAndOutcome(t *testing.T) {
 		{ActionTicket, "allow", 303, `["web","session"] success`},
 		{ActionSignOut, "allow", 303, `["web","session"] success`},
 		{ActionPortal, "allow", 200, `["web"] success`},
+		{ActionFormKept, "signin", 401, `["web"] failure`},
+		{ActionSignInBegin, "step_up", 303, `["web","authentication"] unknown`},
+		{ActionForm, "allow", 200, `["web"] success`},
 		{ActionRefused, "deny", 400, `["web"] failure`},
 	}
 	for _, test := range tests {

@@ -23,7 +23,9 @@ const (
 	ActionSignIn      Action = "signin"       // the identity provider answered
 	ActionTicket      Action = "signin_carry" // a sign-on reaches a tool's host
 	ActionSignOut     Action = "signout"
-	ActionPortal      Action = "portal" // the door's own pages
+	ActionFormKept    Action = "form_kept" // a form is kept until its sender has signed in
+	ActionForm        Action = "form"      // the page from where it is sent, or thrown away
+	ActionPortal      Action = "portal"    // the door's own pages
 	ActionRefused     Action = "refused"
 )
 
@@ -35,17 +37,17 @@ type Record struct {
 	RequestID string        // "http.request.id": also on every page a person sees
 
 	Action   Action // "event.action"
-	Decision string // "sallyport.decision": allow, deny or signin
+	Decision string // "sallyport.decision": allow, deny, signin or step_up
 	Reason   string // "event.reason": a stable code, never text of a client
 	Rule     string // "rule.name": what in the policy decided
 
 	User      string   // "user.name"
 	Groups    []string // "user.roles": the groups that the session has
 	SessionID string   // "sallyport.session.id": one-way, joins lines of a session
-	IdP       string   // "sallyport.idp": entity id, on sign-in lines
+	IdP       string   // "sallyport.idp": entity id, on sign-in and sign-out lines
 
 	// IdPCertificate is "sallyport.idp_certificate": SHA-256 of the certificate
-	// that the sign-on was verified with. A stolen key of the identity provider
+	// that the sign-on or the logout message was verified with. A stolen key of the identity provider
 	// shows nowhere else.
 	IdPCertificate string
 

@@ -17,14 +17,21 @@ type Verdict uint8
 const (
 	Deny Verdict = iota
 	Allow
+	// Again lets nobody in either: the person may enter, but has to prove anew, or
+	// in another way, who they are. See [StepUp].
+	Again
 )
 
 // String is the word in the access log.
 func (v Verdict) String() string {
-	if v == Allow {
+	switch v {
+	case Allow:
 		return "allow"
+	case Again:
+		return "step_up"
+	default:
+		return "deny"
 	}
-	return "deny"
 }
 
 // Decision is a verdict and why. The zero value denies.

@@ -24,5 +24,5 @@ type Choice struct {
 
 // WriteChooser answers with the page.
 func (p *Pages) WriteChooser(w http.ResponseWriter, c Chooser) error {
-	return p.write(w, http.StatusOK, p.policy, "chooser.html", c)
+	return p.write(w, http.StatusOK, p.common+p.ordinary+noFrames, "chooser.html", c)
 }

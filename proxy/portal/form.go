@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 )
 
 // Form is a page that posts itself to an address of somebody else's: how a
@@ -16,6 +17,9 @@ type Form struct {
 	Action string
 	Fields []Field
 	Button string // what the button says
+	// InFrame lets the page stand in a frame of the site that it posts to: identity
+	// providers sign out of several applications at once in frames of their own.
+	InFrame bool
 }
 
 // Field is a hidden field of a Form.
@@ -38,7 +42,17 @@ func (p *Pages) WriteForm(w http.ResponseWriter, f Form) error {
 	if err := checkAction(f.Action); err != nil {
 		return fmt.Errorf("rendering the form %q: %w", f.Title, err)
 	}
-	return p.write(w, http.StatusOK, p.posting, "form.html", f)
+	frames := noFrames
+	if f.InFrame {
+		frames = "; frame-ancestors " + originOf(f.Action)
+	}
+	return p.write(w, http.StatusOK, p.common+p.posting+frames, "form.html", f)
+}
+
+// originOf is the origin of an address that checkAction has passed.
+func originOf(action string) string {
+	at, _ := url.Parse(action) // parsed before
+	return "https://" + at.Host
 }
 
 // checkAction refuses what came with somebody's metadata and is no place to post
@@ -48,7 +62,7 @@ func checkAction(action string) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("reading its address: %w", err)
-	case at.Scheme != "https" || at.Host == "" || at.User != nil:
+	case at.Scheme != "https" || at.Host == "" || at.User != nil || strings.ContainsAny(at.Host, ";, '"):
 		return fmt.Errorf("address %q, expected https://HOST/… without user info", at.Redacted())
 	}
 	return nil

@@ -30,8 +30,8 @@ func TestOnlyTheScriptThatPostsRuns(t *testing.T) {
 	page := body(t, res)
 	sum := sha256.Sum256([]byte(script.FindStringSubmatch(page)[1]))
 	sheet := sha256.Sum256([]byte(style.FindStringSubmatch(page)[1]))
-	want := "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sheet[:]) +
-		"'; base-uri 'none'; frame-ancestors 'none'; script-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; form-action https:"
+	want := "default-src 'none'; base-uri 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sheet[:]) +
+		"'; script-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; form-action https:; frame-ancestors 'none'"
 	if diff := cmp.Diff(want, res.Header.Get("Content-Security-Policy")); diff != "" {
 		t.Errorf("policy (-want +got):\n%s", diff)
 	}
@@ -86,6 +86,35 @@ func TestFormLeadsToHTTPSAlone(t *testing.T) {
 		}
 		if err != nil && strings.Contains(err.Error(), "secret") {
 			t.Errorf("the error shows a password: %v", err)
+		}
+	}
+}
+
+// TestFormInAFrame: only the site that it posts to may show it in one, and no other
+// page may be in any.
+func TestFormInAFrame(t *testing.T) {
+	form := signOnForm()
+	form.InFrame = true
+	res := render(t, func(p *Pages, w http.ResponseWriter) error { return p.WriteForm(w, form) })
+	if policy := res.Header.Get("Content-Security-Policy"); !strings.HasSuffix(policy, "; frame-ancestors https://idp.example.org") {
+		t.Errorf("policy %q", policy)
+	}
+	if got := res.Header.Get("X-Frame-Options"); got != "" {
+		t.Errorf("X-Frame-Options: %q", got)
+	}
+}
+
+func TestOnwardLeadsToHTTPSAlone(t *testing.T) {
+	onward := func(address string) (*httptest.ResponseRecorder, error) {
+		w := httptest.NewRecorder()
+		return w, newPages(t).WriteNotice(w, Notice{Status: http.StatusOK, Title: "Going on", Onward: address})
+	}
+	if w, err := onward("https://idp.example.org/slo?a=b&c=%2B"); err != nil || w.Header().Get("Refresh") != "0; url=https://idp.example.org/slo?a=b&c=%2B" {
+		t.Errorf("WriteNotice: %v, Refresh %q", err, w.Header().Get("Refresh"))
+	}
+	for _, address := range []string{"javascript:alert(1)", "http://idp.example.org/", "//idp.example.org", "/here", "https://a\r\nSet-Cookie: b=c"} {
+		if w, err := onward(address); err == nil || w.Body.Len() > 0 || w.Header().Get("Refresh") != "" {
+			t.Errorf("WriteNotice onward to %q: error %v, %d bytes", address, err, w.Body.Len())
 		}
 	}
 }

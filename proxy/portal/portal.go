@@ -17,6 +17,7 @@ import (
 	"html/template"
 	"net/http"
 	"strconv"
+	"strings"
 )
 
 //go:embed pages/*.html pages/style.css
@@ -46,15 +47,24 @@ type Notice struct {
 	Link, LinkText string
 	// Post is an address that a button posts to; empty for none.
 	Post, PostText string
+	// Onward is an absolute https address that the browser goes on to by itself, at
+	// once; Link should lead there too. Unlike a redirect that answers a form, it is
+	// not held to the form-action of the page that the form was on. Empty for none.
+	Onward string
 }
 
 // Pages renders pages. It is immutable and safe for concurrent use.
 type Pages struct {
 	templates *template.Template
 	style     template.CSS
-	policy    string // of every page but the one that posts itself
-	posting   string // of that
+	// The parts of the Content-Security-Policy: of every page; of all but the
+	// others; of the one that posts itself; of the one whose button a tool answers.
+	common, ordinary, posting, answered string
 }
+
+// noFrames is the end of a Content-Security-Policy: of every page that belongs in no
+// frame.
+const noFrames = "; frame-ancestors 'none'"
 
 // New parses the embedded pages. doorOrigin is the one origin beside the page's
 // own that a form may lead to, such as https://door.example.com.
@@ -67,12 +77,13 @@ func New(doorOrigin string) (*Pages, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading style sheet: %w", err)
 	}
-	common := "default-src 'none'; style-src " + hashSource(style) + "; base-uri 'none'; frame-ancestors 'none'"
 	return &Pages{
 		templates: templates,
 		style:     template.CSS(style), //nolint:gosec // our own embedded file, not input
-		policy:    common + "; form-action 'self' " + doorOrigin,
-		posting:   common + "; script-src " + hashSource([]byte(submit)) + "; form-action https:",
+		common:    "default-src 'none'; base-uri 'none'; style-src " + hashSource(style),
+		ordinary:  "; form-action 'self' " + doorOrigin,
+		posting:   "; script-src " + hashSource([]byte(submit)) + "; form-action https:",
+		answered:  "; form-action 'self' https:",
 	}, nil
 }
 
@@ -85,7 +96,7 @@ func hashSource(inline []byte) string {
 
 // WriteHome answers with the list of tools.
 func (p *Pages) WriteHome(w http.ResponseWriter, home Home) error {
-	return p.write(w, http.StatusOK, p.policy, "home.html", home)
+	return p.write(w, http.StatusOK, p.common+p.ordinary+noFrames, "home.html", home)
 }
 
 // WriteNotice answers with n and its status. Without a valid status it answers
@@ -94,7 +105,13 @@ func (p *Pages) WriteNotice(w http.ResponseWriter, n Notice) error {
 	if n.Status < http.StatusOK || n.Status > 599 {
 		return fmt.Errorf("rendering notice %q: status %d, expected 200 to 599", n.Title, n.Status)
 	}
-	return p.write(w, n.Status, p.policy, "notice.html", n)
+	if n.Onward != "" {
+		if err := checkAction(n.Onward); err != nil {
+			return fmt.Errorf("rendering notice %q: %w", n.Title, err)
+		}
+		w.Header().Set("Refresh", "0; url="+n.Onward)
+	}
+	return p.write(w, n.Status, p.common+p.ordinary+noFrames, "notice.html", n)
 }
 
 // write renders the page fully before the first byte is sent, so that a fault
@@ -112,6 +129,9 @@ func (p *Pages) write(w http.ResponseWriter, status int, policy, name string, da
 	h := w.Header()
 	Protect(h)
 	h.Set("Content-Security-Policy", policy)
+	if !strings.HasSuffix(policy, noFrames) {
+		h.Del("X-Frame-Options") // which knows no origins
+	}
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(page.Len()))
 	w.WriteHeader(status)

@@ -52,7 +52,17 @@ func pages() map[string]func(*Pages, http.ResponseWriter) error {
 			Tool: "Grafana", Choices: []Choice{{Title: "Example Ltd", URL: "/.sallyport/sign_in?begin=AAAA&idp=corp"}},
 			AskAddress: true, Action: "/.sallyport/sign_in", Fields: []Field{{"begin", "AAAA"}}, Unknown: true,
 		}),
-		"form":         func(p *Pages, w http.ResponseWriter) error { return p.WriteForm(w, signOnForm()) },
+		"form": func(p *Pages, w http.ResponseWriter) error { return p.WriteForm(w, signOnForm()) },
+		"kept": func(p *Pages, w http.ResponseWriter) error {
+			return p.WriteKept(w, Kept{
+				Tool: "Notes", User: "alice@example.com", Method: "POST", Path: "/pages/7/edit", Size: "3 kB", Age: "2 minutes",
+				Send: "https://notes.example.com:8443/pages/7/edit?a=1&b=%3C&mark=ID", Discard: "/.sallyport/form?id=ID",
+			})
+		},
+		"notice-onward": notice(Notice{
+			Status: http.StatusOK, Title: "Signing you out", Message: "Your browser goes on by itself.",
+			Onward: "https://idp.example.org/slo?a=b&c=%2B", Link: "https://idp.example.org/slo?a=b&c=%2B", LinkText: "Go on",
+		}),
 		"notice-plain": notice(Notice{Status: http.StatusOK, Title: "You are signed out", Message: "All tools are closed."}),
 	}
 }
@@ -120,8 +130,8 @@ func TestHeaders(t *testing.T) {
 		"X-Content-Type-Options": {"nosniff"}, "X-Frame-Options": {"DENY"},
 		"Strict-Transport-Security": {"max-age=31536000"},
 		"Content-Type":              {"text/html; charset=utf-8"}, "Content-Length": {strconv.Itoa(len(text))},
-		"Content-Security-Policy": {"default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
-			"'; base-uri 'none'; frame-ancestors 'none'; form-action 'self' https://door.example.com"},
+		"Content-Security-Policy": {"default-src 'none'; base-uri 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
+			"'; form-action 'self' https://door.example.com; frame-ancestors 'none'"},
 	}
 	if diff := cmp.Diff(want, res.Header); diff != "" {
 		t.Errorf("headers (-want +got):\n%s", diff)

@@ -64,6 +64,8 @@ type Manager struct {
 	tickets *sealer
 	links   *sealer
 	rounds  *sealer
+	// Of sign-offs: see signoff.go.
+	remotes, signOffs, leaving *sealer
 	*Memory
 }
 
@@ -110,6 +112,7 @@ func New(cfg Config) (*Manager, error) {
 	for p, dst := range map[purpose]**sealer{
 		forSession: &sessionSealer, forBegin: &m.begin, forPending: &m.pending, forReturn: &m.returns, forTicket: &m.tickets, forLink: &m.links,
 		forRounds: &m.rounds,
+		forRemote: &m.remotes, forSignOff: &m.signOffs, forLeaving: &m.leaving,
 	} {
 		s, err := newSealer(cfg.Keys, p)
 		if err != nil {
@@ -139,6 +142,15 @@ func cookieOptions() *sessions.Options {
 // Find returns the session that r carries for host, or why there is none. It is
 // called for every request.
 func (m *Manager) Find(r *http.Request, host string) (*State, Absence) {
+	state, absence := m.open(r, host)
+	if absence != Present {
+		return nil, absence
+	}
+	return m.judge(state)
+}
+
+// open returns the state in the cookie of host, before any limit was applied.
+func (m *Manager) open(r *http.Request, host string) (*State, Absence) {
 	store := m.stores[host]
 	if store == nil {
 		return nil, AbsentForged
@@ -159,7 +171,7 @@ func (m *Manager) Find(r *http.Request, host string) (*State, Absence) {
 	if !ok {
 		return nil, AbsentForged
 	}
-	return m.judge(state)
+	return state, Present
 }
 
 // judge applies the limits to a state that opened. A state from the future was
@@ -169,12 +181,12 @@ func (m *Manager) judge(s *State) (*State, Absence) {
 	now := m.cfg.Now()
 	left, unused := s.ExpiresAt().Sub(now), now.Sub(time.Unix(s.Seen, 0))
 	switch {
+	case m.revoked.Ended(s):
+		return nil, AbsentRevoked
 	case left <= 0 || left > m.cfg.Absolute+clockSlack:
 		return nil, AbsentExpired
 	case unused > m.cfg.Idle || unused < -clockSlack:
 		return nil, AbsentIdle
-	case m.revoked.Revoked(s.ID):
-		return nil, AbsentRevoked
 	}
 	return s, Present
 }
@@ -194,14 +206,22 @@ func (m *Manager) Start(r *http.Request, s State, notAfter time.Time) *State {
 		expires = notAfter
 	}
 	s.ID, s.Signed, s.Seen, s.Expires = NewID(), now.UnixMilli(), now.Unix(), expires.Unix()
-	if before, ok := m.linked(r); ok {
-		if before.User == s.User && !m.revoked.Revoked(before.ID) {
-			s.ID = before.ID
-		} else {
-			m.revoke(before.ID)
-		}
+	if before, ok := m.Linked(r); ok {
+		m.follow(&s, before)
 	}
 	return &s
+}
+
+// follow has s go on under the id of the session before it, or ends that one.
+func (m *Manager) follow(s, before *State) {
+	if before.User != s.User || m.revoked.Ended(before) {
+		m.revoke(before.ID)
+		return
+	}
+	s.ID = before.ID
+	if s.Index != "" && s.Index != before.Index {
+		m.revoked.Join(s.Index, s.ID, m.forgettable())
+	}
 }
 
 // Save puts s into the cookie of host. It returns ErrTooLarge when no browser
@@ -236,28 +256,18 @@ func (m *Manager) SaveDoor(w http.ResponseWriter, r *http.Request, host string, 
 	if err := m.Save(w, r, host, s); err != nil {
 		return err
 	}
-	link := State{ID: s.ID, User: s.User, Expires: s.Expires}
+	link := State{ID: s.ID, User: s.User, Subject: s.Subject, Index: s.Index, AuthnAt: s.AuthnAt, Signed: s.Signed, Expires: s.Expires}
 	set(w, &http.Cookie{Name: linkName, Value: sealJSON(m.links, link, ""), SameSite: http.SameSiteNoneMode})
 	return nil
 }
 
-// linked returns what SaveDoor left: id, user and end of a session that this
-// browser has, or had, at the door.
-func (m *Manager) linked(r *http.Request) (State, bool) {
-	var s State
+// Linked returns what SaveDoor left: id, user, keys and times of a session that
+// this browser has, or had, at the door, ended or not. It lets nobody in.
+func (m *Manager) Linked(r *http.Request) (*State, bool) {
+	s := new(State)
 	cookies := r.CookiesNamed(linkName)
-	ok := len(cookies) == 1 && openJSON(m.links, cookies[0].Value, "", &s) && m.alive(s.Expires)
+	ok := len(cookies) == 1 && openJSON(m.links, cookies[0].Value, "", s) && m.alive(s.Expires)
 	return s, ok
-}
-
-// Linked returns the user of the session that this browser has at the door, if it
-// has one. It sees that in a cross-site POST too, which brings no session along.
-func (m *Manager) Linked(r *http.Request) (user string, ok bool) {
-	s, ok := m.linked(r)
-	if !ok || m.revoked.Revoked(s.ID) {
-		return "", false
-	}
-	return s.User, true
 }
 
 // Refresh returns a copy of s to save when enough of the idle limit has passed
@@ -272,25 +282,37 @@ func (m *Manager) Refresh(s *State) *State {
 	return &renewed
 }
 
-// End revokes s everywhere and takes the cookie of this host away.
+// End revokes s everywhere and takes the cookies of this host away.
 func (m *Manager) End(w http.ResponseWriter, s *State) {
 	m.revoke(s.ID)
 	m.Forget(w)
 }
 
-// revoke ends all states with this id. Another host may have one that expires
-// later, since a person who signs on again goes on under the id (see Start), so
-// no state's own end says how long to remember it; nor do the limits of this
-// Manager, which may follow one that let sessions be longer, and precede another.
-func (m *Manager) revoke(id string) {
-	m.revoked.Revoke(id, m.cfg.Now().Add(time.Duration(m.longest.Load())+clockSlack))
+// EndRemote ends, on every host, what an identity provider has ended, whoever's
+// browser it is in; see [Revocations.RevokeRemote]. What was under way ends too: a
+// ticket is worth as much as its state.
+func (m *Manager) EndRemote(subject string, indexes []string) (open []*State) {
+	return m.revoked.RevokeRemote(subject, indexes, m.forgettable())
 }
 
-// Forget takes the session cookie of this host away and revokes nothing.
+// revoke ends all states with this id.
+func (m *Manager) revoke(id string) { m.revoked.Revoke(id, m.forgettable()) }
+
+// forgettable is when a session that ends now will have expired on every host.
+// Another host may have a state that expires later, since a person who signs on
+// again goes on under the id (see Start), so no state's own end says how long to
+// remember it; nor do the limits of this Manager, which may follow one that let
+// sessions be longer, and precede another.
+func (m *Manager) forgettable() time.Time {
+	return m.cfg.Now().Add(time.Duration(m.longest.Load()) + clockSlack)
+}
+
+// Forget takes the cookies of a session away from this host and revokes nothing.
 func (m *Manager) Forget(w http.ResponseWriter) {
 	expire(w, CookieName, http.SameSiteLaxMode)
 	expire(w, linkName, http.SameSiteNoneMode)
 	m.ForgetRounds(w)
+	expire(w, remoteName, http.SameSiteLaxMode)
 }
 
 // stateKey is where the state stands among the values of a gorilla session.

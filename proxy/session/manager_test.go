@@ -205,6 +205,7 @@ func TestCookiesOnTheWire(t *testing.T) {
 		"__Host-sallyport=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Lax",
 		"__Host-sallyport-link=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=None",
 		"__Host-sallyport-rounds=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=None",
+		"__Host-sallyport-remote=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Lax",
 	}
 	var got []string
 	for _, line := range w.Result().Header["Set-Cookie"] {

@@ -77,13 +77,13 @@ func TestRevocationsAreForgottenInTheEnd(t *testing.T) {
 		r.Revoke("a", time.Now().Add(time.Minute)) // does not shorten
 		<-time.After(30 * time.Minute)
 		r.Revoke("b", time.Now().Add(time.Hour))
-		if !r.Revoked("a") || !r.Revoked("b") || r.Revoked("c") {
-			t.Errorf("revoked: a %t, b %t, c %t", r.Revoked("a"), r.Revoked("b"), r.Revoked("c"))
+		if !r.Ended(&State{ID: "a"}) || !r.Ended(&State{ID: "b"}) || r.Ended(&State{ID: "c"}) {
+			t.Errorf("revoked: a %t, b %t, c %t", r.Ended(&State{ID: "a"}), r.Ended(&State{ID: "b"}), r.Ended(&State{ID: "c"}))
 		}
 		<-time.After(31 * time.Minute)
 		r.Revoke("c", time.Now().Add(time.Hour))
-		if r.Revoked("a") || !r.Revoked("b") {
-			t.Errorf("revoked: a %t, b %t", r.Revoked("a"), r.Revoked("b"))
+		if r.Ended(&State{ID: "a"}) || !r.Ended(&State{ID: "b"}) {
+			t.Errorf("revoked: a %t, b %t", r.Ended(&State{ID: "a"}), r.Ended(&State{ID: "b"}))
 		}
 	})
 }

@@ -2,21 +2,50 @@ package session
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 )
+
+// revokedLimit bounds what is remembered of ended sessions: about 100 bytes each.
+const revokedLimit = 1 << 18
 
 // Revocations remembers which sessions have ended before their time, on every
 // host at once, and ends the connections that outlive a request (WebSockets,
 // event streams). It lives in this process. Safe for concurrent use; make one
 // with NewRevocations.
+//
+// A session is known by its id, or by what its identity provider calls it: a
+// logout of the provider's comes without our cookies, so whatever was signed on
+// under such a name until then has ended, known to this process or not.
+//
+// When there is no room, all sessions of this moment end, and nothing else needs
+// to be remembered: people sign on again, which is better than that somebody
+// stays who has left.
 type Revocations struct {
 	now func() time.Time
 
-	mu      sync.RWMutex
-	ended   map[string]time.Time            // session id to when it may be forgotten; guarded by mu
-	streams map[string]map[*stream]struct{} // open connections by session id; guarded by mu
-	sweep   time.Time                       // when to look for expired entries next; guarded by mu
+	mu       sync.RWMutex
+	ended    map[string]time.Time            // session id to when it may be forgotten; guarded by mu
+	subjects map[string]ending               // by State.Subject; guarded by mu
+	indexes  map[string]ending               // by State.Index; guarded by mu
+	joined   map[string]joint                // the session that a later sign-on went on under, by its State.Index; guarded by mu
+	all      int64                           // states signed before this have ended, Unix milliseconds; guarded by mu
+	streams  map[string]map[*stream]struct{} // open connections by session id; guarded by mu
+	sweep    time.Time                       // when to look for expired entries next; guarded by mu
+}
+
+// ending is when an identity provider ended something, in Unix milliseconds, and
+// when that may be forgotten.
+type ending struct {
+	at    int64
+	until time.Time
+}
+
+// joint is a session's id, and when it may be forgotten.
+type joint struct {
+	id    string
+	until time.Time
 }
 
 // stream is one connection that must not outlive its session.
@@ -28,7 +57,15 @@ type stream struct {
 
 // NewRevocations returns an empty memory. now is called concurrently.
 func NewRevocations(now func() time.Time) *Revocations {
-	return &Revocations{now: now, ended: make(map[string]time.Time), streams: make(map[string]map[*stream]struct{})}
+	r := &Revocations{now: now, streams: make(map[string]map[*stream]struct{})}
+	r.forget()
+	return r
+}
+
+// forget empties the memory. The caller holds mu, or is the only one.
+func (r *Revocations) forget() {
+	r.ended, r.joined = make(map[string]time.Time), make(map[string]joint)
+	r.subjects, r.indexes = make(map[string]ending), make(map[string]ending)
 }
 
 // Revoke ends the session and every connection that was bound to it. It is
@@ -37,14 +74,12 @@ func NewRevocations(now func() time.Time) *Revocations {
 func (r *Revocations) Revoke(id string, until time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if now := r.now(); now.After(r.sweep) {
-		for old, end := range r.ended {
-			if now.After(end) {
-				delete(r.ended, old)
-			}
-		}
-		r.sweep = now.Add(time.Minute)
-	}
+	r.makeRoom()
+	r.revoke(id, until)
+}
+
+// revoke is Revoke for a caller who holds mu and has made room.
+func (r *Revocations) revoke(id string, until time.Time) {
 	if r.ended[id].Before(until) {
 		r.ended[id] = until
 	}
@@ -54,12 +89,116 @@ func (r *Revocations) Revoke(id string, until time.Time) {
 	delete(r.streams, id)
 }
 
-// Revoked reports whether the session was ended.
-func (r *Revocations) Revoked(id string) bool {
+// RevokeRemote ends what an identity provider has ended: the sessions that were
+// signed on until now and have one of the given keys as their State.Index, or,
+// without any, subject as their State.Subject. Empty keys match nothing. It returns
+// the states that had connections open, and is remembered like Revoke.
+//
+// A state of the same millisecond has ended too: one sign-on too many costs less
+// than a session that survives.
+func (r *Revocations) RevokeRemote(subject string, indexes []string, until time.Time) []*State {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e := ending{at: r.now().UnixMilli(), until: until}
+	if len(indexes) == 0 {
+		r.makeRoom()
+		remember(r.subjects, subject, e)
+	}
+	for _, index := range indexes {
+		r.makeRoom()
+		remember(r.indexes, index, e)
+		if j, ok := r.joined[index]; ok {
+			r.revoke(j.id, until)
+		}
+	}
+	var open []*State
+	for _, streams := range r.streams {
+		for s := range streams {
+			if r.hasEnded(s.state) {
+				open = append(open, s.state)
+			}
+		}
+	}
+	for _, s := range open {
+		r.revoke(s.ID, until) // what else goes by this id came from the same sign-on
+	}
+	return open
+}
+
+// remember notes e under key, and never forgets sooner than was asked for before.
+func remember(endings map[string]ending, key string, e ending) {
+	if key == "" {
+		return
+	}
+	if before := endings[key]; before.until.After(e.until) {
+		e.until = before.until
+	}
+	endings[key] = e
+}
+
+// Join notes that a sign-on with this State.Index went on under the id of an
+// earlier one, which may have had another: an identity provider that names the
+// last one alone has ended both.
+func (r *Revocations) Join(index, id string, until time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.makeRoom()
+	r.joined[index] = joint{id, until}
+}
+
+// makeRoom drops what may be forgotten, once in a while, and everything when that
+// leaves no room. The caller holds mu.
+func (r *Revocations) makeRoom() {
+	now, full := r.now(), r.size() >= revokedLimit
+	if !full && !now.After(r.sweep) {
+		return
+	}
+	r.sweep = now.Add(time.Minute)
+	maps.DeleteFunc(r.ended, func(_ string, until time.Time) bool { return now.After(until) })
+	maps.DeleteFunc(r.joined, func(_ string, j joint) bool { return now.After(j.until) })
+	for _, endings := range []map[string]ending{r.subjects, r.indexes} {
+		maps.DeleteFunc(endings, func(_ string, e ending) bool { return now.After(e.until) })
+	}
+	if !full || r.size() < revokedLimit/2 { // less would mean to come here again and again
+		return
+	}
+	r.all = now.UnixMilli() + 1
+	r.forget()
+	for _, open := range r.streams {
+		for s := range open {
+			s.cancel(ErrEnded)
+		}
+	}
+	clear(r.streams)
+}
+
+func (r *Revocations) size() int {
+	return len(r.ended) + len(r.joined) + len(r.subjects) + len(r.indexes)
+}
+
+// Ended reports whether the session of this state was ended.
+func (r *Revocations) Ended(s *State) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	_, ended := r.ended[id]
-	return ended
+	return r.hasEnded(s)
+}
+
+// hasEnded is Ended for a caller who holds mu.
+func (r *Revocations) hasEnded(s *State) bool {
+	if _, ended := r.ended[s.ID]; ended || s.Signed < r.all {
+		return true
+	}
+	if e, ended := r.subjects[s.Subject]; ended && s.Signed <= e.at {
+		return true
+	}
+	e, ended := r.indexes[s.Index]
+	if !ended {
+		return false
+	}
+	// A session of the provider's that it ended does not begin again: who proved
+	// himself before that has brought us an old answer. Without an index (then
+	// Index is Subject), the name is a person's, who may have come back.
+	return s.Signed <= e.at || s.Index != s.Subject && s.AuthnAt*1000 <= e.at
 }
 
 // Bind returns a context that ends with ctx, with the session's absolute end,
@@ -73,7 +212,7 @@ func (r *Revocations) Bind(ctx context.Context, host string, s *State) (bound co
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, ended := r.ended[s.ID]; ended {
+	if r.hasEnded(s) {
 		cancel(ErrEnded)
 	} else {
 		if r.streams[s.ID] == nil {

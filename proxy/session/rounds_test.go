@@ -86,32 +86,10 @@ func TestRoundsOfABrowserHaveAnEnd(t *testing.T) {
 	}
 }
 
-func TestLinkedIsWhoeverHasASessionAtTheDoor(t *testing.T) {
-	c := newClock()
-	m, b := newTestManager(t, c, Keys{Current: testKey(1)}), newBrowser()
-	if user, ok := m.Linked(b.request()); ok {
-		t.Errorf("a fresh browser is linked to %q", user)
-	}
-	s := m.Start(b.request(), alice(), time.Time{})
-	w := httptest.NewRecorder()
-	if err := m.SaveDoor(w, b.request(), door, s); err != nil {
-		t.Fatal(err)
-	}
-	b.take(w)
-	delete(b.cookies, CookieName) // as with a cross-site POST
-	if user, ok := m.Linked(b.request()); !ok || user != "alice@example.com" {
-		t.Errorf("Linked = %q, %t", user, ok)
-	}
-	m.End(httptest.NewRecorder(), s)
-	if user, ok := m.Linked(b.request()); ok {
-		t.Errorf("after the end it is still linked to %q", user)
-	}
-}
-
 func TestBeginTellsWhy(t *testing.T) {
 	c := newClock()
 	m, b := newTestManager(t, c, Keys{Current: testKey(1)}), newBrowser()
-	begin, ok := m.OpenBegin(m.BeginAfter(httptest.NewRecorder(), b.request(), toolA, "/", AbsentForged))
+	begin, ok := m.OpenBegin(m.Begin(httptest.NewRecorder(), b.request(), toolA, "/", AbsentForged))
 	if !ok || begin.Why != AbsentForged || begin.At != c.now.UnixMicro() {
 		t.Errorf("OpenBegin = %+v, %t", begin, ok)
 	}

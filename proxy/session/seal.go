@@ -39,6 +39,9 @@ const (
 	forReturn  purpose = "return"
 	forLink    purpose = "link"
 	forRounds  purpose = "rounds"
+	forRemote  purpose = "remote"
+	forSignOff purpose = "signoff"
+	forLeaving purpose = "leaving"
 )
 
 // errUnsealed is the only error of open: why something does not open helps

@@ -80,7 +80,7 @@ func TestOpenWantsTheSameBinding(t *testing.T) {
 
 func TestPurposesCannotBeSwapped(t *testing.T) {
 	keys := Keys{Current: testKey(1)}
-	purposes := []purpose{forSession, forTicket, forBegin, forPending, forReturn, forLink}
+	purposes := []purpose{forSession, forTicket, forBegin, forPending, forReturn, forLink, forRemote, forSignOff, forLeaving}
 	for _, from := range purposes {
 		sealed := mustSealer(t, keys, from).seal([]byte(`{}`), "")
 		for _, to := range purposes {

@@ -82,12 +82,9 @@ type returning struct {
 // Begin remembers in a cookie of host that uri was asked for, and returns the
 // sealed token that the door takes. A uri that is too long for a cookie, or
 // might lead to another host, is remembered as "/".
-func (m *Manager) Begin(w http.ResponseWriter, r *http.Request, host, uri string) string {
-	return m.BeginAfter(w, r, host, uri, "")
-}
-
-// BeginAfter is Begin, and tells the door what host found in place of a session.
-func (m *Manager) BeginAfter(w http.ResponseWriter, r *http.Request, host, uri string, why Absence) string {
+//
+// why is what host found in place of a session.
+func (m *Manager) Begin(w http.ResponseWriter, r *http.Request, host, uri string, why Absence) string {
 	id, expiry := m.newSignOnID(), m.expiry(signOnLife)
 	m.limitPending(w, r, returnPrefix, http.SameSiteLaxMode)
 	set(w, &http.Cookie{
@@ -121,13 +118,25 @@ func (m *Manager) OpenBegin(token string) (Begin, bool) {
 // back and means nothing without the cookie of the same name.
 func (m *Manager) RelayState() string { return m.newSignOnID() }
 
-// Hold keeps p in a cookie of the door under the given relay state. The answer
-// is a cross-site POST, so the cookie must be SameSite=None.
+// waiting is one kind of request to the identity provider that a browser keeps until
+// the answer comes: prefix and relay state name the cookie.
+type waiting struct {
+	prefix string
+	sealer *sealer
+}
+
+// Hold keeps p in a cookie of the door under the given relay state.
 func (m *Manager) Hold(w http.ResponseWriter, r *http.Request, relayState string, p Pending) {
+	m.hold(w, r, waiting{pendingPrefix, m.pending}, relayState, p)
+}
+
+// hold keeps what was asked. The answer is a cross-site POST, so the cookie must be
+// SameSite=None.
+func (m *Manager) hold(w http.ResponseWriter, r *http.Request, kind waiting, relayState string, p Pending) {
 	p.Expiry = m.expiry(signOnLife)
-	m.limitPending(w, r, pendingPrefix, http.SameSiteNoneMode)
+	m.limitPending(w, r, kind.prefix, http.SameSiteNoneMode)
 	set(w, &http.Cookie{
-		Name: pendingPrefix + relayState, Value: sealJSON(m.pending, p, relayState),
+		Name: kind.prefix + relayState, Value: sealJSON(kind.sealer, p, relayState),
 		MaxAge: int(signOnLife.Seconds()), SameSite: http.SameSiteNoneMode,
 	})
 }
@@ -135,15 +144,19 @@ func (m *Manager) Hold(w http.ResponseWriter, r *http.Request, relayState string
 // Held returns the sign-on that this browser began under relayState, if it is
 // still under way. It does not use it up; see Finish.
 func (m *Manager) Held(r *http.Request, relayState string) (Pending, bool) {
+	return m.held(r, waiting{pendingPrefix, m.pending}, relayState)
+}
+
+func (m *Manager) held(r *http.Request, kind waiting, relayState string) (Pending, bool) {
 	var p Pending
 	if !validSignOnID(relayState) {
 		return p, false
 	}
-	cookies := r.CookiesNamed(pendingPrefix + relayState)
+	cookies := r.CookiesNamed(kind.prefix + relayState)
 	if len(cookies) != 1 {
 		return p, false
 	}
-	ok := openJSON(m.pending, cookies[0].Value, relayState, &p) && m.alive(p.Expiry)
+	ok := openJSON(kind.sealer, cookies[0].Value, relayState, &p) && m.alive(p.Expiry)
 	return p, ok
 }
 
@@ -208,17 +221,24 @@ func (m *Manager) Redeem(w http.ResponseWriter, r *http.Request, host, token str
 // limitPending takes the oldest cookies with this prefix away, so that one more
 // does not exceed maxPending.
 func (m *Manager) limitPending(w http.ResponseWriter, r *http.Request, prefix string, mode http.SameSite) {
+	names := namesWith(r, prefix)
+	for len(names) >= maxPending {
+		expire(w, names[0], mode)
+		names = names[1:]
+	}
+}
+
+// namesWith are the names of r's cookies with this prefix, the oldest first: what
+// follows it begins with a time.
+func namesWith(r *http.Request, prefix string) []string {
 	var names []string
 	for _, c := range r.Cookies() {
 		if strings.HasPrefix(c.Name, prefix) {
 			names = append(names, c.Name)
 		}
 	}
-	slices.Sort(names) // ids begin with their time
-	for len(names) >= maxPending {
-		expire(w, names[0], mode)
-		names = names[1:]
-	}
+	slices.Sort(names)
+	return names
 }
 
 func (m *Manager) expiry(life time.Duration) int64 { return m.cfg.Now().Add(life).Unix() }

@@ -18,7 +18,7 @@ import (
 func carried(t *testing.T, m *Manager, atTool *browser, uri string) (state *State, ticket string) {
 	t.Helper()
 	w := httptest.NewRecorder()
-	begin, ok := m.OpenBegin(m.Begin(w, atTool.request(), toolA, uri))
+	begin, ok := m.OpenBegin(m.Begin(w, atTool.request(), toolA, uri, AbsentCookie))
 	if !ok || begin.Host != toolA {
 		t.Fatalf("OpenBegin = %v, %t", begin, ok)
 	}
@@ -80,7 +80,7 @@ func TestTicketFaults(t *testing.T) {
 			name: "with a return cookie of that name that was made elsewhere", want: TicketForeign,
 			spoil: func(m *Manager, _ *clock, b *browser, _ *State, ticket string) (string, string) {
 				other, w := newBrowser(), httptest.NewRecorder()
-				m.Begin(w, other.request(), toolA, "/evil")
+				m.Begin(w, other.request(), toolA, "/evil", AbsentCookie)
 				other.take(w)
 				for name := range b.cookies {
 					for _, value := range other.cookies {
@@ -223,7 +223,7 @@ func TestReturnURI(t *testing.T) {
 func TestBeginTokens(t *testing.T) {
 	c := newClock()
 	m := newTestManager(t, c, Keys{Current: testKey(1)})
-	token := m.Begin(httptest.NewRecorder(), newBrowser().request(), toolA, "/")
+	token := m.Begin(httptest.NewRecorder(), newBrowser().request(), toolA, "/", AbsentCookie)
 	ticket := m.Issue(&State{}, toolA, "")
 	for name, bad := range map[string]string{"empty": "", "cut": token[1:], "a ticket": ticket, "grown": token + "AAAA"} {
 		if b, ok := m.OpenBegin(bad); ok {
@@ -323,7 +323,7 @@ func TestTooManyPending(t *testing.T) {
 		c.advance(time.Second)
 		id, w := m.RelayState(), httptest.NewRecorder()
 		m.Hold(w, b.request(), id, Pending{RequestID: id, Host: door})
-		m.Begin(w, b.request(), toolA, "/")
+		m.Begin(w, b.request(), toolA, "/", AbsentCookie)
 		b.take(w)
 		ids = append(ids, id)
 	}

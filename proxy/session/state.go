@@ -23,8 +23,9 @@ type State struct {
 	// IdP is the entity id of the identity provider that vouched.
 	IdP string `json:"p,omitempty"`
 	// Subject and Index are keys of the person and of the session at the identity
-	// provider, 16 bytes each: what a logout request of it is matched by. Empty if
-	// nothing can be.
+	// provider, short and one-way, printable ASCII: what a logout request of it is
+	// matched by. They are equal if it gave the session no name, and empty if nothing
+	// can be matched.
 	Subject string `json:"b,omitempty"`
 	Index   string `json:"d,omitempty"`
 	// AuthnContext is how the person proved himself there.

@@ -97,7 +97,7 @@ func signOut(t *testing.T) {
 	door.open(d.door() + "/")
 	door.at(d.door() + "/")
 	door.click(`form[action$="sign_out"] button`)
-	door.at(d.door() + "/.sallyport/signed_out")
+	door.atPrefix(d.door() + "/.sallyport/signed_out")
 	door.sees("You are signed out")
 	door.picture("signed-out")
 
@@ -116,7 +116,7 @@ func changeUser(t *testing.T) {
 	p := signedIn(t, "alice", d.headers()+"/")
 	p.open(d.door() + "/.sallyport/sign_out")
 	p.click("button[type=submit]")
-	p.at(d.door() + "/.sallyport/signed_out")
+	p.atPrefix(d.door() + "/.sallyport/signed_out")
 	p.open(d.idp() + "/signout")
 	p.sees("Alice Archer")
 	p.picture("idp-signout")

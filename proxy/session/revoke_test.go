@@ -1,0 +1,248 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"net/http/httptest"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// at is a state of the person "s" in the session "i", signed on at that moment.
+func at(signed time.Time) *State {
+	return &State{ID: NewID(), Subject: "s", Index: "i", Signed: signed.UnixMilli(), AuthnAt: signed.Unix(), Expires: signed.Add(time.Hour).Unix()}
+}
+
+func TestRevokeRemote(t *testing.T) {
+	tests := []struct {
+		name    string
+		subject string
+		indexes []string
+		state   func(*State)
+		want    bool
+	}{
+		{name: "all of the person's", subject: "s", want: true},
+		{name: "another person's", subject: "t"},
+		{name: "that session", subject: "s", indexes: []string{"x", "i"}, want: true},
+		{name: "another session of the person's", subject: "s", indexes: []string{"x"}},
+		{name: "nothing by no name", subject: ""},
+		{name: "nothing by an empty index", subject: "s", indexes: []string{""}},
+		{name: "nobody is named by nothing", subject: "", state: func(s *State) { s.Subject, s.Index = "", "" }},
+		{name: "a session without a name of its own", subject: "s", indexes: []string{"x", "s"}, state: func(s *State) { s.Index = "s" }, want: true},
+		{name: "a subject is no index", subject: "i", indexes: []string{"s"}},
+		{name: "signed on in that millisecond", subject: "s", state: func(s *State) { s.Signed = time.Now().UnixMilli() }, want: true},
+		{name: "signed on a millisecond later", subject: "s", state: func(s *State) { s.Signed = time.Now().UnixMilli() + 1 }},
+		{name: "an old proof that comes later, for that session", subject: "s", indexes: []string{"i"}, state: func(s *State) { s.Signed = time.Now().Add(time.Second).UnixMilli() }, want: true},
+		{
+			name: "a new proof that comes later, for that session", subject: "s", indexes: []string{"i"},
+			state: func(s *State) {
+				s.Signed, s.AuthnAt = time.Now().Add(time.Second).UnixMilli(), time.Now().Add(time.Second).Unix()
+			},
+		},
+		{
+			name: "an old proof that comes later, for a session without a name", subject: "s", indexes: []string{"s"},
+			state: func(s *State) { s.Index, s.Signed = "s", time.Now().Add(time.Second).UnixMilli() },
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := NewRevocations(time.Now)
+				s := at(time.Now().Add(-time.Minute))
+				if test.state != nil {
+					test.state(s)
+				}
+				before, release := r.Bind(t.Context(), toolA, s)
+				defer release()
+				r.RevokeRemote(test.subject, test.indexes, time.Now().Add(time.Hour))
+				after, releaseAfter := r.Bind(t.Context(), toolA, s)
+				defer releaseAfter()
+				if r.Ended(s) != test.want || before.Err() != nil != test.want || after.Err() != nil != test.want {
+					t.Errorf("ended %t, connection before %v, after %v, want ended %t", r.Ended(s), context.Cause(before), context.Cause(after), test.want)
+				}
+			})
+		})
+	}
+}
+
+// TestRevokeRemoteTellsWhatWasOpen, and ends what goes by the same id with it.
+func TestRevokeRemoteTellsWhatWasOpen(t *testing.T) {
+	r, now := NewRevocations(time.Now), time.Now()
+	named, later, other := at(now), at(now), at(now)
+	later.ID, later.Index = named.ID, "j"
+	other.Index = "j"
+	var bound [3]context.Context
+	for i, s := range []*State{named, later, other} {
+		ctx, release := r.Bind(t.Context(), toolA, s)
+		defer release()
+		bound[i] = ctx
+	}
+	open := r.RevokeRemote("s", []string{"i"}, now.Add(time.Hour))
+	if len(open) != 1 || open[0] != named {
+		t.Errorf("open: %v", open)
+	}
+	if !errors.Is(context.Cause(bound[0]), ErrEnded) || !errors.Is(context.Cause(bound[1]), ErrEnded) || bound[2].Err() != nil {
+		t.Errorf("causes %v, %v, %v", context.Cause(bound[0]), context.Cause(bound[1]), context.Cause(bound[2]))
+	}
+	if !r.Ended(later) || r.Ended(other) {
+		t.Errorf("the same session under another index has ended: %t; another: %t", r.Ended(later), r.Ended(other))
+	}
+}
+
+// TestLogoutOfTheLastSignOnEndsTheOnesBefore: a person signs on twice in one
+// browser, and the identity provider, which has named both times differently,
+// knows the second name alone.
+func TestLogoutOfTheLastSignOnEndsTheOnesBefore(t *testing.T) {
+	c, b := newClock(), newBrowser()
+	m := newTestManager(t, c, Keys{Current: testKey(1)})
+	signOn := func(index string) *State {
+		s := alice()
+		s.Subject, s.Index = "s", index
+		state, w := m.Start(b.request(), s, time.Time{}), httptest.NewRecorder()
+		if err := m.SaveDoor(w, b.request(), door, state); err != nil {
+			t.Fatal(err)
+		}
+		b.take(w)
+		c.advance(time.Second)
+		return state
+	}
+	first, second := signOn("1"), signOn("2")
+	if first.ID != second.ID {
+		t.Fatal("the second sign-on did not go on under the first one's id")
+	}
+	m.EndRemote("s", []string{"2"})
+	for i, s := range []*State{first, second} {
+		if _, absence := m.judge(s); absence != AbsentRevoked {
+			t.Errorf("sign-on %d is %q", i+1, absence)
+		}
+	}
+	c.advance(time.Second)
+	if third := signOn("3"); third.ID == first.ID {
+		t.Error("a sign-on after the logout goes on under the id that has ended")
+	} else if _, absence := m.judge(third); absence != Present {
+		t.Errorf("a sign-on after the logout is %q", absence)
+	}
+}
+
+func TestRemoteRevocationsAreForgottenInTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := NewRevocations(time.Now)
+		s := at(time.Now())
+		r.RevokeRemote("s", nil, time.Now().Add(time.Hour))
+		r.RevokeRemote("s", nil, time.Now().Add(time.Minute)) // does not shorten
+		r.RevokeRemote("s", []string{"i"}, time.Now().Add(time.Hour))
+		r.Join("j", s.ID, time.Now().Add(time.Hour))
+		<-time.After(30 * time.Minute)
+		r.Revoke("x", time.Now().Add(time.Second))
+		if !r.Ended(s) || r.size() != 4 {
+			t.Errorf("ended %t, %d entries", r.Ended(s), r.size())
+		}
+		<-time.After(31 * time.Minute)
+		r.Revoke("y", time.Now().Add(time.Hour))
+		if r.size() != 1 {
+			t.Errorf("%d entries are left, want 1", r.size())
+		}
+	})
+}
+
+// TestRevocationsAreBounded fills the memory: everybody who is signed in then has
+// to sign on again, and nobody who was signed out gets in.
+func TestRevocationsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := NewRevocations(time.Now)
+		gone, here := at(time.Now()), at(time.Now())
+		gone.Subject, here.Subject = "gone", "here"
+		bound, release := r.Bind(t.Context(), toolA, here)
+		defer release()
+		until := time.Now().Add(time.Hour)
+		r.RevokeRemote("gone", nil, until)
+		for i := range revokedLimit - 1 {
+			r.Revoke(strconv.Itoa(i), until)
+		}
+		if !r.Ended(gone) || r.Ended(here) || bound.Err() != nil {
+			t.Fatalf("a full memory: ended %t, %t, connection %v", r.Ended(gone), r.Ended(here), context.Cause(bound))
+		}
+		r.Revoke("one more", until)
+		if !r.Ended(gone) || !r.Ended(here) || !errors.Is(context.Cause(bound), ErrEnded) {
+			t.Errorf("after one more: ended %t, %t, connection %v", r.Ended(gone), r.Ended(here), context.Cause(bound))
+		}
+		if r.size() != 1 {
+			t.Errorf("%d entries", r.size())
+		}
+		<-time.After(time.Millisecond)
+		if later := at(time.Now()); r.Ended(later) {
+			t.Error("a later sign-on has ended")
+		}
+	})
+}
+
+// TestFullMemoryOfOldRevocationsMakesRoom before it ends anybody.
+func TestFullMemoryOfOldRevocationsMakesRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := NewRevocations(time.Now)
+		here := at(time.Now())
+		for i := range revokedLimit {
+			r.Revoke(strconv.Itoa(i), time.Now().Add(time.Second))
+		}
+		<-time.After(2 * time.Second) // sooner than it is swept
+		r.Revoke("one more", time.Now().Add(time.Hour))
+		if r.Ended(here) || r.size() != 1 {
+			t.Errorf("ended %t, %d entries", r.Ended(here), r.size())
+		}
+	})
+}
+
+// TestRevokeRemoteEndsAllConnections binds and revokes at the same time: whichever
+// comes first, no connection outlives the logout.
+func TestRevokeRemoteEndsAllConnections(t *testing.T) {
+	r := NewRevocations(time.Now)
+	signed := time.Now().Add(-time.Second)
+	var wg sync.WaitGroup
+	for i := range 32 {
+		wg.Go(func() {
+			bound, release := r.Bind(t.Context(), toolA, at(signed))
+			defer release()
+			if i == 16 {
+				r.RevokeRemote("s", []string{"i"}, time.Now().Add(time.Hour))
+			}
+			<-bound.Done()
+			if !errors.Is(context.Cause(bound), ErrEnded) {
+				t.Errorf("cause = %v, want ErrEnded", context.Cause(bound))
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// BenchmarkFindAfterManyLogouts is Find with a hundred thousand logouts to look at.
+func BenchmarkFindAfterManyLogouts(b *testing.B) {
+	m := newTestManager(b, newClock(), Keys{Current: testKey(1), Next: testKey(2), Previous: testKey(3)})
+	for i := range 50_000 {
+		m.EndRemote(strconv.Itoa(i), nil)
+		m.EndRemote("", []string{strconv.Itoa(i)})
+	}
+	person := realistic()
+	person.Subject, person.Index = "0123456789abcdefghijkl", "abcdefghijkl0123456789"
+	r := signedIn(b, m, m.Start(newBrowser().request(), person, time.Time{})).request()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, absence := m.Find(r, toolA); absence != Present {
+			b.Fatal(absence)
+		}
+	}
+}
+
+// BenchmarkRevokeRemote is a logout with ten thousand connections open.
+func BenchmarkRevokeRemote(b *testing.B) {
+	r := NewRevocations(time.Now)
+	for range 10_000 {
+		_, release := r.Bind(b.Context(), toolA, at(time.Now()))
+		defer release()
+	}
+	for b.Loop() {
+		r.RevokeRemote("t", []string{"x"}, time.Now().Add(time.Hour))
+	}
+}

@@ -17,7 +17,7 @@ const (
 	maxClockSkew = 5 * time.Minute
 	minMaxAge    = time.Minute
 	maxLogo      = 4096 // pixels
-	maxClasses   = 20
+	maxClasses   = 16
 )
 
 // keyHash is a SHA-256 hash in lower-case hex.
@@ -26,6 +26,7 @@ var keyHash = regexp.MustCompile(`^[0-9a-f]{64}$`)
 // What is expected of several keys.
 const (
 	expectedURI  = "an absolute URI of at most 1024 characters, such as "
+	expectedName = "an absolute URI of at most 256 characters, such as "
 	expectedHTTP = "an https URL, such as "
 )
 
@@ -62,8 +63,8 @@ func (c *collector) signOn(at string, p IdP) {
 	if p.RequestBinding != "" {
 		c.oneOf(join(at, "request_binding"), p.RequestBinding, bindings[:])
 	}
-	if p.NameIDFormat != "" && !isEntityID(p.NameIDFormat) {
-		c.refuse(join(at, "name_id_format"), expectedURI+"urn:oasis:names:tc:SAML:2.0:nameid-format:persistent")
+	if p.NameIDFormat != "" && !isName(p.NameIDFormat) {
+		c.refuse(join(at, "name_id_format"), expectedName+"urn:oasis:names:tc:SAML:2.0:nameid-format:persistent")
 	}
 	c.authnContext(join(at, "authn_context"), p.AuthnContext)
 	c.texts(join(at, "pinned_idp_keys"), p.PinnedIdPKeys, func(hash string) string {
@@ -109,8 +110,8 @@ func (c *collector) authnContext(at string, a AuthnContext) {
 		c.add(join(at, "classes"), fmt.Sprintf("%d classes", len(a.Classes)), fmt.Sprintf("at most %d", maxClasses))
 	}
 	c.texts(join(at, "classes"), a.Classes, func(class string) string {
-		if !isEntityID(class) {
-			return expectedURI + "https://refeds.org/profile/mfa"
+		if !isName(class) {
+			return expectedName + "https://refeds.org/profile/mfa"
 		}
 		return ""
 	})
@@ -207,6 +208,17 @@ func isEntityID(id string) bool {
 		len(id) <= maxEntityID && isPrintable(id) && !strings.Contains(id, " ")
 }
 
+// isName says whether uri can name a format or a class.
+func isName(uri string) bool {
+	return isEntityID(uri) && judgeText(uri) == "" && !strings.ContainsAny(uri, `"<>`)
+}
+
+// isContact says whether address can stand in a mailto URI as it is.
+func isContact(address string) bool {
+	parsed, err := mail.ParseAddress(address)
+	return err == nil && parsed.Address == address && judgeText(address) == "" && !strings.ContainsAny(address, `:?&%#/\()[]`)
+}
+
 func (c *collector) ownMetadata(at string, m OwnMetadata) {
 	c.shown(join(at, "display_name"), m.DisplayName)
 	c.shown(join(at, "description"), m.Description)
@@ -214,15 +226,15 @@ func (c *collector) ownMetadata(at string, m OwnMetadata) {
 	for _, page := range [...][2]string{
 		{"information_url", m.InformationURL}, {"logo_url", m.LogoURL}, {"organization_url", m.OrganizationURL},
 	} {
-		if page[1] != "" && !isHTTPS(page[1]) {
-			c.refuse(join(at, page[0]), expectedHTTP+"https://www.example.com/tools")
+		if page[1] != "" && (!isHTTPS(page[1]) || !isName(page[1])) {
+			c.refuse(join(at, page[0]), "an https URL of at most 256 characters, such as https://www.example.com/tools")
 		}
 	}
 	for _, contact := range [...][2]string{
 		{"technical_contact", m.TechnicalContact}, {"support_contact", m.SupportContact}, {"security_contact", m.SecurityContact},
 	} {
-		if parsed, err := mail.ParseAddress(contact[1]); contact[1] != "" && (err != nil || parsed.Address != contact[1]) {
-			c.refuse(join(at, contact[0]), "an e-mail address such as ops@example.com")
+		if contact[1] != "" && !isContact(contact[1]) {
+			c.refuse(join(at, contact[0]), "a plain e-mail address such as ops@example.com")
 		}
 	}
 	c.together(at, "organization", m.Organization != "", "organization_url", m.OrganizationURL != "")

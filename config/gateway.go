@@ -102,54 +102,6 @@ type PKI struct {
 	RevokeOnStop bool `yaml:"revoke_on_stop"`
 }
 
-// SAML is how the gateway acts as a service provider.
-type SAML struct {
-	// EntityID is our name towards the IdP, a URI. Default DOOR/saml/metadata,
-	// where DOOR is the door's origin.
-	EntityID string `yaml:"entity_id"`
-	// ClockSkew is how far the IdP's clock may be from ours, either way.
-	// Default 3m, at most 5m.
-	ClockSkew Duration `yaml:"clock_skew"`
-	// MaxAge is how long ago the person may have authenticated at the IdP
-	// (AuthnInstant) when the assertion arrives. Default 0: any time.
-	MaxAge Duration `yaml:"max_age"`
-	// MetadataURL is where the IdP publishes its metadata: https, fetched at the
-	// start and every MetadataRefresh. The document must be signed by the
-	// certificate in the field idp_metadata_signer of the SAML secret, unless
-	// UnsafeMetadataUnsigned; and be that of the field idp_entity_id, if the secret
-	// has one: a federation signs the metadata of many. Default none: the field
-	// idp_metadata_xml says it.
-	MetadataURL string `yaml:"metadata_url"`
-	// MetadataRefresh is how often MetadataURL is fetched. Default 1h, 1m to 24h.
-	MetadataRefresh Duration `yaml:"metadata_refresh"`
-	// MetadataCAFile is a PEM file with the CAs that are trusted for
-	// MetadataURL. Default: the public ones.
-	MetadataCAFile string `yaml:"metadata_ca_file"`
-	// UnsafeMetadataUnsigned takes what MetadataURL answers without a signature:
-	// whoever can answer in its place can then sign in as anybody. Default false.
-	UnsafeMetadataUnsigned bool `yaml:"unsafe_metadata_unsigned"`
-	// Attributes says which attributes describe a person.
-	Attributes Attributes `yaml:"attributes"`
-}
-
-// Attributes lists, for each property of a person, the names of the SAML
-// attributes that may carry it. The first that is present in the assertion
-// wins. A list in the file replaces the default list as a whole.
-type Attributes struct {
-	// User becomes X-Forwarded-User. "name_id" stands for the subject's
-	// NameID. Default: the names of Email, then "name_id". Never empty.
-	User []string `yaml:"user"`
-	// Email becomes X-Forwarded-Email. Default: the usual names of the mail
-	// address, then eduPersonPrincipalName.
-	Email []string `yaml:"email"`
-	// Name is shown to the person and becomes X-Forwarded-Preferred-Username.
-	// Default: the usual names of the display name.
-	Name []string `yaml:"name"`
-	// Groups becomes X-Forwarded-Groups and is what routes allow. Default:
-	// the usual names of group membership.
-	Groups []string `yaml:"groups"`
-}
-
 // Session is how long a sign-on lasts, whatever the IdP thinks.
 type Session struct {
 	// Idle ends a session that was not used for so long. Default 1h.
@@ -196,6 +148,11 @@ type Route struct {
 	PassAuthorization bool `yaml:"pass_authorization"`
 	// WebSocket lets connections be upgraded. Default true.
 	WebSocket bool `yaml:"websocket"`
+	// IdPs are the names of the identity providers whose people may open the
+	// tool, besides what Allow says. Default: all.
+	IdPs []string `yaml:"idps"`
+	// StepUp is what is demanded of the sign-on besides.
+	StepUp StepUp `yaml:"step_up"`
 	// UnsafeCrossOrigin lets pages of other origins, sibling tools among them,
 	// send requests that change something in a person's name. Default false.
 	UnsafeCrossOrigin bool `yaml:"unsafe_cross_origin"`
@@ -232,6 +189,7 @@ func (a Allow) Nobody() bool {
 const (
 	metadataPath = "/saml/metadata"
 	acsPath      = "/saml/acs"
+	sloPath      = "/saml/slo"
 )
 
 // httpsPort is the port that a URL leaves out.
@@ -254,6 +212,11 @@ func (g *Gateway) DoorURL() string {
 // ACSURL returns the address that the IdP posts its responses to.
 func (g *Gateway) ACSURL() string {
 	return g.Origin(g.Door.Host) + acsPath
+}
+
+// SLOURL returns the address that the IdP sends its logout messages to.
+func (g *Gateway) SLOURL() string {
+	return g.Origin(g.Door.Host) + sloPath
 }
 
 // Hosts returns every name that browsers may ask for: the door's first, then
@@ -281,7 +244,7 @@ func defaultGateway() Gateway {
 			BackendPKI:  PKI{Mount: "pki-backend", Role: "sallyport-gateway", TTL: Duration{24 * time.Hour}},
 			ClientName:  defaultGatewayName,
 		},
-		SAML:      SAML{ClockSkew: Duration{3 * time.Minute}, MetadataRefresh: Duration{time.Hour}, Attributes: defaultAttributes()},
+		SAML:      defaultSAML(),
 		Session:   Session{Idle: Duration{time.Hour}, Absolute: Duration{10 * time.Hour}},
 		AccessLog: AccessLog{File: "-"},
 		Stop:      defaultStop(),
@@ -296,51 +259,19 @@ func defaultStop() Stop {
 // let in.
 const defaultGatewayName = "gateway.sallyport.internal"
 
-// defaultAttributes are the names that the IdPs in common use send. An OID
-// stands for the attribute of the comment beside it.
-func defaultAttributes() Attributes {
-	email := func() []string {
-		return []string{
-			"mail",
-			"email",
-			"urn:oid:0.9.2342.19200300.100.1.3", // mail
-			"urn:oid:1.3.6.1.4.1.5923.1.1.1.6",  // eduPersonPrincipalName
-			"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/emailaddress",
-		}
-	}
-	return Attributes{
-		User:  append(email(), nameID),
-		Email: email(),
-		Name: []string{
-			"displayName",
-			"cn",
-			"urn:oid:2.5.4.3", // cn
-			"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name",
-		},
-		Groups: []string{
-			"groups",
-			"memberOf",
-			"urn:oid:1.3.6.1.4.1.5923.1.1.1.1", // eduPersonAffiliation
-			"urn:oid:1.3.6.1.4.1.5923.1.5.1.1", // isMemberOf
-			"http://schemas.microsoft.com/ws/2008/06/identity/claims/groups",
-			"http://schemas.xmlsoap.org/claims/Group",
-		},
-	}
-}
-
-// nameID is the name in [Attributes] that is no attribute.
-const nameID = "name_id"
-
 // setDefaults makes r what an empty entry of routes means.
 func (r *Route) setDefaults() {
 	r.WebSocket = true
+	r.StepUp.AuthnContext.Comparison = comparisonExact
 }
 
 // complete fills in the defaults that follow from other keys.
-func (g *Gateway) complete() {
+// isGiven says which stand in the file.
+func (g *Gateway) complete(isGiven func(path string) bool) {
 	if g.SAML.EntityID == "" && g.Door.Host != "" {
 		g.SAML.EntityID = g.Origin(g.Door.Host) + metadataPath
 	}
+	g.SAML.usePreset(isGiven)
 	for i := range g.Routes {
 		g.Routes[i].complete()
 	}

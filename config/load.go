@@ -8,7 +8,7 @@ import "reflect"
 func LoadGateway(source string, text []byte) (*Gateway, error) {
 	gateway, faults := defaultGateway(), newCollector()
 	if decode(text, reflect.ValueOf(&gateway).Elem(), faults) {
-		gateway.complete()
+		gateway.complete(faults.isGiven)
 		validateGateway(&gateway, faults)
 	}
 	if err := faults.err(source); err != nil {

@@ -107,6 +107,8 @@ routes: [{name: grafana, host: grafana.example.com, backend: {url: https://grafa
 			EntityID:        "https://door.example.com/saml/metadata",
 			ClockSkew:       Duration{3 * time.Minute},
 			MetadataRefresh: Duration{time.Hour},
+			RequestBinding:  "auto",
+			AuthnContext:    AuthnContext{Comparison: "exact"},
 			Attributes:      defaultAttributes(),
 		},
 		Session:   Session{Idle: Duration{time.Hour}, Absolute: Duration{10 * time.Hour}},
@@ -118,6 +120,7 @@ routes: [{name: grafana, host: grafana.example.com, backend: {url: https://grafa
 			Host:      "grafana.example.com",
 			Backend:   Backend{URL: Origin{Scheme: "https", Host: "grafana", Port: 443}, Name: "grafana.backend.sallyport.internal"},
 			WebSocket: true,
+			StepUp:    StepUp{AuthnContext: AuthnContext{Comparison: "exact"}},
 		}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -201,7 +204,47 @@ func TestReferencesHoldTheDefaults(t *testing.T) {
 	bare := map[string]string{
 		"gateway": `
 door: {host: door.example.com}
-saml: {metadata_url: https://idp.example.com/metadata, metadata_ca_file: /etc/sallyport/idp-ca.pem}
+saml:
+  own_metadata:
+    display_name: Tools of Example
+    description: Internal tools of Example Ltd
+    information_url: https://www.example.com/tools
+    logo_url: https://www.example.com/logo.png
+    logo_width: 200
+    logo_height: 80
+    organization: Example Ltd
+    organization_url: https://www.example.com
+    technical_contact: sso@example.com
+    support_contact: help@example.com
+    security_contact: security@example.com
+  name_id_format: urn:oasis:names:tc:SAML:2.0:nameid-format:persistent
+  authn_context: {classes: ["urn:oasis:names:tc:SAML:2.0:ac:classes:PasswordProtectedTransport", "https://refeds.org/profile/mfa"]}
+  pinned_idp_keys: [8d3c1c4a5f0e2b796a8c9d0e1f2a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c]
+  metadata_url: https://idp.example.com/metadata
+  metadata_ca_file: /etc/sallyport/idp-ca.pem
+  preset: keycloak
+  attributes:
+    user: [mail, email, "urn:oid:0.9.2342.19200300.100.1.3", "urn:oid:1.3.6.1.4.1.5923.1.1.1.6", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/emailaddress", name_id]
+    email: [mail, email, "urn:oid:0.9.2342.19200300.100.1.3", "urn:oid:1.3.6.1.4.1.5923.1.1.1.6", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/emailaddress"]
+    name: [displayName, cn, "urn:oid:2.5.4.3", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name"]
+    groups: [groups, memberOf, "urn:oid:1.3.6.1.4.1.5923.1.1.1.1", "urn:oid:1.3.6.1.4.1.5923.1.5.1.1", "http://schemas.microsoft.com/ws/2008/06/identity/claims/groups", "http://schemas.xmlsoap.org/claims/Group"]
+  idps:
+    - name: idp
+      title: Staff
+      idp_entity_id: https://idp.example.com/metadata
+      user_domains: [example.com]
+      hint_domains: [example.com]
+      unsafe_unsolicited_landing: https://door.example.com/
+      max_age: 12h
+      request_binding: auto
+      name_id_format: urn:oasis:names:tc:SAML:2.0:nameid-format:persistent
+      authn_context: {classes: ["https://refeds.org/profile/mfa"], comparison: exact}
+      pinned_idp_keys: [8d3c1c4a5f0e2b796a8c9d0e1f2a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c]
+      metadata_url: https://idp.example.com/metadata
+      metadata_refresh: 1h
+      metadata_ca_file: /etc/sallyport/idp-ca.pem
+      preset: keycloak
+      attributes: {user: [username], email: [email], name: [name], groups: [groups]}
 routes:
   - name: grafana
     title: Grafana
@@ -209,6 +252,8 @@ routes:
     host: grafana.example.com
     backend: {url: https://grafana:8443}
     allow: {groups: [engineers, support], users: [auditor@example.com]}
+    idps: [idp]
+    step_up: {authn_context: {classes: ["https://refeds.org/profile/mfa"]}}
 `,
 		"sidecar": "name: grafana.backend.sallyport.internal\napp: http://127.0.0.1:3000\n",
 		"provision": `

@@ -63,18 +63,35 @@ func constraints() map[string]schema {
 		"vault.backend_pki.mount":   path,
 		"vault.backend_pki.role":    role,
 		"saml.attributes.user":      {MinItems: 1},
-		"routes[]":                  {Required: []string{"name", "host", "backend"}},
-		"routes[].name":             {Pattern: routeName.String()},
-		"routes[].backend":          {Required: []string{"url"}},
-		"pki.mount":                 path,
-		"pki.role":                  role,
-		"roles[]":                   {Required: []string{"role"}},
-		"roles[].role":              role,
-		"secrets[]":                 {Required: []string{"path"}},
-		"secrets[].mount":           path,
-		"secrets[].path":            path,
-		"gateways":                  {MinItems: 1},
-		"gateways[]":                {Pattern: peerPattern()},
+
+		"saml.request_binding":                      oneOf(bindings[:]),
+		"saml.authn_context.comparison":             oneOf(comparisons[:]),
+		"saml.pinned_idp_keys[]":                    {Pattern: keyHash.String()},
+		"saml.preset":                               oneOf(presetNames()),
+		"saml.idps[]":                               {Required: []string{"name"}},
+		"saml.idps[].name":                          {Pattern: routeName.String()},
+		"saml.idps[].user_domains":                  {MinItems: 1},
+		"saml.idps[].hint_domains":                  {MinItems: 1},
+		"saml.idps[].attributes.user":               {MinItems: 1},
+		"saml.idps[].request_binding":               oneOf(bindings[:]),
+		"saml.idps[].pinned_idp_keys[]":             {Pattern: keyHash.String()},
+		"saml.idps[].preset":                        oneOf(presetNames()),
+		"saml.idps[].authn_context.comparison":      oneOf(comparisons[:]),
+		"routes[].idps":                             {MinItems: 1},
+		"routes[].step_up.authn_context.comparison": oneOf(comparisons[:]),
+
+		"routes[]":         {Required: []string{"name", "host", "backend"}},
+		"routes[].name":    {Pattern: routeName.String()},
+		"routes[].backend": {Required: []string{"url"}},
+		"pki.mount":        path,
+		"pki.role":         role,
+		"roles[]":          {Required: []string{"role"}},
+		"roles[].role":     role,
+		"secrets[]":        {Required: []string{"path"}},
+		"secrets[].mount":  path,
+		"secrets[].path":   path,
+		"gateways":         {MinItems: 1},
+		"gateways[]":       {Pattern: peerPattern()},
 
 		"kv.mount":                     path,
 		"kv.saml_path":                 path,
@@ -113,7 +130,7 @@ func constraints() map[string]schema {
 }
 
 // followed are the keys whose default follows from other keys or files.
-var followed = regexp.MustCompile(`^(certificate_ttl|approle\.access\.secret_id_ttl|(gateway|sidecars\[\]|secret_driver)\.access\..*)$`)
+var followed = regexp.MustCompile(`^(certificate_ttl|saml\.idps\[\]\..*|approle\.access\.secret_id_ttl|(gateway|sidecars\[\]|secret_driver)\.access\..*)$`)
 
 // oneOf constrains text to a few words.
 func oneOf(words []string) schema {
@@ -423,7 +440,7 @@ func TestSchemaAcceptsEveryGoodFile(t *testing.T) {
 func TestSchemaRefusesWhatAnEditorShouldMark(t *testing.T) {
 	names := []string{
 		"gateway/unknown-keys", "gateway/wrong-types", "gateway/hosts", "gateway/durations", "gateway/origins",
-		"gateway/missing-keys", "gateway/vault-paths", "gateway/route-names", "sidecar/unknown-keys", "sidecar/gateways",
+		"gateway/missing-keys", "gateway/vault-paths", "gateway/route-names", "gateway/idps", "sidecar/unknown-keys", "sidecar/gateways",
 		"secret-driver/unknown-keys", "secret-driver/vault-paths",
 		"provision/unknown-keys", "provision/wrong-types", "provision/paths", "provision/authorities", "provision/names", "provision/audit",
 	}

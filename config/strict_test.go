@@ -108,12 +108,16 @@ func TestEveryUnsafeKeyIsWarnedOf(t *testing.T) {
 			if !nested {
 				section, key = "", path
 			}
-			if !strings.HasPrefix(key, "unsafe_") {
+			if !strings.HasPrefix(strings.TrimPrefix(key, "idps[]."), "unsafe_") {
 				return
 			}
 			found++
 			text := bare + "\n" + key + ": true\n"
-			switch {
+			switch idpKey, isIdP := strings.CutPrefix(key, "idps[]."); {
+			case isIdP:
+				value := map[bool]string{true: "https://door/", false: "true"}[idpKey == "unsafe_unsolicited_landing"]
+				text = fmt.Sprintf("%s\nsaml: {idps: [{name: a, %s: %s}]}\n", bare, idpKey, value)
+				path = "saml.idps[0]." + idpKey
 			case section == "routes[]":
 				text = fmt.Sprintf("%s\nroutes: [{name: a, host: a, backend: {url: 'https://a'}, %s: true}]\n", bare, key)
 				path = "routes[0]." + key

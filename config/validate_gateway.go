@@ -2,20 +2,12 @@ package config
 
 import (
 	"fmt"
-	"net/url"
 	"path"
-	"strings"
 	"time"
 )
 
-const (
-	// SAML core section 8.3.6 limits an entity identifier to so many characters.
-	maxEntityID  = 1024
-	maxClockSkew = 5 * time.Minute
-	minMaxAge    = time.Minute
-	// Revocations are remembered for as long as a session may live.
-	maxSession = 7 * 24 * time.Hour
-)
+// Revocations are remembered for as long as a session may live.
+const maxSession = 7 * 24 * time.Hour
 
 // validateGateway reports what is wrong with values that are each well formed,
 // and with their combinations. Defaults are filled in already.
@@ -25,12 +17,13 @@ func validateGateway(g *Gateway, faults *collector) {
 	faults.listen("listen.acme_http", g.Listen.ACMEHTTP)
 	faults.admin("listen.admin", g.Listen.Admin, g.Listen.UnsafeAdminNotLoopback)
 	faults.vault(g.Vault)
-	faults.saml(g.SAML)
+	faults.saml(g)
 	faults.session(g.Session)
 	faults.accessLog(g.AccessLog)
 	faults.stop("stop", g.Stop)
 	for i, route := range g.Routes {
 		faults.route(entry("routes", i), route)
+		faults.signOnOf(entry("routes", i), route, g)
 	}
 	faults.conflicts(g)
 }
@@ -55,51 +48,6 @@ func (c *collector) vault(v Vault) {
 		c.refuse("vault.edge_pki.revoke_on_stop", "false beside edge_acme, whose certificates outlive a process")
 	}
 	c.pki("vault.backend_pki", v.BackendPKI)
-}
-
-func (c *collector) saml(s SAML) {
-	// It is empty if there is no door to make it from, which is a fault itself.
-	if s.EntityID != "" && !isEntityID(s.EntityID) {
-		c.refuse("saml.entity_id", "an absolute URI of at most 1024 characters, such as https://door.example.com/saml/metadata")
-	}
-	c.within("saml.clock_skew", s.ClockSkew, 0, maxClockSkew)
-	if s.MaxAge.Duration > 0 && s.MaxAge.Duration < minMaxAge {
-		c.refuse("saml.max_age", "at least 1m, or 0s for any age")
-	}
-	c.metadata(s)
-	if len(s.Attributes.User) == 0 {
-		c.add("saml.attributes.user", "an empty list", "at least one name: a person without a user name cannot be let in")
-	}
-	c.texts("saml.attributes.user", s.Attributes.User, judgeText)
-	c.texts("saml.attributes.email", s.Attributes.Email, judgeText)
-	c.texts("saml.attributes.name", s.Attributes.Name, judgeText)
-	c.texts("saml.attributes.groups", s.Attributes.Groups, judgeText)
-}
-
-// metadata judges where the IdP's metadata comes from.
-func (c *collector) metadata(s SAML) {
-	c.within("saml.metadata_refresh", s.MetadataRefresh, time.Minute, 24*time.Hour)
-	if s.MetadataURL != "" && !isMetadataURL(s.MetadataURL) {
-		c.refuse("saml.metadata_url", "an https URL, such as https://idp.example.com/metadata")
-	}
-	if s.MetadataCAFile != "" && (!path.IsAbs(s.MetadataCAFile) || !isPrintable(s.MetadataCAFile)) {
-		c.refuse("saml.metadata_ca_file", "an absolute path")
-	}
-	if s.MetadataURL == "" && s.MetadataCAFile != "" {
-		c.refuse("saml.metadata_ca_file", "saml.metadata_url beside it")
-	}
-}
-
-func isMetadataURL(address string) bool {
-	parsed, err := url.Parse(address)
-	return err == nil && parsed.Scheme == "https" && parsed.Hostname() != "" && parsed.User == nil &&
-		parsed.Fragment == "" && len(address) <= maxEntityID && isPrintable(address) && !strings.Contains(address, " ")
-}
-
-func isEntityID(id string) bool {
-	parsed, err := url.Parse(id)
-	return err == nil && parsed.IsAbs() && parsed.Host+parsed.Opaque != "" && parsed.User == nil &&
-		len(id) <= maxEntityID && isPrintable(id) && !strings.Contains(id, " ")
 }
 
 func (c *collector) session(s Session) {

@@ -32,23 +32,30 @@ func (a *asker) get(ctx context.Context, path string) ([]byte, error) {
 	return a.do(ctx, http.MethodGet, path)
 }
 
-// do makes one request to path, which may have a query.
+// do makes one request to path, which may have a query, and returns the answer, with
+// any status but 200 as an error.
 func (a *asker) do(ctx context.Context, method, path string) ([]byte, error) {
+	status, body, err := a.ask(ctx, method, path)
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("asking %s: it answers %d:\n%s", a.address, status, strings.TrimSpace(string(body)))
+	}
+	return body, err
+}
+
+// ask makes one request to path, and returns whatever is answered.
+func (a *asker) ask(ctx context.Context, method, path string) (status int, body []byte, err error) {
 	u, err := url.Parse(a.address)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || strings.Trim(u.Path, "/") != "" {
-		return nil, usageError{fmt.Errorf("flag --admin-url is %q, expected a URL such as http://127.0.0.1:9090", a.address)}
+		return 0, nil, usageError{fmt.Errorf("flag --admin-url is %q, expected a URL such as http://127.0.0.1:9090", a.address)}
 	}
 	if a.timeout <= 0 {
-		return nil, usageError{fmt.Errorf("flag --timeout is %s, expected more than 0", a.timeout)}
+		return 0, nil, usageError{fmt.Errorf("flag --timeout is %s, expected more than 0", a.timeout)}
 	}
-	status, body, err := askOnce(ctx, method, u.Scheme+"://"+u.Host+path, a.timeout)
+	status, body, err = askOnce(ctx, method, u.Scheme+"://"+u.Host+path, a.timeout)
 	if err != nil {
-		return nil, &hinted{fmt.Errorf("asking %s: %w", a.address, withoutURL(err)), "check that the process runs here and that --admin-url names its admin listener"}
+		return 0, nil, &hinted{fmt.Errorf("asking %s: %w", a.address, withoutURL(err)), "check that the process runs here and that --admin-url names its admin listener"}
 	}
-	if status != http.StatusOK {
-		return nil, fmt.Errorf("asking %s: it answers %d:\n%s", a.address, status, strings.TrimSpace(string(body)))
-	}
-	return body, nil
+	return status, body, nil
 }
 
 // askOnce makes one request and reads the answer. It goes past any proxy of the

@@ -39,12 +39,15 @@ but deserves a look.`,
 			case isDriver:
 				kind = "secret-driver"
 			}
-			warnings, err := checkText(from, text, kind)
+			warnings, needs, err := checkText(from, text, kind)
 			if err != nil {
 				return suspectKind(err, from, text, kind)
 			}
 			for _, warning := range warnings {
 				_, _ = fmt.Fprintf(io.Out, "warning: %s\n", warning)
+			}
+			for _, need := range needs {
+				_, _ = fmt.Fprintf(io.Out, "needs: %s\n", need)
 			}
 			_, err = fmt.Fprintf(io.Out, "%s: valid\n", from)
 			return err
@@ -62,7 +65,7 @@ func suspectKind(err error, from string, text []byte, kind string) error {
 		if other == kind {
 			continue
 		}
-		if _, fault := checkText(from, text, other); fault == nil {
+		if _, _, fault := checkText(from, text, other); fault == nil {
 			return &hinted{err, fmt.Sprintf("it is a good configuration of a %s: check it %s", other, flag)}
 		}
 	}
@@ -72,20 +75,44 @@ func suspectKind(err error, from string, text []byte, kind string) error {
 // warner is a configuration that is valid.
 type warner interface{ Warnings() []string }
 
-// checkText returns the warnings of a configuration that has no faults.
-func checkText(from string, text []byte, kind string) ([]string, error) {
+// checkText returns the warnings of a configuration that has no faults, and what it
+// needs of the SAML secret for each of several identity providers.
+func checkText(from string, text []byte, kind string) (warnings, needs []string, err error) {
 	var cfg warner
-	var err error
 	switch kind {
 	case "sidecar":
 		cfg, err = config.LoadSidecar(from, text)
 	case "secret-driver":
 		cfg, err = config.LoadSecretDriver(from, text)
 	default:
-		cfg, err = config.LoadGateway(from, text)
+		var gateway *config.Gateway
+		if gateway, err = config.LoadGateway(from, text); err == nil {
+			cfg, needs = gateway, needsOf(gateway)
+		}
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return cfg.Warnings(), nil
+	return cfg.Warnings(), needs, nil
+}
+
+// needsOf says, for each identity provider that has a name, where its metadata comes
+// from: with several, a field is easily forgotten.
+func needsOf(cfg *config.Gateway) []string {
+	var needs []string
+	if len(cfg.SAML.IdPs) == 0 {
+		return nil
+	}
+	for _, idp := range cfg.SAML.Providers() {
+		secret := cfg.Vault.KVMount + "/" + cfg.Vault.SAMLPath
+		switch {
+		case idp.MetadataURL == "":
+			needs = append(needs, fmt.Sprintf("identity provider %s: field %s of %s", idp.Name, fieldOf(fieldIdPMetadata, idp.Name), secret))
+		case idp.UnsafeMetadataUnsigned:
+			needs = append(needs, fmt.Sprintf("identity provider %s: an answer from %s", idp.Name, idp.MetadataURL))
+		default:
+			needs = append(needs, fmt.Sprintf("identity provider %s: an answer from %s, signed as field %s of %s says", idp.Name, idp.MetadataURL, fieldOf(fieldIdPSigner, idp.Name), secret))
+		}
+	}
+	return needs
 }

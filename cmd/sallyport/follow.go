@@ -33,8 +33,9 @@ type follower[T any] struct {
 	apply func(ctx context.Context, value T) error
 	log   *slog.Logger
 
-	wakeup   chan struct{} // asks for a reading now
-	failures int           // since the last success; owned by run
+	wakeup   chan struct{}      // asks for a reading now
+	asks     chan chan struct{} // asks for one, and wants to know when it is over
+	failures int                // since the last success; owned by run
 
 	mu    sync.Mutex // guards state
 	state followState
@@ -61,13 +62,14 @@ var errOvertaken = errors.New("overtaken by another change")
 func (f *follower[T]) begin(kind, version string) {
 	now := time.Now()
 	f.log = f.log.With("source", f.name)
-	f.wakeup = make(chan struct{}, 1)
+	f.wakeup, f.asks = make(chan struct{}, 1), make(chan chan struct{})
 	f.state = followState{Kind: kind, Name: f.name, Version: version, Since: now, Read: now}
 }
 
 // run reads until ctx ends, then returns nil.
 func (f *follower[T]) run(ctx context.Context) error {
 	for {
+		var asked chan struct{}
 		timer := time.NewTimer(f.pause())
 		select {
 		case <-ctx.Done():
@@ -76,9 +78,28 @@ func (f *follower[T]) run(ctx context.Context) error {
 		case <-f.wakeup:
 			timer.Stop()
 			f.failures = 0
+		case asked = <-f.asks:
+			timer.Stop()
 		case <-timer.C:
 		}
 		f.look(ctx)
+		if asked != nil {
+			close(asked)
+		}
+	}
+}
+
+// now has run read once from the beginning, and waits until that is over or ctx is.
+func (f *follower[T]) now(ctx context.Context) {
+	over := make(chan struct{})
+	select {
+	case f.asks <- over:
+	case <-ctx.Done():
+		return
+	}
+	select {
+	case <-over:
+	case <-ctx.Done():
 	}
 }
 
@@ -123,6 +144,9 @@ func (f *follower[T]) status() followState {
 	defer f.mu.Unlock()
 	return f.state
 }
+
+// states implements [followed].
+func (f *follower[T]) states() []followState { return []followState{f.status()} }
 
 func (f *follower[T]) set(state followState) {
 	f.mu.Lock()
@@ -200,11 +224,11 @@ func (f *follower[T]) keep(ctx context.Context, before followState, err error) {
 	}
 }
 
-// followed is a follower of anything.
+// followed is a follower of anything, or several.
 type followed interface {
 	run(ctx context.Context) error
 	wake()
-	status() followState
+	states() []followState
 }
 
 // versionNone is the version of something that is not there to be followed, such as

@@ -230,3 +230,31 @@ func TestWakeReadsNow(t *testing.T) {
 		synctest.Wait()
 	})
 }
+
+// TestWhoAsksWaitsForAReadingOfHisOwn: one that began before the question may have
+// seen what was there before.
+func TestWhoAsksWaitsForAReadingOfHisOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newSubject()
+		ctx, stop := context.WithCancel(t.Context())
+		v.start(ctx)
+		v.say(2, nil, nil)
+		v.now(t.Context())
+		if v.status().Version != "2" {
+			t.Errorf("in use is %q when the question was answered, want 2", v.status().Version)
+		}
+		v.say(3, nil, errors.New("of no use"))
+		v.now(t.Context())
+		if state := v.status(); state.Refused != "3" {
+			t.Errorf("state %+v, want version 3 refused", state)
+		}
+		stop()
+		synctest.Wait()
+		patience, end := context.WithTimeout(t.Context(), time.Second)
+		defer end()
+		v.now(patience) // nobody reads any more: it ends with its context
+		if patience.Err() == nil {
+			t.Error("a question was answered by nobody")
+		}
+	})
+}

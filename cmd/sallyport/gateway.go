@@ -129,7 +129,7 @@ func equipGateway(ctx context.Context, cfg *config.Gateway, g *liveGateway, cloc
 	registry := newRegistry()
 	registry.MustRegister(g.metrics)
 	return &life{
-		service: "gateway", log: g.log, client: g.client, access: g.access, metrics: registry, more: g.artefacts,
+		service: "gateway", log: g.log, client: g.client, access: g.access, metrics: registry, more: g.artefacts, traces: g.traces,
 		certificates: []heldCertificates{{g.edge, "browsers reach that host"}, {g.backend, "every tool is reached"}},
 		listen:       cfg.Listen.HTTPS, admin: cfg.Listen.Admin, tls: g.edge.EdgeTLS(), handler: g.live, drain: cfg.Stop.Drain.Duration,
 		strangers: slog.LevelDebug,

@@ -29,27 +29,24 @@ const (
 // for none.
 type fetched struct {
 	text []byte
-	from config.SAML // the part of it that says how to fetch
+	from origin
 }
 
 // origin is what decides where metadata is fetched from, and whom it takes for the
-// answerer.
-func origin(cfg *config.Gateway) config.SAML {
-	return config.SAML{MetadataURL: cfg.SAML.MetadataURL, MetadataCAFile: cfg.SAML.MetadataCAFile}
-}
+// answerer. The zero value is nowhere.
+type origin struct{ url, caFile string }
 
-// isFrom says whether it was fetched as cfg says.
-func (f *fetched) isFrom(cfg *config.Gateway) bool {
-	now := origin(cfg)
-	return f != nil && f.from.MetadataURL == now.MetadataURL && f.from.MetadataCAFile == now.MetadataCAFile
-}
+func originOf(idp config.IdP) origin { return origin{idp.MetadataURL, idp.MetadataCAFile} }
+
+// isFrom says whether it was fetched as idp says.
+func (f *fetched) isFrom(idp config.IdP) bool { return f != nil && f.from == originOf(idp) }
 
 // same says whether both are the same text from the same place.
 func (f *fetched) same(other *fetched) bool {
 	if f == nil || other == nil {
 		return f == other
 	}
-	return bytes.Equal(f.text, other.text) && f.from.MetadataURL == other.from.MetadataURL
+	return bytes.Equal(f.text, other.text) && f.from.url == other.from.url
 }
 
 // version names it.
@@ -72,10 +69,10 @@ func newFetcher() *fetcher {
 }
 
 // metadata fetches it once. No proxy of the environment's is asked.
-func (f *fetcher) metadata(ctx context.Context, cfg *config.Gateway) (*fetched, error) {
+func (f *fetcher) metadata(ctx context.Context, idp config.IdP) (*fetched, error) {
 	ctx, cancel := context.WithTimeout(ctx, metadataTimeout)
 	defer cancel()
-	roots, err := metadataRoots(cfg.SAML.MetadataCAFile)
+	roots, err := metadataRoots(idp.MetadataCAFile)
 	if err != nil {
 		return nil, err
 	}
@@ -86,26 +83,26 @@ func (f *fetcher) metadata(ctx context.Context, cfg *config.Gateway) (*fetched, 
 		DisableKeepAlives:   true,
 	}
 	client := &http.Client{Transport: transport, CheckRedirect: staySafe}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, cfg.SAML.MetadataURL, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, idp.MetadataURL, nil)
 	if err != nil {
 		return nil, fmt.Errorf("fetching the identity provider's metadata: %w", err)
 	}
 	res, err := client.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("fetching the identity provider's metadata from %s: %w", cfg.SAML.MetadataURL, withoutURL(err))
+		return nil, fmt.Errorf("fetching the identity provider's metadata from %s: %w", idp.MetadataURL, withoutURL(err))
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("fetching the identity provider's metadata from %s: status %d, expected 200", cfg.SAML.MetadataURL, res.StatusCode)
+		return nil, fmt.Errorf("fetching the identity provider's metadata from %s: status %d, expected 200", idp.MetadataURL, res.StatusCode)
 	}
 	text, err := io.ReadAll(io.LimitReader(res.Body, metadataBytes+1))
 	if err == nil && len(text) > metadataBytes {
 		err = fmt.Errorf("more than %d bytes", metadataBytes)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("fetching the identity provider's metadata from %s: %w", cfg.SAML.MetadataURL, err)
+		return nil, fmt.Errorf("fetching the identity provider's metadata from %s: %w", idp.MetadataURL, err)
 	}
-	return &fetched{text: text, from: origin(cfg)}, nil
+	return &fetched{text: text, from: originOf(idp)}, nil
 }
 
 // staySafe follows a few redirects, and none that leaves TLS.

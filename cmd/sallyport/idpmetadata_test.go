@@ -38,7 +38,7 @@ func TestMetadataIsFetched(t *testing.T) {
 		_, _ = w.Write([]byte("<metadata/>"))
 	})
 	t.Setenv("HTTPS_PROXY", "http://127.0.0.1:1") // is not asked
-	got, err := newFetcher().metadata(t.Context(), cfg)
+	got, err := newFetcher().metadata(t.Context(), cfg.SAML.Providers()[0])
 	if err != nil || string(got.text) != "<metadata/>" {
 		t.Errorf("fetched %v, %v", got, err)
 	}
@@ -66,7 +66,7 @@ func TestMetadataThatCannotBeFetched(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, cfg := publisher(t, tt.answer)
-			if _, err := newFetcher().metadata(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), tt.want) {
+			if _, err := newFetcher().metadata(t.Context(), cfg.SAML.Providers()[0]); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, expected one with %q", err, tt.want)
 			}
 		})
@@ -74,14 +74,14 @@ func TestMetadataThatCannotBeFetched(t *testing.T) {
 	t.Run("an authority that is not trusted", func(t *testing.T) {
 		_, cfg := publisher(t, http.NotFound)
 		cfg.SAML.MetadataCAFile = "" // the public ones
-		if _, err := newFetcher().metadata(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "certificate") {
+		if _, err := newFetcher().metadata(t.Context(), cfg.SAML.Providers()[0]); err == nil || !strings.Contains(err.Error(), "certificate") {
 			t.Errorf("error %v", err)
 		}
 	})
 	for want, file := range map[string]string{"no such file": "/nosuch/ca.pem", "expected PEM certificates": writeFile(t, t.TempDir(), "ca.pem", "x")} {
 		_, cfg := publisher(t, http.NotFound)
 		cfg.SAML.MetadataCAFile = file
-		if _, err := newFetcher().metadata(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := newFetcher().metadata(t.Context(), cfg.SAML.Providers()[0]); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, expected one with %q", err, want)
 		}
 	}
@@ -97,7 +97,7 @@ func TestMetadataOfASlowPublisherIsGivenUp(t *testing.T) {
 	defer close(done)
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	if _, err := newFetcher().metadata(ctx, cfg); err == nil {
+	if _, err := newFetcher().metadata(ctx, cfg.SAML.Providers()[0]); err == nil {
 		t.Error("a publisher that never ends was waited for")
 	}
 }

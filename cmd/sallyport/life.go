@@ -42,6 +42,8 @@ type life struct {
 	probe    *tokenProbe
 	// more are artefacts beside those that every process has; nil for none.
 	more func() []artefact
+	// traces are the last messages of identity providers; nil for a sidecar.
+	traces *proxy.Traces
 
 	startup  *stopwatch // of the steps before run
 	started  time.Time  // by run
@@ -101,13 +103,17 @@ func (l *life) run(ctx context.Context) error {
 
 // adminHandler is what operators and their probes meet.
 func (l *life) adminHandler() http.Handler {
+	more := map[string]http.Handler{
+		"GET /status":       http.HandlerFunc(l.serveStatus),
+		"POST " + renewPath: renewEndpoint(l.log, l.certificates),
+	}
+	if l.traces != nil {
+		more["GET "+tracesPath] = l.traces.Handler()
+		more["GET "+tracesPath+"/{id}"] = l.traces.Handler()
+	}
 	return proxy.Admin(proxy.AdminConfig{
 		Readiness: func() (reasons, remarks []string) { doc := l.status(); return doc.Unready, doc.Remarks },
-		Metrics:   l.metrics,
-		More: map[string]http.Handler{
-			"GET /status":       http.HandlerFunc(l.serveStatus),
-			"POST " + renewPath: renewEndpoint(l.log, l.certificates),
-		},
+		Metrics:   l.metrics, More: more,
 	})
 }
 
@@ -208,8 +214,10 @@ func (l *life) artefacts() []artefact {
 func (l *life) follows() []followState {
 	var states []followState
 	for _, f := range l.followed {
-		if state := f.status(); state.Version != versionNone || state.Cause != "" {
-			states = append(states, state)
+		for _, state := range f.states() {
+			if state.Version != versionNone || state.Cause != "" {
+				states = append(states, state)
+			}
 		}
 	}
 	return states

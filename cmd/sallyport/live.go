@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"reflect"
 	"slices"
 	"strconv"
 	"sync"
@@ -29,15 +28,10 @@ import (
 type gatewayParts struct {
 	cfg           *config.Gateway
 	saml, session vaultpki.KV
-	// metadata is the identity provider's, from its URL; nil while the SAML
-	// secret's is used.
-	metadata *fetched
-}
-
-// sameSAML says whether both make the same service provider.
-func (p gatewayParts) sameSAML(other gatewayParts) bool {
-	return p.saml.Same(other.saml) && p.metadata == other.metadata &&
-		p.cfg.Door == other.cfg.Door && reflect.DeepEqual(p.cfg.SAML, other.cfg.SAML)
+	// metadata is that of the identity providers, by their names, from its URL; one is
+	// not in it while the SAML secret's is used. It is immutable.
+	metadata map[string]*fetched
+	from     time.Time // from when our own metadata is valid; zero if it is for ever
 }
 
 // liveGateway is a gateway that takes changes without a restart: of a change in
@@ -56,7 +50,12 @@ type liveGateway struct {
 	memory  *session.Memory
 	replay  saml.Replay
 
-	published followed // the identity provider's metadata; set by follow
+	traces *proxy.Traces
+	// published are the identity providers' metadata, secret is the follower of the SAML
+	// secret; both are set by follow.
+	published *metadataFollowers
+	secret    *follower[vaultpki.KV]
+	asked     asked
 
 	edge, backend *vaultpki.Certificates
 	live          *proxy.Live
@@ -71,51 +70,50 @@ type gatewayState struct {
 	gatewayParts
 	domain
 	since time.Time // when it was put in use
-	idp   saml.IdPInfo
 }
 
 // newLiveGateway returns one that has its memories and nothing to serve yet.
 func newLiveGateway(client *vaultpki.Client, access *accesslog.Log, log *slog.Logger) *liveGateway {
 	return &liveGateway{
 		client: client, log: log, access: access, metrics: proxy.NewMetrics(), fetch: newFetcher(),
-		memory: session.NewMemory(time.Now), replay: saml.NewReplay(time.Now), dial: map[string]*tls.Config{},
+		traces: proxy.NewTraces(), memory: session.NewMemory(time.Now), replay: saml.NewReplay(time.Now), dial: map[string]*tls.Config{},
 	}
 }
 
 // domain is what is built from Vault's secrets alone, before anything is asked
 // of the network.
 type domain struct {
-	provider *saml.ServiceProvider
-	own      *x509.Certificate // that publishes the key that provider signs with
+	idps     []idpInUse
+	own      *x509.Certificate // that publishes the key that providers sign with
 	sessions *session.Manager
 }
 
-// domainOf builds it, or says which part is of no use. The service provider is
-// built anew only if something of it changed: metadata that has expired since
-// ends sign-on, but must not keep anybody from closing a route.
+// domainOf builds it, or says which part is of no use.
 func (g *liveGateway) domainOf(p gatewayParts) (d domain, err error) {
-	if now := g.current.Load(); now.sameSAML(p) {
-		d.provider, d.own = now.provider, now.own
-	} else if d.provider, d.own, err = readServiceProvider(p.cfg, p.saml, p.metadata, g.replay); err != nil {
+	if d.idps, d.own, err = g.providersOf(p, g.current.Load(), nil); err != nil {
 		return d, err
 	}
 	d.sessions, err = readSessions(p.cfg, p.session, g.memory)
 	return d, err
 }
 
-// read fetches the first parts from Vault and the identity provider.
+// read fetches the first parts from Vault and the identity providers.
 func (g *liveGateway) read(ctx context.Context, cfg *config.Gateway) (p gatewayParts, d domain, err error) {
-	p.cfg = cfg
+	p.cfg, p.from = cfg, cfg.SAML.OwnMetadata.ValidFrom(time.Now())
 	if p.saml, err = g.client.ReadKV(ctx, cfg.Vault.KVMount, cfg.Vault.SAMLPath); err != nil {
 		return p, d, err
 	}
-	if p.metadata, err = g.firstMetadata(ctx, cfg, p.saml); err != nil {
+	var absent map[string]error
+	p.metadata, absent = g.firstMetadata(ctx, cfg, p.saml)
+	if d.idps, d.own, err = g.providersOf(p, nil, absent); err != nil {
 		return p, d, err
 	}
-	if d.provider, d.own, err = readServiceProvider(cfg, p.saml, p.metadata, g.replay); err != nil {
-		return p, d, err
+	for _, idp := range d.idps {
+		if idp.fault != nil { // so that the same document is tried again
+			delete(p.metadata, idp.Name)
+		}
 	}
-	g.log.Info("saml secrets read", "path", p.saml.Mount+"/"+p.saml.Path, "version", p.saml.Version, "idp", d.provider.IdP().EntityID)
+	g.tellOfIdPs(p, d)
 	if p.session, err = g.client.ReadKV(ctx, cfg.Vault.KVMount, cfg.Vault.SessionPath); err != nil {
 		return p, d, err
 	}
@@ -126,30 +124,12 @@ func (g *liveGateway) read(ctx context.Context, cfg *config.Gateway) (p gatewayP
 	return p, d, nil
 }
 
-// firstMetadata fetches the identity provider's metadata if the configuration
-// says so. A start that cannot makes do with what the SAML secret has.
-func (g *liveGateway) firstMetadata(ctx context.Context, cfg *config.Gateway, kv vaultpki.KV) (*fetched, error) {
-	if cfg.SAML.MetadataURL == "" {
-		return nil, nil
-	}
-	metadata, err := g.fetch.metadata(ctx, cfg)
-	if err == nil {
-		return metadata, nil
-	}
-	if _, kept := kv.Optional(fieldIdPMetadata); kept && ctx.Err() == nil {
-		g.log.Warn("fetching the identity provider's metadata did not succeed, the secret's is used for now",
-			"event", "version_unreadable", "source", cfg.SAML.MetadataURL, "cause", err.Error())
-		return nil, nil
-	}
-	return nil, &hinted{err, "check saml.metadata_url, or keep a copy of the metadata in the field " + fieldIdPMetadata + " of the SAML secret for such a start"}
-}
-
 // build makes the gateway of p. The caller holds mu, or is the only one yet.
 func (g *liveGateway) build(p gatewayParts, d domain) (*proxy.Gateway, error) {
 	cfg := proxy.Config{
-		DoorHost: string(p.cfg.Door.Host), PublicPort: p.cfg.Door.PublicPort, Routes: routes(p.cfg, g.dialTo),
-		IdPs: []proxy.IdP{{Name: "idp", Title: "your company", SAML: d.provider}}, Sessions: d.sessions, Access: g.access, QueryKeys: p.cfg.AccessLog.QueryKeys,
-		Log: g.log, Metrics: g.metrics,
+		DoorHost: string(p.cfg.Door.Host), PublicPort: p.cfg.Door.PublicPort, Routes: withIdPs(routes(p.cfg, g.dialTo), d.idps),
+		IdPs: proxyIdPs(d.idps), Sessions: d.sessions, Access: g.access, QueryKeys: p.cfg.AccessLog.QueryKeys,
+		Refresh: g.refreshIdP, Traces: g.traces, Log: g.log, Metrics: g.metrics,
 	}
 	if g.live != nil {
 		cfg.Replaces = g.live.Gateway()
@@ -181,7 +161,8 @@ func (g *liveGateway) open(p gatewayParts, d domain) error {
 
 // settle notes what is in use now.
 func (g *liveGateway) settle(p gatewayParts, d domain) {
-	g.current.Store(&gatewayState{gatewayParts: p, domain: d, since: time.Now(), idp: d.provider.IdP()})
+	g.tellOfOut(g.current.Load(), d)
+	g.current.Store(&gatewayState{gatewayParts: p, domain: d, since: time.Now()})
 }
 
 // change edits a copy of the parts and puts what is built of them in use, as a
@@ -194,6 +175,7 @@ func (g *liveGateway) change(ctx context.Context, edit func(*gatewayParts) error
 	if err := edit(&next); err != nil {
 		return err
 	}
+	next.from = next.cfg.SAML.OwnMetadata.ValidFrom(time.Now())
 	d, err := g.domainOf(next)
 	if err != nil {
 		return err
@@ -243,26 +225,13 @@ func (g *liveGateway) certify(ctx context.Context, hosts []string) error {
 	return nil
 }
 
-// useSAML, useSession, useConfig and useMetadata put a new version of one part in
-// use.
+// useSAML, useSession and useConfig put a new version of one part in use.
 func (g *liveGateway) useSAML(ctx context.Context, kv vaultpki.KV) error {
 	return g.change(ctx, func(p *gatewayParts) error { p.saml = kv; return nil })
 }
 
 func (g *liveGateway) useSession(ctx context.Context, kv vaultpki.KV) error {
 	return g.change(ctx, func(p *gatewayParts) error { p.session = kv; return nil })
-}
-
-// useMetadata does nothing with an answer that comes late: the configuration may
-// have another URL by now, or none.
-func (g *liveGateway) useMetadata(ctx context.Context, metadata *fetched) error {
-	return g.change(ctx, func(p *gatewayParts) error {
-		if !metadata.isFrom(p.cfg) {
-			return errOvertaken
-		}
-		p.metadata = metadata
-		return nil
-	})
 }
 
 func (g *liveGateway) useConfig(ctx context.Context, name string, text []byte) error {
@@ -273,21 +242,13 @@ func (g *liveGateway) useConfig(ctx context.Context, name string, text []byte) e
 	if err := needsRestart(g.current.Load().cfg, cfg); err != nil {
 		return err
 	}
-	metadata := g.current.Load().metadata
-	if cfg.SAML.MetadataURL != "" && !metadata.isFrom(cfg) {
-		// Before the lock: whoever is asked may take his time. There is no copy to
-		// fall back on, as at a start: it may be of another identity provider.
-		if metadata, err = g.fetch.metadata(ctx, cfg); err != nil {
-			return err
-		}
+	// Before the lock: whoever is asked may take his time.
+	arrived, err := g.fetchMoved(ctx, cfg)
+	if err != nil {
+		return err
 	}
 	err = g.change(ctx, func(p *gatewayParts) error {
-		switch {
-		case cfg.SAML.MetadataURL == "":
-			p.metadata = nil
-		case !p.metadata.isFrom(cfg): // else it may be newer than ours
-			p.metadata = metadata
-		}
+		p.metadata = stillFrom(cfg, p.metadata, arrived)
 		p.cfg = cfg
 		return nil
 	})
@@ -301,7 +262,7 @@ func (g *liveGateway) useConfig(ctx context.Context, name string, text []byte) e
 // needsRestart names what a running process cannot change: where it listens and
 // logs, and where in Vault it lives.
 func needsRestart(before, after *config.Gateway) error {
-	return fixed([]setting{
+	return fixed(append(trustSettings(before.SAML, after.SAML), []setting{
 		{"listen.https", before.Listen.HTTPS, after.Listen.HTTPS},
 		{"listen.admin", before.Listen.Admin, after.Listen.Admin},
 		{"listen.acme_http", before.Listen.ACMEHTTP, after.Listen.ACMEHTTP},
@@ -314,9 +275,7 @@ func needsRestart(before, after *config.Gateway) error {
 		{"vault.edge_acme", fmt.Sprint(before.Vault.EdgeACME), fmt.Sprint(after.Vault.EdgeACME)},
 		{"vault.backend_pki", fmt.Sprint(before.Vault.BackendPKI), fmt.Sprint(after.Vault.BackendPKI)},
 		{"vault.client_name", string(before.Vault.ClientName), string(after.Vault.ClientName)},
-		// Who may only write the configuration must not become the identity provider.
-		{"saml.unsafe_metadata_unsigned", fmt.Sprint(before.SAML.UnsafeMetadataUnsigned), fmt.Sprint(after.SAML.UnsafeMetadataUnsigned)},
-	})
+	}...))
 }
 
 // setting is a key and its value before and after a change.
@@ -355,78 +314,16 @@ func (g *liveGateway) identityChanged(ctx context.Context, change vaultpki.Chang
 // follow keeps an eye on everything that a gateway was made from.
 func (g *liveGateway) follow(from source, start loaded[config.Gateway]) []followed {
 	w := watcher{g.client, g.refresh, g.log}
-	g.published = g.followMetadata()
+	g.published = newMetadataFollowers(g)
+	g.secret = w.secret(func() vaultpki.KV { return g.current.Load().saml }, g.useSAML)
 	return []followed{
 		watchConfig(w, from, start, func(ctx context.Context, text []byte) error { return g.useConfig(ctx, string(from), text) }),
-		w.secret(func() vaultpki.KV { return g.current.Load().saml }, g.useSAML),
+		g.secret,
 		w.secret(func() vaultpki.KV { return g.current.Load().session }, g.useSession),
 		g.published,
+		g.followOwnMetadata(),
 	}
 }
-
-// followMetadata fetches the identity provider's metadata again and again, from
-// where the configuration says, if it says so. After a start that had to make do
-// with the secret's copy, it begins with a fault.
-func (g *liveGateway) followMetadata() followed {
-	f := &follower[*fetched]{
-		name: "identity provider's metadata", apply: g.useMetadata, log: g.log,
-		version: (*fetched).version,
-		inUse:   func(m *fetched) bool { return m.same(g.current.Load().metadata) },
-		every:   func() time.Duration { return g.current.Load().cfg.SAML.MetadataRefresh.Duration },
-		read:    g.fetchMetadata,
-	}
-	now := g.current.Load()
-	f.begin(kindDocument, now.metadata.version())
-	if now.cfg.SAML.MetadataURL != "" && now.metadata == nil {
-		f.state.Cause = "not fetched yet: the secret's copy is in use"
-	}
-	return f
-}
-
-// fetchMetadata fetches it, as the configuration says now. What is nil, is in the
-// SAML secret.
-func (g *liveGateway) fetchMetadata(ctx context.Context) (*fetched, error) {
-	now := g.current.Load()
-	if now.cfg.SAML.MetadataURL == "" {
-		return now.metadata, nil
-	}
-	return g.fetch.metadata(ctx, now.cfg)
-}
-
-// artefacts are what signing on lives from.
-func (g *liveGateway) artefacts() []artefact {
-	now := g.current.Load()
-	all := []artefact{{
-		Kind: kindSPCertificate, Name: fingerprintOf(now.own), Since: now.own.NotBefore, Until: now.own.NotAfter,
-	}}
-	if !now.idp.ValidUntil.IsZero() {
-		all = append(all, artefact{
-			Kind: kindIdPMetadata, Name: now.idp.EntityID, Since: now.since, Until: now.idp.ValidUntil, Stops: signOnStops, Hard: true,
-			Renews: now.metadata != nil,
-		})
-	}
-	last := slices.MaxFunc(now.idp.Certificates, func(a, b saml.IdPCertificate) int { return a.NotAfter.Compare(b.NotAfter) })
-	for _, cert := range now.idp.Certificates {
-		a := artefact{Kind: kindIdPCert, Name: shortFingerprint(cert.Fingerprint), Since: cert.NotBefore, Until: cert.NotAfter}
-		if cert == last {
-			a.Stops, a.Hard = signOnStops, true
-		}
-		all = append(all, a)
-	}
-	return all
-}
-
-// signOnStops is what ends with the identity provider's last certificate, or its
-// metadata; who is signed in stays so.
-const signOnStops = "signing in"
-
-func fingerprintOf(cert *x509.Certificate) string {
-	sum := sha256.Sum256(cert.Raw)
-	return shortFingerprint(hex.EncodeToString(sum[:]))
-}
-
-// shortFingerprint is enough to tell one certificate from another.
-func shortFingerprint(fingerprint string) string { return fingerprint[:min(16, len(fingerprint))] }
 
 // refresh is how often to look for new versions.
 func (g *liveGateway) refresh() time.Duration { return g.current.Load().cfg.Vault.Refresh.Duration }

@@ -238,7 +238,7 @@ func (g *liveGatewayTest) checkKeyRollover(t *testing.T) {
 	delete(g.saml, fieldSPCert+suffixNext)
 	g.writeKV(t, g.place+"/saml", g.saml)
 	g.inUse(t, g.place+"/saml", "6")
-	if text := g.metadata(t); strings.Index(text, inXML(next)) > strings.Index(text, inXML(current)) || strings.Count(text, "<md:KeyDescriptor") != 2 {
+	if text := g.metadata(t); strings.Index(text, inXML(next)) > strings.Index(text, inXML(current)) || strings.Count(text, `use="signing"`) != 2 {
 		t.Errorf("metadata does not show the new key, then the previous one:\n%s", text)
 	}
 }

@@ -36,6 +36,7 @@ import (
 
 // stdio is how a command talks to whoever started it.
 type stdio struct {
+	In       io.Reader
 	Out, Err io.Writer
 	// Env looks up one environment variable, as os.LookupEnv does.
 	Env func(name string) (string, bool)
@@ -47,6 +48,6 @@ func main() {
 	harden() // before there is anything in memory to protect
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	code := run(ctx, os.Args[1:], stdio{Out: os.Stdout, Err: os.Stderr, Env: os.LookupEnv})
+	code := run(ctx, os.Args[1:], stdio{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Env: os.LookupEnv})
 	os.Exit(code)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -64,7 +65,7 @@ func provisionAction(std stdio, name, short string, act provisionFunc) *cobra.Co
 		},
 	}
 	flags.add(cmd.Flags(), std)
-	cmd.Flags().StringVar(&flags.idpMetadata, "idp-metadata", "", "`FILE` with the identity provider's metadata, stored for the gateway")
+	cmd.Flags().StringArrayVar(&flags.idpMetadata, "idp-metadata", nil, "`[NAME=]FILE` with the metadata of an identity provider, stored for the gateway; again for each")
 	return cmd
 }
 
@@ -107,14 +108,14 @@ func showPlan(ctx context.Context, std stdio, client *provision.Client, want wan
 // remarkMetadata says, beside the changes, that the gateway will miss what only a
 // person can give.
 func remarkMetadata(ctx context.Context, std stdio, client *provision.Client, want wanted) error {
-	if want.metadataURL {
+	if len(want.metadata) == 0 {
 		return nil
 	}
-	where, err := provision.LacksMetadata(ctx, client, want.spec)
-	if err != nil || where == "" {
+	where, lacking, err := provision.LacksMetadata(ctx, client, want.spec, want.metadata)
+	if err != nil || len(lacking) == 0 {
 		return err
 	}
-	_, err = fmt.Fprintf(std.Err, "note: %s has no %s: give --idp-metadata, or the gateway will not start\n", where, fieldIdPMetadata)
+	_, err = fmt.Fprintf(std.Err, "note: %s has no %s: give --idp-metadata, or the gateway will not start\n", where, strings.Join(lacking, ", "))
 	return err
 }
 

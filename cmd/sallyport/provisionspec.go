@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"math/big"
 	"os"
+	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,9 +24,10 @@ import (
 // provisionFlags say what Vault should hold.
 type provisionFlags struct {
 	operatorFlags
-	config, file, idpMetadata string
-	gatewayRole               string
-	tokenPeriod               time.Duration
+	config, file string
+	idpMetadata  []string // [NAME=]FILE
+	gatewayRole  string
+	tokenPeriod  time.Duration
 }
 
 // add declares the flags.
@@ -41,8 +44,9 @@ type wanted struct {
 	spec    provision.Spec
 	session time.Duration // the longest life of a session; 0 if no configuration says it
 	refresh time.Duration // the interval at which Vault is read again; as well
-	// metadataURL says that the gateway fetches its identity provider's metadata.
-	metadataURL bool
+	// metadata are the fields of the SAML secret for the metadata of identity providers
+	// that the gateway does not fetch.
+	metadata []string
 }
 
 // wants reads what the flags name. Nothing is asked of Vault.
@@ -68,7 +72,7 @@ func (f *provisionFlags) client() (*provision.Client, error) {
 // read turns the files into one Spec; isGiven says which flags were given, which
 // win over what a file says.
 func (f *provisionFlags) read(isGiven func(flag string) bool) (wanted, error) {
-	var want wanted
+	want := wanted{metadata: []string{fieldIdPMetadata}}
 	var gateway *config.Gateway
 	if f.config != "" {
 		text, err := source(f.config).readFile()
@@ -80,7 +84,7 @@ func (f *provisionFlags) read(isGiven func(flag string) bool) (wanted, error) {
 		}
 		want = wanted{
 			spec: spec(gateway), session: gateway.Session.Absolute.Duration, refresh: gateway.Vault.Refresh.Duration,
-			metadataURL: gateway.SAML.MetadataURL != "",
+			metadata: storedMetadata(gateway.SAML),
 		}
 	}
 	var vault *config.Provision
@@ -118,29 +122,79 @@ func (f *provisionFlags) override(want *provision.Spec, isGiven func(flag string
 	}
 }
 
-// readMetadata reads the identity provider's metadata and tries it as a gateway
+// storedMetadata are the fields for the metadata of those that have no URL.
+func storedMetadata(s config.SAML) []string {
+	var fields []string
+	for _, idp := range s.Providers() {
+		if idp.MetadataURL == "" {
+			fields = append(fields, fieldOf(fieldIdPMetadata, idp.Name))
+		}
+	}
+	return fields
+}
+
+// readMetadata reads the identity providers' metadata and tries each as a gateway
 // will.
 func (f *provisionFlags) readMetadata(want *provision.Spec, gateway *config.Gateway) error {
-	if f.idpMetadata == "" {
-		return nil
-	}
 	var err error
-	if want.IdPMetadata, err = os.ReadFile(f.idpMetadata); err != nil {
-		return usageError{fmt.Errorf("reading the identity provider's metadata: %w", err)}
-	}
+	named := gateway != nil
 	if gateway == nil && len(want.EdgeHosts) > 0 {
 		// Any gateway will do: what is judged is not its own.
 		if gateway, err = config.LoadGateway(f.file, []byte("door: {host: "+want.EdgeHosts[0]+"}")); err != nil {
 			return err
 		}
 	}
-	if gateway == nil {
-		return nil // without a host there is a fault that says so
-	}
-	if err := judgeMetadata(gateway, want.IdPMetadata); err != nil {
-		return &hinted{usageError{fmt.Errorf("file %s: %w", f.idpMetadata, err)}, "give --idp-metadata the metadata document of your identity provider, as it exports it"}
+	for _, given := range f.idpMetadata {
+		name, file := splitMetadata(given)
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return usageError{fmt.Errorf("reading the identity provider's metadata: %w", err)}
+		}
+		switch {
+		case name == config.DefaultIdP:
+			want.IdPMetadata = text
+		case want.NamedIdPMetadata == nil:
+			want.NamedIdPMetadata = map[string][]byte{name: text}
+		default:
+			want.NamedIdPMetadata[name] = text
+		}
+		if gateway == nil {
+			continue // without a host there is a fault that says so
+		}
+		idp, err := idpNamed(gateway, name, named)
+		if err != nil {
+			return err
+		}
+		if err := judgeMetadata(gateway, idp, text); err != nil {
+			return &hinted{usageError{fmt.Errorf("file %s: %w", file, err)}, "give --idp-metadata the metadata document of your identity provider, as it exports it"}
+		}
 	}
 	return nil
+}
+
+// nameBefore is a NAME= in front of a file.
+var nameBefore = regexp.MustCompile(`^([a-z0-9-]{1,40})=(.+)$`)
+
+// splitMetadata takes [NAME=]FILE apart.
+func splitMetadata(given string) (name, file string) {
+	if parts := nameBefore.FindStringSubmatch(given); parts != nil {
+		return parts[1], parts[2]
+	}
+	return config.DefaultIdP, given
+}
+
+// idpNamed returns the identity provider of that name. Without a gateway's
+// configuration, any name will do.
+func idpNamed(gateway *config.Gateway, name string, mustBe bool) (config.IdP, error) {
+	var names []string
+	for _, idp := range gateway.SAML.Providers() {
+		if idp.Name == name || !mustBe {
+			return idp, nil
+		}
+		names = append(names, idp.Name)
+	}
+	return config.IdP{}, usageError{fmt.Errorf("flag --idp-metadata is for an identity provider %s, expected NAME=FILE with one of %s, as saml.idps has them",
+		name, strings.Join(names, ", "))}
 }
 
 // refine adds to what follows from a gateway's configuration, if there is one,
@@ -251,7 +305,7 @@ func refineSidecars(sidecars []provision.Sidecar, vault *config.Provision) []pro
 
 // judgeMetadata tries an identity provider's metadata the way a gateway will, so
 // that what it would refuse is not stored. The key is thrown away.
-func judgeMetadata(cfg *config.Gateway, metadata []byte) error {
+func judgeMetadata(cfg *config.Gateway, idp config.IdP, metadata []byte) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return fmt.Errorf("generating a key: %w", err)
@@ -265,8 +319,9 @@ func judgeMetadata(cfg *config.Gateway, metadata []byte) error {
 	if err != nil {
 		return fmt.Errorf("parsing a certificate: %w", err)
 	}
-	settings := samlConfig(cfg, keyPair{key, certificate})
-	settings.IdPMetadata = metadata
+	own := ownKeys{keyPair: keyPair{key, certificate}}
+	settings := samlConfig(sharedSAML{cfg: cfg, own: own, from: cfg.SAML.OwnMetadata.ValidFrom(time.Now())}, idp)
+	settings.IdPMetadata, settings.IdPEntityID = metadata, idp.EntityID
 	_, err = newServiceProvider(settings)
 	return err
 }

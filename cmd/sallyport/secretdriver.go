@@ -181,10 +181,13 @@ func (l *driverLife) follow(driver *swarm.Driver, authMount string) followed {
 
 // remarksOf says what is wrong with what is followed.
 func remarksOf(f followed) []string {
-	if state := f.status(); state.Cause != "" {
-		return []string{state.Name + ": " + state.Cause}
+	var remarks []string
+	for _, state := range f.states() {
+		if state.Cause != "" {
+			remarks = append(remarks, state.Name+": "+state.Cause)
+		}
 	}
-	return nil
+	return remarks
 }
 
 // unready says why no task can be introduced.

@@ -2,7 +2,7 @@ package main
 
 import (
 	"bytes"
-	"crypto"
+	"cmp"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
@@ -19,84 +19,89 @@ import (
 
 // Fields of the secrets that the gateway reads.
 const (
-	fieldSPKey       = "sp_private_key"
-	fieldSPCert      = "sp_public_cert"
-	fieldIdPMetadata = "idp_metadata_xml"
-	fieldIdPSigner   = "idp_metadata_signer"
-	fieldIdPEntityID = "idp_entity_id"
-	suffixNext       = "_next"     // of the pair that will be ours
-	suffixPrevious   = "_previous" // of the pair that was
-	fieldCurrentKey  = "current"
-	fieldNextKey     = "next"
-	fieldPreviousKey = "previous"
+	fieldSPKey  = "sp_private_key"
+	fieldSPCert = "sp_public_cert"
+	// A pair for encryption alone; without, the pair above is for both.
+	fieldSPEncryptionKey  = "sp_encryption_private_key"
+	fieldSPEncryptionCert = "sp_encryption_public_cert"
+	fieldIdPMetadata      = "idp_metadata_xml"
+	fieldIdPSigner        = "idp_metadata_signer"
+	fieldIdPEntityID      = "idp_entity_id"
+	suffixNext            = "_next"     // of the pair that will be ours
+	suffixPrevious        = "_previous" // of the pair that was
+	fieldCurrentKey       = "current"
+	fieldNextKey          = "next"
+	fieldPreviousKey      = "previous"
 )
 
 // hintsSAML say where each field of the SAML secret comes from.
 var hintsSAML = map[string]string{
-	fieldSPKey:       hintKeyPair,
-	fieldSPCert:      hintKeyPair,
-	fieldIdPMetadata: "write the identity provider's metadata document to that field; `sallyport provision apply --idp-metadata FILE` does",
-	fieldIdPSigner:   "write the certificate that signs the metadata at saml.metadata_url to that field, as PEM",
+	fieldSPKey:            hintKeyPair,
+	fieldSPCert:           hintKeyPair,
+	fieldSPEncryptionKey:  hintEncryptionPair,
+	fieldSPEncryptionCert: hintEncryptionPair,
+	fieldIdPMetadata:      "write the identity provider's metadata document to that field; `sallyport provision apply --idp-metadata FILE` does",
+	fieldIdPSigner:        "write the certificate that signs the metadata at saml.metadata_url to that field, as PEM",
 }
 
 const hintKeyPair = "write " + fieldSPKey + " and " + fieldSPCert + " as PEM, the certificate made for that key; `sallyport provision apply` makes such a pair if neither is there"
 
-// readServiceProvider makes the service provider from what kv holds, and returns
-// its certificate too. fetched is the identity provider's metadata from its URL;
-// nil means that kv has it.
-func readServiceProvider(
-	cfg *config.Gateway, kv vaultpki.KV, fetched *fetched, replay saml.Replay,
-) (*saml.ServiceProvider, *x509.Certificate, error) {
-	own, err := readKeyPair(kv, "")
-	if err != nil {
-		return nil, nil, err
+const hintEncryptionPair = "write " + fieldSPEncryptionKey + " and " + fieldSPEncryptionCert + " as PEM, of an RSA key; or remove both, with " + suffixNext + " and " + suffixPrevious + " too, and the key that signs is for both"
+
+// fieldOf is the field of the identity provider of that name. One that has the name
+// of the only one has plain fields.
+func fieldOf(field, idp string) string {
+	if idp == config.DefaultIdP {
+		return field
 	}
-	settings := samlConfig(cfg, own)
-	settings.Replay = replay
-	if settings.Published, err = readPublished(kv); err != nil {
-		return nil, nil, err
+	return field + "_" + idp
+}
+
+// readServiceProvider makes the service provider towards one identity provider from
+// what kv holds. fetched is its metadata from its URL; nil means that kv has it.
+func readServiceProvider(shared sharedSAML, idp config.IdP, kv vaultpki.KV, fetched *fetched) (*saml.ServiceProvider, error) {
+	settings := samlConfig(shared, idp)
+	var err error
+	if settings.IdPEntityID, err = readEntityID(idp, kv); err != nil {
+		return nil, err
 	}
-	from := cfg.SAML.MetadataURL
+	from, name := idp.MetadataURL, fieldOf(fieldIdPMetadata, idp.Name)
 	if fetched != nil {
 		settings.IdPMetadata = fetched.text
-		settings.MetadataSigner, err = readSigner(cfg, kv)
+		settings.MetadataSigner, err = readSigner(idp, kv)
 	} else {
-		from = placeOf(kv) + ", field " + fieldIdPMetadata
+		from = placeOf(kv) + ", field " + name
 		var text string
-		text, err = field(kv, fieldIdPMetadata)
+		text, err = field(kv, name)
 		settings.IdPMetadata = []byte(text)
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	provider, err := newServiceProvider(settings)
 	if err != nil {
-		return nil, nil, &secretError{where: from, err: err, hint: hintsSAML[fieldIdPMetadata]}
-	}
-	if want, pinned := kv.Optional(fieldIdPEntityID); pinned && provider.IdP().EntityID != want {
-		return nil, nil, &secretError{
-			where: from, err: fmt.Errorf("the document is of %q, expected %q as field %s of %s says", provider.IdP().EntityID, want, fieldIdPEntityID, placeOf(kv)),
-			hint: "find out who changed the document or its place; write the entity ID to that field if it is meant",
+		hint := hintsSAML[fieldIdPMetadata]
+		if want := settings.IdPEntityID; want != "" {
+			hint += fmt.Sprintf("; it must be of %q, as field %s or saml.idps says: if it was, find out who changed one of them", want, fieldOf(fieldIdPEntityID, idp.Name))
 		}
+		return nil, &secretError{where: from, err: err, hint: hint}
 	}
-	return provider, own.certificate, nil
+	return provider, nil
 }
 
-// readPublished returns the certificates of the keys that come after the one in
-// use, or came before it. A pair that is there must be whole.
-func readPublished(kv vaultpki.KV) ([]*x509.Certificate, error) {
-	var published []*x509.Certificate
-	for _, suffix := range []string{suffixNext, suffixPrevious} {
-		if !hasPair(kv, suffix) {
-			continue
-		}
-		pair, err := readKeyPair(kv, suffix)
-		if err != nil {
-			return nil, err
-		}
-		published = append(published, pair.certificate)
+// readEntityID returns which entity of its metadata the identity provider is, empty
+// if nobody says. What the secret says binds the configuration: it is not everybody
+// who may write that secret.
+func readEntityID(idp config.IdP, kv vaultpki.KV) (string, error) {
+	pinned, ok := kv.Optional(fieldOf(fieldIdPEntityID, idp.Name))
+	if !ok || idp.EntityID == "" || idp.EntityID == pinned {
+		return cmp.Or(pinned, idp.EntityID), nil
 	}
-	return published, nil
+	return "", &secretError{
+		where: placeOf(kv) + ", field " + fieldOf(fieldIdPEntityID, idp.Name),
+		err:   fmt.Errorf("value %.200q, expected %q as saml.idps says", pinned, idp.EntityID),
+		hint:  "make both the same, or leave one out",
+	}
 }
 
 // placeOf names a version of a secret to an operator.
@@ -108,52 +113,30 @@ func placeOf(kv vaultpki.KV) string {
 func field(kv vaultpki.KV, name string) (string, error) {
 	text, err := kv.Field(name)
 	if err != nil {
-		return "", &hinted{err, hintsSAML[strings.TrimSuffix(strings.TrimSuffix(name, suffixNext), suffixPrevious)]}
+		return "", &hinted{err, hintOfField(name)}
 	}
 	return text, nil
 }
 
-// keyPair is a key of ours and the certificate that publishes it.
-type keyPair struct {
-	key         crypto.Signer
-	certificate *x509.Certificate
-}
-
-// hasPair says whether kv has a pair of that suffix, or half of one.
-func hasPair(kv vaultpki.KV, suffix string) bool {
-	_, key := kv.Optional(fieldSPKey + suffix)
-	_, certificate := kv.Optional(fieldSPCert + suffix)
-	return key || certificate
-}
-
-// readKeyPair reads the pair of that suffix, which must be whole.
-func readKeyPair(kv vaultpki.KV, suffix string) (keyPair, error) {
-	key, err := field(kv, fieldSPKey+suffix)
-	if err != nil {
-		return keyPair{}, err
-	}
-	certificate, err := field(kv, fieldSPCert+suffix)
-	if err != nil {
-		return keyPair{}, err
-	}
-	var pair keyPair
-	if pair.key, pair.certificate, err = saml.ParseKeyPair([]byte(key), []byte(certificate)); err != nil {
-		where := placeOf(kv)
-		if suffix != "" {
-			where += ", field " + fieldSPKey + suffix
+// hintOfField says where a field comes from, whichever key or identity provider it
+// is of.
+func hintOfField(name string) string {
+	for field, hint := range hintsSAML {
+		if name == field || strings.HasPrefix(name, field+"_") {
+			return hint
 		}
-		return keyPair{}, &secretError{where: where, err: err, hint: hintKeyPair}
 	}
-	return pair, nil
+	return ""
 }
 
 // readSigner returns the certificate that must have signed fetched metadata, nil
 // if the configuration lets it be unsigned.
-func readSigner(cfg *config.Gateway, kv vaultpki.KV) (*x509.Certificate, error) {
-	if cfg.SAML.UnsafeMetadataUnsigned {
+func readSigner(idp config.IdP, kv vaultpki.KV) (*x509.Certificate, error) {
+	if idp.UnsafeMetadataUnsigned {
 		return nil, nil
 	}
-	text, err := field(kv, fieldIdPSigner)
+	name := fieldOf(fieldIdPSigner, idp.Name)
+	text, err := field(kv, name)
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +148,7 @@ func readSigner(cfg *config.Gateway, kv vaultpki.KV) (*x509.Certificate, error) 
 	} else {
 		err = fmt.Errorf("parsing X.509: %w", parseErr)
 	}
-	return nil, &secretError{where: placeOf(kv) + ", field " + fieldIdPSigner, err: err, hint: hintsSAML[fieldIdPSigner]}
+	return nil, &secretError{where: placeOf(kv) + ", field " + name, err: err, hint: hintsSAML[fieldIdPSigner]}
 }
 
 // newServiceProvider is saml.New for metadata that may be something else: a key

@@ -53,6 +53,8 @@ func TestProcesses(t *testing.T) {
 			"changes get past expired metadata":          testChangesPastExpiredMetadata,
 			"metadata moves to another URL":              testMetadataMoves,
 			"metadata comes from a URL":                  testMetadataFromURL,
+			"several identity providers are apart":       testSeveralIdPs,
+			"keys for encryption are judged":             testEncryptionKeys,
 			"a start is measured":                        testStartup,
 			"secrets stay in memory":                     testSecretsStayInMemory,
 		} {
@@ -169,7 +171,7 @@ func startFailures(t *testing.T, s *stand) map[string]failure {
 		"the private key is a certificate":  {with(s.saml, fieldSPKey, s.saml[fieldSPCert]), s.session, fieldSPKey, `PEM block of type "CERTIFICATE", expected PRIVATE KEY`},
 		"the certificate is no PEM":         {with(s.saml, fieldSPCert, "canary-1"), s.session, fieldSPCert, "reading the certificate"},
 		"the certificate is of another key": {with(s.saml, fieldSPCert, otherCertificate(t)), s.session, fieldSPCert, "the certificate does not belong to the private key"},
-		"the metadata is of somebody else":  {with(s.saml, fieldIdPEntityID, "https://evil.example/"), s.session, fieldIdPEntityID, `expected "https://evil.example/"`},
+		"the metadata is of somebody else":  {with(s.saml, fieldIdPEntityID, "https://evil.example/"), s.session, fieldIdPEntityID, `no identity provider "https://evil.example/" in it`},
 		"the metadata is no XML":            {with(s.saml, fieldIdPMetadata, "canary-1"), s.session, fieldIdPMetadata, `value of 8 bytes does not begin with "<"`},
 		"the metadata is the private key":   {with(s.saml, fieldIdPMetadata, s.saml[fieldSPKey]), s.session, fieldIdPMetadata, "expected an XML document"},
 		"the metadata has no provider":      {with(s.saml, fieldIdPMetadata, strings.ReplaceAll(s.metadata, "IDPSSO", "SPSSO")), s.session, fieldIdPMetadata, "expected exactly one"},

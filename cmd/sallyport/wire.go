@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/tls"
+	"time"
 
 	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy"
@@ -19,23 +20,69 @@ func routes(cfg *config.Gateway, dial func(name string) *tls.Config) []proxy.Rou
 		out = append(out, proxy.Route{
 			Name: route.Name, Title: route.Title, Description: route.Description, Host: string(route.Host),
 			Backend: route.Backend.URL.URL(), TLS: dial(string(route.Backend.Name)),
-			Rule:              policy.NewRule(route.Allow.Users, route.Allow.Groups, route.Allow.Anyone),
+			Rule: policy.NewRule(route.Allow.Users, route.Allow.Groups, route.Allow.Anyone),
+			StepUp: policy.StepUp{
+				MaxAge: route.StepUp.MaxAge.Duration, Contexts: route.StepUp.AuthnContext.Classes, Minimum: route.StepUp.AuthnContext.Minimum(),
+			},
+			IdPs:              route.IdPs,
 			PassAuthorization: route.PassAuthorization, WebSocket: route.WebSocket, UnsafeCrossOrigin: route.UnsafeCrossOrigin,
 		})
 	}
 	return out
 }
 
-// samlConfig is the service provider of the configuration, with a key pair of
-// Vault's. The identity provider's metadata is still to come.
-func samlConfig(cfg *config.Gateway, pair keyPair) saml.Config {
-	return saml.Config{
-		EntityID: cfg.SAML.EntityID, ACSURL: cfg.ACSURL(), Key: pair.key, Certificate: pair.certificate,
-		ClockSkew: cfg.SAML.ClockSkew.Duration, MaxAge: cfg.SAML.MaxAge.Duration,
+// sharedSAML is what all service providers of a gateway have in common.
+type sharedSAML struct {
+	cfg    *config.Gateway
+	own    ownKeys
+	replay saml.Replay
+	from   time.Time // from when our metadata is valid; zero if it is for ever
+}
+
+// samlConfig is the service provider of the configuration towards one of its identity
+// providers. That one's metadata is still to come.
+func samlConfig(shared sharedSAML, idp config.IdP) saml.Config {
+	cfg, own := shared.cfg, shared.own
+	settings := saml.Config{
+		EntityID: cfg.SAML.EntityID, ACSURL: cfg.ACSURL(), SLOURL: cfg.SLOURL(),
+		Key: own.key, Certificate: own.certificate, Published: own.published, Decryption: own.decryption,
+		Description: description(cfg.SAML.OwnMetadata, shared.from),
+		PinnedKeys:  idp.PinnedIdPKeys, NameIDFormat: idp.NameIDFormat, AuthnContext: authnContext(idp.AuthnContext),
+		UnsafeUnsolicited: idp.UnsafeUnsolicitedLanding != "", UserDomains: domainNames(idp.UserDomains),
 		Attributes: saml.Attributes{
-			User: cfg.SAML.Attributes.User, Email: cfg.SAML.Attributes.Email,
-			Name: cfg.SAML.Attributes.Name, Groups: cfg.SAML.Attributes.Groups,
+			User: idp.Attributes.User, Email: idp.Attributes.Email, Name: idp.Attributes.Name, Groups: idp.Attributes.Groups,
 		},
+		ClockSkew: cfg.SAML.ClockSkew.Duration, MaxAge: idp.MaxAge.Duration, Replay: shared.replay,
+	}
+	switch {
+	case idp.Redirect():
+		settings.RequestBinding = saml.BindingRedirect
+	case idp.Post():
+		settings.RequestBinding = saml.BindingPost
+	}
+	return settings
+}
+
+func authnContext(a config.AuthnContext) saml.AuthnContext {
+	return saml.AuthnContext{Classes: a.Classes, Minimum: a.Minimum()}
+}
+
+func domainNames(domains []config.Host) []string {
+	var names []string
+	for _, domain := range domains {
+		names = append(names, string(domain))
+	}
+	return names
+}
+
+// description is what our metadata says besides.
+func description(m config.OwnMetadata, from time.Time) saml.Description {
+	return saml.Description{
+		DisplayName: m.DisplayName, Text: m.Description, InformationURL: m.InformationURL,
+		LogoURL: m.LogoURL, LogoWidth: m.LogoWidth, LogoHeight: m.LogoHeight,
+		Organization: m.Organization, OrganizationURL: m.OrganizationURL,
+		TechnicalContact: m.TechnicalContact, SupportContact: m.SupportContact, SecurityContact: m.SecurityContact,
+		ValidFor: m.ValidFor.Duration, ValidFrom: from, Signed: m.Sign,
 	}
 }
 

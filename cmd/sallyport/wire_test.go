@@ -2,19 +2,22 @@ package main
 
 import (
 	"crypto/tls"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy/policy"
+	"github.com/sallyport/sallyport/saml"
 	"github.com/sallyport/sallyport/vaultpki"
 	"github.com/sallyport/sallyport/vaultpki/provision"
 )
 
 // everyKey is a configuration in which nothing has its default.
-const everyKey = `door: {host: door.example.com, public_port: 8443}
+var everyKey = `door: {host: door.example.com, public_port: 8443}
 vault:
   kv_mount: kv
   saml_path: a/saml
@@ -27,6 +30,26 @@ saml:
   clock_skew: 1m
   max_age: 8h
   attributes: {user: [u], email: [e], name: [n], groups: [g]}
+  own_metadata:
+    display_name: Tools
+    description: All of them
+    information_url: https://e/i
+    logo_url: https://e/l
+    logo_width: 1
+    logo_height: 2
+    organization: E
+    organization_url: https://e
+    technical_contact: t@e
+    support_contact: h@e
+    security_contact: s@e
+    sign: true
+    valid_for: 48h
+  request_binding: post
+  name_id_format: urn:example:format
+  authn_context: {classes: ["urn:example:mfa"], comparison: minimum}
+  pinned_idp_keys: ["` + strings.Repeat("0a", 32) + `"]
+  idps:
+    - {name: corp, title: Corp, user_domains: [example.com], hint_domains: [mail.example.com], unsafe_unsolicited_landing: "https://door.example.com:8443/"}
 routes:
   - name: notes
     title: Notes
@@ -37,6 +60,8 @@ routes:
     pass_authorization: true
     websocket: false
     unsafe_cross_origin: true
+    idps: [corp]
+    step_up: {max_age: 5m, authn_context: {classes: ["urn:example:mfa"], comparison: minimum}}
   - name: wiki
     host: wiki.example.com
     backend: {url: "https://wiki"}
@@ -65,6 +90,8 @@ func TestRoutesCarryTheConfiguration(t *testing.T) {
 		Name, Title, Description, Host, Backend, Pinned string
 		Authorization, WebSocket, CrossOrigin           bool
 		Bob, Engineer, Anybody                          bool
+		IdPs                                            []string
+		StepUp                                          policy.StepUp
 	}
 	var flat []route
 	for _, r := range got {
@@ -74,11 +101,13 @@ func TestRoutesCarryTheConfiguration(t *testing.T) {
 		flat = append(flat, route{
 			r.Name, r.Title, r.Description, r.Host, r.Backend.String(), r.TLS.ServerName,
 			r.PassAuthorization, r.WebSocket, r.UnsafeCrossOrigin, may("bob"), may("eve", "engineers"), may("eve"),
+			r.IdPs, r.StepUp,
 		})
 	}
 	want := []route{
-		{"notes", "Notes", "what we know", "notes.example.com", "https://notes:9443", "board.internal", true, false, true, true, true, false},
-		{"wiki", "wiki", "", "wiki.example.com", "https://wiki:443", "wiki.backend.sallyport.internal", false, true, false, true, true, true},
+		{"notes", "Notes", "what we know", "notes.example.com", "https://notes:9443", "board.internal", true, false, true, true, true, false,
+			[]string{"corp"}, policy.StepUp{MaxAge: 5 * time.Minute, Contexts: []string{"urn:example:mfa"}, Minimum: true}},
+		{"wiki", "wiki", "", "wiki.example.com", "https://wiki:443", "wiki.backend.sallyport.internal", false, true, false, true, true, true, nil, policy.StepUp{}},
 	}
 	if diff := cmp.Diff(want, flat); diff != "" {
 		t.Errorf("routes (-want +got):\n%s", diff)
@@ -160,15 +189,27 @@ func TestRoutesMayShareASidecar(t *testing.T) {
 }
 
 func TestServiceProviderIsThatOfTheConfiguration(t *testing.T) {
-	got := samlConfig(load(t), keyPair{})
-	if got.EntityID != "urn:example:sp" || got.ACSURL != "https://door.example.com:8443/saml/acs" {
-		t.Errorf("entity id %q, acs %q", got.EntityID, got.ACSURL)
+	cfg, from := load(t), time.Date(2026, 11, 26, 0, 0, 0, 0, time.UTC)
+	got := samlConfig(sharedSAML{cfg: cfg, from: from}, cfg.SAML.Providers()[0])
+	want := saml.Config{
+		EntityID: "urn:example:sp", ACSURL: "https://door.example.com:8443/saml/acs", SLOURL: "https://door.example.com:8443/saml/slo",
+		Description: saml.Description{
+			DisplayName: "Tools", Text: "All of them", InformationURL: "https://e/i", LogoURL: "https://e/l", LogoWidth: 1, LogoHeight: 2,
+			Organization: "E", OrganizationURL: "https://e", TechnicalContact: "t@e", SupportContact: "h@e", SecurityContact: "s@e",
+			ValidFor: 48 * time.Hour, ValidFrom: from, Signed: true,
+		},
+		PinnedKeys: []string{strings.Repeat("0a", 32)}, RequestBinding: saml.BindingPost, NameIDFormat: "urn:example:format",
+		AuthnContext:      saml.AuthnContext{Classes: []string{"urn:example:mfa"}, Minimum: true},
+		UnsafeUnsolicited: true, UserDomains: []string{"example.com"},
+		Attributes: saml.Attributes{User: []string{"u"}, Email: []string{"e"}, Name: []string{"n"}, Groups: []string{"g"}},
+		ClockSkew:  time.Minute, MaxAge: 8 * time.Hour,
 	}
-	if got.ClockSkew != time.Minute || got.MaxAge != 8*time.Hour {
-		t.Errorf("skew %s, age %s", got.ClockSkew, got.MaxAge)
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(saml.Config{}, "Now")); diff != "" {
+		t.Errorf("service provider (-want +got):\n%s", diff)
 	}
-	attributes := [][]string{got.Attributes.User, got.Attributes.Email, got.Attributes.Name, got.Attributes.Groups}
-	if diff := cmp.Diff([][]string{{"u"}, {"e"}, {"n"}, {"g"}}, attributes); diff != "" {
-		t.Errorf("attributes (-want +got):\n%s", diff)
+	for binding, want := range map[string]saml.Binding{"auto": saml.BindingAny, "redirect": saml.BindingRedirect} {
+		if got := samlConfig(sharedSAML{cfg: cfg}, config.IdP{RequestBinding: binding}); got.RequestBinding != want || got.UnsafeUnsolicited {
+			t.Errorf("binding %s: %v; sign-ons that the other side began %t", binding, got.RequestBinding, got.UnsafeUnsolicited)
+		}
 	}
 }

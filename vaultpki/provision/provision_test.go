@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -192,6 +193,25 @@ func TestGeneratedKeysFitTheirPurposeAndAreNeverOverwritten(t *testing.T) {
 	saml["idp_metadata_xml"] = string(spec.IdPMetadata)
 	if diff := cmp.Diff(saml, readKV(t, "keys-kv/data/sallyport/saml")); diff != "" {
 		t.Errorf("secret after the change (-want +got):\n%s", diff)
+	}
+}
+
+// TestMetadataOfSeveralIdPsIsStored under their names, and what is lacking is told.
+func TestMetadataOfSeveralIdPsIsStored(t *testing.T) {
+	spec := specFor("several")
+	spec.NamedIdPMetadata = map[string][]byte{"staff": []byte("<a/>"), "partners": []byte("<b/>")}
+	mustApply(t, spec)
+	fields := readKV(t, "several-kv/data/sallyport/saml")
+	for field, want := range map[string]string{"idp_metadata_xml": "<EntityDescriptor/>", "idp_metadata_xml_staff": "<a/>", "idp_metadata_xml_partners": "<b/>"} {
+		if fields[field] != want {
+			t.Errorf("field %s holds %q, want %q", field, fields[field], want)
+		}
+	}
+	spec.NamedIdPMetadata = map[string][]byte{"guests": []byte("<c/>")}
+	asked := []string{"idp_metadata_xml", "idp_metadata_xml_staff", "idp_metadata_xml_guests", "idp_metadata_xml_others"}
+	where, lacking, err := provision.LacksMetadata(t.Context(), newClient(t), spec, asked)
+	if err != nil || where != "several-kv/sallyport/saml" || !slices.Equal(lacking, []string{"idp_metadata_xml_others"}) {
+		t.Errorf("lacking in %s: %q, %v, want what is neither there nor brought", where, lacking, err)
 	}
 }
 

@@ -61,7 +61,10 @@ func (s Spec) samlSecret() secret {
 		})
 	}
 	if len(s.IdPMetadata) > 0 {
-		fields = append(fields, field{names: []string{"idp_metadata_xml"}, given: string(s.IdPMetadata)})
+		fields = append(fields, field{names: []string{metadataField}, given: string(s.IdPMetadata)})
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.NamedIdPMetadata)) {
+		fields = append(fields, field{names: []string{metadataField + "_" + name}, given: string(s.NamedIdPMetadata[name])})
 	}
 	return secret{mount: s.KVMount, path: s.SAMLPath, fields: fields}
 }
@@ -75,18 +78,28 @@ func (s Spec) sessionSecret() secret {
 	return kv
 }
 
-// LacksMetadata returns the secret that has no metadata of the identity provider,
-// the one thing that nobody can generate; empty if it has, or want brings it.
-func LacksMetadata(ctx context.Context, client *Client, want Spec) (where string, err error) {
+// metadataField holds the metadata of the identity provider that has no name; those of
+// others end with theirs.
+const metadataField = "idp_metadata_xml"
+
+// LacksMetadata returns which of these fields the SAML secret does not have, and where
+// that is. It asks for metadata of identity providers, the one thing that nobody can
+// generate; what want brings is not lacking.
+func LacksMetadata(ctx context.Context, client *Client, want Spec, fields []string) (where string, lacking []string, err error) {
 	want = want.withDefaults()
-	if len(want.IdPMetadata) > 0 {
-		return "", nil
-	}
 	have, err := want.samlSecret().readSettled(ctx, client)
-	if text, _ := have.data["idp_metadata_xml"].(string); err != nil || text != "" {
-		return "", err
+	if err != nil {
+		return "", nil, err
 	}
-	return want.KVMount + "/" + want.SAMLPath, nil
+	for _, name := range fields {
+		text, _ := have.data[name].(string)
+		_, brought := want.NamedIdPMetadata[strings.TrimPrefix(name, metadataField+"_")]
+		brought = brought || (name == metadataField && len(want.IdPMetadata) > 0)
+		if text == "" && !brought {
+			lacking = append(lacking, name)
+		}
+	}
+	return want.KVMount + "/" + want.SAMLPath, lacking, nil
 }
 
 // content is what a secret holds now.

@@ -43,10 +43,13 @@ type Spec struct {
 	IntroducerPolicy string        // of a deployer's token; "sallyport-introducer"
 	Driver           Driver        // the secret driver
 
-	SPEntityID   string // named in the generated SP certificate; required
-	IdPMetadata  []byte // written if given
-	NoSPKey      bool   // an absent SP key pair is not generated
-	NoSessionKey bool   // an absent session key is not generated
+	SPEntityID  string // named in the generated SP certificate; required
+	IdPMetadata []byte // written if given, to idp_metadata_xml
+	// NamedIdPMetadata is that of further identity providers, by their names, and
+	// written to idp_metadata_xml_NAME.
+	NamedIdPMetadata map[string][]byte
+	NoSPKey          bool // an absent SP key pair is not generated
+	NoSessionKey     bool // an absent session key is not generated
 
 	Audit   []AuditDevice // devices that there must be; none
 	Transit Transit       // the key of the access log's checkpoints

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sallyport/sallyport/config"
+)
+
+func TestAnUnknownKeyIsAskedAboutOnceAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var a asked
+		for _, step := range []struct {
+			idp  string
+			wait time.Duration
+			want bool
+		}{
+			{"a", 0, true}, {"a", 59 * time.Second, false}, {"b", 0, true}, {"a", time.Second, true}, {"b", 0, false},
+		} {
+			pass(step.wait)
+			if got := a.now(step.idp); got != step.want {
+				t.Errorf("%s after %s more: %t, want %t", step.idp, step.wait, got, step.want)
+			}
+		}
+	})
+}
+
+// TestFollowersAreThoseOfTheConfiguration: which metadata is fetched changes with
+// the configuration, and nobody who is gone is asked again.
+func TestFollowersAreThoseOfTheConfiguration(t *testing.T) {
+	var asked atomic.Int32
+	_, cfg := publisher(t, func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		w.WriteHeader(http.StatusServiceUnavailable)
+	})
+	fetches := cfg.SAML.Providers()[0]
+	fetches.MetadataRefresh = config.Duration{Duration: time.Hour}
+	named := func(names ...string) *gatewayState {
+		state := &gatewayState{gatewayParts: gatewayParts{cfg: cfg}}
+		for _, name := range names {
+			idp := fetches
+			idp.Name = name
+			state.idps = append(state.idps, idpInUse{IdP: idp})
+		}
+		state.idps = append(state.idps, idpInUse{IdP: config.IdP{Name: "stored"}})
+		return state
+	}
+	g := newLiveGateway(nil, nil, slog.New(slog.DiscardHandler))
+	g.current.Store(named("a", "b"))
+	m := newMetadataFollowers(g)
+	sources := func() []string {
+		var names []string
+		for _, state := range m.states() {
+			names = append(names, state.Name)
+		}
+		return names
+	}
+	if got, want := sources(), []string{sourceOf("a"), sourceOf("b")}; !slices.Equal(got, want) {
+		t.Errorf("before the run: %q, want %q", got, want)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = m.run(ctx) })
+	if !m.now(ctx, "a") || asked.Load() != 1 || m.now(ctx, "stored") {
+		t.Errorf("asked %d times, want once, and nothing of what is stored", asked.Load())
+	}
+	g.current.Store(named("b", config.DefaultIdP))
+	m.wake()
+	for !m.now(ctx, config.DefaultIdP) { // until run has looked
+		if t.Context().Err() != nil {
+			t.Fatal("a new identity provider is not followed")
+		}
+	}
+	if got, want := sources(), []string{sourceOf("b"), "identity provider's metadata"}; !slices.Equal(got, want) {
+		t.Errorf("after a change: %q, want %q", got, want)
+	}
+	for _, state := range m.states() {
+		if state.Name == "identity provider's metadata" && state.Cause == "" {
+			t.Error("one that does not answer has no fault")
+		}
+	}
+	stop()
+	running.Wait()
+}
+
+// TestOurMetadataIsDueAtHalfOfItsValidity looks at what its follower reads.
+func TestOurMetadataIsDueAtHalfOfItsValidity(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := &config.Gateway{}
+		cfg.SAML.OwnMetadata.ValidFor = config.Duration{Duration: 2 * time.Hour}
+		start := cfg.SAML.OwnMetadata.ValidFrom(time.Now())
+		pass(time.Until(start.Add(time.Hour))) // to the begin of the next period
+		g := newLiveGateway(nil, nil, slog.New(slog.DiscardHandler))
+		g.current.Store(&gatewayState{gatewayParts: gatewayParts{cfg: cfg, from: start.Add(time.Hour)}})
+		f, ok := g.followOwnMetadata().(*follower[time.Time])
+		if !ok {
+			t.Fatal("it is not a follower")
+		}
+		for _, step := range []struct {
+			wait time.Duration
+			due  bool
+		}{{0, false}, {time.Hour - 1, false}, {1, true}} {
+			pass(step.wait)
+			if from, err := f.read(t.Context()); err != nil || f.inUse(from) == step.due {
+				t.Errorf("%s later: from %s, in use %t (%v)", step.wait, from, f.inUse(from), err)
+			}
+		}
+	})
+}
+
+func TestMetadataIsFetchedAsOftenAsItIsGoodFor(t *testing.T) {
+	idp := config.IdP{Name: "a", MetadataRefresh: config.Duration{Duration: time.Hour}}
+	state := &gatewayState{domain: domain{idps: []idpInUse{{IdP: idp}}}}
+	if got := state.metadataRefresh("a"); got != time.Hour {
+		t.Errorf("while it is out: every %s", got)
+	}
+	for _, tt := range []struct {
+		said string
+		want time.Duration
+	}{{"", time.Hour}, {` cacheDuration="PT10M"`, 10 * time.Minute}, {` cacheDuration="PT1S"`, time.Minute}, {` cacheDuration="P1D"`, time.Hour}} {
+		state.idps[0].provider = serviceProvider(t, idpMetadataSaying(t, tt.said))
+		if got := state.metadataRefresh("a"); got != tt.want {
+			t.Errorf("metadata that says%s: every %s, want %s", tt.said, got, tt.want)
+		}
+	}
+}

@@ -1,0 +1,69 @@
+package config
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestOneIdPIsAsTheSectionSays(t *testing.T) {
+	gateway, err := LoadGateway("f", []byte(`
+door: {host: door}
+saml: {max_age: 8h, request_binding: post, metadata_url: "https://idp/m", authn_context: {classes: ["urn:a:b"], comparison: minimum}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []IdP{{
+		Name: DefaultIdP, MaxAge: Duration{8 * time.Hour}, RequestBinding: "post", MetadataURL: "https://idp/m", MetadataRefresh: Duration{time.Hour},
+		AuthnContext: AuthnContext{Classes: []string{"urn:a:b"}, Comparison: "minimum"}, Attributes: defaultAttributes(),
+	}}
+	if diff := cmp.Diff(want, gateway.SAML.Providers()); diff != "" {
+		t.Errorf("providers (-want +got):\n%s", diff)
+	}
+}
+
+func TestAnIdPSaysForItselfWhatItSays(t *testing.T) {
+	gateway, err := LoadGateway("f", []byte(`
+door: {host: door}
+saml:
+  max_age: 8h
+  metadata_url: https://federation/m
+  unsafe_metadata_unsigned: true
+  authn_context: {classes: ["urn:a:b"], comparison: minimum}
+  idps:
+    - {name: a, user_domains: [a.test]}
+    - {name: b, user_domains: [b.test], hint_domains: [c.test], max_age: 1h, metadata_url: "https://b/m", authn_context: {classes: []}, pinned_idp_keys: []}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rest := IdP{RequestBinding: "auto", MetadataRefresh: Duration{time.Hour}, UnsafeMetadataUnsigned: true, Attributes: defaultAttributes()}
+	first, second := rest, rest
+	first.Name, first.UserDomains, first.HintDomains = "a", []Host{"a.test"}, []Host{"a.test"}
+	first.MaxAge, first.MetadataURL = Duration{8 * time.Hour}, "https://federation/m"
+	first.AuthnContext = AuthnContext{Classes: []string{"urn:a:b"}, Comparison: "minimum"}
+	second.Name, second.UserDomains, second.HintDomains = "b", []Host{"b.test"}, []Host{"c.test"}
+	second.MaxAge, second.MetadataURL, second.PinnedIdPKeys = Duration{time.Hour}, "https://b/m", []string{}
+	second.AuthnContext = AuthnContext{Classes: []string{}, Comparison: "exact"}
+	if diff := cmp.Diff([]IdP{first, second}, gateway.SAML.Providers()); diff != "" {
+		t.Errorf("providers (-want +got):\n%s", diff)
+	}
+}
+
+func TestOurMetadataIsTheSameForHalfOfItsValidity(t *testing.T) {
+	m := OwnMetadata{ValidFor: Duration{14 * 24 * time.Hour}}
+	start := m.ValidFrom(time.Date(2026, 11, 26, 1, 2, 3, 4, time.FixedZone("", 3600)))
+	for _, later := range []time.Duration{0, time.Second, 7*24*time.Hour - 1} {
+		if got := m.ValidFrom(start.Add(later)); !got.Equal(start) || got.Location() != time.UTC {
+			t.Errorf("%s later: valid from %s, want %s", later, got, start)
+		}
+	}
+	if got := m.ValidFrom(start.Add(7 * 24 * time.Hour)); got.Sub(start) != 7*24*time.Hour {
+		t.Errorf("half of its validity later: valid from %s, want half of its validity after %s", got, start)
+	}
+	if got := (OwnMetadata{}).ValidFrom(time.Now()); !got.IsZero() {
+		t.Errorf("metadata that is valid for ever: valid from %s", got)
+	}
+}

@@ -119,8 +119,8 @@ type finding struct{ want, got string }
 // The steps of each message, in their order. Each sees only what the ones before let
 // through, and the replay memory only what would be accepted.
 var (
-	logoutRequestOrder  = slices.Concat(logoutGates, logoutProfile, logoutRequestProfile, logoutEnd)
-	logoutResponseOrder = slices.Concat(logoutGates, logoutProfile, logoutResponseProfile, logoutEnd)
+	logoutRequestOrder  = [][]logoutStep{logoutGates, logoutProfile, logoutRequestProfile, logoutEnd}
+	logoutResponseOrder = [][]logoutStep{logoutGates, logoutProfile, logoutResponseProfile, logoutEnd}
 
 	logoutGates = []logoutStep{
 		{"metadata", (*ServiceProvider).checkLogoutMetadata},
@@ -158,14 +158,14 @@ func (sp *ServiceProvider) judge(ctx context.Context, j *logoutJudgement) error 
 	defer sp.limiter.release()
 	j.now = sp.now()
 	if j.IsRequest {
-		return sp.take(j, logoutRequestOrder)
+		return sp.take(j, logoutRequestOrder...)
 	}
-	return sp.take(j, logoutResponseOrder)
+	return sp.take(j, logoutResponseOrder...)
 }
 
 // take takes the steps until one refuses, and tells the trace of each. A panic is a
 // refusal, as in [judgement.run].
-func (sp *ServiceProvider) take(j *logoutJudgement, steps []logoutStep) (err error) {
+func (sp *ServiceProvider) take(j *logoutJudgement, phases ...[]logoutStep) (err error) {
 	current := ""
 	defer func() {
 		if p := recover(); p != nil {
@@ -173,7 +173,7 @@ func (sp *ServiceProvider) take(j *logoutJudgement, steps []logoutStep) (err err
 			j.trace.fail(current, err)
 		}
 	}()
-	for _, s := range steps {
+	for _, s := range slices.Concat(phases...) {
 		current = s.name
 		found, err := s.run(sp, j)
 		j.tell(s.name, found, err)

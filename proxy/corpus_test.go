@@ -78,6 +78,16 @@ func readCorpus(t *testing.T) []corpusCase {
 // provider is the service provider that the case is for.
 func (c *corpusCase) provider(t *testing.T) *saml.ServiceProvider {
 	t.Helper()
+	sp, err := saml.New(c.config(t))
+	if err != nil {
+		t.Fatalf("%s: %v", c.ID, err)
+	}
+	return sp
+}
+
+// config is what it is made from.
+func (c *corpusCase) config(t *testing.T) saml.Config {
+	t.Helper()
 	p := c.Provider
 	cfg := saml.Config{
 		EntityID: p.EntityID, ACSURL: p.ACSURL, IdPMetadata: []byte(p.Metadata), Attributes: p.Attributes,
@@ -95,11 +105,7 @@ func (c *corpusCase) provider(t *testing.T) *saml.ServiceProvider {
 		}
 		cfg.Decryption = append(cfg.Decryption, saml.DecryptionKey{Key: key.(crypto.Decrypter), Certificate: certificate})
 	}
-	sp, err := saml.New(cfg)
-	if err != nil {
-		t.Fatalf("%s: %v", c.ID, err)
-	}
-	return sp
+	return cfg
 }
 
 // switched is the service provider of the case at hand, but for what was asked for:

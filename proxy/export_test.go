@@ -2,8 +2,10 @@ package proxy
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/sallyport/sallyport/proxy/keep"
+	"github.com/sallyport/sallyport/proxy/session"
 )
 
 // Withdraw is what Live does a minute after a replacement.
@@ -14,6 +16,14 @@ var (
 	CutFormMark  = cutFormMark
 	WithFormMark = withFormMark
 )
+
+// BoundByAge is when a request of somebody who proved who they are at that instant
+// would be cut, on the route of that host.
+func BoundByAge(g *Gateway, r *http.Request, host string, authnAt time.Time) (until time.Time, bound bool) {
+	ctx, stop := g.boundByAge(r.Context(), r, g.routes[host], &session.State{AuthnAt: authnAt.Unix()})
+	defer stop()
+	return ctx.Deadline()
+}
 
 // Forms are what is kept.
 func Forms(g *Gateway) *keep.Store { return g.forms }

@@ -206,6 +206,7 @@ func (g *Gateway) serveTool(ex *exchange, r *http.Request, rt *route) {
 		if r = g.unmarked(ex, r, rt); r == nil {
 			return
 		}
+		defer g.settle(r)
 	}
 	if state := g.admit(ex, r, rt); state != nil {
 		g.forward(ex, r, rt, state)

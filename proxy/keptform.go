@@ -127,6 +127,7 @@ func (g *Gateway) keepForm(ex *exchange, r *http.Request, host, user string) (id
 	if err != nil {
 		return "", fmt.Errorf("keeping a form: %w", err)
 	}
+	session.ForgetFormKeys(ex, r, g.forms.Has)
 	session.LeaveFormKey(ex, id, key, keep.Life)
 	return id, nil
 }

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"html"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -333,6 +335,64 @@ func TestKeptFormOutlivesAReplacedGateway(t *testing.T) {
 	b.sendForm(b.signIn(page, "alice").first(t, actions), "same-origin", urlencoded, http.NoBody)
 	if diff := cmp.Diff([]string{"a=1"}, bodies()); diff != "" {
 		t.Errorf("bodies (-want +got):\n%s", diff)
+	}
+}
+
+func TestKeptFormIsNotLostWhileTheToolIsDown(t *testing.T) {
+	w, c, bodies := formWorld(t, nil)
+	b := w.browser()
+	send := b.signIn(keptForm(t, b, c, "a=1"), "alice").first(t, actions)
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = closed.Close()
+	replace := func(backend *url.URL) {
+		cfg := w.cfg
+		cfg.Routes = slices.Clone(cfg.Routes)
+		cfg.Routes[0].Backend, cfg.Replaces = backend, w.live.Gateway()
+		next, err := proxy.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.live.Replace(next)
+	}
+	up := w.cfg.Routes[0].Backend
+	replace(&url.URL{Scheme: "https", Host: closed.Addr().String()})
+	for range 2 {
+		if res := b.sendForm(send, "same-origin", urlencoded, http.NoBody); res.StatusCode != http.StatusBadGateway {
+			t.Fatalf("while the tool is down: status %d", res.StatusCode)
+		}
+	}
+	replace(up)
+	if res := b.sendForm(send, "same-origin", urlencoded, http.NoBody); res.StatusCode != http.StatusOK {
+		t.Errorf("afterwards: status %d: %s", res.StatusCode, res.body)
+	}
+	if res := b.sendForm(send, "same-origin", urlencoded, http.NoBody); res.StatusCode != http.StatusGone {
+		t.Errorf("after it was sent: status %d", res.StatusCode)
+	}
+	if diff := cmp.Diff([]string{"a=1"}, bodies()); diff != "" {
+		t.Errorf("bodies (-want +got):\n%s", diff)
+	}
+}
+
+// TestKeptFormThatWasBegunIsNotSentAgain has a backend take a form and hang up.
+func TestKeptFormThatWasBegunIsNotSentAgain(t *testing.T) {
+	w, c, _ := formWorld(t, nil)
+	w.backend.mux.HandleFunc("POST /save", func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		panic(http.ErrAbortHandler)
+	})
+	b := w.browser()
+	send := b.signIn(keptForm(t, b, c, "a=1"), "alice").first(t, actions)
+	if res := b.sendForm(send, "same-origin", urlencoded, http.NoBody); res.StatusCode != http.StatusBadGateway {
+		t.Errorf("status %d", res.StatusCode)
+	}
+	if res := b.sendForm(send, "same-origin", urlencoded, http.NoBody); res.StatusCode != http.StatusGone {
+		t.Errorf("once more: status %d", res.StatusCode)
+	}
+	if _, hits := w.backend.seen(); hits != 2 { // a page, and the form
+		t.Errorf("the backend got %d requests", hits)
 	}
 }
 

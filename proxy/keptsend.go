@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/sallyport/sallyport/proxy/accesslog"
@@ -57,6 +58,7 @@ func (g *Gateway) serveDiscard(ex *exchange, r *http.Request, rt *route) {
 		g.refuseGone(ex, r, rt, answer)
 		return
 	}
+	g.forms.Settle(id, true)
 	ex.Note(accesslog.ActionForm, policy.Allow.String(), "form_discarded")
 	session.ForgetFormKey(ex, id)
 	g.redirect(ex, rt.origin+"/")
@@ -108,8 +110,7 @@ func (g *Gateway) takeForm(ex *exchange, r *http.Request, rt *route, id string) 
 		g.refuseGone(ex, r, rt, answer)
 		return nil
 	}
-	session.ForgetFormKey(ex, id)
-	again := restored(r, target, form)
+	again := restored(r, target, form, id)
 	ex.Record.Path, ex.Record.Query = target.Path, g.loggedQuery(again)
 	return again
 }
@@ -131,7 +132,7 @@ func (g *Gateway) refuseGone(ex *exchange, r *http.Request, rt *route, answer ke
 
 // restored is the request that a kept form was: what the browser sends with the click
 // that sends it, and of the form's own what a server may look at.
-func restored(r *http.Request, target *url.URL, form keep.Form) *http.Request {
+func restored(r *http.Request, target *url.URL, form keep.Form, id string) *http.Request {
 	again := r.WithContext(r.Context())
 	again.URL, again.RequestURI = target, form.Target
 	again.Header = r.Header.Clone()
@@ -144,8 +145,34 @@ func restored(r *http.Request, target *url.URL, form keep.Form) *http.Request {
 	}
 	again.Header.Set("Content-Length", strconv.Itoa(len(form.Body)))
 	again.ContentLength, again.TransferEncoding = int64(len(form.Body)), nil
-	again.Body = io.NopCloser(bytes.NewReader(form.Body))
+	again.Body = &keptBody{Reader: bytes.NewReader(form.Body), id: id, empty: len(form.Body) == 0}
 	return again
+}
+
+// keptBody is the body of a kept form on its way. Whether anything of it has left is
+// known only of one that is not empty.
+type keptBody struct {
+	io.Reader
+	id    string
+	empty bool
+	read  atomic.Bool // set by the goroutine that sends it
+}
+
+// Read implements io.Reader.
+func (b *keptBody) Read(p []byte) (int, error) {
+	b.read.Store(true)
+	return b.Reader.Read(p)
+}
+
+// Close implements io.Closer.
+func (b *keptBody) Close() error { return nil }
+
+// settle keeps a form on whose way nothing of it was sent, since the tool could not be
+// reached: the person can click once more. Every other is gone, whatever the answer.
+func (g *Gateway) settle(r *http.Request) {
+	if body, kept := r.Body.(*keptBody); kept {
+		g.forms.Settle(body.id, body.empty || body.read.Load())
+	}
 }
 
 // withFormMark is target with the mark of a kept form as the last parameter.

@@ -68,7 +68,10 @@ func (g *Gateway) verifyLogout(ex *exchange, r *http.Request, a *answer, verify 
 // it calls them: our cookies do not come along with a cross-site POST or in a frame.
 // That nobody is known by that name is no fault (saml-core 3.7.3.2).
 func (g *Gateway) takeLogoutRequest(ex *exchange, r *http.Request, message saml.LogoutMessage, a *answer) error {
-	if a.idp = g.idps.entity[message.Issuer]; a.idp == nil {
+	if a.idp = g.idps.entity[message.Issuer]; a.idp == nil && len(g.idps.order) == 1 {
+		a.idp = g.idps.order[0] // who else; it refuses the issuer itself, and says more exactly why
+	}
+	if a.idp == nil {
 		return &saml.Refusal{Code: saml.CodeIssuer, Err: fmt.Errorf("LogoutRequest of %.100q, which is no identity provider of ours", message.Issuer)}
 	}
 	var request *saml.LogoutRequest

@@ -169,8 +169,8 @@ func TestRefusedLogoutMessagesEndNothing(t *testing.T) {
 		reason  string
 	}{
 		{"a request that does not verify", b, logoutForm("LogoutRequest", idpEntityID, ""), saml.CodeSignature},
-		{"a request of an unknown issuer", b, logoutForm("LogoutRequest", "https://evil.example", ""), saml.CodeIssuer},
-		{"a request of nobody", b, logoutForm("LogoutRequest", "", ""), saml.CodeIssuer},
+		{"a request of an unknown issuer", b, logoutForm("LogoutRequest", "https://evil.example", ""), saml.CodeSignature},
+		{"a request of nobody", b, logoutForm("LogoutRequest", "", ""), saml.CodeSignature},
 		{"a response that nobody waits for", b, logoutForm("LogoutResponse", idpEntityID, ""), "no_pending_signout"},
 		{"a response to another browser", b, logoutForm("LogoutResponse", idpEntityID, asked.relayState), "no_pending_signout"},
 		{"a response that does not verify", waiting, logoutForm("LogoutResponse", idpEntityID, asked.relayState), saml.CodeSignature},
@@ -206,6 +206,34 @@ func TestRefusedLogoutMessagesEndNothing(t *testing.T) {
 	good := slices.IndexFunc(traces.All(), func(t proxy.Traced) bool { return t.Decision == "allow" && t.Reason == "logout_response" })
 	if good < 0 || traces.All()[good].IdP != "corp" || traces.All()[good].Trace.Certificate != "5d41" {
 		t.Errorf("traces %+v", traces.All())
+	}
+}
+
+// TestLogoutRequestIsJudgedByItsIssuer: one identity provider cannot sign out the
+// other's people, even those of the same name, and an unknown one nobody.
+func TestLogoutRequestIsJudgedByItsIssuer(t *testing.T) {
+	partner := &scriptedSAML{at: partnerSignOn}
+	w := newWorld(t, func(cfg *proxy.Config) {
+		cfg.IdPs = append(cfg.IdPs, proxy.IdP{Name: "partner", Title: "Partner", SAML: partner})
+	})
+	b := w.browser()
+	b.finish(b.navigate(b.navigate(w.origin(headersHost)+"/").next()+"&idp=corp"), "alice")
+	demand := func(issuer string) string {
+		before := len(w.records(1))
+		w.browser().post(w.origin(doorHost)+"/saml/slo", "cross-site", logoutForm("LogoutRequest", issuer, ""))
+		return w.lastRecord(before + 1)["event.reason"].(string)
+	}
+	partner.demand = &saml.LogoutRequest{Subject: saml.Subject{NameID: "alice-4711"}}
+	for issuer, want := range map[string]string{
+		strings.TrimSuffix(partnerSignOn, "/sso"): "logout_request", "https://evil.example": saml.CodeIssuer, "": saml.CodeIssuer, idpEntityID: saml.CodeSignature,
+	} {
+		if got := demand(issuer); got != want || !b.signedIn(headersHost) {
+			t.Errorf("a request of %q: %s, want %s", issuer, got, want)
+		}
+	}
+	w.saml.script(func(s *scriptedLogout) { s.demand = partner.demand })
+	if got := demand(idpEntityID); got != "logout_request" || b.signedIn(headersHost) {
+		t.Errorf("a request of the right one: %s", got)
 	}
 }
 

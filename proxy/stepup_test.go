@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -307,6 +308,28 @@ func TestWebSocketEndsWhenTheSignOnIsTooOld(t *testing.T) {
 	}
 	if last := w.lastRecord(7); last["event.reason"] != "authn_too_old" || last["http.response.status_code"] != 101.0 {
 		t.Errorf("line %v", last)
+	}
+}
+
+func TestRequestsThatAreBoundByTheAgeOfTheSignOn(t *testing.T) {
+	w, _ := steppingWorld(t, func(cfg *proxy.Config) { cfg.Now = nil })
+	plain := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
+	upgrade := plain.Clone(t.Context())
+	upgrade.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}}
+	authnAt := time.Now().Truncate(time.Second).Add(-time.Minute)
+	for name, test := range map[string]struct {
+		r    *http.Request
+		host string
+		left time.Duration // of the five minutes, and of the one that an answer may still take
+	}{
+		"a WebSocket has the time that is left": {upgrade, notesHost, 5 * time.Minute},
+		"an answer has a minute more":           {plain, notesHost, 6 * time.Minute},
+		"other routes have no bound":            {upgrade, openHost, 0},
+	} {
+		until, bound := proxy.BoundByAge(w.gateway, test.r, test.host, authnAt)
+		if off := until.Sub(authnAt.Add(test.left)).Abs(); bound != (test.left > 0) || bound && off > 5*time.Second {
+			t.Errorf("%s: until %s (%t)", name, until, bound)
+		}
 	}
 }
 

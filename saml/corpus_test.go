@@ -100,16 +100,19 @@ func (a attack) scene(t *testing.T) (*testIdP, Config, string) {
 	return idp, cfg, request
 }
 
-// run posts the response and returns the code and who came of it.
+// run posts the response and returns the code and who came of it. The trace of it is
+// looked at too.
 func (a attack) run(t *testing.T) (string, *Principal) {
 	t.Helper()
 	idp, cfg, request := a.scene(t)
+	var trace Trace
 	want := a.expect
-	want.RequestID = request
+	want.RequestID, want.Trace = request, &trace
 	principal, err := newTestSP(t, cfg).Verify(t.Context(), Post{Response: a.build(t, idp)}, want)
 	if err != nil {
 		t.Logf("refused: %v", err)
 	}
+	checkTrace(t, a.id, trace, codeOf(t, err))
 	return codeOf(t, err), principal
 }
 

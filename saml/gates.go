@@ -119,7 +119,7 @@ func (j *judgement) checkConfirmation() error {
 	return nil
 }
 
-// checkIDs looks at the whole document.
+// checkIDs judges the IDs of the response.
 func (j *judgement) checkIDs() error { return checkIDs(j.root) }
 
 // checkIDs holds every attribute that anybody could take for an ID, wherever

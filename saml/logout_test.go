@@ -251,9 +251,8 @@ func TestLogoutCorpusHasEachIDOnce(t *testing.T) {
 	}
 }
 
-// checkLogoutTrace holds a trace to what there always is: words for each check, all
-// of which passed, but for the last if the message was refused; and nothing of a
-// person.
+// checkLogoutTrace holds a trace to what there always is: all checks passed, or only the
+// last failed; and nothing of a person.
 func checkLogoutTrace(t *testing.T, trace Trace, code string) {
 	t.Helper()
 	for i, check := range trace.Checks {

@@ -44,7 +44,7 @@ const (
 
 // Codes of the shape gate: well-formed, but not one plain SAML response.
 const (
-	CodeRoot       = "root"       // not a SAML 2.0 Response
+	CodeRoot       = "root"       // not a SAML 2.0 Response, or not the logout message that belongs there
 	CodeStatus     = "status"     // the identity provider reports an error
 	CodeNoPassive  = "no_passive" // it would have had to ask the person, and was not to
 	CodeEncrypted  = "encrypted"  // holds something encrypted that we take in the clear only
@@ -61,7 +61,7 @@ const (
 
 // Codes of the signature: who says so.
 const (
-	CodeUnsigned           = "unsigned"             // neither response nor assertion is signed
+	CodeUnsigned           = "unsigned"             // neither response nor assertion is signed, or the logout message is not
 	CodeSignatureShape     = "signature_shape"      // a signature of an unusual or dangerous form
 	CodeAlgorithm          = "algorithm"            // an algorithm that is not allowed
 	CodeUnknownCertificate = "unknown_certificate"  // made with a certificate that is not in the metadata
@@ -96,7 +96,7 @@ const (
 	CodeAuthnNotFresh       = "authn_not_fresh"      // that was before this sign-on, which was to make them prove it anew
 	CodeAuthnContext        = "authn_context"        // that was done in another way than was asked for
 	CodeSessionExpired      = "session_expired"      // the session at the identity provider is over
-	CodeReplay              = "replay"               // this assertion was used before
+	CodeReplay              = "replay"               // this assertion or logout message was used before
 	CodeReplayFull          = "replay_full"          // the memory of used assertions is full
 )
 

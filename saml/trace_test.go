@@ -90,18 +90,9 @@ func TestTraceOfAnEncryptedSignOn(t *testing.T) {
 	}
 }
 
-// TestTraceOfEachCase: of every case of the corpus, all checks but the last passed,
-// the last one has the code, every text is bounded and can be shown, and no value
-// of a person is in it.
-func TestTraceOfEachCase(t *testing.T) {
-	for _, a := range corpus() {
-		idp, cfg, request := a.scene(t)
-		var trace Trace
-		_, err := newTestSP(t, cfg).Verify(t.Context(), Post{Response: a.build(t, idp)}, Expectation{RequestID: request, Trace: &trace})
-		checkTrace(t, a.id, trace, codeOf(t, err))
-	}
-}
-
+// checkTrace holds the trace of a case of the corpus to this: all checks but the last
+// passed, the last one has the code, every text is bounded and can be shown, and no
+// value of a person is in it. [TestCorpus] does so for each.
 func checkTrace(t *testing.T, id string, trace Trace, code string) {
 	t.Helper()
 	if len(trace.Checks) == 0 || trace.Message != "Response" {

@@ -69,13 +69,14 @@ type Store struct {
 	bytes  int              // that they may take; guarded by mu
 }
 
-// kept is a form in memory. It does not change until it is removed.
+// kept is a form in memory. Nothing of it changes until it is removed, but taken.
 type kept struct {
 	owner
 	at     time.Time
 	size   int    // reserved of the store's bytes
 	sealed []byte // see seal
 	expiry *time.Timer
+	taken  bool // until it is settled whether it was sent; guarded by the store's mu
 }
 
 // owner is whose a form is, and for which host.
@@ -162,8 +163,8 @@ type Answer int
 
 // The answers.
 const (
-	// Gone says that there is none: it was taken, has expired, was never here, or
-	// the key is not its own.
+	// Gone says that there is none: it was sent, is being sent, has expired, was never
+	// here, or the key is not its own.
 	Gone Answer = iota
 	// Another says that it was another person's. It is destroyed.
 	Another
@@ -177,9 +178,32 @@ func (s *Store) Look(id, key, host, user string) (Form, Answer) {
 	return s.find(id, key, owner{host, user}, false)
 }
 
-// Take is Look, and removes the form: of concurrent calls one has it.
+// Take is Look, and gives the body too: of concurrent calls one has it. Nobody has it
+// again before Settle is called, nor after, if it was sent.
 func (s *Store) Take(id, key, host, user string) (Form, Answer) {
 	return s.find(id, key, owner{host, user}, true)
+}
+
+// Settle says what became of a form that was taken: it was sent, at least in part, or
+// thrown away, and is removed; or nothing of it was, and it can be taken again.
+func (s *Store) Settle(id string, sent bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	entry := s.forms[id]
+	switch {
+	case entry == nil || !entry.taken: // it has expired meanwhile
+	case sent:
+		s.remove(id, entry)
+	default:
+		entry.taken = false
+	}
+}
+
+// Has reports whether a form of that id is kept.
+func (s *Store) Has(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.forms[id] != nil
 }
 
 func (s *Store) find(id, key string, by owner, take bool) (Form, Answer) {
@@ -187,7 +211,7 @@ func (s *Store) find(id, key string, by owner, take bool) (Form, Answer) {
 	defer s.mu.Unlock()
 	s.sweep()
 	entry := s.forms[id]
-	if entry == nil || entry.host != by.host {
+	if entry == nil || entry.taken || entry.host != by.host {
 		return Form{}, Gone
 	}
 	form, ok := open(entry.sealed, key, id, entry.owner)
@@ -200,9 +224,8 @@ func (s *Store) find(id, key string, by owner, take bool) (Form, Answer) {
 		return Form{}, Another
 	}
 	form.At, form.Size = entry.at, len(form.Body)
-	if take {
-		s.remove(id, entry)
-	} else {
+	entry.taken = take
+	if !take {
 		clear(form.Body)
 		form.Body = nil
 	}

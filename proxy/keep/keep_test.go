@@ -47,8 +47,17 @@ func TestFormComesBackAsItWas(t *testing.T) {
 		if got, answer := s.Take(id, key, host, alice); answer != Here || !bytes.Equal(got.Body, body) || got.Target != want.Target {
 			t.Errorf("a form of %d bytes came back with %d, answer %v", size, len(got.Body), answer)
 		}
-		if _, answer := s.Take(id, key, host, alice); answer != Gone || s.Len() != 0 {
-			t.Errorf("a form is taken twice: %v, %d left", answer, s.Len())
+		if _, answer := s.Take(id, key, host, alice); answer != Gone {
+			t.Errorf("a form is taken twice: %v", answer)
+		}
+		s.Settle(id, false) // nothing of it was sent
+		if _, answer := s.Take(id, key, host, alice); answer != Here || !s.Has(id) {
+			t.Errorf("a form that was not sent: %v", answer)
+		}
+		s.Settle(id, true)
+		s.Settle(id, false) // changes nothing any more
+		if _, answer := s.Take(id, key, host, alice); answer != Gone || s.Len() != 0 || s.Has(id) {
+			t.Errorf("a form that was sent: %v, %d left", answer, s.Len())
 		}
 	}
 }
@@ -95,8 +104,9 @@ func TestNothingReadableIsHeld(t *testing.T) {
 	if _, answer := s.Take(id, key, host, alice); answer != Here {
 		t.Fatal("the form does not open")
 	}
+	s.Settle(id, true)
 	if len(bytes.Trim(entry.sealed, "\x00")) != 0 {
-		t.Error("what was taken was not overwritten")
+		t.Error("what was sent was not overwritten")
 	}
 }
 

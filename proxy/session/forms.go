@@ -2,6 +2,7 @@ package session
 
 import (
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -32,6 +33,15 @@ func FormKey(r *http.Request, id string) string {
 		return cookies[0].Value
 	}
 	return ""
+}
+
+// ForgetFormKeys takes the keys away of all forms that are not kept any more.
+func ForgetFormKeys(w http.ResponseWriter, r *http.Request, kept func(id string) bool) {
+	for _, c := range r.Cookies() {
+		if id, ours := strings.CutPrefix(c.Name, formPrefix); ours && !kept(id) {
+			expire(w, c.Name, http.SameSiteLaxMode)
+		}
+	}
 }
 
 // ForgetFormKey takes the key of a form away that is not kept any more. id is not a

@@ -60,6 +60,12 @@ func TestFormKeys(t *testing.T) {
 	if FormKey(r, "AB23") != "key" || FormKey(r, "AB") != "" || FormKey(r, "") != "" {
 		t.Error("a key opens another form than its own")
 	}
+	r.AddCookie(&http.Cookie{Name: "__Host-sallyport-form-GONE", Value: "old"})
+	w = httptest.NewRecorder()
+	ForgetFormKeys(w, r, func(id string) bool { return id == "AB23" })
+	if taken := w.Result().Cookies(); len(taken) != 1 || taken[0].Name != "__Host-sallyport-form-GONE" || taken[0].MaxAge >= 0 {
+		t.Errorf("taken away: %v", taken)
+	}
 	r.AddCookie(&http.Cookie{Name: cookie.Name, Value: "tossed"})
 	if FormKey(r, "AB23") != "" {
 		t.Error("two keys for one form are taken")

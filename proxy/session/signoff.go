@@ -85,16 +85,21 @@ func (m *Manager) HoldSignOff(w http.ResponseWriter, r *http.Request, relayState
 	m.hold(w, r, waiting{signOffPrefix, m.signOffs}, relayState, p)
 }
 
-// HeldSignOff is Held for a logout request, and returns its relay state besides:
-// without one, the last that this browser was given, for identity providers that
-// lose it. Whether the answer belongs to that request is for its InResponseTo to say.
+// HeldSignOff is Held for a logout request, and returns its relay state besides: for
+// one that names none, the last request that this browser was given is meant, since
+// some identity providers lose it. Whether the answer belongs to that request is for
+// its InResponseTo to say.
 func (m *Manager) HeldSignOff(r *http.Request, relayState string) (p Pending, found string, ok bool) {
-	if relayState == "" {
-		if names := namesWith(r, signOffPrefix); len(names) > 0 {
-			relayState = strings.TrimPrefix(names[len(names)-1], signOffPrefix)
-		}
+	kind := waiting{signOffPrefix, m.signOffs}
+	if p, ok = m.held(r, kind, relayState); ok {
+		return p, relayState, true
 	}
-	p, ok = m.held(r, waiting{signOffPrefix, m.signOffs}, relayState)
+	names := namesWith(r, signOffPrefix)
+	if len(names) == 0 {
+		return Pending{}, "", false
+	}
+	relayState = strings.TrimPrefix(names[len(names)-1], signOffPrefix)
+	p, ok = m.held(r, kind, relayState)
 	return p, relayState, ok
 }
 

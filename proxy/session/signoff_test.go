@@ -146,9 +146,9 @@ func TestSignOffUnderWay(t *testing.T) {
 		t.Error("one is under way before any was begun")
 	}
 	first, second := hold("_1"), hold("_2")
-	for relayState, want := range map[string]string{first: "_1", second: "_2", "": "_2"} {
-		if p, found, ok := m.HeldSignOff(b.request(), relayState); !ok || p.RequestID != want || relayState != "" && found != relayState {
-			t.Errorf("HeldSignOff(%q) = %v, %q, %t, want %s", relayState, p, found, ok, want)
+	for relayState, want := range map[string][2]string{first: {"_1", first}, second: {"_2", second}, "": {"_2", second}, "lost": {"_2", second}} {
+		if p, found, ok := m.HeldSignOff(b.request(), relayState); !ok || p.RequestID != want[0] || found != want[1] {
+			t.Errorf("HeldSignOff(%q) = %v, %q, %t, want %v", relayState, p, found, ok, want)
 		}
 	}
 	if _, ok := m.Held(b.request(), first); ok {

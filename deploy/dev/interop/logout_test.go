@@ -2,9 +2,12 @@ package interop
 
 import (
 	"bytes"
+	"net/http"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/sallyport/sallyport/saml"
 )
 
 // onlyBy leaves in a metadata document the single logout services of one binding.
@@ -81,4 +84,43 @@ func (sc *scene) isOut(b *browser) {
 	if b.passwords == before {
 		sc.t.Errorf("no password was asked for after signing out; the way was\n%s\n%s", strings.Join(b.trail, "\n"), sc.door.log.text())
 	}
+}
+
+// TestLogoutSignedByAStranger: nobody is signed out by a message that is signed with a
+// key that its receiver does not know.
+func TestLogoutSignedByAStranger(t *testing.T) {
+	with(t, func(sc *scene) {
+		metadata := sc.idp.describe()
+		sc.step("at the identity provider", func() {
+			b := sc.signsOn()
+			sc.door.trust(metadata, func(cfg *saml.Config) {
+				plain(cfg)
+				cfg.Key, cfg.Certificate = keyPair(sc.t, "stranger").key, keyPair(sc.t, "stranger").cert
+			})
+			if p := b.press(b.open(sc.door.front.origin+"/.sallyport/sign_out"), "/.sallyport/sign_out"); b.went("GET "+sc.door.front.origin+"/saml/slo") || p.status == http.StatusOK && strings.Contains(p.url.Host, doorHost) {
+				sc.t.Errorf("the identity provider answers a stranger:\n%s", strings.Join(b.trail, "\n"))
+			}
+			sc.door.trust(metadata, plain)
+			before := b.passwords
+			sc.door.lets(b, b.open(sc.door.tool()), "alice@example.com")
+			if b.passwords != before {
+				sc.t.Error("the identity provider has signed somebody out for a stranger")
+			}
+		})
+		sc.step("at the door", func() {
+			b := sc.signsOn()
+			sc.change(func(s *settings) { s.key = "stranger" })
+			if p := b.open(sc.idp.signOut()); p.form("/signout") != nil {
+				b.press(p, "/signout")
+			}
+			if got := sc.door.reason("signout", "deny"); got != saml.CodeUnknownCertificate && got != saml.CodeSignature {
+				sc.t.Errorf("refused for %q; the log is\n%s", got, sc.door.log.text())
+			}
+			before := b.passwords
+			sc.door.lets(b, b.open(sc.door.tool()), "alice@example.com")
+			if b.passwords != before {
+				sc.t.Error("the door has signed somebody out for a stranger")
+			}
+		})
+	})
 }

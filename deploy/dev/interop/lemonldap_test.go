@@ -99,7 +99,7 @@ func (p *lemonLDAP) configuration(s settings) map[string]any {
 		"localSessionStorage": "Cache::FileCache", "localSessionStorageOptions": map[string]any{
 			"namespace": "interop", "cache_root": filepath.Join(p.state, "cache"), "cache_depth": 3, "default_expires_in": 600,
 		},
-		"portalForceAuthnInterval": 0, "skipRenewConfirmation": 1,
+		"skipRenewConfirmation":  1,
 		"issuerDBSAMLActivation": 1, "issuerDBSAMLRule": "1",
 		"samlServicePrivateKeySig":            string(keyPair(p.t, s.key).keyPEM(p.t)),
 		"samlServicePublicKeySig":             string(keyPair(p.t, s.key).certPEM()),

@@ -31,7 +31,7 @@ func TestStepUp(t *testing.T) {
 			const limit = 5 * time.Second
 			sc.demands(policy.StepUp{MaxAge: limit})
 			b := sc.signsOn()
-			<-time.After(limit + time.Second) // instants in SAML are whole seconds
+			<-time.After(limit + time.Second) // instants are whole seconds; and LemonLDAP::NG asks nobody anew within five
 			sc.door.lets(b, b.open(vaults), "alice@example.com")
 			if b.passwords != 2 {
 				sc.t.Errorf("%d passwords typed, want 2; the way was\n%s", b.passwords, strings.Join(b.trail, "\n"))

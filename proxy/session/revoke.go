@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -26,13 +27,14 @@ type Revocations struct {
 	now func() time.Time
 
 	mu       sync.RWMutex
-	ended    map[string]time.Time            // session id to when it may be forgotten; guarded by mu
-	subjects map[string]ending               // by State.Subject; guarded by mu
-	indexes  map[string]ending               // by State.Index; guarded by mu
-	joined   map[string]joint                // the session that a later sign-on went on under, by its State.Index; guarded by mu
-	all      int64                           // states signed before this have ended, Unix milliseconds; guarded by mu
-	streams  map[string]map[*stream]struct{} // open connections by session id; guarded by mu
-	sweep    time.Time                       // when to look for expired entries next; guarded by mu
+	ended    map[string]time.Time // session id to when it may be forgotten; guarded by mu
+	subjects map[string]ending    // by State.Subject; guarded by mu
+	indexes  map[string]ending    // by State.Index; guarded by mu
+	joined   map[string]joint     // the session that a later sign-on went on under, by its State.Index; guarded by mu
+	all      int64                // states signed before this have ended, Unix milliseconds; guarded by mu
+	streams  connections          // open connections by session id; guarded by mu
+	people   connections          // the same by State.Subject; guarded by mu
+	sweep    time.Time            // when to look for expired entries next; guarded by mu
 }
 
 // ending is when an identity provider ended something, in Unix milliseconds, and
@@ -55,9 +57,26 @@ type stream struct {
 	state  *State
 }
 
+// connections are open ones by a key of their state.
+type connections map[string]map[*stream]struct{}
+
+func (c connections) add(key string, s *stream) {
+	if c[key] == nil {
+		c[key] = make(map[*stream]struct{})
+	}
+	c[key][s] = struct{}{}
+}
+
+func (c connections) remove(key string, s *stream) {
+	delete(c[key], s)
+	if len(c[key]) == 0 {
+		delete(c, key)
+	}
+}
+
 // NewRevocations returns an empty memory. now is called concurrently.
 func NewRevocations(now func() time.Time) *Revocations {
-	r := &Revocations{now: now, streams: make(map[string]map[*stream]struct{})}
+	r := &Revocations{now: now, streams: make(connections), people: make(connections)}
 	r.forget()
 	return r
 }
@@ -85,14 +104,16 @@ func (r *Revocations) revoke(id string, until time.Time) {
 	}
 	for s := range r.streams[id] {
 		s.cancel(ErrEnded)
+		r.people.remove(s.state.Subject, s)
 	}
 	delete(r.streams, id)
 }
 
 // RevokeRemote ends what an identity provider has ended: the sessions that were
 // signed on until now and have one of the given keys as their State.Index, or,
-// without any, subject as their State.Subject. Empty keys match nothing. It returns
-// the states that had connections open, and is remembered like Revoke.
+// without any, subject as their State.Subject, whose they are in any case. Empty keys
+// match nothing. It returns the states that had connections open, and is remembered
+// like Revoke.
 //
 // A state of the same millisecond has ended too: one sign-on too many costs less
 // than a session that survives.
@@ -104,23 +125,25 @@ func (r *Revocations) RevokeRemote(subject string, indexes []string, until time.
 		r.makeRoom()
 		remember(r.subjects, subject, e)
 	}
+	var ids []string // what else goes by these came from the same sign-ons
 	for _, index := range indexes {
 		r.makeRoom()
 		remember(r.indexes, index, e)
 		if j, ok := r.joined[index]; ok {
-			r.revoke(j.id, until)
+			ids = append(ids, j.id)
 		}
 	}
 	var open []*State
-	for _, streams := range r.streams {
-		for s := range streams {
-			if r.hasEnded(s.state) {
-				open = append(open, s.state)
-			}
+	for s := range r.people[subject] {
+		if r.hasEnded(s.state) || slices.Contains(ids, s.state.ID) {
+			open = append(open, s.state)
 		}
 	}
 	for _, s := range open {
-		r.revoke(s.ID, until) // what else goes by this id came from the same sign-on
+		ids = append(ids, s.ID)
+	}
+	for _, id := range ids {
+		r.revoke(id, until)
 	}
 	return open
 }
@@ -170,6 +193,7 @@ func (r *Revocations) makeRoom() {
 		}
 	}
 	clear(r.streams)
+	clear(r.people)
 }
 
 func (r *Revocations) size() int {
@@ -215,13 +239,11 @@ func (r *Revocations) Bind(ctx context.Context, host string, s *State) (bound co
 	if r.hasEnded(s) {
 		cancel(ErrEnded)
 	} else {
-		if r.streams[s.ID] == nil {
-			r.streams[s.ID] = make(map[*stream]struct{})
-		}
-		r.streams[s.ID][entry] = struct{}{}
+		r.streams.add(s.ID, entry)
+		r.people.add(s.Subject, entry)
 	}
 	return ctx, func() {
-		r.unbind(s.ID, entry)
+		r.unbind(entry)
 		cancel(nil)
 		stop()
 	}
@@ -241,11 +263,9 @@ func (r *Revocations) Withdraw(may func(host string, s *State) bool) {
 	}
 }
 
-func (r *Revocations) unbind(id string, entry *stream) {
+func (r *Revocations) unbind(entry *stream) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.streams[id], entry)
-	if len(r.streams[id]) == 0 {
-		delete(r.streams, id)
-	}
+	r.streams.remove(entry.state.ID, entry)
+	r.people.remove(entry.state.Subject, entry)
 }

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -47,6 +48,23 @@ type house struct {
 type provider struct {
 	origin  string
 	handler atomic.Pointer[idp.IdP]
+	slo     atomic.Int32 // how many logout messages were posted to it
+}
+
+// framesPath is a page of the identity provider's site that may show frames.
+const framesPath = "/frames"
+
+// ServeHTTP implements http.Handler.
+func (p *provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case r.URL.Path == framesPath:
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = io.WriteString(w, "<!doctype html><title>Frames</title>")
+		return
+	case r.Method == http.MethodPost && r.URL.Path == "/slo":
+		p.slo.Add(1)
+	}
+	p.handler.Load().ServeHTTP(w, r)
 }
 
 // Limits of a house.
@@ -57,7 +75,10 @@ const (
 	houseNotes   = "notes.house.localhost"
 	houseFiles   = "files.house.localhost"
 	housePayroll = "payroll.house.localhost" // demands that a sign-on is fresh
+	houseVaults  = "vaults.house.localhost"  // demands a second factor, which nobody here has
 )
+
+var houseHosts = []string{houseDoor, houseNotes, houseFiles, housePayroll, houseVaults}
 
 // newHouse opens a house, which closes with the test.
 func newHouse(t *testing.T) *house {
@@ -84,13 +105,19 @@ func newHouse(t *testing.T) *house {
 		{Name: "corp", Title: "Corporate account", Domains: []string{"example.com"}, SAML: h.trusts(h.corp, saml.BindingRedirect, "example.com")},
 		{Name: "partners", Title: "Partners", Domains: []string{"partners.example"}, SAML: h.trusts(h.partners, saml.BindingPost, "partners.example")},
 	}
-	metadata = cfg.IdPs[0].SAML.Metadata()
+	metadata = postedLogout(cfg.IdPs[0].SAML.Metadata())
 	gateway, err := proxy.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	h.open(ln, gateway)
 	return h
+}
+
+// postedLogout leaves in metadata the single logout by HTTP-POST alone: the demo shows
+// the other binding.
+func postedLogout(metadata []byte) []byte {
+	return regexp.MustCompile(`<[a-z:]*SingleLogoutService [^>]*HTTP-Redirect"[^>]*(/>|></[a-z:]*SingleLogoutService>)`).ReplaceAll(metadata, nil)
 }
 
 // crowd is somebody who is in more groups than a sign-on can carry.
@@ -107,7 +134,7 @@ func (h *house) open(ln net.Listener, gateway http.Handler) {
 	h.t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	cert := shared.authority.issue(h.t, x509.ExtKeyUsageServerAuth, houseDoor, houseNotes, houseFiles, housePayroll)
+	cert := shared.authority.issue(h.t, x509.ExtKeyUsageServerAuth, houseHosts...)
 	go func() {
 		ended <- proxy.Serve(ctx, proxy.ServerConfig{
 			Listener: ln, Drain: time.Second, Handler: h.withoutCookie(gateway),
@@ -153,9 +180,8 @@ func (h *house) config() proxy.Config {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	hosts := []string{houseDoor, houseNotes, houseFiles, housePayroll}
 	sessions, err := session.New(session.Config{
-		Keys: session.Keys{Current: bytes.Repeat([]byte{7}, session.KeySize)}, Hosts: hosts,
+		Keys: session.Keys{Current: bytes.Repeat([]byte{7}, session.KeySize)}, Hosts: houseHosts,
 		Idle: houseIdle, Absolute: 10 * time.Hour, Now: h.now,
 	})
 	if err != nil {
@@ -183,8 +209,10 @@ func (h *house) routes() []proxy.Route {
 	}
 	payroll := route("payroll", "Payroll", housePayroll, http.HandlerFunc(h.servePayroll))
 	payroll.IdPs, payroll.StepUp = []string{"corp"}, policy.StepUp{MaxAge: houseStepUp}
+	vaults := route("vaults", "Vaults", houseVaults, http.NotFoundHandler())
+	vaults.StepUp = policy.StepUp{Contexts: []string{"https://refeds.org/profile/mfa"}}
 	return []proxy.Route{
-		route("notes", "Notes", houseNotes, notes), route("files", "Files", houseFiles, http.HandlerFunc(h.serveFiles)), payroll,
+		route("notes", "Notes", houseNotes, notes), route("files", "Files", houseFiles, http.HandlerFunc(h.serveFiles)), payroll, vaults,
 	}
 }
 
@@ -205,7 +233,7 @@ func (h *house) backend(tool http.Handler) *url.URL {
 func (h *house) openProvider(host string, source idp.MetadataSource, users []idp.User) *provider {
 	h.t.Helper()
 	p := new(provider)
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.handler.Load().ServeHTTP(w, r) }))
+	server := httptest.NewUnstartedServer(p)
 	server.TLS = &tls.Config{
 		Certificates: []tls.Certificate{shared.authority.issue(h.t, x509.ExtKeyUsageServerAuth, host)}, MinVersion: tls.VersionTLS12,
 	}
@@ -240,6 +268,7 @@ func (h *house) trusts(p *provider, by saml.Binding, domain string) *saml.Servic
 	if err != nil {
 		h.t.Fatal(err)
 	}
+	metadata = postedLogout(metadata)
 	pair, err := theSigner()
 	if err != nil {
 		h.t.Fatal(err)

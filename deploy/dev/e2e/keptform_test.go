@@ -62,11 +62,16 @@ func keptForm(t *testing.T) {
 	alice.sees("Your form was kept", "alice@example.com", "POST /notes")
 	alice.looksGood("form-send")
 	offer := ask(alice, chromedp.Location())
-	logs(t, h.records, 1, record{"event.reason": "form_shown", "sallyport.decision": "allow"})
+	second := alice.tab()
+	second.open(offer)
+	second.sees("Your form was kept")
+	logs(t, h.records, 2, record{"event.reason": "form_shown", "sallyport.decision": "allow"})
 
 	alice.click(".choice button:not(.quiet)")
 	alice.at(notes + "/")
 	alice.sees(note)
+	second.click(".choice button:not(.quiet)") // once more
+	second.sees("There is no form to send", "may have reached Notes")
 	alice.open(notes + "/")
 	if got := alice.pinned(note); got != 1 {
 		t.Errorf("the note is there %d times, want once:\n%s", got, alice.text())
@@ -76,31 +81,23 @@ func keptForm(t *testing.T) {
 	alice.open(offer) // as from the history
 	alice.sees("There is no form to send")
 	alice.looksGood("form-gone")
-	logs(t, h.records, 1, record{"event.reason": "form_gone", "sallyport.decision": "deny"})
+	logs(t, h.records, 2, record{"event.reason": "form_gone", "sallyport.decision": "deny"})
 }
 
-// keptUpload: a file outlives the session as well, byte for byte.
+// keptUpload: a file outlives the session as well, byte for byte; one that is too
+// large does not, which the person is told.
 func keptUpload(t *testing.T) {
 	h := newHouse(t)
-	files := h.origin(houseFiles)
-	want := upload{user: "alice@example.com", name: "plan.bin", text: "a plan,\r\nfür später", content: make([]byte, 100_000)}
-	for i := range want.content {
-		want.content[i] = byte(rand.UintN(256))
-	}
-	path := filepath.Join(t.TempDir(), want.name)
-	if err := os.WriteFile(path, want.content, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	alice := h.visit(t, "alice", files+"/")
-	alice.fill("textarea", strings.ReplaceAll(want.text, "\r\n", "\n"))
-	alice.do(chromedp.SetUploadFiles(chromedp.CSS("input[type=file]"), []string{path}))
+	want := upload{user: "alice@example.com", name: "plan.bin", text: "a plan,\r\nfür später", content: noise(100_000)}
+	alice := h.visit(t, "alice", h.origin(houseFiles)+"/")
+	alice.upload(want)
 	h.forward(houseIdle + time.Minute)
 	alice.click("button")
 	alice.sees("Your form is kept")
 	alice.click("a.button")
 	alice.sees("Your form was kept", "100 kB")
 	alice.click(".choice button:not(.quiet)")
-	alice.at(files + "/added")
+	alice.at(h.origin(houseFiles) + "/added")
 	got := <-h.uploads
 	if !bytes.Equal(got.content, want.content) {
 		t.Errorf("%d bytes arrived, and not as they were", len(got.content))
@@ -109,9 +106,36 @@ func keptUpload(t *testing.T) {
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(upload{})); diff != "" {
 		t.Errorf("upload (-want +got):\n%s", diff)
 	}
+
+	alice.open(h.origin(houseFiles) + "/")
+	alice.upload(upload{name: "film.bin", text: "a film", content: noise(5_000_000)})
+	h.forward(houseIdle + time.Minute)
+	alice.click("button")
+	alice.sees("Your form was not sent", "too large to be kept")
+	alice.looksGood("form-too-large")
+	logs(t, h.records, 1, record{"event.reason": "form_too_large", "sallyport.decision": "deny"})
 	if len(h.uploads) > 0 {
-		t.Error("the file arrived more than once")
+		t.Error("a file arrived that should not have")
 	}
+}
+
+// upload fills in the form of the tool for files.
+func (p *person) upload(u upload) {
+	p.t.Helper()
+	path := filepath.Join(p.t.TempDir(), u.name)
+	if err := os.WriteFile(path, u.content, 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+	p.fill("textarea", strings.ReplaceAll(u.text, "\r\n", "\n"))
+	p.do(chromedp.SetUploadFiles(chromedp.CSS("input[type=file]"), []string{path}))
+}
+
+func noise(n int) []byte {
+	content := make([]byte, n)
+	for i := range content {
+		content[i] = byte(rand.UintN(256))
+	}
+	return content
 }
 
 // keptForNobodyElse: whoever signs in next in that browser is offered nothing, and

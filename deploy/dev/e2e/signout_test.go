@@ -95,3 +95,28 @@ func signOutByImage(t *testing.T) {
 	alice.open(d.door() + "/")
 	alice.sees("alice@example.com", "Request headers")
 }
+
+// signOutInAFrame: an identity provider that ends the sessions of several applications
+// at once does so in frames, where no cookie comes along. Its request is obeyed, and
+// answered in that frame.
+func signOutInAFrame(t *testing.T) {
+	h := newHouse(t)
+	alice := h.visit(t, "alice", h.origin(houseNotes)+"/chat")
+	idp := alice.tab()
+	idp.open(h.corp.origin + framesPath)
+	ask(idp, chromedp.Evaluate[bool](`fetch("/signout", {method: "POST"}).then(answer => answer.text()).then(page => {
+		const frame = document.body.appendChild(document.createElement("iframe"))
+		frame.srcdoc = page
+		return true
+	})`, chromedp.EvalAwaitPromise))
+	logs(t, h.records, 1, record{"event.action": "signout", "event.reason": "logout_request", "sallyport.decision": "allow"})
+	eventually(t, "the answer to reach the identity provider", 5*time.Second, func() error {
+		if n := h.corp.slo.Load(); n != 1 {
+			return fmt.Errorf("%d logout messages came", n)
+		}
+		return nil
+	})
+	if got := alice.fetch("/"); got.Status != http.StatusUnauthorized {
+		t.Errorf("the tool answers %d", got.Status)
+	}
+}

@@ -25,6 +25,8 @@ func TestStack(t *testing.T) {
 	t.Run("so does a file", keptUpload)
 	t.Run("and nobody else is offered it", keptForNobodyElse)
 	t.Run("a tool may ask for a fresh sign-on", stepUp)
+	t.Run("or for a second factor", notStrongEnough)
+	t.Run("a sign-out in a frame closes the tools", signOutInAFrame)
 	t.Run("a person chooses an identity provider, once", chooser)
 	t.Run("with the keyboard alone", chooserByKeyboard)
 	t.Run("a request that is posted needs no script", postedRequest)

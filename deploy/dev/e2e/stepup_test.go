@@ -35,3 +35,18 @@ func stepUp(t *testing.T) {
 	alice.open(h.origin(houseNotes) + "/") // which does not care
 	alice.at(h.origin(houseNotes) + "/")
 }
+
+// notStrongEnough: whoever has no second factor is told that the tool wants one, and
+// may open the others as before.
+func notStrongEnough(t *testing.T) {
+	h := newHouse(t)
+	alice := h.visit(t, "alice", h.origin(houseNotes)+"/")
+	alice.open(h.origin(houseVaults) + "/")
+	alice.at(h.origin(houseDoor) + "/saml/acs")
+	alice.sees("This sign-in is not enough", "Vaults needs a stronger sign-in")
+	alice.looksGood("not-strong-enough")
+	logs(t, h.records, 1, record{"event.action": "signin", "sallyport.route": "vaults", "sallyport.decision": "deny", "event.reason": "authn_context"})
+	alice.click("a.button")
+	alice.at(h.origin(houseDoor) + "/")
+	alice.sees("alice@example.com", "Notes")
+}

@@ -54,7 +54,7 @@ func notAllowed(t *testing.T) {
 		t.Errorf("status %d, want 403", answer.Status)
 	}
 	bob.at(d.notes() + "/")
-	bob.picture("forbidden")
+	bob.looksGood("forbidden")
 	id := ask(bob, chromedp.Evaluate[string](`[...document.querySelectorAll("dt")].find(e => e.textContent == "Request")?.nextElementSibling.textContent ?? ""`))
 	if id == "" {
 		t.Fatalf("the page shows no request id:\n%s", bob.text())
@@ -75,6 +75,7 @@ func portal(t *testing.T) {
 	alice := signedIn(t, "alice", d.door()+"/")
 	alice.sees("Request headers", "Notes", "alice@example.com", "Sign out")
 	alice.picture("portal")
+	alice.looksGood("portal")
 	bob := signedIn(t, "bob", d.door()+"/")
 	bob.sees("Request headers")
 	if strings.Contains(bob.text(), "Notes") {

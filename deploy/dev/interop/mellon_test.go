@@ -29,6 +29,7 @@ type corpusCase struct {
 	Name     string    `json:"name"`
 	Response string    `json:"response"`
 	Code     string    `json:"code"` // of our refusal; empty: accepted
+	Request  string    `json:"request"`
 	Now      time.Time `json:"now"`
 	Provider struct {
 		EntityID    string      `json:"entity_id"`
@@ -42,7 +43,7 @@ type corpusCase struct {
 
 // readCorpus has package saml's tests write the corpus, and reads it in the order of
 // its ids.
-func readCorpus(t *testing.T) []corpusCase {
+func readCorpus(t testing.TB) []corpusCase {
 	t.Helper()
 	dir := t.TempDir()
 	command := exec.CommandContext(t.Context(), "go", "test", "-count=1", "./saml", "-run", "^TestWriteCorpus$", "-args", "-corpus", dir)

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -48,7 +49,7 @@ func keptForm(t *testing.T) {
 	h := newHouse(t)
 	notes := h.origin(houseNotes)
 	alice := h.visit(t, "alice", notes+"/")
-	const note = "What a long meeting. The \"tea\" & the <biscuits> were good."
+	note := "What a long meeting. The \"tea\" & the <biscuits> were good. " + strconv.FormatUint(rand.Uint64(), 36)
 	alice.fill("#text", note)
 	h.forward(houseIdle + time.Minute)
 	alice.click(".write button")
@@ -144,7 +145,7 @@ func keptForNobodyElse(t *testing.T) {
 	h := newHouse(t)
 	notes := h.origin(houseNotes)
 	p := h.visit(t, "alice", notes+"/")
-	const note = "Alice wrote this for herself."
+	note := "Alice wrote this for herself. " + strconv.FormatUint(rand.Uint64(), 36)
 	p.fill("#text", note)
 	h.forward(houseIdle + time.Minute)
 	p.click(".write button")

@@ -209,6 +209,7 @@ saml:
     display_name: Tools of Example
     description: Internal tools of Example Ltd
     information_url: https://www.example.com/tools
+    privacy_statement_url: https://www.example.com/privacy
     logo_url: https://www.example.com/logo.png
     logo_width: 200
     logo_height: 80

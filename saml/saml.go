@@ -62,7 +62,7 @@ type Config struct {
 	RequestBinding Binding
 
 	// NameIDFormat is what a request asks for in NameIDPolicy; empty asks for
-	// nothing, which leaves it to the identity provider (saml2int SDP-SP06).
+	// nothing, which leaves it to the identity provider (saml2int SDP-SP04).
 	NameIDFormat string
 
 	// AuthnContext is what every request asks for, unless [SignOn] asks for
@@ -234,7 +234,7 @@ type Principal struct {
 }
 
 // Subject is a name identifier, whole: a logout must name the person exactly as
-// the identity provider did (saml-core 3.7.3, saml2int SDP-SP29).
+// the identity provider did (saml-core 3.7.3, saml2int SDP-SP30).
 type Subject struct {
 	NameID, Format                 string
 	NameQualifier, SPNameQualifier string
@@ -242,8 +242,11 @@ type Subject struct {
 
 // IdPInfo describes the identity provider as its metadata does.
 type IdPInfo struct {
-	EntityID     string
-	DisplayName  string // from mdui:UIInfo or Organization, English first; may be empty
+	EntityID    string
+	DisplayName string // from mdui:UIInfo or Organization, English first; may be empty
+	// ErrorURL is a page of its own for people whom it could not sign in so that they
+	// are of use here (saml-metadata 2.4.1, errorURL): https; empty if it has none.
+	ErrorURL     string
 	SSOURL       string
 	SLO          bool             // whether it can be sent logout messages
 	Certificates []IdPCertificate // as in the metadata, expired ones included
@@ -400,7 +403,7 @@ func (cfg *Config) identityProvider() (*identityProvider, error) {
 		return nil, err
 	}
 	return parseIdPMetadata(raw, metadataChoice{
-		entityID: cfg.IdPEntityID, binding: cfg.RequestBinding, pins: pins, now: cfg.Now(),
+		entityID: cfg.IdPEntityID, binding: cfg.RequestBinding, pins: pins, now: cfg.Now().Add(-cfg.ClockSkew),
 	})
 }
 
@@ -425,7 +428,7 @@ func (sp *ServiceProvider) Begin(s SignOn) (Message, error) {
 	if err := s.check(); err != nil {
 		return Message{}, fmt.Errorf("beginning a sign-on with the relay state %.100q: %w", s.RelayState, err)
 	}
-	if err := sp.idp.checkFresh(sp.now()); err != nil {
+	if err := sp.checkFresh(sp.now()); err != nil {
 		return Message{}, fmt.Errorf("beginning a sign-on: %w", err)
 	}
 	return sp.requests.begin(s)

@@ -301,6 +301,7 @@ func defaultAttributes() Attributes {
 		Email: email(),
 		Name: []string{
 			"displayName",
+			"urn:oid:2.16.840.1.113730.3.1.241", // displayName
 			"cn",
 			"urn:oid:2.5.4.3", // cn
 			"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name",

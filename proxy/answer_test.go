@@ -68,16 +68,16 @@ func TestPageOfAnAnswerThatNamesNobody(t *testing.T) {
 	log := new(sink)
 	w := newWorld(t, func(cfg *proxy.Config) {
 		cfg.Log = slog.New(slog.NewJSONHandler(log, nil))
-		cfg.IdPs[0].SAML.(*scriptedSAML).errorURL = "https://idp.example.org/help?a=b&c"
+		cfg.IdPs[0].SAML.(*scriptedSAML).errorURL = "https://idp.example.org/help/ERRORURL_CODE?tid=ERRORURL_TID&ctx=ERRORURL_CTX&c"
 	})
 	refused := func(code string) (answer, string) {
 		b := w.browser()
 		res := b.post(w.origin(doorHost)+"/saml/acs", "cross-site", samlForm(t, b.navigate(w.origin(doorHost)+"/").Header.Get("Location"), "refuse "+code))
 		return res, w.last(b)["http.request.id"].(string)
 	}
-	const help = `<a href="https://idp.example.org/help?a=b&amp;c" rel="noreferrer">`
 	for _, code := range namesNobody {
 		res, id := refused(code)
+		help := `<a href="https://idp.example.org/help/IDENTIFICATION_FAILURE?tid=` + id + `&amp;ctx=&amp;c" rel="noreferrer">`
 		for _, want := range []string{"Your identity provider does not say who you are", "Trying again does not help", help, id} {
 			if res.StatusCode != http.StatusForbidden || !strings.Contains(res.body, want) {
 				t.Errorf("%s: %d without %q\n%s", code, res.StatusCode, want, res.body)

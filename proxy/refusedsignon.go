@@ -3,6 +3,9 @@ package proxy
 import (
 	"errors"
 	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
 
 	"github.com/sallyport/sallyport/proxy/portal"
 	"github.com/sallyport/sallyport/saml"
@@ -54,7 +57,7 @@ func (g *Gateway) refuseWithHelp(ex *exchange, err error, help string) {
 	notice := refusedSignOn(reason)
 	notice.RequestID, notice.Link, notice.LinkText = ex.Record.RequestID, g.startAgain(), "Try again"
 	if namesNobody(reason) {
-		notice.Help, notice.HelpText = help, "Help of your identity provider"
+		notice.Help, notice.HelpText = g.helpAddress(help, ex.Record.RequestID), "Help of your identity provider"
 	}
 	if reason == saml.CodeBusy {
 		ex.Header().Set("Connection", "close") // else net/http waits for the rest of the body before it answers
@@ -62,6 +65,16 @@ func (g *Gateway) refuseWithHelp(ex *exchange, err error, help string) {
 	if err := g.pages.WriteNotice(ex, notice); err != nil {
 		g.cfg.Log.Debug("page not sent", "error", err, "request_id", ex.Record.RequestID)
 	}
+}
+
+// helpAddress fills in what an identity provider wants to know of whom it helps (REFEDS
+// errorURL 1.0, section 2.3): that they were not identified, when, and the number under
+// which it is here. Why stays here.
+func (g *Gateway) helpAddress(address, requestID string) string {
+	return strings.NewReplacer(
+		"ERRORURL_CODE", "IDENTIFICATION_FAILURE", "ERRORURL_TS", strconv.FormatInt(g.cfg.Now().Unix(), 10),
+		"ERRORURL_TID", url.QueryEscape(requestID), "ERRORURL_CTX", "",
+	).Replace(address)
 }
 
 // refusedSignOn is the page for a reason.

@@ -188,6 +188,16 @@ func TestErrorURL(t *testing.T) {
 	}
 }
 
+// TestErrorURLKnowsWhoAsks: it is as in the metadata, but for the place of our name.
+func TestErrorURLKnowsWhoAsks(t *testing.T) {
+	cfg := testConfig(t, newTestIdP(t, "rsa-idp"))
+	cfg.IdPMetadata = metadataOf(t, "<md:IDPSSODescriptor", `<md:IDPSSODescriptor errorURL="https://idp.example.test/ERRORURL_CODE?rp=ERRORURL_RP&amp;ts=ERRORURL_TS"`)
+	want := "https://idp.example.test/ERRORURL_CODE?rp=https%3A%2F%2Fdoor.example.test%2Fsaml%2Fmetadata&ts=ERRORURL_TS"
+	if got := newTestSP(t, cfg).IdP().ErrorURL; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 func TestCacheDuration(t *testing.T) {
 	for name, tt := range map[string]struct {
 		onEntity, onRole string

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -246,6 +247,8 @@ type IdPInfo struct {
 	DisplayName string // from mdui:UIInfo or Organization, English first; may be empty
 	// ErrorURL is a page of its own for people whom it could not sign in so that they
 	// are of use here (saml-metadata 2.4.1, errorURL): https; empty if it has none.
+	// ERRORURL_RP in it is replaced by our entity ID; what happened is for the caller to
+	// fill in, in place of ERRORURL_CODE, _TS, _TID and _CTX (REFEDS errorURL 1.0).
 	ErrorURL     string
 	SSOURL       string
 	SLO          bool             // whether it can be sent logout messages
@@ -421,7 +424,11 @@ func (a Attributes) clone() Attributes {
 func (sp *ServiceProvider) Metadata() []byte { return sp.metadata }
 
 // IdP describes the identity provider.
-func (sp *ServiceProvider) IdP() IdPInfo { return sp.idp.info() }
+func (sp *ServiceProvider) IdP() IdPInfo {
+	info := sp.idp.info()
+	info.ErrorURL = strings.ReplaceAll(info.ErrorURL, "ERRORURL_RP", url.QueryEscape(sp.entityID))
+	return info
+}
 
 // Begin makes the request that starts a sign-on.
 func (sp *ServiceProvider) Begin(s SignOn) (Message, error) {

@@ -224,7 +224,7 @@ func (c *collector) ownMetadata(at string, m OwnMetadata) {
 	c.shown(join(at, "description"), m.Description)
 	c.shown(join(at, "organization"), m.Organization)
 	for _, page := range [...][2]string{
-		{"information_url", m.InformationURL}, {"logo_url", m.LogoURL}, {"organization_url", m.OrganizationURL},
+		{"information_url", m.InformationURL}, {"privacy_statement_url", m.PrivacyStatementURL}, {"logo_url", m.LogoURL}, {"organization_url", m.OrganizationURL},
 	} {
 		if page[1] != "" && (!isHTTPS(page[1]) || !isName(page[1])) {
 			c.refuse(join(at, page[0]), "an https URL of at most 256 characters, such as https://www.example.com/tools")

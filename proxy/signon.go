@@ -68,6 +68,15 @@ func (g *Gateway) beginSAML(ex *exchange, r *http.Request, p session.Pending) {
 // beginWith sends the browser to the identity provider, and remembers in that
 // browser alone which request was sent, to whom, and where to go afterwards.
 func (g *Gateway) beginWith(ex *exchange, r *http.Request, idp *IdP, p session.Pending) {
+	if framed(r) {
+		ex.Record.Decision = "deny"
+		g.refuse(ex, r, refusal{
+			status: http.StatusUnauthorized, reason: "in_a_frame",
+			title: "Signing in needs a window of its own", message: "Another page shows this one in a frame, in which nobody can sign in. Open the tool by itself.",
+			link: g.door + "/", text: "Your tools",
+		})
+		return
+	}
 	leave, err := g.begins.enter(r.Context(), ex.Record.ClientAddress)
 	if err != nil {
 		g.refuseSignIn(ex, err)

@@ -100,9 +100,15 @@ func (a attack) scene(t *testing.T) (*testIdP, Config, string) {
 	return idp, cfg, request
 }
 
-// run posts the response and returns the code and who came of it. The trace of it is
-// looked at too.
+// run posts the response and returns the code and who came of it.
 func (a attack) run(t *testing.T) (string, *Principal) {
+	t.Helper()
+	code, principal, _ := a.traced(t)
+	return code, principal
+}
+
+// traced is run, with the trace, which is looked at too.
+func (a attack) traced(t *testing.T) (string, *Principal, Trace) {
 	t.Helper()
 	idp, cfg, request := a.scene(t)
 	var trace Trace
@@ -113,7 +119,7 @@ func (a attack) run(t *testing.T) (string, *Principal) {
 		t.Logf("refused: %v", err)
 	}
 	checkTrace(t, a.id, trace, codeOf(t, err))
-	return codeOf(t, err), principal
+	return codeOf(t, err), principal, trace
 }
 
 func TestCorpus(t *testing.T) {

@@ -35,6 +35,16 @@ func displayName(role *etree.Element) string {
 	return ""
 }
 
+// errorURL is where a person can ask an identity provider for help (saml-metadata
+// 2.4.1). Like a name, one that nobody may be shown is passed over.
+func errorURL(role *etree.Element) string {
+	address := role.SelectAttrValue("errorURL", "")
+	if checkWebAddress(address) != nil {
+		return ""
+	}
+	return address
+}
+
 // englishFirst sorts names by xml:lang and keeps their order besides.
 func englishFirst(names []*etree.Element) []*etree.Element {
 	var english, others []*etree.Element

@@ -23,6 +23,7 @@ const (
 type identityProvider struct {
 	entityID      string
 	displayName   string  // empty: none that could be shown
+	errorURL      string  // empty: none that a person could be sent to
 	ssoBinding    Binding // how requests go to ssoURL; never BindingAny
 	ssoURL        string  // as written
 	slo           map[Binding]endpoint
@@ -43,7 +44,7 @@ type metadataChoice struct {
 	entityID string  // empty: the only identity provider
 	binding  Binding // of requests
 	pins     map[string]bool
-	now      time.Time
+	now      time.Time // less the clock skew: a document has ended once it has by the slowest clock
 }
 
 // parseIdPMetadata reads an EntityDescriptor, or an EntitiesDescriptor and in it
@@ -62,7 +63,7 @@ func parseIdPMetadata(raw []byte, choice metadataChoice) (*identityProvider, err
 	if err != nil {
 		return nil, err
 	}
-	idp := &identityProvider{entityID: entityIDOf(role), displayName: displayName(role), pins: choice.pins}
+	idp := &identityProvider{entityID: entityIDOf(role), displayName: displayName(role), errorURL: errorURL(role), pins: choice.pins}
 	if err := checkEntityID(idp.entityID); err != nil {
 		return nil, err
 	}
@@ -181,10 +182,11 @@ func validUntil(role *etree.Element, now time.Time) (time.Time, error) {
 	return earliest, nil
 }
 
-// checkFresh refuses metadata whose time ran out while it was in use.
-func (idp *identityProvider) checkFresh(now time.Time) error {
-	if !idp.validUntil.IsZero() && !now.Before(idp.validUntil) {
-		return fmt.Errorf("the identity provider's metadata expired at %s", idp.validUntil.Format(time.RFC3339))
+// checkFresh refuses metadata whose time ran out while it was in use, by a clock
+// that may be off by the skew (saml2int SDP-G01).
+func (sp *ServiceProvider) checkFresh(now time.Time) error {
+	if until := sp.idp.validUntil; !until.IsZero() && !now.Add(-sp.skew).Before(until) {
+		return fmt.Errorf("the identity provider's metadata expired at %s", until.Format(time.RFC3339))
 	}
 	return nil
 }
@@ -192,7 +194,7 @@ func (idp *identityProvider) checkFresh(now time.Time) error {
 // info says it for the caller.
 func (idp *identityProvider) info() IdPInfo {
 	info := IdPInfo{
-		EntityID: idp.entityID, DisplayName: idp.displayName, SSOURL: idp.ssoURL, SLO: len(idp.slo) > 0,
+		EntityID: idp.entityID, DisplayName: idp.displayName, ErrorURL: idp.errorURL, SSOURL: idp.ssoURL, SLO: len(idp.slo) > 0,
 		ValidUntil: idp.validUntil, CacheDuration: idp.cacheDuration,
 	}
 	unused := maps.Clone(idp.pins)

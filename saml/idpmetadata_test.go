@@ -161,6 +161,43 @@ func TestDisplayName(t *testing.T) {
 	}
 }
 
+func TestErrorURL(t *testing.T) {
+	for name, tt := range map[string]struct{ written, want string }{
+		"none":                  {},
+		"https":                 {"https://idp.example.test/help?a=b&amp;c=ERRORURL_CODE", "https://idp.example.test/help?a=b&c=ERRORURL_CODE"},
+		"http":                  {"http://idp.example.test/help", ""},
+		"script":                {"javascript:alert(1)", ""},
+		"mail":                  {"mailto:help@idp.example.test", ""},
+		"no host":               {"https:///help", ""},
+		"a name and a password": {"https://a:b@idp.example.test/", ""},
+		"markup":                {"https://idp.example.test/&quot;&gt;&lt;b&gt;", ""},
+		"a line break":          {"https://idp.example.test/&#10;x", ""},
+		"endless":               {"https://idp.example.test/" + strings.Repeat("x", 300), ""},
+	} {
+		raw := metadataOf(t, "<md:IDPSSODescriptor", `<md:IDPSSODescriptor errorURL="`+tt.written+`"`)
+		if tt.written == "" {
+			raw = metadataOf(t)
+		}
+		got, err := parseIdPMetadata(raw, metadataChoice{now: testNow})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if got.info().ErrorURL != tt.want {
+			t.Errorf("%s: %q, want %q", name, got.info().ErrorURL, tt.want)
+		}
+	}
+}
+
+// TestErrorURLKnowsWhoAsks: it is as in the metadata, but for the place of our name.
+func TestErrorURLKnowsWhoAsks(t *testing.T) {
+	cfg := testConfig(t, newTestIdP(t, "rsa-idp"))
+	cfg.IdPMetadata = metadataOf(t, "<md:IDPSSODescriptor", `<md:IDPSSODescriptor errorURL="https://idp.example.test/ERRORURL_CODE?rp=ERRORURL_RP&amp;ts=ERRORURL_TS"`)
+	want := "https://idp.example.test/ERRORURL_CODE?rp=https%3A%2F%2Fdoor.example.test%2Fsaml%2Fmetadata&ts=ERRORURL_TS"
+	if got := newTestSP(t, cfg).IdP().ErrorURL; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 func TestCacheDuration(t *testing.T) {
 	for name, tt := range map[string]struct {
 		onEntity, onRole string

@@ -159,6 +159,7 @@ func TestInspectMetadata(t *testing.T) {
 		taken bool
 	}{
 		"metadata":              {one, testNow, true},
+		"metadata-help":         {replace("<md:IDPSSODescriptor", `<md:IDPSSODescriptor errorURL="http://idp.example.test/help"`), testNow, true},
 		"metadata-ended":        {one, testNow.Add(365 * 24 * time.Hour), true},
 		"metadata-expired":      {replace("entityID=", `validUntil="2026-11-01T00:00:00Z" entityID=`), testNow, false},
 		"metadata-http":         {replace("https://idp.example.test/sso", "http://idp.example.test/sso"), testNow, false},

@@ -139,6 +139,12 @@ func (i *metadataInspector) explainRole(s *Section, role *etree.Element) {
 	for _, key := range []string{"WantAuthnRequestsSigned", "WantAssertionsSigned", "AuthnRequestsSigned"} {
 		s.say(key, role.SelectAttrValue(key, ""))
 	}
+	if address := role.SelectAttrValue("errorURL", ""); address != "" {
+		s.say("help for people", address)
+		if err := checkWebAddress(address); err != nil {
+			s.add(MarkInfo, "help for people", "%s; no page leads there", err)
+		}
+	}
 	for _, el := range role.ChildElements() {
 		switch el.Tag {
 		case "KeyDescriptor":

@@ -30,7 +30,7 @@ var logoutResponseShape = shape{ns: nsProtocol, tag: "LogoutResponse", children:
 // checkLogoutMetadata comes first: keys of metadata that has ended verify nothing.
 func (sp *ServiceProvider) checkLogoutMetadata(j *logoutJudgement) (finding, error) {
 	found := finding{want: "metadata of " + sp.idp.entityID + " in force"}
-	if err := sp.idp.checkFresh(j.now); err != nil {
+	if err := sp.checkFresh(j.now); err != nil {
 		return found, refusef(CodeIdPMetadataExpired, "judging a logout message: %w", err)
 	}
 	return found, nil

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -62,7 +63,7 @@ type Config struct {
 	RequestBinding Binding
 
 	// NameIDFormat is what a request asks for in NameIDPolicy; empty asks for
-	// nothing, which leaves it to the identity provider (saml2int SDP-SP06).
+	// nothing, which leaves it to the identity provider (saml2int SDP-SP04).
 	NameIDFormat string
 
 	// AuthnContext is what every request asks for, unless [SignOn] asks for
@@ -234,7 +235,7 @@ type Principal struct {
 }
 
 // Subject is a name identifier, whole: a logout must name the person exactly as
-// the identity provider did (saml-core 3.7.3, saml2int SDP-SP29).
+// the identity provider did (saml-core 3.7.3, saml2int SDP-SP30).
 type Subject struct {
 	NameID, Format                 string
 	NameQualifier, SPNameQualifier string
@@ -242,8 +243,13 @@ type Subject struct {
 
 // IdPInfo describes the identity provider as its metadata does.
 type IdPInfo struct {
-	EntityID     string
-	DisplayName  string // from mdui:UIInfo or Organization, English first; may be empty
+	EntityID    string
+	DisplayName string // from mdui:UIInfo or Organization, English first; may be empty
+	// ErrorURL is a page of its own for people whom it could not sign in so that they
+	// are of use here (saml-metadata 2.4.1, errorURL): https; empty if it has none.
+	// ERRORURL_RP in it is replaced by our entity ID; what happened is for the caller to
+	// fill in, in place of ERRORURL_CODE, _TS, _TID and _CTX (REFEDS errorURL 1.0).
+	ErrorURL     string
 	SSOURL       string
 	SLO          bool             // whether it can be sent logout messages
 	Certificates []IdPCertificate // as in the metadata, expired ones included
@@ -400,7 +406,7 @@ func (cfg *Config) identityProvider() (*identityProvider, error) {
 		return nil, err
 	}
 	return parseIdPMetadata(raw, metadataChoice{
-		entityID: cfg.IdPEntityID, binding: cfg.RequestBinding, pins: pins, now: cfg.Now(),
+		entityID: cfg.IdPEntityID, binding: cfg.RequestBinding, pins: pins, now: cfg.Now().Add(-cfg.ClockSkew),
 	})
 }
 
@@ -418,14 +424,18 @@ func (a Attributes) clone() Attributes {
 func (sp *ServiceProvider) Metadata() []byte { return sp.metadata }
 
 // IdP describes the identity provider.
-func (sp *ServiceProvider) IdP() IdPInfo { return sp.idp.info() }
+func (sp *ServiceProvider) IdP() IdPInfo {
+	info := sp.idp.info()
+	info.ErrorURL = strings.ReplaceAll(info.ErrorURL, "ERRORURL_RP", url.QueryEscape(sp.entityID))
+	return info
+}
 
 // Begin makes the request that starts a sign-on.
 func (sp *ServiceProvider) Begin(s SignOn) (Message, error) {
 	if err := s.check(); err != nil {
 		return Message{}, fmt.Errorf("beginning a sign-on with the relay state %.100q: %w", s.RelayState, err)
 	}
-	if err := sp.idp.checkFresh(sp.now()); err != nil {
+	if err := sp.checkFresh(sp.now()); err != nil {
 		return Message{}, fmt.Errorf("beginning a sign-on: %w", err)
 	}
 	return sp.requests.begin(s)

@@ -7,8 +7,12 @@ import (
 	"time"
 )
 
-// revokedLimit bounds what is remembered of ended sessions: about 100 bytes each.
-const revokedLimit = 1 << 18
+const (
+	// revokedLimit bounds what is remembered of ended sessions: about 100 bytes each.
+	revokedLimit = 1 << 18
+	// remoteLimit bounds what is remembered of what one identity provider has ended.
+	remoteLimit = 1 << 16
+)
 
 // Revocations remembers which sessions have ended before their time, on every
 // host at once, and ends the connections that outlive a request (WebSockets,
@@ -21,18 +25,26 @@ const revokedLimit = 1 << 18
 //
 // When there is no room, all sessions of this moment end, and nothing else needs
 // to be remembered: people sign on again, which is better than that somebody
-// stays who has left.
+// stays who has left. What identity providers have ended has room of its own for
+// each of them, and ends its own people's sessions alone: one that floods us signs
+// out nobody of another's.
 type Revocations struct {
 	now func() time.Time
 
-	mu       sync.RWMutex
-	ended    map[string]time.Time            // session id to when it may be forgotten; guarded by mu
-	subjects map[string]ending               // by State.Subject; guarded by mu
-	indexes  map[string]ending               // by State.Index; guarded by mu
-	joined   map[string]joint                // the session that a later sign-on went on under, by its State.Index; guarded by mu
-	all      int64                           // states signed before this have ended, Unix milliseconds; guarded by mu
-	streams  map[string]map[*stream]struct{} // open connections by session id; guarded by mu
-	sweep    time.Time                       // when to look for expired entries next; guarded by mu
+	mu      sync.RWMutex
+	ended   map[string]time.Time            // session id to when it may be forgotten; guarded by mu
+	remote  map[string]*remoteEndings       // by State.IdP; guarded by mu
+	joined  map[string]joint                // the session that a later sign-on went on under, by its State.Index; guarded by mu
+	all     int64                           // states signed before this have ended, Unix milliseconds; guarded by mu
+	streams map[string]map[*stream]struct{} // open connections by session id; guarded by mu
+	sweep   time.Time                       // when to look for expired entries next; guarded by mu
+}
+
+// remoteEndings is what one identity provider has ended.
+type remoteEndings struct {
+	subjects map[string]ending // by State.Subject
+	indexes  map[string]ending // by State.Index
+	all      int64             // its states signed before this have ended, Unix milliseconds
 }
 
 // ending is when an identity provider ended something, in Unix milliseconds, and
@@ -65,7 +77,7 @@ func NewRevocations(now func() time.Time) *Revocations {
 // forget empties the memory. The caller holds mu, or is the only one.
 func (r *Revocations) forget() {
 	r.ended, r.joined = make(map[string]time.Time), make(map[string]joint)
-	r.subjects, r.indexes = make(map[string]ending), make(map[string]ending)
+	r.remote = make(map[string]*remoteEndings)
 }
 
 // Revoke ends the session and every connection that was bound to it. It is
@@ -89,24 +101,31 @@ func (r *Revocations) revoke(id string, until time.Time) {
 	delete(r.streams, id)
 }
 
-// RevokeRemote ends what an identity provider has ended: the sessions that were
-// signed on until now and have one of the given keys as their State.Index, or,
-// without any, subject as their State.Subject. Empty keys match nothing. It returns
-// the states that had connections open, and is remembered like Revoke.
+// RevokeRemote ends what an identity provider has ended: of the sessions that it has
+// vouched for (State.IdP), those that were signed on until now and have one of the given
+// keys as their State.Index, or, without any, subject as their State.Subject. Empty keys
+// match nothing. It returns the states that had connections open, and is remembered like
+// Revoke.
 //
 // A state of the same millisecond has ended too: one sign-on too many costs less
 // than a session that survives.
-func (r *Revocations) RevokeRemote(subject string, indexes []string, until time.Time) []*State {
+func (r *Revocations) RevokeRemote(idp, subject string, indexes []string, until time.Time) []*State {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	e := ending{at: r.now().UnixMilli(), until: until}
+	r.makeRoom()
+	e, now := ending{at: r.now().UnixMilli(), until: until}, r.now()
+	remote := r.remote[idp]
+	if remote == nil {
+		remote = newRemoteEndings()
+		r.remote[idp] = remote
+	}
 	if len(indexes) == 0 {
-		r.makeRoom()
-		remember(r.subjects, subject, e)
+		remote.makeRoom(now)
+		remember(remote.subjects, subject, e)
 	}
 	for _, index := range indexes {
-		r.makeRoom()
-		remember(r.indexes, index, e)
+		remote.makeRoom(now)
+		remember(remote.indexes, index, e)
 		if j, ok := r.joined[index]; ok {
 			r.revoke(j.id, until)
 		}
@@ -124,6 +143,33 @@ func (r *Revocations) RevokeRemote(subject string, indexes []string, until time.
 	}
 	return open
 }
+
+func newRemoteEndings() *remoteEndings {
+	return &remoteEndings{subjects: make(map[string]ending), indexes: make(map[string]ending)}
+}
+
+// makeRoom drops what may be forgotten when there is no room, and everything when that
+// leaves none.
+func (e *remoteEndings) makeRoom(now time.Time) {
+	if e.size() < remoteLimit {
+		return
+	}
+	e.sweep(now)
+	if e.size() < remoteLimit/2 { // more would mean to come here again and again
+		return
+	}
+	clear(e.subjects)
+	clear(e.indexes)
+	e.all = now.UnixMilli() + 1
+}
+
+func (e *remoteEndings) sweep(now time.Time) {
+	for _, endings := range []map[string]ending{e.subjects, e.indexes} {
+		maps.DeleteFunc(endings, func(_ string, e ending) bool { return now.After(e.until) })
+	}
+}
+
+func (e *remoteEndings) size() int { return len(e.subjects) + len(e.indexes) }
 
 // remember notes e under key, and never forgets sooner than was asked for before.
 func remember(endings map[string]ending, key string, e ending) {
@@ -149,17 +195,17 @@ func (r *Revocations) Join(index, id string, until time.Time) {
 // makeRoom drops what may be forgotten, once in a while, and everything when that
 // leaves no room. The caller holds mu.
 func (r *Revocations) makeRoom() {
-	now, full := r.now(), r.size() >= revokedLimit
+	now, full := r.now(), r.own() >= revokedLimit
 	if !full && !now.After(r.sweep) {
 		return
 	}
 	r.sweep = now.Add(time.Minute)
 	maps.DeleteFunc(r.ended, func(_ string, until time.Time) bool { return now.After(until) })
 	maps.DeleteFunc(r.joined, func(_ string, j joint) bool { return now.After(j.until) })
-	for _, endings := range []map[string]ending{r.subjects, r.indexes} {
-		maps.DeleteFunc(endings, func(_ string, e ending) bool { return now.After(e.until) })
+	for _, e := range r.remote {
+		e.sweep(now)
 	}
-	if !full || r.size() < revokedLimit/2 { // less would mean to come here again and again
+	if !full || r.own() < revokedLimit/2 { // less would mean to come here again and again
 		return
 	}
 	r.all = now.UnixMilli() + 1
@@ -172,9 +218,8 @@ func (r *Revocations) makeRoom() {
 	clear(r.streams)
 }
 
-func (r *Revocations) size() int {
-	return len(r.ended) + len(r.joined) + len(r.subjects) + len(r.indexes)
-}
+// own is how much is remembered besides what identity providers have ended.
+func (r *Revocations) own() int { return len(r.ended) + len(r.joined) }
 
 // Ended reports whether the session of this state was ended.
 func (r *Revocations) Ended(s *State) bool {
@@ -188,17 +233,26 @@ func (r *Revocations) hasEnded(s *State) bool {
 	if _, ended := r.ended[s.ID]; ended || s.Signed < r.all {
 		return true
 	}
-	if e, ended := r.subjects[s.Subject]; ended && s.Signed <= e.at {
+	remote := r.remote[s.IdP]
+	return remote != nil && remote.hasEnded(s)
+}
+
+// hasEnded is that of Revocations for a state of the identity provider's.
+func (e *remoteEndings) hasEnded(s *State) bool {
+	if s.Signed < e.all {
 		return true
 	}
-	e, ended := r.indexes[s.Index]
+	if person, ended := e.subjects[s.Subject]; ended && s.Signed <= person.at {
+		return true
+	}
+	session, ended := e.indexes[s.Index]
 	if !ended {
 		return false
 	}
 	// A session of the provider's that it ended does not begin again: who proved
 	// himself before that has brought us an old answer. Without an index (then
 	// Index is Subject), the name is a person's, who may have come back.
-	return s.Signed <= e.at || s.Index != s.Subject && s.AuthnAt*1000 <= e.at
+	return s.Signed <= session.at || s.Index != s.Subject && s.AuthnAt*1000 <= session.at
 }
 
 // Bind returns a context that ends with ctx, with the session's absolute end,

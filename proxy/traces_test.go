@@ -104,6 +104,21 @@ func TestTracesAreServedToOperators(t *testing.T) {
 	}
 }
 
+// A stranger writes IssueInstant, and some times of RFC 3339 are none of JSON's in UTC.
+func TestNoTimeHidesATrace(t *testing.T) {
+	ts := proxy.NewTraces()
+	for id, written := range map[string]string{"late": "9999-12-31T23:59:59-14:00", "early": "0000-01-01T00:00:00+14:00"} {
+		issued, err := time.Parse(time.RFC3339, written)
+		if err != nil {
+			t.Fatal(err)
+		}
+		proxy.AddTrace(ts, proxy.Traced{RequestID: id, Time: tracedAt, Trace: saml.Trace{Issued: issued, Received: tracedAt}}, "192.0.2.1")
+		if _, body := ask(t, ts, "/saml/traces/"+id); !strings.Contains(body, `"request_id": "`+id+`"`) {
+			t.Errorf("issued at %s: %q", written, body)
+		}
+	}
+}
+
 // kept counts the entries whose request ID begins so.
 func kept(ts *proxy.Traces, prefix string) (n int) {
 	for _, traced := range ts.All() {

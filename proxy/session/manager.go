@@ -220,7 +220,7 @@ func (m *Manager) follow(s, before *State) {
 	}
 	s.ID = before.ID
 	if s.Index != "" && s.Index != before.Index {
-		m.revoked.Join(s.Index, s.ID, m.forgettable())
+		m.revoked.Join(s.IdP, s.Index, s.ID, m.forgettable())
 	}
 }
 

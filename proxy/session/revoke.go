@@ -34,16 +34,16 @@ type Revocations struct {
 	mu      sync.RWMutex
 	ended   map[string]time.Time            // session id to when it may be forgotten; guarded by mu
 	remote  map[string]*remoteEndings       // by State.IdP; guarded by mu
-	joined  map[string]joint                // the session that a later sign-on went on under, by its State.Index; guarded by mu
 	all     int64                           // states signed before this have ended, Unix milliseconds; guarded by mu
 	streams map[string]map[*stream]struct{} // open connections by session id; guarded by mu
 	sweep   time.Time                       // when to look for expired entries next; guarded by mu
 }
 
-// remoteEndings is what one identity provider has ended.
+// remoteEndings is what one identity provider has ended, and whom it may mean.
 type remoteEndings struct {
 	subjects map[string]ending // by State.Subject
 	indexes  map[string]ending // by State.Index
+	joined   map[string]joint  // the session that a later sign-on went on under, by its State.Index
 	all      int64             // its states signed before this have ended, Unix milliseconds
 }
 
@@ -76,8 +76,7 @@ func NewRevocations(now func() time.Time) *Revocations {
 
 // forget empties the memory. The caller holds mu, or is the only one.
 func (r *Revocations) forget() {
-	r.ended, r.joined = make(map[string]time.Time), make(map[string]joint)
-	r.remote = make(map[string]*remoteEndings)
+	r.ended, r.remote = make(map[string]time.Time), make(map[string]*remoteEndings)
 }
 
 // Revoke ends the session and every connection that was bound to it. It is
@@ -114,11 +113,7 @@ func (r *Revocations) RevokeRemote(idp, subject string, indexes []string, until 
 	defer r.mu.Unlock()
 	r.makeRoom()
 	e, now := ending{at: r.now().UnixMilli(), until: until}, r.now()
-	remote := r.remote[idp]
-	if remote == nil {
-		remote = newRemoteEndings()
-		r.remote[idp] = remote
-	}
+	remote := r.of(idp)
 	if len(indexes) == 0 {
 		remote.makeRoom(now)
 		remember(remote.subjects, subject, e)
@@ -126,10 +121,16 @@ func (r *Revocations) RevokeRemote(idp, subject string, indexes []string, until 
 	for _, index := range indexes {
 		remote.makeRoom(now)
 		remember(remote.indexes, index, e)
-		if j, ok := r.joined[index]; ok {
+		if j, ok := remote.joined[index]; ok {
 			r.revoke(j.id, until)
 		}
 	}
+	return r.closeEnded(until)
+}
+
+// closeEnded ends the connections of states that have ended, and returns those. The
+// caller holds mu.
+func (r *Revocations) closeEnded(until time.Time) []*State {
 	var open []*State
 	for _, streams := range r.streams {
 		for s := range streams {
@@ -144,32 +145,39 @@ func (r *Revocations) RevokeRemote(idp, subject string, indexes []string, until 
 	return open
 }
 
-func newRemoteEndings() *remoteEndings {
-	return &remoteEndings{subjects: make(map[string]ending), indexes: make(map[string]ending)}
+// of returns what is remembered of an identity provider. The caller holds mu.
+func (r *Revocations) of(idp string) *remoteEndings {
+	if r.remote[idp] == nil {
+		r.remote[idp] = &remoteEndings{subjects: make(map[string]ending), indexes: make(map[string]ending), joined: make(map[string]joint)}
+	}
+	return r.remote[idp]
 }
 
 // makeRoom drops what may be forgotten when there is no room, and everything when that
-// leaves none.
-func (e *remoteEndings) makeRoom(now time.Time) {
+// leaves none: it reports whether all states of this moment have ended with it.
+func (e *remoteEndings) makeRoom(now time.Time) (ended bool) {
 	if e.size() < remoteLimit {
-		return
+		return false
 	}
 	e.sweep(now)
 	if e.size() < remoteLimit/2 { // more would mean to come here again and again
-		return
+		return false
 	}
 	clear(e.subjects)
 	clear(e.indexes)
+	clear(e.joined)
 	e.all = now.UnixMilli() + 1
+	return true
 }
 
 func (e *remoteEndings) sweep(now time.Time) {
 	for _, endings := range []map[string]ending{e.subjects, e.indexes} {
 		maps.DeleteFunc(endings, func(_ string, e ending) bool { return now.After(e.until) })
 	}
+	maps.DeleteFunc(e.joined, func(_ string, j joint) bool { return now.After(j.until) })
 }
 
-func (e *remoteEndings) size() int { return len(e.subjects) + len(e.indexes) }
+func (e *remoteEndings) size() int { return len(e.subjects) + len(e.indexes) + len(e.joined) }
 
 // remember notes e under key, and never forgets sooner than was asked for before.
 func remember(endings map[string]ending, key string, e ending) {
@@ -182,30 +190,33 @@ func remember(endings map[string]ending, key string, e ending) {
 	endings[key] = e
 }
 
-// Join notes that a sign-on with this State.Index went on under the id of an
+// Join notes that a sign-on at idp with this State.Index went on under the id of an
 // earlier one, which may have had another: an identity provider that names the
 // last one alone has ended both.
-func (r *Revocations) Join(index, id string, until time.Time) {
+func (r *Revocations) Join(idp, index, id string, until time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.makeRoom()
-	r.joined[index] = joint{id, until}
+	remote := r.of(idp)
+	if remote.makeRoom(r.now()) {
+		r.closeEnded(until)
+	}
+	remote.joined[index] = joint{id, until}
 }
 
 // makeRoom drops what may be forgotten, once in a while, and everything when that
 // leaves no room. The caller holds mu.
 func (r *Revocations) makeRoom() {
-	now, full := r.now(), r.own() >= revokedLimit
+	now, full := r.now(), len(r.ended) >= revokedLimit
 	if !full && !now.After(r.sweep) {
 		return
 	}
 	r.sweep = now.Add(time.Minute)
 	maps.DeleteFunc(r.ended, func(_ string, until time.Time) bool { return now.After(until) })
-	maps.DeleteFunc(r.joined, func(_ string, j joint) bool { return now.After(j.until) })
 	for _, e := range r.remote {
 		e.sweep(now)
 	}
-	if !full || r.own() < revokedLimit/2 { // less would mean to come here again and again
+	if !full || len(r.ended) < revokedLimit/2 { // less would mean to come here again and again
 		return
 	}
 	r.all = now.UnixMilli() + 1
@@ -217,9 +228,6 @@ func (r *Revocations) makeRoom() {
 	}
 	clear(r.streams)
 }
-
-// own is how much is remembered besides what identity providers have ended.
-func (r *Revocations) own() int { return len(r.ended) + len(r.joined) }
 
 // Ended reports whether the session of this state was ended.
 func (r *Revocations) Ended(s *State) bool {

@@ -113,7 +113,7 @@ func TestLogoutOfTheLastSignOnEndsTheOnesBefore(t *testing.T) {
 	if first.ID != second.ID {
 		t.Fatal("the second sign-on did not go on under the first one's id")
 	}
-	m.EndRemote("", "s", []string{"2"})
+	m.EndRemote(first.IdP, "s", []string{"2"})
 	for i, s := range []*State{first, second} {
 		if _, absence := m.judge(s); absence != AbsentRevoked {
 			t.Errorf("sign-on %d is %q", i+1, absence)
@@ -129,7 +129,7 @@ func TestLogoutOfTheLastSignOnEndsTheOnesBefore(t *testing.T) {
 
 // size is all that is remembered.
 func size(r *Revocations) int {
-	n := r.own()
+	n := len(r.ended)
 	for _, e := range r.remote {
 		n += e.size()
 	}
@@ -143,7 +143,7 @@ func TestRemoteRevocationsAreForgottenInTheEnd(t *testing.T) {
 		r.RevokeRemote("", "s", nil, time.Now().Add(time.Hour))
 		r.RevokeRemote("", "s", nil, time.Now().Add(time.Minute)) // does not shorten
 		r.RevokeRemote("", "s", []string{"i"}, time.Now().Add(time.Hour))
-		r.Join("j", s.ID, time.Now().Add(time.Hour))
+		r.Join("", "j", s.ID, time.Now().Add(time.Hour))
 		<-time.After(30 * time.Minute)
 		r.Revoke("x", time.Now().Add(time.Second))
 		if !r.Ended(s) || size(r) != 4 {
@@ -215,6 +215,17 @@ func TestFloodOfLogoutsEndsNobodyElsesSessions(t *testing.T) {
 		}
 		if n := size(r); n > remoteLimit {
 			t.Errorf("%d entries", n)
+		}
+		<-time.After(2 * time.Millisecond)
+		here := at(time.Now())
+		here.IdP = "https://theirs"
+		open, release := r.Bind(t.Context(), toolA, here)
+		defer release()
+		for i := range remoteLimit { // sign-ons of one browser
+			r.Join("https://theirs", "again"+strconv.Itoa(i), "id", until)
+		}
+		if !r.Ended(here) || !errors.Is(context.Cause(open), ErrEnded) || r.Ended(ours) || bound.Err() != nil {
+			t.Errorf("after a flood of sign-ons its own has ended: %t, %v; the other's: %t, %v", r.Ended(here), context.Cause(open), r.Ended(ours), bound.Err())
 		}
 		<-time.After(2 * time.Millisecond)
 		later := at(time.Now())

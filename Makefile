@@ -65,8 +65,17 @@ server:
 	@CGO_ENABLED=0 go -C $(DEV) build -trimpath -o $(OUT)/ensurevault ./ensurevault
 	@exec $(OUT)/ensurevault -module $(DEV)/vault -link $(OUT)/vault
 
+# SimpleSAMLphp is unpacked and not installed: its package wants a web server, which
+# would start and listen on every address.
+SIMPLESAMLPHP := .build/debian/simplesamlphp
+$(SIMPLESAMLPHP):
+	@echo "test: unpacking SimpleSAMLphp"
+	@rm -rf $@.new && mkdir -p $@.new
+	@cd $@.new && { apt-get -qq download simplesamlphp 2>/dev/null || { apt-get -qq update && apt-get -qq download simplesamlphp; }; }
+	@dpkg-deb -x $@.new/simplesamlphp_*.deb $@.new && rm $@.new/simplesamlphp_*.deb && mv $@.new $@
+
 .PHONY: test
-test: packages vault vet ## run every test: unit, integration, end to end in a browser, fuzz targets briefly
+test: packages $(SIMPLESAMLPHP) vault vet ## run every test: unit, integration, end to end in a browser, fuzz targets briefly
 	@echo "test: the product, with the race detector"
 	@go test $(TEST_FLAGS) ./...
 	@echo "test: the demo and the whole stack in a browser, with the race detector"
@@ -112,6 +121,14 @@ vet:
 # program, or a file, and the Debian package that it is in; other targets need others.
 NEEDS := gcc:gcc gcc:libc6-dev chromium:chromium certutil:libnss3-tools gpg:gnupg gpg-agent:gnupg openssl:openssl xmlsec1:xmlsec1 xmllint:libxml2-utils \
 	/usr/share/xml/opensaml/saml-schema-metadata-2.0.xsd:opensaml-schemas /usr/share/xml/xmltooling/xenc-schema.xsd:xmltooling-schemas
+
+# What package interop meets: LemonLDAP::NG, PHP for SimpleSAMLphp, and mod_auth_mellon.
+# None of these starts anything or listens. uwsgi-app stands in for the web servers that
+# would, one of which LemonLDAP::NG wants. What has no program is known by its folder of documents.
+INTEROP := php-xml php-mbstring libplack-perl liblemonldap-ng-portal-perl lemonldap-ng-uwsgi-app liblasso-perl libxml-simple-perl libio-string-perl \
+	apache2-bin libapache2-mod-auth-mellon libfaketime
+NEEDS += php-cgi:php-cgi $(foreach package,$(INTEROP),/usr/share/doc/$(package):$(package))
+
 .PHONY: packages
 packages:
 	@missing=; \

@@ -14,7 +14,7 @@ const (
 	maxTextLength     = 256       // of a NameID or an attribute value, in characters
 
 	maxAssertionAge      = 5 * time.Minute // since IssueInstant, plus the clock skew
-	maxAssertionLifetime = 24 * time.Hour  // from IssueInstant to any NotOnOrAfter
+	maxAssertionLifetime = 25 * time.Hour  // from IssueInstant to any NotOnOrAfter; LemonLDAP::NG says a day and a minute
 	maxClockSkew         = 5 * time.Minute // saml2int SDP-G01 asks for three to five
 
 	maxLogoutSize     = 64 << 10        // of the XML of a logout message, in bytes

@@ -89,7 +89,7 @@ const (
 	CodeAudience            = "audience"             // for somebody else, or for nobody
 	CodeNotYetValid         = "not_yet_valid"        // begins in the future
 	CodeExpired             = "expired"              // too old
-	CodeLifetime            = "lifetime"             // valid for longer than a day
+	CodeLifetime            = "lifetime"             // valid for longer than 25 hours
 	CodeInResponseTo        = "in_response_to"       // does not answer the request of this browser
 	CodeAuthnStatement      = "authn_statement"      // does not say when and how the person proved who they are
 	CodeAuthnAge            = "authn_age"            // that was too long ago

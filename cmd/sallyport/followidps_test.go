@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/config"
+	"github.com/sallyport/sallyport/proxy"
+	"github.com/sallyport/sallyport/saml"
 )
 
 func TestAnUnknownKeyIsAskedAboutOnceAMinute(t *testing.T) {
@@ -164,4 +166,45 @@ func TestANameStaysWithItsIdP(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// TestAnUnknownKeyBringsNewMetadata: the answer that showed the key is judged by what
+// the follower has put in use, and nobody can have it asked again at once.
+func TestAnUnknownKeyBringsNewMetadata(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newLiveGateway(nil, nil, slog.New(slog.DiscardHandler))
+		state := func(provider *saml.ServiceProvider) *gatewayState {
+			return &gatewayState{domain: domain{idps: []idpInUse{{IdP: config.IdP{Name: "a"}, provider: provider}, {IdP: config.IdP{Name: "out"}}}}}
+		}
+		before, after := serviceProvider(t, idpMetadata(t)), serviceProvider(t, idpMetadata(t))
+		g.current.Store(state(before))
+		published := before
+		f := &follower[*fetched]{
+			name: sourceOf("a"), log: g.log, every: func() time.Duration { return time.Hour }, version: (*fetched).version,
+			read:  func(context.Context) (*fetched, error) { return nil, nil },
+			inUse: func(*fetched) bool { return g.current.Load().providerOf("a") == published },
+			apply: func(context.Context, *fetched) error { g.current.Store(state(published)); return nil },
+		}
+		f.begin(kindDocument, versionNone)
+		g.published = &metadataFollowers{g: g, running: map[string]runningFollower{"a": {follower: f}}}
+		ctx, stop := context.WithCancel(t.Context())
+		go func() { _ = f.run(ctx) }()
+
+		if got := g.refreshIdP(ctx, "a"); got != nil {
+			t.Error("something is new where nothing is")
+		}
+		published = after
+		if got := g.refreshIdP(ctx, "a"); got != nil {
+			t.Error("it was asked again at once")
+		}
+		pass(refreshEvery)
+		if got := g.refreshIdP(ctx, "a"); got != proxy.ServiceProvider(after) {
+			t.Errorf("the new metadata is not used: %v", got)
+		}
+		if g.refreshIdP(ctx, "out") != nil || g.refreshIdP(ctx, "nobody") != nil {
+			t.Error("something is new of one that is out, or is not there")
+		}
+		stop()
+		synctest.Wait()
+	})
 }

@@ -262,7 +262,7 @@ func (s *stand) signIn(t *testing.T) *http.Cookie {
 		t.Fatal(err)
 	}
 	r, w := httptest.NewRequest(http.MethodGet, "https://"+notesHost+"/", nil), httptest.NewRecorder()
-	state := manager.Start(r, session.State{User: "alice@example.com", Groups: []string{"engineers"}, AuthnAt: time.Now().Unix()}, time.Time{})
+	state := manager.Start(r, session.State{User: "alice@example.com", Groups: []string{"engineers"}, IdP: "https://idp.example.com/metadata", AuthnAt: time.Now().Unix()}, time.Time{})
 	if err := manager.Save(w, r, notesHost, state); err != nil {
 		t.Fatal(err)
 	}

@@ -3,16 +3,13 @@ package session
 import (
 	"context"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 )
 
-const (
-	// revokedLimit bounds what is remembered of ended sessions: about 100 bytes each.
-	revokedLimit = 1 << 18
-	// remoteLimit bounds what is remembered of what one identity provider has ended.
-	remoteLimit = 1 << 16
-)
+// revokedLimit bounds what is remembered of ended sessions: about 100 bytes each.
+const revokedLimit = 1 << 18
 
 // Revocations remembers which sessions have ended before their time, on every
 // host at once, and ends the connections that outlive a request (WebSockets,
@@ -32,32 +29,12 @@ type Revocations struct {
 	now func() time.Time
 
 	mu      sync.RWMutex
-	ended   map[string]time.Time            // session id to when it may be forgotten; guarded by mu
-	remote  map[string]*remoteEndings       // by State.IdP; guarded by mu
-	all     int64                           // states signed before this have ended, Unix milliseconds; guarded by mu
-	streams map[string]map[*stream]struct{} // open connections by session id; guarded by mu
-	sweep   time.Time                       // when to look for expired entries next; guarded by mu
-}
-
-// remoteEndings is what one identity provider has ended, and whom it may mean.
-type remoteEndings struct {
-	subjects map[string]ending // by State.Subject
-	indexes  map[string]ending // by State.Index
-	joined   map[string]joint  // the session that a later sign-on went on under, by its State.Index
-	all      int64             // its states signed before this have ended, Unix milliseconds
-}
-
-// ending is when an identity provider ended something, in Unix milliseconds, and
-// when that may be forgotten.
-type ending struct {
-	at    int64
-	until time.Time
-}
-
-// joint is a session's id, and when it may be forgotten.
-type joint struct {
-	id    string
-	until time.Time
+	ended   map[string]time.Time      // session id to when it may be forgotten; guarded by mu
+	remote  map[string]*remoteEndings // by State.IdP; guarded by mu
+	all     int64                     // states signed before this have ended, Unix milliseconds; guarded by mu
+	streams connections               // open connections by session id; guarded by mu
+	people  connections               // the same by State.Subject; guarded by mu
+	sweep   time.Time                 // when to look for expired entries next; guarded by mu
 }
 
 // stream is one connection that must not outlive its session.
@@ -67,9 +44,26 @@ type stream struct {
 	state  *State
 }
 
+// connections are open ones by a key of their state.
+type connections map[string]map[*stream]struct{}
+
+func (c connections) add(key string, s *stream) {
+	if c[key] == nil {
+		c[key] = make(map[*stream]struct{})
+	}
+	c[key][s] = struct{}{}
+}
+
+func (c connections) remove(key string, s *stream) {
+	delete(c[key], s)
+	if len(c[key]) == 0 {
+		delete(c, key)
+	}
+}
+
 // NewRevocations returns an empty memory. now is called concurrently.
 func NewRevocations(now func() time.Time) *Revocations {
-	r := &Revocations{now: now, streams: make(map[string]map[*stream]struct{})}
+	r := &Revocations{now: now, streams: make(connections), people: make(connections)}
 	r.forget()
 	return r
 }
@@ -96,15 +90,16 @@ func (r *Revocations) revoke(id string, until time.Time) {
 	}
 	for s := range r.streams[id] {
 		s.cancel(ErrEnded)
+		r.people.remove(s.state.Subject, s)
 	}
 	delete(r.streams, id)
 }
 
 // RevokeRemote ends what an identity provider has ended: of the sessions that it has
 // vouched for (State.IdP), those that were signed on until now and have one of the given
-// keys as their State.Index, or, without any, subject as their State.Subject. Empty keys
-// match nothing. It returns the states that had connections open, and is remembered like
-// Revoke.
+// keys as their State.Index, or, without any, subject as their State.Subject, whose they
+// are in any case. Empty keys match nothing. It returns the states that had connections
+// open, and is remembered like Revoke.
 //
 // A state of the same millisecond has ended too: one sign-on too many costs less
 // than a session that survives.
@@ -112,82 +107,31 @@ func (r *Revocations) RevokeRemote(idp, subject string, indexes []string, until 
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.makeRoom()
-	e, now := ending{at: r.now().UnixMilli(), until: until}, r.now()
-	remote := r.of(idp)
+	e := ending{at: r.now().UnixMilli(), until: until}
 	if len(indexes) == 0 {
-		remote.makeRoom(now)
-		remember(remote.subjects, subject, e)
+		remember(r.roomIn(idp, until).subjects, subject, e)
 	}
+	var ids []string // what else goes by these came from the same sign-ons
 	for _, index := range indexes {
-		remote.makeRoom(now)
+		remote := r.roomIn(idp, until)
 		remember(remote.indexes, index, e)
 		if j, ok := remote.joined[index]; ok {
-			r.revoke(j.id, until)
+			ids = append(ids, j.id)
 		}
 	}
-	return r.closeEnded(until)
-}
-
-// closeEnded ends the connections of states that have ended, and returns those. The
-// caller holds mu.
-func (r *Revocations) closeEnded(until time.Time) []*State {
 	var open []*State
-	for _, streams := range r.streams {
-		for s := range streams {
-			if r.hasEnded(s.state) {
-				open = append(open, s.state)
-			}
+	for s := range r.people[subject] {
+		if r.hasEnded(s.state) || slices.Contains(ids, s.state.ID) {
+			open = append(open, s.state)
 		}
 	}
 	for _, s := range open {
-		r.revoke(s.ID, until) // what else goes by this id came from the same sign-on
+		ids = append(ids, s.ID)
+	}
+	for _, id := range ids {
+		r.revoke(id, until)
 	}
 	return open
-}
-
-// of returns what is remembered of an identity provider. The caller holds mu.
-func (r *Revocations) of(idp string) *remoteEndings {
-	if r.remote[idp] == nil {
-		r.remote[idp] = &remoteEndings{subjects: make(map[string]ending), indexes: make(map[string]ending), joined: make(map[string]joint)}
-	}
-	return r.remote[idp]
-}
-
-// makeRoom drops what may be forgotten when there is no room, and everything when that
-// leaves none: it reports whether all states of this moment have ended with it.
-func (e *remoteEndings) makeRoom(now time.Time) (ended bool) {
-	if e.size() < remoteLimit {
-		return false
-	}
-	e.sweep(now)
-	if e.size() < remoteLimit/2 { // more would mean to come here again and again
-		return false
-	}
-	clear(e.subjects)
-	clear(e.indexes)
-	clear(e.joined)
-	e.all = now.UnixMilli() + 1
-	return true
-}
-
-func (e *remoteEndings) sweep(now time.Time) {
-	for _, endings := range []map[string]ending{e.subjects, e.indexes} {
-		maps.DeleteFunc(endings, func(_ string, e ending) bool { return now.After(e.until) })
-	}
-	maps.DeleteFunc(e.joined, func(_ string, j joint) bool { return now.After(j.until) })
-}
-
-func (e *remoteEndings) size() int { return len(e.subjects) + len(e.indexes) + len(e.joined) }
-
-// remember notes e under key, and never forgets sooner than was asked for before.
-func remember(endings map[string]ending, key string, e ending) {
-	if key == "" {
-		return
-	}
-	if before := endings[key]; before.until.After(e.until) {
-		e.until = before.until
-	}
-	endings[key] = e
 }
 
 // Join notes that a sign-on at idp with this State.Index went on under the id of an
@@ -197,11 +141,7 @@ func (r *Revocations) Join(idp, index, id string, until time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.makeRoom()
-	remote := r.of(idp)
-	if remote.makeRoom(r.now()) {
-		r.closeEnded(until)
-	}
-	remote.joined[index] = joint{id, until}
+	r.roomIn(idp, until).joined[index] = joint{id, until}
 }
 
 // makeRoom drops what may be forgotten, once in a while, and everything when that
@@ -227,6 +167,7 @@ func (r *Revocations) makeRoom() {
 		}
 	}
 	clear(r.streams)
+	clear(r.people)
 }
 
 // Ended reports whether the session of this state was ended.
@@ -245,24 +186,6 @@ func (r *Revocations) hasEnded(s *State) bool {
 	return remote != nil && remote.hasEnded(s)
 }
 
-// hasEnded is that of Revocations for a state of the identity provider's.
-func (e *remoteEndings) hasEnded(s *State) bool {
-	if s.Signed < e.all {
-		return true
-	}
-	if person, ended := e.subjects[s.Subject]; ended && s.Signed <= person.at {
-		return true
-	}
-	session, ended := e.indexes[s.Index]
-	if !ended {
-		return false
-	}
-	// A session of the provider's that it ended does not begin again: who proved
-	// himself before that has brought us an old answer. Without an index (then
-	// Index is Subject), the name is a person's, who may have come back.
-	return s.Signed <= session.at || s.Index != s.Subject && s.AuthnAt*1000 <= session.at
-}
-
 // Bind returns a context that ends with ctx, with the session's absolute end,
 // or when the session is revoked; the last two with the cause ErrEnded. Withdraw
 // may end it too. host is what the connection is to. The caller must call release
@@ -277,13 +200,11 @@ func (r *Revocations) Bind(ctx context.Context, host string, s *State) (bound co
 	if r.hasEnded(s) {
 		cancel(ErrEnded)
 	} else {
-		if r.streams[s.ID] == nil {
-			r.streams[s.ID] = make(map[*stream]struct{})
-		}
-		r.streams[s.ID][entry] = struct{}{}
+		r.streams.add(s.ID, entry)
+		r.people.add(s.Subject, entry)
 	}
 	return ctx, func() {
-		r.unbind(s.ID, entry)
+		r.unbind(entry)
 		cancel(nil)
 		stop()
 	}
@@ -303,11 +224,9 @@ func (r *Revocations) Withdraw(may func(host string, s *State) bool) {
 	}
 }
 
-func (r *Revocations) unbind(id string, entry *stream) {
+func (r *Revocations) unbind(entry *stream) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.streams[id], entry)
-	if len(r.streams[id]) == 0 {
-		delete(r.streams, id)
-	}
+	r.streams.remove(entry.state.ID, entry)
+	r.people.remove(entry.state.Subject, entry)
 }

@@ -272,6 +272,9 @@ func TestRevokeRemoteEndsAllConnections(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	if len(r.streams) != 0 || len(r.people) != 0 {
+		t.Errorf("connections of %d sessions and %d people are left", len(r.streams), len(r.people))
+	}
 }
 
 // BenchmarkFindAfterManyLogouts is Find with a hundred thousand logouts to look at.
@@ -292,11 +295,13 @@ func BenchmarkFindAfterManyLogouts(b *testing.B) {
 	}
 }
 
-// BenchmarkRevokeRemote is a logout with ten thousand connections open.
+// BenchmarkRevokeRemote is a logout with ten thousand connections of others open.
 func BenchmarkRevokeRemote(b *testing.B) {
 	r := NewRevocations(time.Now)
-	for range 10_000 {
-		_, release := r.Bind(b.Context(), toolA, at(time.Now()))
+	for i := range 10_000 {
+		s := at(time.Now())
+		s.Subject = strconv.Itoa(i)
+		_, release := r.Bind(b.Context(), toolA, s)
 		defer release()
 	}
 	for b.Loop() {

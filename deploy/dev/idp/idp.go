@@ -2,18 +2,23 @@
 // company, is Okta, Entra ID, Keycloak or the like.
 //
 // It speaks the SAML 2.0 Web Browser SSO profile by way of crewjam/saml:
-// AuthnRequest in by HTTP-Redirect, Response and Assertion, both signed, out by
-// HTTP-POST. It asks for a password once and then remembers the browser, so that a
-// second sign-on needs none; /signout forgets it. It is a stage prop: the users are
-// fixed, their passwords public, and nothing outlives the process.
+// AuthnRequest in by HTTP-Redirect or HTTP-POST, Response and Assertion, both signed,
+// out by HTTP-POST; the assertion is encrypted if the provider's metadata has a key
+// for that. It asks for a password once and then remembers the browser, so that a
+// second sign-on needs none; /signout forgets it. The Single Logout profile, which
+// crewjam/saml leaves to others, is its own, by both bindings, from either side. It is
+// a stage prop: the users are fixed, their passwords public, and nothing outlives the
+// process.
 //
-// Hostile inputs: the AuthnRequest in the query, the forms, the cookie. What is
-// answered goes only to the assertion consumer address in the provider's metadata.
+// Hostile inputs: the messages in queries and forms, the other forms, the cookie. What
+// is answered goes only to the addresses in the provider's metadata. A request is held
+// to its signature if the provider's metadata says that it signs.
 package idp
 
 import (
 	"crypto"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -22,6 +27,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/crewjam/saml"
@@ -36,10 +42,12 @@ type Config struct {
 	BaseURL     *url.URL          // as browsers see it, with scheme and host only; required
 	Key         crypto.Signer     // an RSA key that signs responses and assertions; required
 	Certificate *x509.Certificate // of Key; required
+	Published   *x509.Certificate // in the metadata as well, before or after Certificate; may be nil
 	Provider    MetadataSource    // of the one service provider; required
 	Users       []User            // who can sign in
 	Log         *slog.Logger      // required
 	Now         func() time.Time  // nil: time.Now
+	Replaces    *IdP              // whose browsers go on being known, under the same BaseURL; nil for the first
 }
 
 // IdP answers browsers. It is an [http.Handler], safe for concurrent use.
@@ -47,12 +55,16 @@ type IdP struct {
 	http.Handler
 
 	saml     saml.IdentityProvider
+	key      crypto.Signer
+	next     *x509.Certificate // in the metadata besides; may be nil
+	provider providers
 	users    []User
 	log      *slog.Logger
 	pages    *template.Template
 	now      func() time.Time
 	pending  *store[pending]
 	sessions *store[session]
+	logouts  *store[logout]
 }
 
 // pending is a sign-on that waits for a password.
@@ -67,7 +79,8 @@ type pending struct {
 type session struct {
 	user  User
 	since time.Time
-	index string // SessionIndex towards service providers
+	index string       // SessionIndex towards service providers
+	used  *atomic.Bool // whether the service provider was told who it is
 }
 
 // Lifetimes: a login page may stay open over lunch; a session lasts a working day.
@@ -77,6 +90,7 @@ const (
 	metadataLife = 30 * 24 * time.Hour
 	maxPending   = 1000
 	maxSessions  = 1000
+	logoutLife   = 10 * time.Minute
 )
 
 // New checks cfg and returns an IdP that serves. It starts nothing.
@@ -90,15 +104,21 @@ func New(cfg Config) (*IdP, error) {
 	life := metadataLife
 	p := &IdP{
 		users: cfg.Users, log: cfg.Log, now: cfg.Now, pages: parsePages(),
+		key: cfg.Key, next: cfg.Published, provider: providers{cfg.Provider},
+		logouts:  newStore[logout](maxSessions, logoutLife, cfg.Now),
 		pending:  newStore[pending](maxPending, pendingLife, cfg.Now),
 		sessions: newStore[session](maxSessions, sessionLife, cfg.Now),
+	}
+	if cfg.Replaces != nil {
+		p.pending, p.sessions, p.logouts = cfg.Replaces.pending, cfg.Replaces.sessions, cfg.Replaces.logouts
 	}
 	p.saml = saml.IdentityProvider{
 		Key: cfg.Key, Certificate: cfg.Certificate, SignatureMethod: rsaSHA256,
 		Logger:                  logger.Interface(slog.NewLogLogger(cfg.Log.Handler(), slog.LevelWarn)),
 		MetadataURL:             *cfg.BaseURL.JoinPath("metadata"),
 		SSOURL:                  *cfg.BaseURL.JoinPath("sso"),
-		ServiceProviderProvider: providers{cfg.Provider},
+		LogoutURL:               *cfg.BaseURL.JoinPath("slo"),
+		ServiceProviderProvider: p.provider,
 		ValidDuration:           &life,
 		ResponseFormTemplate:    p.pages.Lookup("respond.html"),
 	}
@@ -111,6 +131,9 @@ func (p *IdP) routes() http.Handler {
 	mux.HandleFunc("GET /{$}", p.serveHome)
 	mux.HandleFunc("GET /metadata", p.serveMetadata)
 	mux.HandleFunc("GET /sso", p.serveSSO)
+	mux.HandleFunc("POST /sso", p.serveSSO)
+	mux.HandleFunc("GET /slo", p.serveSLO)
+	mux.HandleFunc("POST /slo", p.serveSLO)
 	mux.HandleFunc("GET /login", p.serveLogin)
 	mux.HandleFunc("POST /login", p.takeLogin)
 	mux.HandleFunc("GET /continue", p.serveContinue)
@@ -118,7 +141,10 @@ func (p *IdP) routes() http.Handler {
 	mux.HandleFunc("POST /signout", p.takeSignOut)
 	mux.Handle("GET /static/", http.FileServerFS(static))
 	mux.HandleFunc("GET /", p.serveNotFound)
-	return secure(http.NewCrossOriginProtection().Handler(mux))
+	protection := http.NewCrossOriginProtection()
+	protection.AddInsecureBypassPattern("POST /sso") // another site posts these, as it should
+	protection.AddInsecureBypassPattern("POST /slo")
+	return secure(protection.Handler(mux))
 }
 
 // secure sets what every answer carries and limits what a form may bring.
@@ -135,17 +161,15 @@ func secure(next http.Handler) http.Handler {
 	})
 }
 
-// Metadata returns the IdP's own metadata. HTTP-Redirect is the only binding in
-// it, because that is the one that [IdP] serves.
+// Metadata returns the IdP's own metadata.
 func (p *IdP) Metadata() ([]byte, error) {
 	descriptor := p.saml.Metadata()
 	for i := range descriptor.IDPSSODescriptors {
 		role := &descriptor.IDPSSODescriptors[i]
-		role.SingleSignOnServices = []saml.Endpoint{{
-			Binding: saml.HTTPRedirectBinding, Location: p.saml.SSOURL.String(),
-		}}
+		role.SingleSignOnServices = bothBindings(p.saml.SSOURL)
+		role.SingleLogoutServices = bothBindings(p.saml.LogoutURL)
 		role.NameIDFormats = []saml.NameIDFormat{saml.EmailAddressNameIDFormat}
-		role.KeyDescriptors = signingOnly(role.KeyDescriptors)
+		role.KeyDescriptors = signingOnly(role.KeyDescriptors, p.next)
 	}
 	data, err := xml.MarshalIndent(descriptor, "", "  ")
 	if err != nil {
@@ -154,13 +178,26 @@ func (p *IdP) Metadata() ([]byte, error) {
 	return append([]byte(xml.Header), data...), nil
 }
 
-// signingOnly drops the encryption keys: this IdP decrypts nothing.
-func signingOnly(keys []saml.KeyDescriptor) []saml.KeyDescriptor {
+func bothBindings(location url.URL) []saml.Endpoint {
+	return []saml.Endpoint{
+		{Binding: saml.HTTPRedirectBinding, Location: location.String()},
+		{Binding: saml.HTTPPostBinding, Location: location.String()},
+	}
+}
+
+// signingOnly drops the encryption keys: this IdP decrypts nothing. It adds another
+// certificate if there is one.
+func signingOnly(keys []saml.KeyDescriptor, other *x509.Certificate) []saml.KeyDescriptor {
 	var signing []saml.KeyDescriptor
 	for _, key := range keys {
 		if key.Use == "signing" {
 			signing = append(signing, key)
 		}
+	}
+	if other != nil {
+		signing = append(signing, saml.KeyDescriptor{Use: "signing", KeyInfo: saml.KeyInfo{X509Data: saml.X509Data{
+			X509Certificates: []saml.X509Certificate{{Data: base64.StdEncoding.EncodeToString(other.Raw)}},
+		}}})
 	}
 	return signing
 }

@@ -466,9 +466,14 @@ func TestMetadataOffersOnlyWhatIsServed(t *testing.T) {
 		t.Fatal(err)
 	}
 	role := descriptor.IDPSSODescriptors[0]
-	want := []saml.Endpoint{{Binding: saml.HTTPRedirectBinding, Location: w.server.URL + "/sso"}}
-	if diff := cmp.Diff(want, role.SingleSignOnServices); diff != "" {
-		t.Errorf("bindings (-want +got):\n%s", diff)
+	both := func(location string) []saml.Endpoint {
+		return []saml.Endpoint{{Binding: saml.HTTPRedirectBinding, Location: location}, {Binding: saml.HTTPPostBinding, Location: location}}
+	}
+	if diff := cmp.Diff(both(w.server.URL+"/sso"), role.SingleSignOnServices); diff != "" {
+		t.Errorf("sign-on (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(both(w.server.URL+"/slo"), role.SingleLogoutServices); diff != "" {
+		t.Errorf("logout (-want +got):\n%s", diff)
 	}
 	if len(role.KeyDescriptors) != 1 || role.KeyDescriptors[0].Use != "signing" {
 		t.Errorf("keys: %+v", role.KeyDescriptors)

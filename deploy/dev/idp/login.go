@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 )
 
 // cookieName has the __Host- prefix: no other host can set it. Lax lets it come
@@ -62,7 +63,7 @@ func (p *IdP) takeLogin(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p.forget(r)
-	setCookie(w, p.sessions.put(session{user: user, since: p.since(), index: rand.Text()}), 0)
+	setCookie(w, p.sessions.put(session{user: user, since: p.since(), index: rand.Text(), used: new(atomic.Bool)}), 0)
 	http.Redirect(w, r, afterLogin(id), http.StatusSeeOther)
 }
 
@@ -77,6 +78,7 @@ func afterLogin(id string) string {
 // homePage is what home.html and signout.html show.
 type homePage struct {
 	SignedIn        bool
+	Incomplete      bool // the service has not signed out
 	FullName, Email string
 	Groups          []string
 }
@@ -101,8 +103,12 @@ func (p *IdP) serveSignOut(w http.ResponseWriter, r *http.Request) {
 }
 
 func (p *IdP) takeSignOut(w http.ResponseWriter, r *http.Request) {
+	current, known := p.session(r)
 	p.forget(r)
 	setCookie(w, "", -1)
+	if known && current.used.Load() && p.tellService(w, r, current) {
+		return
+	}
 	http.Redirect(w, r, "/signout", http.StatusSeeOther)
 }
 

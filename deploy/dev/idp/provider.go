@@ -51,7 +51,20 @@ type providers struct {
 
 // GetServiceProvider implements [saml.ServiceProviderProvider].
 func (p providers) GetServiceProvider(r *http.Request, id string) (*saml.EntityDescriptor, error) {
-	data, err := p.source(r.Context())
+	descriptor, err := p.get(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	if descriptor.EntityID != id {
+		// crewjam compares with ==, so this error cannot be wrapped.
+		return nil, os.ErrNotExist
+	}
+	return descriptor, nil
+}
+
+// get reads the service provider's metadata.
+func (p providers) get(ctx context.Context) (*saml.EntityDescriptor, error) {
+	data, err := p.source(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("reading the service provider's metadata: %w", err)
 	}
@@ -59,11 +72,18 @@ func (p providers) GetServiceProvider(r *http.Request, id string) (*saml.EntityD
 	if err := xml.Unmarshal(data, &descriptor); err != nil {
 		return nil, fmt.Errorf("parsing the service provider's metadata: %w", err)
 	}
-	if descriptor.EntityID != id {
-		// crewjam compares with ==, so this error cannot be wrapped.
-		return nil, os.ErrNotExist
-	}
 	return &descriptor, nil
+}
+
+// signsRequests says whether the provider's metadata promises that its requests are
+// signed (saml-metadata 2.4.4).
+func signsRequests(descriptor *saml.EntityDescriptor) bool {
+	for _, role := range descriptor.SPSSODescriptors {
+		if role.AuthnRequestsSigned != nil && *role.AuthnRequestsSigned {
+			return true
+		}
+	}
+	return false
 }
 
 // serviceName is what the login page calls the service: the host in its entity ID

@@ -15,6 +15,9 @@ import (
 func (p *IdP) serveSSO(w http.ResponseWriter, r *http.Request) {
 	request, err := saml.NewIdpAuthnRequest(&p.saml, withoutPort(r))
 	if err == nil {
+		err = p.checkSigned(request)
+	}
+	if err == nil {
 		err = request.Validate()
 	}
 	if err != nil {
@@ -33,6 +36,21 @@ func (p *IdP) serveSSO(w http.ResponseWriter, r *http.Request) {
 		service: serviceName(request.ServiceProviderMetadata.EntityID),
 	})
 	http.Redirect(w, r, "/login?"+url.Values{"request": {id}}.Encode(), http.StatusSeeOther)
+}
+
+// checkSigned verifies a request of a provider that signs them, and leaves nothing of
+// it but what was signed.
+func (p *IdP) checkSigned(request *saml.IdpAuthnRequest) error {
+	provider, err := p.provider.get(request.HTTPRequest.Context())
+	if err != nil || !signsRequests(provider) {
+		return err
+	}
+	m, err := readMessage(request.HTTPRequest) // whose body has been read already
+	if err != nil {
+		return err
+	}
+	request.RequestBuffer, err = m.verify(signers(provider))
+	return err
 }
 
 // mustAskAgain says whether the provider wants a password younger than its
@@ -75,6 +93,7 @@ func (p *IdP) respond(w http.ResponseWriter, request *saml.IdpAuthnRequest, curr
 		p.fail(w, http.StatusInternalServerError, "The answer to this sign-on could not be made.", err)
 		return
 	}
+	current.used.Store(true)
 	p.log.Info("signed on", "user", current.user.Name, "service", request.ServiceProviderMetadata.EntityID)
 }
 

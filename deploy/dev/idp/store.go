@@ -2,6 +2,7 @@ package idp
 
 import (
 	"crypto/rand"
+	"maps"
 	"sync"
 	"time"
 )
@@ -51,6 +52,15 @@ func (s *store[T]) get(id string) (T, bool) {
 		return none, false
 	}
 	return found.value, true
+}
+
+// removeWhere removes the values that match, and returns how many did.
+func (s *store[T]) removeWhere(match func(T) bool) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := len(s.byID)
+	maps.DeleteFunc(s.byID, func(_ string, e entry[T]) bool { return match(e.value) })
+	return before - len(s.byID)
 }
 
 func (s *store[T]) remove(id string) {

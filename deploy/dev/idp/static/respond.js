@@ -1,2 +1,2 @@
-// Posts the signed response on. Without scripts the page has a button for it.
+// Posts the signed message on. Without scripts the page has a button for it.
 document.getElementById("respond").submit();

@@ -1,0 +1,36 @@
+<?php
+// SimpleSAMLphp for the interoperability tests. What differs from test to test is in
+// a file of settings, which is read at every request.
+$state = getenv('INTEROP_STATE');
+$config = [
+    'baseurlpath' => getenv('INTEROP_ORIGIN') . '/',
+    'certdir' => $state . '/keys/',
+    'datadir' => $state . '/data/',
+    'tempdir' => $state . '/tmp',
+    'loggingdir' => $state . '/log/',
+    'attributenamemapdir' => getenv('INTEROP_ATTRIBUTE_MAPS') . '/',
+    'metadatadir' => __DIR__ . '/metadata/',
+    'metadata.sources' => [['type' => 'flatfile', 'directory' => __DIR__ . '/metadata']],
+    'enable.saml20-idp' => true,
+    'module.enable' => ['core' => true, 'saml' => true, 'exampleauth' => true],
+    'secretsalt' => 'nothing here is a secret',
+    'auth.adminpassword' => 'nothing here is a secret',
+    'timezone' => 'UTC',
+    'technicalcontact_name' => 'interop',
+    'technicalcontact_email' => 'interop@example.test',
+    'logging.handler' => 'errorlog',
+    'logging.level' => 5,
+    'showerrors' => true,
+    'errorreporting' => false,
+    'admin.checkforupdates' => false,
+    'language.available' => ['en'],
+    'language.default' => 'en',
+    'store.type' => 'phpsession',
+    'session.phpsession.savepath' => $state . '/sessions',
+    'session.phpsession.cookiename' => 'SimpleSAML',
+    'session.authtoken.cookiename' => 'SimpleSAMLAuthToken',
+    'session.cookie.name' => 'SimpleSAMLSessionID',
+    'session.cookie.secure' => true,
+    'session.cookie.samesite' => 'None',
+    'trusted.url.domains' => [],
+];

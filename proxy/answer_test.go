@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"context"
 	"encoding/base64"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -158,6 +159,42 @@ func TestEveryAnswerIsTraced(t *testing.T) {
 				t.Errorf("no cause:\n%s", whole)
 			}
 		})
+	}
+}
+
+// withholding is refused for a value of a person's, which its trace does not show.
+type withholding struct{ *scriptedSAML }
+
+func (s withholding) Verify(ctx context.Context, p saml.Post, want saml.Expectation) (*saml.Principal, error) {
+	*want.Trace = saml.Trace{Message: "Response", Checks: []saml.Check{{Name: "identity", Code: saml.CodeEmail, Got: "a value that only the log quotes"}}}
+	return s.scriptedSAML.Verify(ctx, p, want)
+}
+
+// What the trace of a check withholds does not stand in the cause beside it, nor does
+// who was verified and may not enter.
+func TestTracesNameNobody(t *testing.T) {
+	traces := proxy.NewTraces()
+	trace := func(w *world, b *browser) (whole, line string) {
+		record := w.last(b)
+		_, whole = ask(t, traces, "/saml/traces/"+record["http.request.id"].(string))
+		return whole, fmt.Sprint(record)
+	}
+	w := newWorld(t, func(cfg *proxy.Config) {
+		cfg.IdPs[0].SAML, cfg.Traces = withholding{cfg.IdPs[0].SAML.(*scriptedSAML)}, traces
+	})
+	b := w.browser()
+	b.post(w.origin(doorHost)+"/saml/acs", "cross-site", samlForm(t, b.navigate(w.origin(doorHost)+"/").Header.Get("Location"), "refuse email"))
+	if whole, line := trace(w, b); !strings.Contains(whole, `"reason": "email"`) || strings.Contains(whole, "private detail") || !strings.Contains(line, "private detail") {
+		t.Errorf("an address that was refused:\n%s\nline %s", whole, line)
+	}
+
+	w = newUnasked(t)
+	w.replace(func(cfg *proxy.Config) { cfg.Traces = traces })
+	b = w.browser()
+	b.finish(b.navigate(w.origin(doorHost)+"/?idp=corp"), "bob")
+	b.post(w.origin(doorHost)+"/saml/acs", "cross-site", url.Values{"SAMLResponse": {unaskedResponse("https://idp.partner.example", "carol")}})
+	if whole, _ := trace(w, b); !strings.Contains(whole, `"reason": "other_person"`) || strings.Contains(whole, "bob") || strings.Contains(whole, "carol") {
+		t.Errorf("another person:\n%s", whole)
 	}
 }
 

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/http"
+	"net/url"
 
 	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/proxy/portal"
@@ -32,6 +33,10 @@ func (g *Gateway) serveSignIn(ex *exchange, r *http.Request) {
 	}
 	if absence != session.Present {
 		ex.Note(accesslog.ActionSignInBegin, "signin", string(absence))
+		if site := r.Header.Get("Sec-Fetch-Site"); absence == absentOther && (site == "cross-site" || site == "same-site") {
+			g.askToChange(ex, r, rt, state)
+			return
+		}
 		g.beginSAML(ex, r, pending)
 		return
 	}
@@ -42,6 +47,25 @@ func (g *Gateway) serveSignIn(ex *exchange, r *http.Request) {
 	if !g.goesInCircles(ex, r, pending) {
 		g.carry(ex, r, state, begin.Host, begin.Return)
 	}
+}
+
+// askToChange asks somebody who is signed in, and whom a page of another origin has sent to
+// a tool of another identity provider's, whether they want to sign in there. That one may
+// sign anybody in without a question, and whoever comes in leaves the session before: a
+// page must not put somebody in a person's place (login CSRF). The link is the address
+// that was asked for, and what follows it comes from our own page.
+func (g *Gateway) askToChange(ex *exchange, r *http.Request, rt *route, state *session.State) {
+	query := url.Values{}
+	for _, name := range []string{paramBegin, paramIdP} {
+		if r.URL.Query().Has(name) {
+			query.Set(name, r.URL.Query().Get(name))
+		}
+	}
+	g.notice(ex, portal.Notice{
+		Status: http.StatusOK, Title: "Sign in to " + rt.Title + "?",
+		Message: "You are signed in as " + state.User + ", and " + rt.Title + " wants a sign-in with another identity provider. If you go on there as somebody else, you are signed out as " + state.User + ".",
+		Link:    g.door + reservedPrefix + "sign_in?" + query.Encode(), LinkText: "Sign in",
+	})
 }
 
 // beginSAML starts a sign-on with one of the identity providers that are allowed

@@ -10,7 +10,7 @@ import (
 func (j *judgement) checkRoot() error {
 	doc := etree.NewDocument()
 	if err := doc.ReadFromBytes(j.raw); err != nil {
-		return refusef(CodeXML, "parsing XML: %w", err)
+		return refusef(CodeXML, "parsing XML: %s", quotable(err.Error()))
 	}
 	if j.root = doc.Root(); j.root == nil || !responseShape.matches(j.root) {
 		return refusef(CodeRoot, "root element is not a SAML 2.0 Response")

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/beevik/etree"
 )
@@ -59,7 +60,12 @@ func parseIdPMetadata(raw []byte, choice metadataChoice) (*identityProvider, err
 	if err := doc.ReadFromBytes(raw); err != nil {
 		return nil, fmt.Errorf("reading the document: %w", err)
 	}
-	role, err := findIdP(doc.Root(), choice.entityID)
+	return readIdP(doc.Root(), choice)
+}
+
+// readIdP is parseIdPMetadata for a document that was parsed.
+func readIdP(root *etree.Element, choice metadataChoice) (*identityProvider, error) {
+	role, err := findIdP(root, choice.entityID)
 	if err != nil {
 		return nil, err
 	}
@@ -148,13 +154,17 @@ func idpRoles(el *etree.Element) []*etree.Element {
 	return roles
 }
 
-// checkEntityID is for theirs and ours: both are compared byte for byte.
+// checkEntityID is for theirs and ours: both are compared byte for byte, and shown to
+// operators on terminals, so nothing may stand in it that cannot be seen.
 func checkEntityID(id string) error {
 	if id == "" || len(id) > maxEntityID {
 		return fmt.Errorf("entityID of %d characters, expected 1 to %d", len(id), maxEntityID)
 	}
 	if id != strings.TrimSpace(id) {
 		return fmt.Errorf("entityID %.100q begins or ends with white space", id)
+	}
+	if strings.ContainsFunc(id, func(r rune) bool { return !unicode.IsPrint(r) || invisible(r) }) {
+		return fmt.Errorf("entityID %.100q has a character that cannot be seen", id)
 	}
 	return nil
 }

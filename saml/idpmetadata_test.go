@@ -292,3 +292,30 @@ func TestPinsAreReported(t *testing.T) {
 		t.Errorf("unused pins (-want +got):\n%s", diff)
 	}
 }
+
+// TestMetadataDoesNotLeadToOurselves: a page of ours that posts to our own address would
+// do there what only we may ask for, such as signing somebody out.
+func TestMetadataDoesNotLeadToOurselves(t *testing.T) {
+	idp := newTestIdP(t, "rsa-idp")
+	one := string(testMetadata(idp.cert))
+	logout := func(attributes string) string {
+		return strings.Replace(one, "<md:SingleSignOnService", `<md:SingleLogoutService Binding="`+bindingPost+`" `+attributes+`/><md:SingleSignOnService`, 1)
+	}
+	for name, tt := range map[string]struct {
+		metadata string
+		taken    bool
+	}{
+		"sign-on":                 {strings.Replace(one, testSSO, "https://door.example.test/.sallyport/sign_out", 1), false},
+		"sign-on, spelt":          {strings.Replace(one, testSSO, "https://DOOR.example.test:443/.sallyport/sign_out", 1), false},
+		"logout":                  {logout(`Location="https://door.example.test/"`), false},
+		"answer to a logout":      {logout(`Location="https://idp.example.test/slo" ResponseLocation="https://door.example.test/x"`), false},
+		"the same host, a port":   {strings.Replace(one, testSSO, "https://door.example.test:8443/sso", 1), true},
+		"the identity provider's": {logout(`Location="https://idp.example.test/slo"`), true},
+	} {
+		cfg := testConfig(t, idp)
+		cfg.IdPMetadata = []byte(tt.metadata)
+		if _, err := New(cfg); (err == nil) != tt.taken || err != nil && !strings.Contains(err.Error(), "one of our own") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -15,7 +15,7 @@ func (p Post) Issuer() (string, error) {
 	}
 	doc := etree.NewDocument()
 	if err := doc.ReadFromBytes(raw); err != nil {
-		return "", refusef(CodeXML, "parsing XML: %w", err)
+		return "", refusef(CodeXML, "parsing XML: %s", quotable(err.Error()))
 	}
 	root := doc.Root()
 	if root == nil || !responseShape.matches(root) {

@@ -41,7 +41,7 @@ func (sp *ServiceProvider) checkLogoutRoot(j *logoutJudgement) (finding, error) 
 	found := finding{want: "a SAML 2.0 " + j.shape().tag}
 	doc := etree.NewDocument()
 	if err := doc.ReadFromBytes(j.raw); err != nil {
-		return found, refusef(CodeXML, "parsing XML: %w", err)
+		return found, refusef(CodeXML, "parsing XML: %s", quotable(err.Error()))
 	}
 	if j.root = doc.Root(); j.root == nil || !j.shape().matches(j.root) {
 		return found, refusef(CodeRoot, "root element is not a SAML 2.0 %s", j.shape().tag)

@@ -134,6 +134,8 @@ func TestParseIdPMetadataRefuses(t *testing.T) {
 		"F10 two identity providers":      {[]byte(`<md:EntitiesDescriptor xmlns:md="` + nsMetadata + `">` + one + one + `</md:EntitiesDescriptor>`), "2 IDPSSODescriptor elements"},
 		"F10 two roles":                   {metadataOf(t, "</md:EntityDescriptor>", `<md:IDPSSODescriptor protocolSupportEnumeration="`+nsProtocol+`"/></md:EntityDescriptor>`), "2 IDPSSODescriptor elements"},
 		"no entity ID":                    {metadataOf(t, testIdPID, ""), "entityID of 0 characters"},
+		"entity ID with a line break":     {metadataOf(t, testIdPID, testIdPID+"&#xa;ready"), "cannot be seen"},
+		"entity ID that steers terminals": {metadataOf(t, testIdPID, testIdPID+"&#x9b;2J"), "cannot be seen"},
 		"entity ID with a blank":          {metadataOf(t, testIdPID, testIdPID+" "), "white space"},
 		"F10 expired":                     {metadataOf(t, "<md:IDPSSODescriptor", `<md:IDPSSODescriptor validUntil="2026-11-22T12:00:00Z"`), "the metadata expired"},
 		"F10 expired around it":           {metadataOf(t, `entityID=`, `validUntil="2020-01-01T00:00:00Z" entityID=`), "the metadata expired: validUntil of EntityDescriptor"},

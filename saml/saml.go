@@ -314,6 +314,9 @@ func New(cfg Config) (*ServiceProvider, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the identity provider's metadata: %w", err)
 	}
+	if err := idp.checkElsewhere(cfg.ACSURL); err != nil {
+		return nil, fmt.Errorf("reading the identity provider's metadata: %w", err)
+	}
 	sp := &ServiceProvider{
 		entityID: cfg.EntityID, acsURL: cfg.ACSURL, sloURL: cfg.SLOURL, idp: idp, attributes: cfg.Attributes.clone(),
 		skew: cfg.ClockSkew, maxAge: cfg.MaxAge, now: cfg.Now, replay: cfg.Replay, limiter: newLimiter(),

@@ -134,7 +134,7 @@ func (s *switched) Verify(ctx context.Context, p saml.Post, want saml.Expectatio
 
 // friendlyPages are the codes whose page says more than the one that all others
 // share: they give nothing away that whoever sent the response did not know.
-var friendlyPages = []string{saml.CodeStatus, saml.CodeTooManyValues, saml.CodeBusy}
+var friendlyPages = []string{saml.CodeStatus, saml.CodeNoAuthnContext, saml.CodeTooManyValues, saml.CodeBusy}
 
 const maxForm = 512 << 10 // a POST that is larger is refused before it is read
 

@@ -133,9 +133,10 @@ func (g *Gateway) arrive(ex *exchange, r *http.Request, s *session.State, p sess
 // weakAnswers are the codes of answers that are good but for how the person has signed
 // in, and what policy calls the same.
 var weakAnswers = map[string]string{
-	saml.CodeAuthnAge:      policy.ReasonTooOld,
-	saml.CodeAuthnNotFresh: policy.ReasonTooOld,
-	saml.CodeAuthnContext:  policy.ReasonContext,
+	saml.CodeAuthnAge:       policy.ReasonTooOld,
+	saml.CodeAuthnNotFresh:  policy.ReasonTooOld,
+	saml.CodeAuthnContext:   policy.ReasonContext,
+	saml.CodeNoAuthnContext: policy.ReasonContext,
 }
 
 // refusedStepUp answers for a sign-on that was refused since it was weaker than the

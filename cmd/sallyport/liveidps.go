@@ -223,25 +223,33 @@ func trustSettings(before, after config.SAML) []setting {
 // asked bounds how often an unknown key has us look for new metadata. The zero value
 // is ready.
 type asked struct {
-	mu   sync.Mutex // guards last
-	last map[string]time.Time
+	mu   sync.Mutex                      // guards last
+	last map[string][refreshes]time.Time // the latest first
 }
 
 // refreshEvery is how often that is, for each identity provider: anybody can send a
 // signature that nobody knows.
 const refreshEvery = time.Minute
 
+// refreshes is how many times it is done in that time: once for strangers, who the
+// proxy lets have no more of it, and once for the people of the identity provider, who
+// then do not wait for what strangers have used up.
+const refreshes = 2
+
 // now says whether it may be done now, and notes that it was.
 func (a *asked) now(name string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if last, ok := a.last[name]; ok && time.Since(last) < refreshEvery {
+	last := a.last[name]
+	if oldest := last[refreshes-1]; !oldest.IsZero() && time.Since(oldest) < refreshEvery {
 		return false
 	}
 	if a.last == nil {
-		a.last = map[string]time.Time{}
+		a.last = map[string][refreshes]time.Time{}
 	}
-	a.last[name] = time.Now()
+	copy(last[1:], last[:refreshes-1])
+	last[0] = time.Now()
+	a.last[name] = last
 	return true
 }
 

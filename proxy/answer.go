@@ -16,7 +16,7 @@ import (
 type answer struct {
 	// idp is whose answer it has to be; nil until that is known.
 	idp *IdP
-	// solicited says that this browser has asked for it, with pending.
+	// solicited says that this browser has asked for it, in a sign-on with pending.
 	solicited  bool
 	relayState string
 	pending    session.Pending

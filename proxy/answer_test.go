@@ -28,8 +28,9 @@ func TestPagesOfRefusedSignOns(t *testing.T) {
 		return res, w.last(b)
 	}
 	for code, want := range map[string]string{
-		saml.CodeStatus:        "Your identity provider did not let you in",
-		saml.CodeTooManyValues: "You are in too many groups to sign in",
+		saml.CodeStatus:         "Your identity provider did not let you in",
+		saml.CodeNoAuthnContext: "Your identity provider did not let you in",
+		saml.CodeTooManyValues:  "You are in too many groups to sign in",
 	} {
 		res, line := refused(code)
 		id := line["http.request.id"].(string)

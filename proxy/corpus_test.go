@@ -135,7 +135,7 @@ func (s *switched) Verify(ctx context.Context, p saml.Post, want saml.Expectatio
 
 // friendlyPages are the codes whose page says more than the one that all others
 // share: they give nothing away that whoever sent the response did not know.
-var friendlyPages = slices.Concat([]string{saml.CodeStatus, saml.CodeTooManyValues, saml.CodeBusy}, namesNobody)
+var friendlyPages = slices.Concat([]string{saml.CodeStatus, saml.CodeNoAuthnContext, saml.CodeTooManyValues, saml.CodeBusy}, namesNobody)
 
 // namesNobody are the codes of genuine answers that name nobody whom we can pass on.
 // They share a page: package saml's TestNobodyIsNamedBeforeTheSignature holds them to

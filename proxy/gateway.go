@@ -30,6 +30,9 @@ type Config struct {
 	// IdPs are the identity providers that sign people in, in the order of the
 	// chooser: at least one; names are unique.
 	IdPs []IdP
+	// OutIdPs are further ones that are configured and that nobody can sign in with for
+	// now: entity IDs by names. Sessions that they have vouched for go on. Nil for none.
+	OutIdPs map[string]string
 	// Sessions remembers them.
 	Sessions *session.Manager
 	// Access gets one line per request.
@@ -39,8 +42,9 @@ type Config struct {
 	QueryKeys []string
 	// Refresh looks whether the named identity provider has new metadata, for an
 	// answer that was signed with an unknown key, and returns it with that; nil if
-	// there is nothing new, or it was asked too often. It is called concurrently and
-	// returns with ctx. Nil never looks.
+	// there is nothing new, or it was asked too often. On account of messages that
+	// nobody here has asked for, it is asked once a minute at most for each. It is
+	// called concurrently and returns with ctx. Nil never looks.
 	Refresh func(ctx context.Context, idp string) ServiceProvider
 	// Traces keeps what was found out about the last messages of identity providers;
 	// nil keeps nothing.

@@ -55,13 +55,16 @@ type idps struct {
 	order  []*IdP // of the chooser
 	named  map[string]*IdP
 	entity map[string]*IdP // by entity ID, which is what a session remembers
+	// vouching are the names, by entity ID, of all whose word counts: those, and those
+	// that nobody can sign in with for now.
+	vouching map[string]string
 	// landing says whether any may begin a sign-on itself.
 	landing bool
 }
 
 // addIdPs judges the configured identity providers, and what routes say of them.
 func (g *Gateway) addIdPs() error {
-	g.idps = idps{named: make(map[string]*IdP), entity: make(map[string]*IdP)}
+	g.idps = idps{named: make(map[string]*IdP), entity: make(map[string]*IdP), vouching: make(map[string]string)}
 	for _, spec := range g.cfg.IdPs {
 		if err := g.addIdP(spec); err != nil {
 			return fmt.Errorf("adding the identity provider %q: %w", spec.Name, err)
@@ -70,9 +73,12 @@ func (g *Gateway) addIdPs() error {
 	if len(g.idps.order) == 0 {
 		return errors.New("no identity provider: nobody could sign in")
 	}
+	if err := g.addOutIdPs(); err != nil {
+		return err
+	}
 	for _, rt := range g.order {
 		for _, name := range rt.IdPs {
-			if g.idps.named[name] == nil {
+			if g.idps.named[name] == nil && g.cfg.OutIdPs[name] == "" {
 				return fmt.Errorf("route %q wants the identity provider %q, which there is not", rt.Name, name)
 			}
 		}
@@ -94,8 +100,19 @@ func (g *Gateway) addIdP(idp IdP) error {
 		return fmt.Errorf("sign-ons that it begins lead to %q, expected an address of the door's or of a tool's", idp.Landing)
 	}
 	g.idps.order = append(g.idps.order, &idp)
-	g.idps.named[idp.Name], g.idps.entity[entityID] = &idp, &idp
+	g.idps.named[idp.Name], g.idps.entity[entityID], g.idps.vouching[entityID] = &idp, &idp, idp.Name
 	g.idps.landing = g.idps.landing || idp.Landing != ""
+	return nil
+}
+
+// addOutIdPs judges those that nobody can sign in with for now.
+func (g *Gateway) addOutIdPs() error {
+	for name, entityID := range g.cfg.OutIdPs {
+		if name == "" || g.idps.named[name] != nil || entityID == "" || g.idps.vouching[entityID] != "" {
+			return fmt.Errorf("identity provider %q, which is out: its name or its entity ID %q is empty, or another's", name, entityID)
+		}
+		g.idps.vouching[entityID] = name
+	}
 	return nil
 }
 
@@ -141,10 +158,10 @@ const (
 // vouched says whether the word of the identity provider that signed s in counts
 // at a route; nil is the door.
 func (g *Gateway) vouched(s *session.State, rt *route) session.Absence {
-	switch idp := g.idps.entity[s.IdP]; {
-	case idp == nil:
+	switch name := g.idps.vouching[s.IdP]; {
+	case name == "":
 		return absentIdP
-	case rt != nil && rt.IdPs != nil && !slices.Contains(rt.IdPs, idp.Name):
+	case rt != nil && rt.IdPs != nil && !slices.Contains(rt.IdPs, name):
 		return absentOther
 	}
 	return session.Present

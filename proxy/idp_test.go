@@ -322,6 +322,9 @@ func TestIdPsThatDoNotFitAreRefused(t *testing.T) {
 		`"": its name is empty`:   func(cfg *proxy.Config) { cfg.IdPs[1].Name = "" },
 		"no service provider":     func(cfg *proxy.Config) { cfg.IdPs[1].SAML = nil },
 		"or another's":            func(cfg *proxy.Config) { cfg.IdPs[1].SAML = &scriptedSAML{} },
+		`"partner", which is out`: func(cfg *proxy.Config) { cfg.OutIdPs = map[string]string{"partner": "https://x.example"} },
+		`"away", which is out`:    func(cfg *proxy.Config) { cfg.OutIdPs = map[string]string{"away": "https://idp.partner.example"} },
+		`"gone", which is out`:    func(cfg *proxy.Config) { cfg.OutIdPs = map[string]string{"gone": ""} },
 		`wants the identity provider "other"`: func(cfg *proxy.Config) {
 			cfg.Routes = slices.Clone(cfg.Routes)
 			cfg.Routes[0].IdPs = []string{"corp", "other"}

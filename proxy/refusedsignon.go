@@ -101,7 +101,7 @@ func refusedSignOn(reason string) portal.Notice {
 	case string(absentIdP):
 		n.Title = "This way to sign in is closed"
 		n.Message = "Your identity provider is not used here any more. Sign in with another one, or ask your help desk."
-	case saml.CodeStatus:
+	case saml.CodeStatus, saml.CodeNoAuthnContext:
 		n.Title = "Your identity provider did not let you in"
 		n.Message = "It answered that it does not sign you in here. You may have cancelled, or not be assigned to this service. Try again; if it stays like this, give the request number below to your help desk."
 	case saml.CodeTooManyValues:

@@ -74,12 +74,7 @@ func (g *Gateway) beginSAML(ex *exchange, r *http.Request, p session.Pending) {
 	allowed := g.allowed(p.Host)
 	switch choice := choose(r, allowed); {
 	case len(allowed) == 0:
-		ex.Record.Decision = "deny"
-		g.refuse(ex, r, refusal{
-			status: http.StatusServiceUnavailable, reason: "no_idp",
-			title: "Nobody can sign in there now", message: "The identity provider whose people may open this tool cannot be used at this moment. Sallyport's operators can see why.",
-			link: g.door + "/", text: "Your tools",
-		})
+		g.refuseNoIdP(ex, r)
 	case choice.idp == nil:
 		g.serveChooser(ex, r, p.Host, choice.unknown)
 	case choice.typed:
@@ -87,6 +82,16 @@ func (g *Gateway) beginSAML(ex *exchange, r *http.Request, p session.Pending) {
 	default:
 		g.beginWith(ex, r, choice.idp, p)
 	}
+}
+
+// refuseNoIdP tells somebody that all who could sign them in are out.
+func (g *Gateway) refuseNoIdP(ex *exchange, r *http.Request) {
+	ex.Record.Decision = "deny"
+	g.refuse(ex, r, refusal{
+		status: http.StatusServiceUnavailable, reason: "no_idp",
+		title: "Signing in does not work now", message: "The identity provider whose people may open this tool cannot be used at this moment. Sallyport's operators can see why.",
+		link: g.door + "/", text: "Your tools",
+	})
 }
 
 // beginWith sends the browser to the identity provider, and remembers in that

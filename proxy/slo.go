@@ -43,7 +43,8 @@ func (g *Gateway) serveSLO(ex *exchange, r *http.Request) {
 }
 
 // verifyLogout has verify judge a logout message of a.idp, once more with newer
-// metadata if there is some that may help, and notes what came of it.
+// metadata if there is some that may help, and notes what came of it. Anybody can
+// send a demand: on account of those, it is looked for once a minute at most.
 func (g *Gateway) verifyLogout(ex *exchange, r *http.Request, a *answer, verify func(ServiceProvider, *saml.Trace) error) error {
 	ex.Record.IdP = a.idp.SAML.IdP().EntityID
 	trace := new(saml.Trace)
@@ -54,7 +55,7 @@ func (g *Gateway) verifyLogout(ex *exchange, r *http.Request, a *answer, verify 
 		}
 	}()
 	err := verify(a.idp.SAML, trace)
-	if g.cfg.Refresh == nil || !saysNewKey(err) {
+	if g.cfg.Refresh == nil || !saysNewKey(err) || !a.solicited && !g.alarms.due("refresh for strangers "+a.idp.Name, g.cfg.Now()) {
 		return err
 	}
 	if newer := g.refreshed(r.Context(), a.idp.Name); newer != nil {
@@ -124,6 +125,7 @@ func (g *Gateway) takeLogoutResponse(ex *exchange, r *http.Request, message saml
 	if !ok || a.idp == nil {
 		return errNoSignOff()
 	}
+	a.solicited = true
 	var response *saml.LogoutResponse
 	err := g.verifyLogout(ex, r, a, func(sp ServiceProvider, trace *saml.Trace) (err error) {
 		response, err = sp.VerifyLogoutResponse(r.Context(), message, pending.RequestID, trace)

@@ -240,25 +240,42 @@ func TestLogoutRequestIsJudgedByItsIssuer(t *testing.T) {
 // TestLogoutRequestWithANewKey: the metadata that we hold does not know it, but
 // newer metadata does.
 func TestLogoutRequestWithANewKey(t *testing.T) {
-	newer, asked := new(scriptedSAML), 0
-	w := newWorld(t, func(cfg *proxy.Config) {
-		cfg.Refresh = func(_ context.Context, idp string) proxy.ServiceProvider {
-			if asked++; idp != "corp" || newer.demand == nil {
-				return nil
+	for name, newer := range map[string]*scriptedSAML{
+		"without newer metadata": nil,
+		"with newer metadata":    {scriptedLogout: scriptedLogout{demand: &saml.LogoutRequest{Subject: saml.Subject{NameID: "alice-4711"}}}},
+	} {
+		asked := 0
+		w := newWorld(t, func(cfg *proxy.Config) {
+			cfg.Refresh = func(_ context.Context, idp string) proxy.ServiceProvider {
+				if asked++; idp != "corp" || newer == nil {
+					return nil
+				}
+				return newer
 			}
-			return newer
+		})
+		b := signedInEverywhere(w, saml.BindingRedirect)
+		demand := func() int {
+			return w.browser().post(w.origin(doorHost)+"/saml/slo", "cross-site", logoutForm("LogoutRequest", idpEntityID, "")).StatusCode
 		}
-	})
-	b := signedInEverywhere(w, saml.BindingRedirect)
-	demand := func() int {
-		return w.browser().post(w.origin(doorHost)+"/saml/slo", "cross-site", logoutForm("LogoutRequest", idpEntityID, "")).StatusCode
-	}
-	if status := demand(); status != http.StatusForbidden || asked != 1 || !b.signedIn(headersHost) {
-		t.Errorf("without newer metadata: %d, asked for it %d times", status, asked)
-	}
-	newer.demand = &saml.LogoutRequest{Subject: saml.Subject{NameID: "alice-4711"}}
-	if status := demand(); status != http.StatusSeeOther || asked != 2 || b.signedIn(headersHost) {
-		t.Errorf("with newer metadata: %d, asked for it %d times", status, asked)
+		want := http.StatusForbidden
+		if newer != nil {
+			want = http.StatusSeeOther
+		}
+		if status := demand(); status != want || asked != 1 || b.signedIn(headersHost) != (newer == nil) {
+			t.Errorf("%s: %d, asked for it %d times", name, status, asked)
+		}
+		// Strangers use up no more than that.
+		for range 3 {
+			if status := demand(); status != http.StatusForbidden || asked != 1 {
+				t.Errorf("%s, once more: %d, asked for it %d times", name, status, asked)
+			}
+		}
+		b.signIn(w.origin(headersHost)+"/", "alice")
+		b.post(w.origin(doorHost)+signOutPath, "same-origin", nil)
+		b.post(w.origin(doorHost)+"/saml/slo", "cross-site", logoutForm("LogoutResponse", idpEntityID, ""))
+		if asked != 2 {
+			t.Errorf("%s: for the answer to a sign-off asked %d times in all, want 2", name, asked)
+		}
 	}
 }
 

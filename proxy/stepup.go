@@ -70,8 +70,19 @@ func (g *Gateway) stepUp(ex *exchange, r *http.Request, s *session.State, p sess
 	}
 	ex.Note(accesslog.ActionSignInBegin, decision.Verdict.String(), decision.Reason)
 	p.Forced = decision.Reason == policy.ReasonTooOld
-	g.beginWith(ex, r, g.idps.entity[s.IdP], p) // who has vouched for them so far
+	g.beginAgain(ex, r, s, p)
 	return true
+}
+
+// beginAgain has s vouched for anew by the identity provider that has done so before,
+// if anybody can sign in there now.
+func (g *Gateway) beginAgain(ex *exchange, r *http.Request, s *session.State, p session.Pending) {
+	idp := g.idps.entity[s.IdP]
+	if idp == nil {
+		g.refuseNoIdP(ex, r)
+		return
+	}
+	g.beginWith(ex, r, idp, p)
 }
 
 // demands is what the identity provider is asked for on behalf of p.Host.
@@ -124,7 +135,7 @@ func (g *Gateway) arrive(ex *exchange, r *http.Request, s *session.State, p sess
 	case decision.Reason == policy.ReasonTooOld && !p.Forced:
 		ex.Note(accesslog.ActionSignIn, decision.Verdict.String(), decision.Reason)
 		p.Forced = true
-		g.beginWith(ex, r, g.idps.entity[s.IdP], p)
+		g.beginAgain(ex, r, s, p)
 	default:
 		g.refuseWeak(ex, r, p, decision.Reason, nil)
 	}
@@ -133,9 +144,10 @@ func (g *Gateway) arrive(ex *exchange, r *http.Request, s *session.State, p sess
 // weakAnswers are the codes of answers that are good but for how the person has signed
 // in, and what policy calls the same.
 var weakAnswers = map[string]string{
-	saml.CodeAuthnAge:      policy.ReasonTooOld,
-	saml.CodeAuthnNotFresh: policy.ReasonTooOld,
-	saml.CodeAuthnContext:  policy.ReasonContext,
+	saml.CodeAuthnAge:       policy.ReasonTooOld,
+	saml.CodeAuthnNotFresh:  policy.ReasonTooOld,
+	saml.CodeAuthnContext:   policy.ReasonContext,
+	saml.CodeNoAuthnContext: policy.ReasonContext,
 }
 
 // refusedStepUp answers for a sign-on that was refused since it was weaker than the

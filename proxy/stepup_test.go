@@ -215,6 +215,7 @@ func TestStepUpThatIsNotDoneEndsWithAPage(t *testing.T) {
 		{"an answer that is too old", notesHost, "authn_too_old", "within the last 5 minutes", refused(saml.CodeAuthnAge)},
 		{"an answer of somebody who was not asked", notesHost, "authn_too_old", "within the last 5 minutes", refused(saml.CodeAuthnNotFresh)},
 		{"an answer without the class", openHost, "authn_context", "stronger sign-in", refused(saml.CodeAuthnContext)},
+		{"an identity provider that cannot", openHost, "authn_context", "stronger sign-in", refused(saml.CodeNoAuthnContext)},
 		{"a class that the gateway itself finds lacking", openHost, "authn_context", "stronger sign-in", func(p *saml.Principal, _ saml.Expectation) error {
 			p.AuthnContext = password
 			return nil

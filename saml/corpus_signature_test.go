@@ -310,8 +310,5 @@ func keys() []attack {
 		{id: "B8d", name: "certificate that is not base64", want: CodeSignatureShape, after: func(_ testing.TB, m *message) { m.find("X509Certificate").SetText("%%") }},
 		{id: "B8e", name: "two certificates, wrong audience: the reason is not lost", idp: noInfo, config: trustTwo, want: CodeAudience,
 			edit: func(_ testing.TB, m *message) { m.find("Audience").SetText("https://other.example.test/") }},
-		{id: "B12", name: "ECDSA signature as r||s", key: "p256-idp", want: CodeAlgorithm, after: func(_ testing.TB, m *message) {
-			m.find("SignatureValue").SetText(encode(make([]byte, 64)))
-		}},
 	}
 }

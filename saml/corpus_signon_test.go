@@ -101,7 +101,10 @@ func demands() []attack {
 		{id: "C24f", name: "passive sign-on of somebody without a session", want: CodeNoPassive, edit: secondLevel(responder, statusNoPassive)},
 		{id: "C24g", name: "NoPassive as the first code", want: CodeNoPassive, edit: secondLevel(statusNoPassive, "urn:x:y")},
 		{id: "C24h", name: "denied", want: CodeStatus, edit: secondLevel(responder, statusPrefix+"RequestDenied")},
-		{id: "C24i", name: "context that the identity provider does not know", want: CodeStatus, edit: secondLevel(requester, statusPrefix+"NoAuthnContext")},
+		{id: "C24i", name: "context that the identity provider does not know", want: CodeNoAuthnContext, edit: secondLevel(requester, statusNoAuthnContext)},
+		{id: "C24k", name: "no such context, by whose fault the identity provider does not say rightly", want: CodeNoAuthnContext, edit: secondLevel(responder, statusNoAuthnContext)},
+		{id: "C24l", name: "NoAuthnContext as the first code", want: CodeNoAuthnContext, edit: secondLevel(statusNoAuthnContext, "urn:x:y")},
+		{id: "C24m", name: "NoAuthnContext in words that only begin so", want: CodeStatus, edit: secondLevel(responder, statusNoAuthnContext+"Class")},
 		{id: "C24j", name: "status that only begins like success", want: CodeStatus, edit: secondLevel(statusSuccess+"ful", statusSuccess)},
 
 		{id: "C26h", name: "forced, and authenticated anew", expect: forced(-3 * time.Minute)},

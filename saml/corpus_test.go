@@ -40,7 +40,7 @@ type attack struct {
 
 // corpus is every case, in the order of their letters.
 func corpus() []attack {
-	return slices.Concat(wellBehaved(), wrappings(), coverage(), signatureForms(), keys(),
+	return slices.Concat(wellBehaved(), wrappings(), coverage(), signatureForms(), keys(), pairs(),
 		contents(), encryptions(), occasions(), signOns(), identities(), documents(), resources(), inventions())
 }
 

@@ -13,9 +13,6 @@ import (
 	"slices"
 
 	"github.com/beevik/etree"
-	"github.com/russellhaering/gosaml2/types"
-	dsig "github.com/russellhaering/goxmldsig"
-	"github.com/russellhaering/goxmldsig/etreeutils"
 )
 
 // How an encrypted assertion is judged, and why nothing that nobody signed is
@@ -238,57 +235,4 @@ func openCBC(block cipher.Block, sealed []byte) ([]byte, bool) {
 		return nil, false
 	}
 	return plaintext[:len(plaintext)-padding], true
-}
-
-// verifyInside makes a response of a tree whose every byte was signed, by the
-// response's own signature. If the assertion in it has one too, it must verify as
-// well (gosaml2 wants the same of an assertion in the clear).
-func (v *verifier) verifyInside(root, assertion *etree.Element) (response *types.Response, refusal *Refusal) {
-	defer func() {
-		if p := recover(); p != nil {
-			response, refusal = nil, refusef(CodeInternal, "verifying the signature: panic: %.300v", p)
-		}
-	}()
-	signed := childOf(assertion, nsDsig, "Signature") != nil
-	if signed {
-		verified, err := v.validateInside(assertion)
-		if err != nil {
-			return nil, libraryRefusal(err)
-		}
-		replaceElement(assertion, verified)
-	}
-	ctx, err := etreeutils.NSBuildParentContext(root)
-	if err != nil {
-		return nil, libraryRefusal(err)
-	}
-	response = &types.Response{}
-	if err := etreeutils.NSUnmarshalElement(ctx, root, response); err != nil {
-		return nil, libraryRefusal(err)
-	}
-	response.SignatureValidated = true
-	for i := range response.Assertions {
-		response.Assertions[i].SignatureValidated = signed
-	}
-	if err := v.sp.Validate(response); err != nil {
-		return nil, libraryRefusal(err)
-	}
-	return response, nil
-}
-
-// validateInside verifies a signature in an element that stands in another, in the
-// scope of whose namespaces it was written.
-func (v *verifier) validateInside(el *etree.Element) (*etree.Element, error) {
-	ctx, err := etreeutils.NSBuildParentContext(el)
-	if err != nil {
-		return nil, err
-	}
-	detached, err := etreeutils.NSDetatch(ctx, el)
-	if err != nil {
-		return nil, err
-	}
-	verified, err := v.validate(detached)
-	if err == nil && verified == nil {
-		return nil, dsig.ErrMissingSignature
-	}
-	return verified, err
 }

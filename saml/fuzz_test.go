@@ -38,8 +38,12 @@ func seeds(f *testing.F, idp *testIdP) [][]byte {
 // FuzzGate: whatever passes the gates is, for two parsers, the one response
 // with the one assertion that the gates say it is.
 func FuzzGate(f *testing.F) {
-	for _, seed := range seeds(f, newTestIdP(f, "p256-idp")) {
-		f.Add(seed)
+	for _, pairs := range []bool{false, true} {
+		idp := newTestIdP(f, "p256-idp")
+		idp.pairs = pairs
+		for _, seed := range seeds(f, idp) {
+			f.Add(seed)
+		}
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		got, env, err := gate(encode(raw))
@@ -132,7 +136,9 @@ func FuzzVerify(f *testing.F) {
 	cfg.Decryption = decryptionKeys(f, "rsa-dec")
 	sp := newTestSP(f, cfg)
 	var genuine []*Principal
-	for _, raw := range seeds(f, idp) {
+	inPairs := *idp
+	inPairs.pairs = true
+	for _, raw := range slices.Concat(seeds(f, idp), seeds(f, &inPairs)) {
 		f.Add(raw)
 		if p, err := sp.Verify(f.Context(), Post{Response: encode(raw)}, Expectation{RequestID: testRequestID}); err == nil {
 			genuine = append(genuine, p)
@@ -171,6 +177,13 @@ func FuzzDecrypt(f *testing.F) {
 	}
 	f.Add(genuine, false)
 	f.Add(genuine, true)
+	signatureValue(m.assertion).SetText(encode(sideBySide(valueOfSignature(f, m.assertion))))
+	paired, err := writeElement(m.assertion)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(paired, false)
+	f.Add(paired, true)
 	for _, a := range badPlaintexts() {
 		if a.encrypt.plaintext != nil {
 			f.Add(a.encrypt.plaintext(genuine), a.sign == signBoth)

@@ -53,6 +53,8 @@ func testKey(t testing.TB, name string) crypto.Signer {
 		key, err = ecdsa.ParseRawPrivateKey(elliptic.P256(), scalar[:])
 	case strings.HasPrefix(name, "p384"):
 		key, err = ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	case strings.HasPrefix(name, "p521"):
+		key, err = ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
 	case strings.HasPrefix(name, "p224"):
 		key, err = ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
 	case strings.HasPrefix(name, "rsa-dec"):
@@ -108,6 +110,15 @@ type testIdP struct {
 	prefixes  string // for InclusiveNamespaces
 	noKeyInfo bool
 	noPrefix  bool // signature in the default namespace
+	pairs     bool // ECDSA as XML Signature prescribes it, and not as the library makes it
+}
+
+// signer makes signatures in the form that the identity provider writes.
+func (idp *testIdP) signer() crypto.Signer {
+	if idp.pairs {
+		return signingKey{idp.key}
+	}
+	return idp.key
 }
 
 func newTestIdP(t testing.TB, keyName string) *testIdP {
@@ -191,7 +202,7 @@ func (m *message) bytes(t testing.TB) []byte {
 // sign puts a signature behind the Issuer of el, over el as it is now.
 func (idp *testIdP) sign(t testing.TB, el *etree.Element) *etree.Element {
 	t.Helper()
-	ctx, err := dsig.NewSigningContext(idp.key, [][]byte{idp.cert.Raw})
+	ctx, err := dsig.NewSigningContext(idp.signer(), [][]byte{idp.cert.Raw})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +244,7 @@ func (idp *testIdP) resign(t testing.TB, sig *etree.Element) {
 		t.Fatal(err)
 	}
 	digest := sha256.Sum256(canonical)
-	value, err := idp.key.Sign(rand.Reader, digest[:], crypto.SHA256)
+	value, err := idp.signer().Sign(rand.Reader, digest[:], crypto.SHA256)
 	if err != nil {
 		t.Fatal(err)
 	}

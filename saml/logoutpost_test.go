@@ -1,6 +1,7 @@
 package saml
 
 import (
+	"crypto/elliptic"
 	"net/http/httptest"
 	"net/url"
 	"strings"
@@ -79,6 +80,10 @@ func postCorpus() []logoutCase {
 		{id: "B45", name: "no KeyInfo", idp: func(_ *testing.T, idp *testIdP) { idp.noKeyInfo = true }},
 		{id: "B46", name: "signature in the default namespace", idp: func(_ *testing.T, idp *testIdP) { idp.noPrefix = true }},
 		{id: "B47", name: "prefixes of inclusive namespaces", idp: func(_ *testing.T, idp *testIdP) { idp.prefixes = "samlp saml" }},
+		{id: "B48", name: "ECDSA as r||s", key: "p256-idp", idp: inPairs},
+		{id: "B49", name: "ECDSA as r||s of zeros", key: "p256-idp", idp: inPairs, after: setPair("./Signature", func(_ elliptic.Curve, v []byte) []byte { return make([]byte, len(v)) }), want: CodeSignature},
+		{id: "B50", name: "ECDSA as r||s, NameID changed", key: "p256-idp", idp: inPairs, after: instead("NameID", "bob-1"), want: CodeSignature},
+		{id: "B51", name: "ECDSA as DER", key: "p256-idp"},
 	}
 }
 

@@ -316,7 +316,7 @@ func TestOpenSSLVerifiesOurQueries(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			in := files(t, []byte(octets), ecdsaDER(value), publicPEM(t, cfg.Key))
+			in := files(t, []byte(octets), derValue(value, cfg.Key.Public()), publicPEM(t, cfg.Key))
 			if err := openssl(t, "dgst", "-sha256", "-verify", in[2], "-signature", in[1], in[0]); err != nil {
 				t.Errorf("%s: %v", keyName, err)
 			}
@@ -383,8 +383,11 @@ func TestXMLSecVerifiesOurForms(t *testing.T) {
 // TestXMLSecSignsLogoutForUs: what it signs, we accept.
 func TestXMLSecSignsLogoutForUs(t *testing.T) {
 	for _, doc := range []string{testLogoutRequest, testLogoutResponse} {
-		for _, method := range []string{dsig.RSASHA256SignatureMethod, dsig.RSASHA512SignatureMethod} {
-			idp, sp, _ := logoutCase{}.scene(t)
+		for method, key := range map[string]string{
+			dsig.RSASHA256SignatureMethod: "", dsig.RSASHA512SignatureMethod: "",
+			dsig.ECDSASHA256SignatureMethod: "p256-idp", dsig.ECDSASHA384SignatureMethod: "p384-idp",
+		} {
+			idp, sp, _ := logoutCase{key: key}.scene(t)
 			m := newMessage(t, doc)
 			m.root.InsertChildAt(1, fragment(t, signatureTemplate(m.root.SelectAttrValue("ID", ""), method, "http://www.w3.org/2001/04/xmlenc#sha256", "samlp saml")))
 			in := files(t, m.bytes(t), []byte(keyPEM(t, idp.key)), pemOf("CERTIFICATE", idp.cert.Raw), nil)

@@ -29,7 +29,7 @@ func signedMetadata(raw []byte, signer *x509.Certificate, now func() time.Time) 
 	}
 	ctx := dsig.NewDefaultValidationContext(&dsig.MemoryX509CertificateStore{Roots: []*x509.Certificate{signer}})
 	ctx.Clock = dsig.NewFakeClock(newClock(now, 0))
-	signed, err := ctx.Validate(root)
+	signed, err := ctx.Validate(readableBy(root, signer.PublicKey))
 	if err != nil {
 		return nil, fmt.Errorf("verifying the signature with the certificate %s: %.300q", fingerprint(signer.Raw), err.Error())
 	}
@@ -62,7 +62,7 @@ func checkMetadataSignature(root *etree.Element) error {
 	if err := checkTransforms(reference); err != nil {
 		return fmt.Errorf("reading the signature: %w", err)
 	}
-	if err := checkAlgorithms(sig, info, reference); err != nil {
+	if err := checkAlgorithms(info, reference); err != nil {
 		return fmt.Errorf("reading the signature: %w", err)
 	}
 	return nil

@@ -3,10 +3,8 @@ package saml
 import (
 	"bytes"
 	"compress/flate"
-	"encoding/asn1"
 	"encoding/base64"
 	"io"
-	"math/big"
 	"net/url"
 	"strings"
 )
@@ -124,32 +122,7 @@ func querySignature(algorithm, encoded string) (signature, error) {
 	if err != nil {
 		return signature{}, refusef(CodeEncoding, "decoding the signature of the query: %w", err)
 	}
-	if strings.Contains(algorithm, "ecdsa") {
-		value = ecdsaDER(value)
-	}
 	return signature{algorithm: method, value: value}, nil
-}
-
-// ecdsaDER returns an ECDSA signature in the form that Go verifies. What the
-// algorithm's identifier stands for is r and s side by side (xmldsig-core1 6.4.3),
-// as long as the curve has it; but identity providers in Java send what Java makes,
-// which is DER. Both are let through: they are two ways to write the same pair of
-// numbers, and nothing becomes valid by it. DER of these curves is longer, but for
-// one signature in a trillion, which then does not verify.
-func ecdsaDER(value []byte) []byte {
-	switch len(value) {
-	case 2 * 32, 2 * 48, 2 * 66: // P-256, P-384, P-521
-	default:
-		return value
-	}
-	half := len(value) / 2
-	der, err := asn1.Marshal(struct{ R, S *big.Int }{
-		new(big.Int).SetBytes(value[:half]), new(big.Int).SetBytes(value[half:]),
-	})
-	if err != nil {
-		return nil // which no key made
-	}
-	return der
 }
 
 // unpack returns the message.

@@ -250,7 +250,7 @@ func TestECDSASignaturesOfQueries(t *testing.T) {
 		"DER and more":     {append(slices.Clone(der), 0), CodeSignature},
 		"half of it":       {pair[:32], CodeSignature},
 		"one byte less":    {pair[:63], CodeSignature},
-		"for P-384":        {slices.Concat(make([]byte, 16), pair[:32], make([]byte, 16), pair[32:]), ""}, // the same numbers
+		"for P-384":        {slices.Concat(make([]byte, 16), pair[:32], make([]byte, 16), pair[32:]), CodeSignature}, // the same numbers
 		"zeros":            {make([]byte, 64), CodeSignature},
 		"the greatest":     {bytes.Repeat([]byte{0xff}, 64), CodeSignature},
 		"s and r":          {slices.Concat(pair[32:], pair[:32]), CodeSignature},

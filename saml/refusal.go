@@ -44,19 +44,20 @@ const (
 
 // Codes of the shape gate: well-formed, but not one plain SAML response.
 const (
-	CodeRoot       = "root"       // not a SAML 2.0 Response, or not the logout message that belongs there
-	CodeStatus     = "status"     // the identity provider reports an error
-	CodeNoPassive  = "no_passive" // it would have had to ask the person, and was not to
-	CodeEncrypted  = "encrypted"  // holds something encrypted that we take in the clear only
-	CodeAssertions = "assertions" // not exactly one assertion, in its place
-	CodeElement    = "element"    // an element where the profile has none
-	CodeDuplicate  = "duplicate"  // an element twice
-	CodeMissing    = "missing"    // an element or attribute that the profile demands is not there
-	CodeText       = "text"       // text between elements, or elements in text
-	CodeAttribute  = "attribute"  // an XML attribute that imitates another
-	CodeID         = "id"         // an ID that is missing, repeated or malformed
-	CodeInstant    = "instant"    // not a point in time
-	CodeVersion    = "version"    // not SAML 2.0
+	CodeRoot           = "root"             // not a SAML 2.0 Response, or not the logout message that belongs there
+	CodeStatus         = "status"           // the identity provider reports an error
+	CodeNoPassive      = "no_passive"       // it would have had to ask the person, and was not to
+	CodeNoAuthnContext = "no_authn_context" // it cannot authenticate the person as was asked for
+	CodeEncrypted      = "encrypted"        // holds something encrypted that we take in the clear only
+	CodeAssertions     = "assertions"       // not exactly one assertion, in its place
+	CodeElement        = "element"          // an element where the profile has none
+	CodeDuplicate      = "duplicate"        // an element twice
+	CodeMissing        = "missing"          // an element or attribute that the profile demands is not there
+	CodeText           = "text"             // text between elements, or elements in text
+	CodeAttribute      = "attribute"        // an XML attribute that imitates another
+	CodeID             = "id"               // an ID that is missing, repeated or malformed
+	CodeInstant        = "instant"          // not a point in time
+	CodeVersion        = "version"          // not SAML 2.0
 )
 
 // Codes of the signature: who says so.

@@ -80,8 +80,9 @@ func signedMetadataOf(t testing.TB, signer *testIdP, spoil func(root *etree.Elem
 }
 
 func TestSignedMetadata(t *testing.T) {
-	for _, key := range []string{"rsa-signer", "p256-signer"} {
+	for key, pairs := range map[string]bool{"rsa-signer": false, "p256-signer": false, "p256-pairs": true, "p384-pairs": true} {
 		signer := newTestIdP(t, key)
+		signer.pairs = pairs
 		cfg := testConfig(t, newTestIdP(t, "rsa-idp"))
 		cfg.MetadataSigner = signer.cert
 		cfg.IdPMetadata = signedMetadataOf(t, signer, nil)
@@ -96,6 +97,9 @@ func TestMetadataThatItsSignerDidNotSign(t *testing.T) {
 	signer, stranger := newTestIdP(t, "rsa-signer"), newTestIdP(t, "rsa-stranger")
 	old := newTestIdP(t, "rsa-signer")
 	old.cert = testCertificate(t, old.key, -400*24*time.Hour)
+	pairs := newTestIdP(t, "p256-signer")
+	pairs.pairs = true
+	zeros := func(root *etree.Element) { signatureValue(root).SetText(encode(make([]byte, 64))) }
 	move := func(root *etree.Element) { root.AddChild(root.RemoveChildAt(0)) }
 	attr := func(path, name, value string) func(*etree.Element) {
 		return func(root *etree.Element) { root.FindElement(path).CreateAttr(name, value) }
@@ -117,6 +121,8 @@ func TestMetadataThatItsSignerDidNotSign(t *testing.T) {
 		"SHA-1 digest":              {signedMetadataOf(t, signer, attr(".//DigestMethod", "Algorithm", "http://www.w3.org/2000/09/xmldsig#sha1")), signer, "digest method"},
 		"HMAC":                      {signedMetadataOf(t, signer, attr(".//SignatureMethod", "Algorithm", "http://www.w3.org/2000/09/xmldsig#hmac-sha1")), signer, "signature method"},
 		"XSLT":                      {signedMetadataOf(t, signer, attr(".//Transforms/Transform[2]", "Algorithm", "http://www.w3.org/TR/1999/REC-xslt-19991116")), signer, "transform 2"},
+		"r||s of zeros":             {signedMetadataOf(t, pairs, zeros), pairs, "verifying"},
+		"changed under r||s":        {signedMetadataOf(t, pairs, attr(".//SingleSignOnService", "Location", "https://evil.example.test/")), pairs, "verifying"},
 		"doctype":                   {append([]byte("<!DOCTYPE md>"), signedMetadataOf(t, signer, nil)...), signer, "reading the document"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -3,7 +3,6 @@ package saml
 import (
 	"bytes"
 	"crypto/x509"
-	"encoding/asn1"
 	"encoding/base64"
 	"fmt"
 	"slices"
@@ -109,7 +108,7 @@ func checkSignature(parent, sig *etree.Element) error {
 	if err := checkTransforms(reference); err != nil {
 		return err
 	}
-	return checkAlgorithms(sig, info, reference)
+	return checkAlgorithms(info, reference)
 }
 
 // checkTransforms wants the enveloped signature taken out and the rest made
@@ -128,7 +127,7 @@ func checkTransforms(reference *etree.Element) error {
 }
 
 // checkAlgorithms is the allow-list. The library's own list has SHA-1 in it.
-func checkAlgorithms(sig, info, reference *etree.Element) error {
+func checkAlgorithms(info, reference *etree.Element) error {
 	if got := algorithmOf(childOf(info, nsDsig, "CanonicalizationMethod")); got != algExcC14N {
 		return refusef(CodeAlgorithm, "canonicalization method %.100q, expected %s", got, algExcC14N)
 	}
@@ -139,25 +138,10 @@ func checkAlgorithms(sig, info, reference *etree.Element) error {
 	if _, ok := signatureMethods[method]; !ok {
 		return refusef(CodeAlgorithm, "signature method %.100q is not allowed", method)
 	}
-	if strings.Contains(method, "ecdsa") && !isDER(childOf(sig, nsDsig, "SignatureValue")) {
-		return refusef(CodeAlgorithm, "ECDSA signature in the form r||s, which the signature library cannot verify: let the identity provider sign with RSA")
-	}
 	return nil
 }
 
 func algorithmOf(el *etree.Element) string { return el.SelectAttrValue("Algorithm", "") }
-
-// isDER tells the form of an ECDSA signature that goxmldsig verifies from the
-// one that XMLDSig prescribes, so that the log can say what is the matter.
-func isDER(value *etree.Element) bool {
-	der, err := decodeBase64(value.Text())
-	if err != nil {
-		return false
-	}
-	var sequence asn1.RawValue
-	rest, err := asn1.Unmarshal(der, &sequence)
-	return err == nil && len(rest) == 0 && sequence.Tag == asn1.TagSequence && sequence.IsCompound
-}
 
 // envelope is what the gates learnt from a response that the library has not
 // seen yet: enough to choose the certificate to verify it with.
@@ -171,8 +155,13 @@ type envelope struct {
 type signature struct {
 	signed      []byte // SignedInfo in its canonical form
 	algorithm   x509.SignatureAlgorithm
-	value       []byte
+	value       []byte // as sent; see [derValue]
 	certificate []byte // DER from KeyInfo; nil if it has none
+}
+
+// madeBy reports whether the key of this certificate made the signature.
+func (s signature) madeBy(cert *x509.Certificate) bool {
+	return cert.CheckSignature(s.algorithm, s.signed, derValue(s.value, cert.PublicKey)) == nil
 }
 
 // readSignatures notes which signatures there are.
@@ -239,9 +228,13 @@ func (e *envelope) names(cert *x509.Certificate) bool {
 // whoever has no signature of the identity provider away from the library,
 // which walks the whole tree several times before it looks at a key.
 func (e *envelope) signedBy(cert *x509.Certificate) bool {
-	return !slices.ContainsFunc(e.signatures, func(s signature) bool {
-		return cert.CheckSignature(s.algorithm, s.signed, s.value) != nil
-	})
+	return !slices.ContainsFunc(e.signatures, func(s signature) bool { return !s.madeBy(cert) })
+}
+
+// paired reports whether any signature has the form that XML Signature prescribes
+// for the ECDSA key of this certificate.
+func (e *envelope) paired(cert *x509.Certificate) bool {
+	return slices.ContainsFunc(e.signatures, func(s signature) bool { return isPair(s.value, cert.PublicKey) })
 }
 
 // fingerprints are of the certificates that the signatures name.

@@ -43,7 +43,7 @@ func concatenate(der []byte, public *ecdsa.PublicKey) ([]byte, error) {
 	if _, err := asn1.Unmarshal(der, &rs); err != nil {
 		return nil, fmt.Errorf("reading the signature: %w", err)
 	}
-	size := (public.Curve.Params().N.BitLen() + 7) / 8
+	size := orderSize(public.Curve)
 	if rs.R.Sign() < 0 || rs.S.Sign() < 0 || rs.R.BitLen() > size*8 || rs.S.BitLen() > size*8 {
 		return nil, errors.New("the key made a malformed signature")
 	}

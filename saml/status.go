@@ -9,8 +9,9 @@ import (
 const statusPrefix = "urn:oasis:names:tc:SAML:2.0:status:"
 
 const (
-	statusSuccess   = statusPrefix + "Success"
-	statusNoPassive = statusPrefix + "NoPassive"
+	statusSuccess        = statusPrefix + "Success"
+	statusNoPassive      = statusPrefix + "NoPassive"
+	statusNoAuthnContext = statusPrefix + "NoAuthnContext"
 )
 
 // statusAdvice says what an operator can do about the second-level codes that
@@ -19,7 +20,7 @@ var statusAdvice = map[string]string{
 	statusNoPassive:                      "the person has no session there and was not to be asked: begin a sign-on that is not passive",
 	statusPrefix + "AuthnFailed":         "the person did not prove who they are, or left: let them try again",
 	statusPrefix + "InvalidNameIDPolicy": "it cannot make a NameID of the format that we ask for: ask for another one, or for none",
-	statusPrefix + "NoAuthnContext":      "it cannot authenticate in the way that we ask for: ask for a context that it knows, or turn that way on there for the person",
+	statusNoAuthnContext:                 "it cannot authenticate in the way that we ask for: ask for a context that it knows, or turn that way on there for the person",
 	statusPrefix + "RequestDenied":       "it does not serve us or this person: assign the person to this service there",
 	statusPrefix + "UnknownPrincipal":    "it does not know the person: add them to the directory there",
 	statusPrefix + "RequestUnsupported":  "it does not understand the request: store our current metadata there",
@@ -29,15 +30,23 @@ var statusAdvice = map[string]string{
 // defaultAdvice is for all other codes.
 const defaultAdvice = "its own log has the reason; often our metadata there is old"
 
-// statusRefusal reports a failure in the identity provider's own words. NoPassive
-// has a code of its own, because the answer to it is another request.
+// statusCodes are the failures that are answered with more than a page which says
+// so: NoPassive with another request, NoAuthnContext as if the person had been
+// authenticated in another way than was asked for. An identity provider may send
+// either as the first code.
+var statusCodes = map[string]string{statusNoPassive: CodeNoPassive, statusNoAuthnContext: CodeNoAuthnContext}
+
+// statusRefusal reports a failure in the identity provider's own words.
 func statusRefusal(status, code *etree.Element) *Refusal {
 	first, second := valueOf(code), valueOf(childOf(code, nsProtocol, "StatusCode"))
-	refusal := CodeStatus
-	if first == statusNoPassive || second == statusNoPassive {
-		refusal, second = CodeNoPassive, statusNoPassive
+	refusal, reason := CodeStatus, second
+	for _, value := range []string{second, first} {
+		if own, ok := statusCodes[value]; ok {
+			refusal, reason = own, value
+			break
+		}
 	}
-	advice, ok := statusAdvice[second]
+	advice, ok := statusAdvice[reason]
 	if !ok {
 		advice = defaultAdvice
 	}

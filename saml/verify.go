@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/beevik/etree"
 	saml2 "github.com/russellhaering/gosaml2"
 	"github.com/russellhaering/gosaml2/types"
 	dsig "github.com/russellhaering/goxmldsig"
@@ -110,9 +109,12 @@ func (j *judgement) chooseCertificate() error {
 // signed.
 func (j *judgement) verifySignature() error {
 	var refusal *Refusal
-	if j.vouched != nil {
+	switch {
+	case j.vouched != nil:
 		j.response, refusal = j.verifier.verifyInside(j.root, j.assertion)
-	} else {
+	case j.env.paired(j.verifier.cert):
+		j.response, refusal = j.verifier.verifyPaired(j.root, j.assertion)
+	default:
 		// Encoded again, so that the library reads the very bytes that were gated.
 		j.response, refusal = j.verifier.verify(base64.StdEncoding.EncodeToString(j.raw))
 	}
@@ -162,14 +164,6 @@ func (v *verifier) verify(encoded string) (response *types.Response, refusal *Re
 		return nil, libraryRefusal(err)
 	}
 	return response, nil
-}
-
-// validate has goxmldsig verify the signature in an element over that element,
-// and returns the element as it reads it back from the bytes that were signed.
-func (v *verifier) validate(el *etree.Element) (*etree.Element, error) {
-	ctx := dsig.NewDefaultValidationContext(v.sp.IDPCertificateStore)
-	ctx.Clock = v.sp.Clock
-	return ctx.Validate(el)
 }
 
 // libraryRefusal gives the library's errors our codes. What it does not know is

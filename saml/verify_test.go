@@ -1,6 +1,7 @@
 package saml
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"runtime"
@@ -109,21 +110,28 @@ func TestGateIsCheap(t *testing.T) {
 // somebody without a signature, and of somebody who has a signed response of
 // their own and changed it.
 func TestWorstIsBounded(t *testing.T) {
-	idp := newTestIdP(t, "rsa-idp")
-	sp := newTestSP(t, testConfig(t, idp))
+	paired := newTestIdP(t, "p256-idp")
+	paired.pairs = true
 	for name, tt := range map[string]struct {
+		idp   *testIdP
 		after func(testing.TB, *message)
+		want  string
 		limit uint64
 	}{
-		"stranger": {forgeSignature, 8 << 20},
-		"insider":  {nil, 48 << 20},
+		"stranger":                {newTestIdP(t, "rsa-idp"), forgeSignature, CodeSignature, 8 << 20},
+		"insider":                 {newTestIdP(t, "rsa-idp"), nil, CodeTooManyValues, 48 << 20},
+		"stranger, ECDSA as r||s": {paired, forgePair, CodeSignature, 8 << 20},
+		"insider, ECDSA as r||s":  {paired, setText(".//NameID", "bob"), CodeSignature, 48 << 20},
+		"genuine, ECDSA as r||s":  {paired, nil, "", 48 << 20}, // walked once, where the library walks twice
 	} {
-		post := Post{Response: worst(t, idp, tt.after)}
+		sp := newTestSP(t, testConfig(t, tt.idp))
+		post := Post{Response: worst(t, tt.idp, tt.after)}
 		spent := allocated(func() {
-			if _, err := sp.Verify(t.Context(), post, Expectation{RequestID: testRequestID}); codeOf(t, err) != CodeTooManyValues && codeOf(t, err) != CodeSignature {
-				t.Errorf("%s: refused by a gate: %v", name, err)
+			if _, err := sp.Verify(t.Context(), post, Expectation{RequestID: testRequestID}); codeOf(t, err) != tt.want {
+				t.Errorf("%s: %v, want %q", name, err, tt.want)
 			}
 		})
+		t.Logf("%s: %d bytes of memory", name, spent)
 		if spent > tt.limit {
 			t.Errorf("%s: costs %d bytes of memory, at most %d are allowed", name, spent, tt.limit)
 		}
@@ -181,6 +189,10 @@ func forgeSignature(_ testing.TB, m *message) {
 	m.find("SignatureValue").SetText(encode(make([]byte, 256)))
 }
 
+func forgePair(_ testing.TB, m *message) {
+	m.find("SignatureValue").SetText(encode(bytes.Repeat([]byte{1}, 64)))
+}
+
 func BenchmarkVerify(b *testing.B) {
 	idp := newTestIdP(b, "rsa-idp")
 	cfg := testConfig(b, idp)
@@ -218,6 +230,28 @@ func BenchmarkVerify(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkVerifyECDSA compares the two forms of a signature, which go different ways.
+func BenchmarkVerifyECDSA(b *testing.B) {
+	for name, pairs := range map[string]bool{"DER": false, "r and s": true} {
+		for what, sign := range map[string]signing{"assertion": signAssertion, "response": signResponse, "both": signBoth} {
+			idp := newTestIdP(b, "p256-idp")
+			idp.pairs = pairs
+			cfg := testConfig(b, idp)
+			cfg.Replay = &recording{first: true}
+			sp := newTestSP(b, cfg)
+			post := Post{Response: attack{sign: sign}.build(b, idp)}
+			b.Run(what+"/"+name, func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					if _, err := sp.Verify(b.Context(), post, Expectation{RequestID: testRequestID}); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
 	}
 }
 

@@ -1,14 +1,16 @@
 package saml
 
 import (
+	"bytes"
+	"crypto/ecdsa"
 	"crypto/x509"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
+	"github.com/beevik/etree"
 	dsig "github.com/russellhaering/goxmldsig"
 )
 
@@ -68,7 +70,7 @@ func write(t *testing.T, file string, data []byte) {
 func TestXMLSecVerifiesWhatPasses(t *testing.T) {
 	verified := 0
 	for _, a := range corpus() {
-		if a.want != "" || a.encode != nil || a.key == "p256-idp" { // ECDSA in the library's form is not XMLDSig's
+		if a.want != "" || a.encode != nil {
 			continue
 		}
 		idp, cfg, _ := a.scene(t)
@@ -81,6 +83,9 @@ func TestXMLSecVerifiesWhatPasses(t *testing.T) {
 			if !signs(a.sign, tag) || a.encrypt != nil && tag == "Assertion" { // nobody can see that one
 				continue
 			}
+			if isDERIn(t, raw, idp, tag) { // which is not XML Signature's form
+				continue
+			}
 			verified++
 			if out, ok := xmlsecVerifies(t, raw, sp, tag); !ok {
 				t.Errorf("%s %s: xmlsec1 does not verify the signature of the %s: %s", a.id, a.name, tag, out)
@@ -91,6 +96,18 @@ func TestXMLSecVerifiesWhatPasses(t *testing.T) {
 		t.Errorf("only %d signatures were looked at", verified)
 	}
 	t.Logf("xmlsec1 verified %d signatures", verified)
+}
+
+// isDERIn reports whether an ECDSA signature is in the form that the library reads.
+func isDERIn(t *testing.T, raw []byte, idp *testIdP, tag string) bool {
+	t.Helper()
+	m := newMessage(t, string(raw))
+	el := m.root
+	if tag == "Assertion" {
+		el = m.assertion
+	}
+	_, ok := idp.key.Public().(*ecdsa.PublicKey)
+	return ok && !isPair(valueOfSignature(t, el), idp.key.Public())
 }
 
 func signs(s signing, tag string) bool {
@@ -111,9 +128,9 @@ func TestXMLSecRefusesWhatDoesNotVerify(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all := true
-		for _, tag := range []string{"Response", "Assertion"} {
-			if strings.Contains(string(raw), "Signature") && signs(a.sign, tag) {
+		all, m := true, newMessage(t, string(raw))
+		for tag, el := range map[string]*etree.Element{"Response": m.root, "Assertion": m.assertion} {
+			if childOf(el, nsDsig, "Signature") != nil {
 				_, ok := xmlsecVerifies(t, raw, sp, tag)
 				all = all && ok
 			}
@@ -144,6 +161,53 @@ func TestXMLSecSignsForUs(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestXMLSecSignsForUsWithECDSA: xmlsec1 writes r and s side by side. We accept that
+// in the response and in the assertion, in the clear and encrypted, and nothing that
+// was changed since.
+func TestXMLSecSignsForUsWithECDSA(t *testing.T) {
+	accepted := 0
+	for _, tt := range []struct{ key, method, digest string }{
+		{"p256-idp", dsig.ECDSASHA256SignatureMethod, "http://www.w3.org/2001/04/xmlenc#sha256"},
+		{"p384-idp", dsig.ECDSASHA384SignatureMethod, "http://www.w3.org/2001/04/xmldsig-more#sha384"},
+		{"p521-idp", dsig.ECDSASHA512SignatureMethod, "http://www.w3.org/2001/04/xmlenc#sha512"},
+		{"p256-idp", dsig.ECDSASHA512SignatureMethod, "http://www.w3.org/2001/04/xmlenc#sha256"},
+	} {
+		idp := newTestIdP(t, tt.key)
+		verify := func(raw []byte) error {
+			cfg := testConfig(t, idp)
+			cfg.Decryption = decryptionKeys(t, "rsa-dec")
+			_, err := newTestSP(t, cfg).Verify(t.Context(), Post{Response: encode(raw)}, Expectation{RequestID: testRequestID})
+			return err
+		}
+		for _, sign := range []signing{signAssertion, signResponse, signBoth} {
+			raw := xmlsecSigned(t, idp, sign, func(id string) string { return signatureTemplate(id, tt.method, tt.digest, "xs xsi saml") })
+			if err := verify(raw); err != nil {
+				t.Errorf("%s, %s, signing %d: %v", tt.key, tt.method, sign, err)
+			}
+			accepted++
+			for what, changed := range map[string][]byte{
+				"name":   bytes.Replace(raw, []byte("Alice Example"), []byte("Alice Exampel"), 1),
+				"digest": bytes.Replace(raw, []byte("<ds:DigestValue>"), []byte("<ds:DigestValue>AAAA"), 1),
+				"value":  bytes.Replace(raw, []byte("<ds:SignatureValue>"), []byte("<ds:SignatureValue>AAAA"), 1),
+			} {
+				if got := codeOf(t, verify(changed)); got != CodeSignature {
+					t.Errorf("%s, signing %d, %s changed: code %q, want %q", tt.key, sign, what, got, CodeSignature)
+				}
+			}
+			if sign != signAssertion {
+				continue
+			}
+			m := newMessage(t, string(raw))
+			xmlsecEncrypt(t, m, aes256GCM, 256, "")
+			if err := verify(m.bytes(t)); err != nil {
+				t.Errorf("%s, encrypted: %v", tt.key, err)
+			}
+			accepted++
+		}
+	}
+	t.Logf("accepted %d responses that xmlsec1 signed with ECDSA", accepted)
 }
 
 // xmlsecSigned is the well-behaved response, signed by xmlsec1: the assertion first,

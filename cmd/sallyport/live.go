@@ -131,7 +131,7 @@ func (g *liveGateway) read(ctx context.Context, cfg *config.Gateway) (p gatewayP
 func (g *liveGateway) build(p gatewayParts, d domain) (*proxy.Gateway, error) {
 	cfg := proxy.Config{
 		DoorHost: string(p.cfg.Door.Host), PublicPort: p.cfg.Door.PublicPort, Routes: withIdPs(routes(p.cfg, g.dialTo), d.idps),
-		IdPs: proxyIdPs(d.idps), Sessions: d.sessions, Access: g.access, QueryKeys: p.cfg.AccessLog.QueryKeys,
+		IdPs: proxyIdPs(d.idps), OutIdPs: outIdPs(d.idps), Sessions: d.sessions, Access: g.access, QueryKeys: p.cfg.AccessLog.QueryKeys,
 		Refresh: g.refreshIdP, Traces: g.traces, Log: g.log, Metrics: g.metrics,
 	}
 	if g.live != nil {

@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sallyport/sallyport/config"
+	"github.com/sallyport/sallyport/proxy"
 	"github.com/sallyport/sallyport/saml"
 )
 
@@ -85,5 +87,50 @@ func TestTwoNamesForOneIdPAreRefused(t *testing.T) {
 	b.provider = nil // it is out
 	if err := distinct([]idpInUse{a, b}); err != nil {
 		t.Errorf("one that is out: %v", err)
+	}
+}
+
+// TestWhoIsOutIsKnownByAPin: the sessions of its people go on for as long as it is
+// known whose they are.
+func TestWhoIsOutIsKnownByAPin(t *testing.T) {
+	named := func(name, entityID string) idpInUse { return idpInUse{IdP: config.IdP{Name: name}, entityID: entityID} }
+	in := named("b", "")
+	in.provider = serviceProvider(t, idpMetadata(t))
+	seen := named("b", "https://seen.example")
+	for name, tt := range map[string]struct {
+		now, was idpInUse
+		pinned   string
+		want     string
+	}{
+		"in use":                {in, seen, "", in.provider.IdP().EntityID},
+		"never seen":            {named("b", ""), idpInUse{}, "", ""},
+		"never seen and pinned": {named("b", ""), idpInUse{}, "https://b.example", "https://b.example"},
+		"seen":                  {named("b", ""), seen, "", "https://seen.example"},
+		"seen and pinned since": {named("b", ""), seen, "https://b.example", "https://b.example"},
+		"another was seen":      {named("c", ""), seen, "", ""},
+	} {
+		if got := tt.now.knownAs(tt.pinned, tt.was); got != tt.want {
+			t.Errorf("%s: %q, want %q", name, got, tt.want)
+		}
+	}
+}
+
+// TestRoutesKeepWhoIsOutAndKnown: a route goes on to take the sessions of one that is
+// out and known; of the others it forgets, and then is for nobody.
+func TestRoutesKeepWhoIsOutAndKnown(t *testing.T) {
+	provider := serviceProvider(t, idpMetadata(t))
+	idps := []idpInUse{
+		{IdP: config.IdP{Name: "in"}, provider: provider, entityID: provider.IdP().EntityID},
+		{IdP: config.IdP{Name: "known"}, entityID: "https://known.example"},
+		{IdP: config.IdP{Name: "unknown"}},
+		{IdP: config.IdP{Name: "same"}, entityID: provider.IdP().EntityID},
+		{IdP: config.IdP{Name: "again"}, entityID: "https://known.example"},
+	}
+	if diff := cmp.Diff(map[string]string{"known": "https://known.example"}, outIdPs(idps)); diff != "" {
+		t.Errorf("who is out and known (-want +got):\n%s", diff)
+	}
+	got := withIdPs([]proxy.Route{{IdPs: []string{"in", "known", "unknown", "same", "again"}}, {IdPs: []string{"unknown"}}, {}}, idps)
+	if diff := cmp.Diff([][]string{{"in", "known"}, {}, nil}, [][]string{got[0].IdPs, got[1].IdPs, got[2].IdPs}); diff != "" {
+		t.Errorf("routes (-want +got):\n%s", diff)
 	}
 }

@@ -23,6 +23,7 @@ type idpInUse struct {
 	config.IdP
 	provider *saml.ServiceProvider // nil while it is out
 	fault    error                 // why it is out
+	entityID string                // who it is; empty if it is out and nobody has said
 }
 
 // providersOf makes the service providers of p, each anew only if something of it
@@ -53,6 +54,9 @@ func (g *liveGateway) providersOf(p gatewayParts, before *gatewayState, absent m
 			if now.fault != nil && before != nil && !stillOut(was, idp, before.metadata[idp.Name], p.metadata[idp.Name]) {
 				return nil, nil, ofIdP(p.cfg, idp, now.fault)
 			}
+			if pinned, err := readEntityID(idp, p.saml); err == nil {
+				now.entityID = now.knownAs(pinned, was)
+			}
 		}
 		if first == nil {
 			first = now.fault
@@ -82,6 +86,18 @@ func (s *gatewayState) sameIdP(p gatewayParts, idp config.IdP) (was idpInUse, sa
 		}
 	}
 	return idpInUse{}, false
+}
+
+// knownAs is which entity i is. While it is out, that is what the configuration and the
+// secret say, or what it was before.
+func (i idpInUse) knownAs(pinned string, was idpInUse) string {
+	switch {
+	case i.provider != nil:
+		return i.provider.IdP().EntityID
+	case pinned == "" && reflect.DeepEqual(was.IdP, i.IdP):
+		return was.entityID
+	}
+	return pinned
 }
 
 // stillOut says whether an identity provider that was out, or past the end of its
@@ -140,12 +156,30 @@ func proxyIdPs(idps []idpInUse) []proxy.IdP {
 	return found
 }
 
-// withIdPs leaves out of each route's identity providers those that are out. A route
-// with none left lets nobody in: no list would be those of all.
-func withIdPs(routes []proxy.Route, idps []idpInUse) []proxy.Route {
-	out := map[string]bool{}
+// outIdPs are those that are out and whose people stay signed in: they are known, and
+// are not who another one is.
+func outIdPs(idps []idpInUse) map[string]string {
+	taken := map[string]bool{"": true}
 	for _, idp := range idps {
-		out[idp.Name] = idp.provider == nil
+		if idp.provider != nil {
+			taken[idp.entityID] = true
+		}
+	}
+	out := map[string]string{}
+	for _, idp := range idps {
+		if idp.provider == nil && !taken[idp.entityID] {
+			out[idp.Name], taken[idp.entityID] = idp.entityID, true
+		}
+	}
+	return out
+}
+
+// withIdPs leaves out of each route's identity providers those that are out and not
+// known. A route with none left lets nobody in: no list would be those of all.
+func withIdPs(routes []proxy.Route, idps []idpInUse) []proxy.Route {
+	known, out := outIdPs(idps), map[string]bool{}
+	for _, idp := range idps {
+		out[idp.Name] = idp.provider == nil && known[idp.Name] == ""
 	}
 	for i, route := range routes {
 		if route.IdPs != nil {
@@ -233,25 +267,33 @@ func (s *gatewayState) knownWith(cfg config.SAML) map[string]config.IdP {
 // asked bounds how often an unknown key has us look for new metadata. The zero value
 // is ready.
 type asked struct {
-	mu   sync.Mutex // guards last
-	last map[string]time.Time
+	mu   sync.Mutex                      // guards last
+	last map[string][refreshes]time.Time // the latest first
 }
 
 // refreshEvery is how often that is, for each identity provider: anybody can send a
 // signature that nobody knows.
 const refreshEvery = time.Minute
 
+// refreshes is how many times it is done in that time: once for strangers, who the
+// proxy lets have no more of it, and once for the people of the identity provider, who
+// then do not wait for what strangers have used up.
+const refreshes = 2
+
 // now says whether it may be done now, and notes that it was.
 func (a *asked) now(name string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if last, ok := a.last[name]; ok && time.Since(last) < refreshEvery {
+	last := a.last[name]
+	if oldest := last[refreshes-1]; !oldest.IsZero() && time.Since(oldest) < refreshEvery {
 		return false
 	}
 	if a.last == nil {
-		a.last = map[string]time.Time{}
+		a.last = map[string][refreshes]time.Time{}
 	}
-	a.last[name] = time.Now()
+	copy(last[1:], last[:refreshes-1])
+	last[0] = time.Now()
+	a.last[name] = last
 	return true
 }
 

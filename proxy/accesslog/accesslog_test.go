@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -319,10 +320,13 @@ func TestOpen(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			w, err := Open(name)
-			if err != nil {
-				t.Fatalf("Open: %v", err)
-			}
+			var w io.WriteCloser
+			synctest.Test(t, func(t *testing.T) { // a line that stays unfinished is waited for
+				var err error
+				if w, err = Open(name); err != nil {
+					t.Fatalf("Open: %v", err)
+				}
+			})
 			if _, err := io.WriteString(w, "new\n"); err != nil {
 				t.Fatal(err)
 			}
@@ -338,6 +342,37 @@ func TestOpen(t *testing.T) {
 				t.Errorf("mode %v (%v): nobody but the owner may write, and others not read", info.Mode(), err)
 			}
 		})
+	}
+}
+
+// TestOpenWaitsForALineThatIsBeingWritten: what another process writes is seen in
+// parts. Ending that line would leave an empty one behind it.
+func TestOpenWaitsForALineThatIsBeingWritten(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "access.log")
+	other, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if _, err := other.WriteString("old\nhalf of a "); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		go func() {
+			<-time.After(looks * lookAgain / 2)
+			_, _ = other.WriteString("line\n") // the test finds out
+		}()
+		w, err := Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(w, "new\n"); err != nil {
+			t.Error(err)
+		}
+		_ = w.Close()
+	})
+	if got, err := os.ReadFile(name); err != nil || string(got) != "old\nhalf of a line\nnew\n" {
+		t.Errorf("file holds %q (%v)", got, err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Log writes records, each with one Write call, in the order in which their
@@ -47,9 +48,30 @@ func Open(name string) (io.WriteCloser, error) {
 	return f, nil
 }
 
-// endsInside reports whether a file's last line is not ended, or cannot be
-// read: an empty line does less harm than two lines glued together.
+const (
+	// looks is how often a file that seems to end inside of a line is looked at, and
+	// lookAgain how long is waited after each: half a second in all, once after a crash.
+	looks     = 10
+	lookAgain = 50 * time.Millisecond
+)
+
+// endsInside reports whether a file's last line is not ended, and does not get its
+// end either. One look does not tell: lines of other processes are whole to each
+// other, but the file grows by them page by page, and who looks meanwhile sees a
+// part of one.
 func endsInside(f *os.File) bool {
+	for range looks {
+		if !seemsToEndInside(f) {
+			return false
+		}
+		<-time.After(lookAgain)
+	}
+	return true
+}
+
+// seemsToEndInside reports whether the last line is not ended now, or cannot be
+// read: an empty line does less harm than two lines glued together.
+func seemsToEndInside(f *os.File) bool {
 	info, err := f.Stat()
 	if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
 		return false

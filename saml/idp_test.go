@@ -74,8 +74,26 @@ var (
 	testKeys   = map[string]crypto.Signer{}
 )
 
-// testCertificate is valid for 360 days around testNow, moved by shift.
+// testCertificate is valid for 360 days around testNow, moved by shift. It is made
+// once in a run for each key, and must not be changed.
 func testCertificate(t testing.TB, key crypto.Signer, shift time.Duration) *x509.Certificate {
+	t.Helper()
+	id := certificateID{key, shift}
+	if cert, ok := testCertificates.Load(id); ok {
+		return cert.(*x509.Certificate)
+	}
+	cert, _ := testCertificates.LoadOrStore(id, newCertificate(t, key, shift))
+	return cert.(*x509.Certificate)
+}
+
+type certificateID struct {
+	key   crypto.Signer
+	shift time.Duration
+}
+
+var testCertificates sync.Map // certificateID -> *x509.Certificate
+
+func newCertificate(t testing.TB, key crypto.Signer, shift time.Duration) *x509.Certificate {
 	t.Helper()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1),

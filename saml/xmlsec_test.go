@@ -71,9 +71,9 @@ func TestXMLSecVerifiesWhatPasses(t *testing.T) {
 		if a.want != "" || a.encode != nil || a.key == "p256-idp" { // ECDSA in the library's form is not XMLDSig's
 			continue
 		}
-		idp, cfg, _ := a.scene(t)
-		sp := newTestSP(t, cfg)
-		raw, err := decodeResponse(a.build(t, idp))
+		s := a.scene(t)
+		sp := newTestSP(t, s.cfg)
+		raw, err := decodeResponse(s.response)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -105,9 +105,9 @@ func TestXMLSecRefusesWhatDoesNotVerify(t *testing.T) {
 		if a.want != CodeSignature || a.encode != nil || a.encrypt != nil {
 			continue
 		}
-		idp, cfg, _ := a.scene(t)
-		sp := newTestSP(t, cfg)
-		raw, err := decodeResponse(a.build(t, idp))
+		s := a.scene(t)
+		sp := newTestSP(t, s.cfg)
+		raw, err := decodeResponse(s.response)
 		if err != nil {
 			t.Fatal(err)
 		}

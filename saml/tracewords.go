@@ -256,7 +256,7 @@ func wordsOfConfirmationTimes(j *judgement) (string, string) {
 
 func wordsOfAuthentication(j *judgement) (string, string) {
 	want := "an authentication in the past, of a session that goes on"
-	if most := j.sp.authnAge(j.want); most != 0 {
+	if most := j.authnAge(); most != 0 {
 		want = fmt.Sprintf("an authentication at most %s ago, of a session that goes on", most)
 	}
 	s := j.first().AuthnStatement

@@ -4,12 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/beevik/etree"
 )
-
-const statusPartialLogout = "urn:oasis:names:tc:SAML:2.0:status:PartialLogout"
 
 // An encrypted name or a BaseID is refused: we could tell nobody's session by it.
 var logoutRequestShape = shape{ns: nsProtocol, tag: "LogoutRequest", children: []shape{
@@ -36,20 +33,13 @@ func (j *logoutJudgement) checkMetadata() error {
 	return nil
 }
 
-// checkRoot parses the message, which has passed the stream gate.
-func (j *logoutJudgement) checkRoot() error {
+// checkRoot reads the message, which has passed the stream gate.
+func (j *logoutJudgement) checkRoot() (err error) {
 	j.found = finding{want: "a SAML 2.0 " + j.shape().tag}
-	doc := etree.NewDocument()
-	if err := doc.ReadFromBytes(j.raw); err != nil {
-		return refusef(CodeXML, "parsing XML: %w", err)
+	if j.root, err = readRoot(j.raw, j.shape()); err == nil {
+		j.trace.describe(j.root)
 	}
-	if j.root = doc.Root(); j.root == nil || !j.shape().matches(j.root) {
-		return refusef(CodeRoot, "root element is not a SAML 2.0 %s", j.shape().tag)
-	}
-	if j.trace != nil {
-		j.trace.ID, j.trace.Issued = quotable(j.root.SelectAttrValue("ID", "")), instantOf(j.root, "IssueInstant")
-	}
-	return nil
+	return err
 }
 
 // checkStructure lets one plain message through.
@@ -249,11 +239,4 @@ func (j *logoutJudgement) takeStatus() error {
 	}
 	j.found = finding{want: statusSuccess, got: strings.TrimSpace(code + " " + detail)}
 	return nil
-}
-
-// instantOf reads a point in time, which the shape gate has let through; zero if
-// there is none.
-func instantOf(el *etree.Element, name string) time.Time {
-	t, _ := time.Parse(time.RFC3339, el.SelectAttrValue(name, ""))
-	return t
 }

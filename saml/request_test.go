@@ -140,7 +140,7 @@ func TestBeginRefusesRelayStates(t *testing.T) {
 func TestRequestIDs(t *testing.T) {
 	seen := map[string]bool{}
 	for range 1000 {
-		id := newRequestID()
+		id := newMessageID()
 		if !regexp.MustCompile(`^_[0-9a-f]{40}$`).MatchString(id) || seen[id] {
 			t.Fatalf("request ID %q", id)
 		}

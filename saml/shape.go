@@ -48,21 +48,34 @@ const many = 1000 // as many as the stream gate lets through
 
 // responseShape holds the assertion in the clear, encryptedResponseShape an
 // encrypted one in its place: it is the one or the other, never both.
-var responseShape = shape{ns: nsProtocol, tag: "Response", children: []shape{
-	{ns: nsAssertion, tag: "Issuer", max: 1, content: text},
-	signatureShape,
-	{ns: nsProtocol, tag: "Extensions", max: 1, content: opaque},
-	statusShape,
-	assertionShape,
-}}
+var (
+	responseShape          = responseWith(assertionShape)
+	encryptedResponseShape = responseWith(encryptedAssertionShape)
+)
 
-var encryptedResponseShape = shape{ns: nsProtocol, tag: "Response", children: []shape{
-	{ns: nsAssertion, tag: "Issuer", max: 1, content: text},
-	signatureShape,
-	{ns: nsProtocol, tag: "Extensions", max: 1, content: opaque},
-	statusShape,
-	encryptedAssertionShape,
-}}
+func responseWith(assertion shape) shape {
+	return shape{ns: nsProtocol, tag: "Response", children: []shape{
+		{ns: nsAssertion, tag: "Issuer", max: 1, content: text},
+		signatureShape,
+		{ns: nsProtocol, tag: "Extensions", max: 1, content: opaque},
+		statusShape,
+		assertion,
+	}}
+}
+
+// readRoot reads a message with the parser that the library uses, and returns its
+// root if it is of that shape's name.
+func readRoot(raw []byte, want *shape) (*etree.Element, error) {
+	doc := etree.NewDocument()
+	if err := doc.ReadFromBytes(raw); err != nil {
+		return nil, refusef(CodeXML, "parsing XML: %w", err)
+	}
+	root := doc.Root()
+	if root == nil || !want.matches(root) {
+		return nil, refusef(CodeRoot, "root element is not a SAML 2.0 %s", want.tag)
+	}
+	return root, nil
+}
 
 var statusShape = shape{ns: nsProtocol, tag: "Status", min: 1, max: 1, children: []shape{
 	{ns: nsProtocol, tag: "StatusCode", min: 1, max: 1, children: []shape{
@@ -311,4 +324,11 @@ func textOf(el *etree.Element) string {
 		return ""
 	}
 	return el.Text()
+}
+
+// instantOf reads a point in time; zero if there is none, or none that can be read,
+// which the shape gate lets through nowhere.
+func instantOf(el *etree.Element, name string) time.Time {
+	t, _ := time.Parse(time.RFC3339, el.SelectAttrValue(name, ""))
+	return t
 }

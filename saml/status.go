@@ -9,8 +9,10 @@ import (
 const statusPrefix = "urn:oasis:names:tc:SAML:2.0:status:"
 
 const (
-	statusSuccess   = statusPrefix + "Success"
-	statusNoPassive = statusPrefix + "NoPassive"
+	statusSuccess       = statusPrefix + "Success"
+	statusResponder     = statusPrefix + "Responder"
+	statusNoPassive     = statusPrefix + "NoPassive"
+	statusPartialLogout = statusPrefix + "PartialLogout"
 )
 
 // statusAdvice says what an operator can do about the second-level codes that

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"errors"
 	"net/http"
 
 	"github.com/sallyport/sallyport/proxy/portal"
@@ -26,10 +25,7 @@ func (g *Gateway) refuseAnswer(ex *exchange, a *answer, err error) {
 // details are for the log. It says more only where that is no news to an attacker,
 // and the person can do something.
 func (g *Gateway) refuseSignIn(ex *exchange, err error) {
-	reason := "internal"
-	if refused, ok := errors.AsType[*saml.Refusal](err); ok {
-		reason = refused.Code
-	}
+	reason := refusalCode(err)
 	ex.Record.Decision, ex.Record.Reason = "deny", reason
 	ex.Fail(err)
 	notice := refusedSignOn(reason)

@@ -6,8 +6,11 @@ import (
 	"github.com/beevik/etree"
 )
 
-// reasonUser says that a person wants it (saml-core 3.7.3).
-const reasonUser = "urn:oasis:names:tc:SAML:2.0:logout:user"
+const (
+	reasonUser          = "urn:oasis:names:tc:SAML:2.0:logout:user" // a person wants it (saml-core 3.7.3)
+	statusResponder     = statusPrefix + "Responder"
+	statusPartialLogout = statusPrefix + "PartialLogout"
+)
 
 // BeginLogout makes the request that ends a session at the identity provider. The
 // subject and the index are those of the [Principal] who signed on; without an

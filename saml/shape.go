@@ -48,27 +48,28 @@ const many = 1000 // as many as the stream gate lets through
 
 // responseShape holds the assertion in the clear, encryptedResponseShape an
 // encrypted one in its place: it is the one or the other, never both.
-var (
-	responseShape          = responseWith(assertionShape)
-	encryptedResponseShape = responseWith(encryptedAssertionShape)
-)
+var responseShape = shape{ns: nsProtocol, tag: "Response", children: []shape{
+	{ns: nsAssertion, tag: "Issuer", max: 1, content: text},
+	signatureShape,
+	{ns: nsProtocol, tag: "Extensions", max: 1, content: opaque},
+	statusShape,
+	assertionShape,
+}}
 
-func responseWith(assertion shape) shape {
-	return shape{ns: nsProtocol, tag: "Response", children: []shape{
-		{ns: nsAssertion, tag: "Issuer", max: 1, content: text},
-		signatureShape,
-		{ns: nsProtocol, tag: "Extensions", max: 1, content: opaque},
-		statusShape,
-		assertion,
-	}}
-}
+var encryptedResponseShape = shape{ns: nsProtocol, tag: "Response", children: []shape{
+	{ns: nsAssertion, tag: "Issuer", max: 1, content: text},
+	signatureShape,
+	{ns: nsProtocol, tag: "Extensions", max: 1, content: opaque},
+	statusShape,
+	encryptedAssertionShape,
+}}
 
 // readRoot reads a message with the parser that the library uses, and returns its
 // root if it is of that shape's name.
 func readRoot(raw []byte, want *shape) (*etree.Element, error) {
 	doc := etree.NewDocument()
 	if err := doc.ReadFromBytes(raw); err != nil {
-		return nil, refusef(CodeXML, "parsing XML: %w", err)
+		return nil, refusef(CodeXML, "parsing XML: %s", quotable(err.Error()))
 	}
 	root := doc.Root()
 	if root == nil || !want.matches(root) {

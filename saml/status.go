@@ -9,10 +9,8 @@ import (
 const statusPrefix = "urn:oasis:names:tc:SAML:2.0:status:"
 
 const (
-	statusSuccess       = statusPrefix + "Success"
-	statusResponder     = statusPrefix + "Responder"
-	statusNoPassive     = statusPrefix + "NoPassive"
-	statusPartialLogout = statusPrefix + "PartialLogout"
+	statusSuccess   = statusPrefix + "Success"
+	statusNoPassive = statusPrefix + "NoPassive"
 )
 
 // statusAdvice says what an operator can do about the second-level codes that

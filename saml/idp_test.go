@@ -161,6 +161,13 @@ func testConfig(t testing.TB, idp *testIdP) Config {
 	}
 }
 
+// useKey signs with the named key.
+func (cfg *Config) useKey(t testing.TB, name string) {
+	t.Helper()
+	cfg.Key = testKey(t, name)
+	cfg.Certificate = testCertificate(t, cfg.Key, 0)
+}
+
 func newTestSP(t testing.TB, cfg Config) *ServiceProvider {
 	t.Helper()
 	sp, err := New(cfg)

@@ -11,9 +11,10 @@ import (
 	"github.com/beevik/etree"
 )
 
-// ErrNoLogout is returned by [ServiceProvider.BeginLogout] for an identity provider
-// that takes no logout messages: only we can be left.
-var ErrNoLogout = errors.New("the identity provider has no SingleLogoutService")
+// ErrNoLogout is what [ServiceProvider.BeginLogout] and [ServiceProvider.AnswerLogout]
+// return if the identity provider takes no logout messages, or has given the person no
+// name to be asked by: only we can be left.
+var ErrNoLogout = errors.New("no logout message can be sent")
 
 // LogoutMessage is a logout message as a browser brought it. Nothing in it has been
 // verified. The zero value is not usable; see [ReadLogout].

@@ -14,7 +14,7 @@ const (
 
 // BeginLogout makes the request that ends a session at the identity provider. The
 // subject and the index are those of the [Principal] who signed on; without an
-// index, it ends all sessions of the subject. The error is [ErrNoLogout] if the
+// index, it ends all sessions of the subject. The error wraps [ErrNoLogout] if the
 // identity provider takes none, or has given the person no NameID to be asked by.
 func (sp *ServiceProvider) BeginLogout(s Subject, sessionIndex, relayState string) (Message, error) {
 	binding, to, err := sp.logoutService()
@@ -54,7 +54,7 @@ func (s Subject) appendTo(root *etree.Element) {
 
 // AnswerLogout makes the answer to a request of the identity provider, which goes
 // to where its metadata says, whatever the request came by. With partial it says
-// that some session may go on. The error is [ErrNoLogout] if there is nowhere to
+// that some session may go on. The error wraps [ErrNoLogout] if there is nowhere to
 // send it.
 //
 // That is said with the status Responder: PartialLogout is for whom others were
@@ -88,5 +88,5 @@ func (sp *ServiceProvider) logoutService() (Binding, endpoint, error) {
 			return binding, to, nil
 		}
 	}
-	return 0, endpoint{}, ErrNoLogout
+	return 0, endpoint{}, fmt.Errorf("the identity provider has no SingleLogoutService: %w", ErrNoLogout)
 }

@@ -38,6 +38,9 @@ func TestPagesOfRefusedSignOns(t *testing.T) {
 		if strings.Contains(res.body, "private detail") {
 			t.Errorf("%s: the page shows the cause", code)
 		}
+		if again := strings.Contains(res.body, ">Try again<"); again == (code == saml.CodeTooManyValues) {
+			t.Errorf("%s: whether to try again: %v\n%s", code, again, res.body)
+		}
 	}
 	uniform := ""
 	for _, code := range []string{saml.CodeSignature, saml.CodeAudience, saml.CodeReplay, saml.CodeUser, saml.CodeUnsigned, saml.CodeIssuer, saml.CodeInternal} {

@@ -19,6 +19,10 @@ const (
 	choiceLife = 180 * 24 * 60 * 60
 )
 
+// maxAddress is the length of the longest e-mail address (RFC 5321 section 4.5.3.1.3,
+// less the angle brackets).
+const maxAddress = 254
+
 // Parameters of the door's addresses that start a sign-on.
 const (
 	paramIdP    = "idp"         // the name of an identity provider
@@ -112,6 +116,9 @@ func first(allowed []*IdP, fits func(*IdP) bool) *IdP {
 // links lead to the same address, with the answer.
 func (g *Gateway) serveChooser(ex *exchange, r *http.Request, host string, unknown bool) {
 	page := portal.Chooser{Action: r.URL.Path, Unknown: unknown}
+	if typed := r.URL.Query().Get(paramLogin); unknown && len(typed) <= maxAddress {
+		page.Address = typed
+	}
 	if rt := g.routes[host]; rt != nil {
 		page.Tool = rt.Title
 	}

@@ -172,6 +172,20 @@ func TestAnEMailAddressFindsTheIdP(t *testing.T) {
 	}
 }
 
+// TestAnUnknownAddressCanBeCorrected: it stands in the field again, as text, unless it
+// is longer than any address.
+func TestAnUnknownAddressCanBeCorrected(t *testing.T) {
+	w, _ := newPartners(t, nil)
+	for typed, want := range map[string]string{
+		"carol@other.example": `value="carol@other.example"`, `"><b>@x`: `value="&#34;&gt;&lt;b&gt;@x"`, strings.Repeat("a", 250) + "@b.example": `value=""`,
+	} {
+		b := w.browser()
+		if res := b.follow(b.toDoor(w.origin(headersHost)+"/"), "", url.Values{"login_hint": {typed}}); !strings.Contains(res.body, want) {
+			t.Errorf("%q: %s is not on the page:\n%s", typed, want, res.body)
+		}
+	}
+}
+
 func TestChooserWithoutDomainsAsksForNoAddress(t *testing.T) {
 	w, _ := newPartners(t, func(cfg *proxy.Config) { cfg.IdPs[0].Domains, cfg.IdPs[1].Domains = nil, nil })
 	if page := w.browser().toDoor(w.origin(headersHost) + "/"); askedWith(page) != "chooser" || strings.Contains(page.body, "<form") {

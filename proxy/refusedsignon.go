@@ -29,7 +29,13 @@ func (g *Gateway) refuseSignIn(ex *exchange, err error) {
 	ex.Record.Decision, ex.Record.Reason = "deny", reason
 	ex.Fail(err)
 	notice := refusedSignOn(reason)
-	notice.RequestID, notice.Link, notice.LinkText = ex.Record.RequestID, g.startAgain(), "Try again"
+	notice.RequestID = ex.Record.RequestID
+	switch {
+	case reason != saml.CodeTooManyValues:
+		notice.Link, notice.LinkText = g.startAgain(), "Try again"
+	case len(g.idps.order) > 1: // which may say less
+		notice.Link, notice.LinkText = g.startAgain(), "Sign in another way"
+	}
 	if reason == saml.CodeBusy {
 		ex.Header().Set("Connection", "close") // else net/http waits for the rest of the body before it answers
 	}

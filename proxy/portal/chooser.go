@@ -12,8 +12,10 @@ type Chooser struct {
 	AskAddress bool
 	Action     string
 	Fields     []Field
-	// Unknown says that no identity provider was found by the address.
+	// Unknown says that no identity provider was found by the address, and Address is
+	// what was typed, to be corrected.
 	Unknown bool
+	Address string
 }
 
 // Choice is one identity provider.

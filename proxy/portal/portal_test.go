@@ -50,7 +50,7 @@ func pages() map[string]func(*Pages, http.ResponseWriter) error {
 		"chooser":       chooser(Chooser{Choices: []Choice{{Title: "Example Ltd", URL: "/?idp=corp", Last: true}, {Title: "Partners", URL: "/?idp=partners"}}}),
 		"chooser-address": chooser(Chooser{
 			Tool: "Grafana", Choices: []Choice{{Title: "Example Ltd", URL: "/.sallyport/sign_in?begin=AAAA&idp=corp"}},
-			AskAddress: true, Action: "/.sallyport/sign_in", Fields: []Field{{"begin", "AAAA"}}, Unknown: true,
+			AskAddress: true, Action: "/.sallyport/sign_in", Fields: []Field{{"begin", "AAAA"}}, Unknown: true, Address: "alice@nowhere.example",
 		}),
 		"form": func(p *Pages, w http.ResponseWriter) error { return p.WriteForm(w, signOnForm()) },
 		"kept": func(p *Pages, w http.ResponseWriter) error {
@@ -240,7 +240,7 @@ func TestHostileTextStaysText(t *testing.T) {
 				func(p *Pages, w http.ResponseWriter) error { return p.WriteHome(w, Home{User: fill, SignOutURL: fill}) },
 				func(p *Pages, w http.ResponseWriter) error {
 					return p.WriteChooser(w, Chooser{
-						Tool: fill, Choices: []Choice{{Title: fill, URL: fill, Last: true}}, AskAddress: true, Action: fill, Fields: []Field{{fill, fill}}, Unknown: true,
+						Tool: fill, Choices: []Choice{{Title: fill, URL: fill, Last: true}}, AskAddress: true, Action: fill, Fields: []Field{{fill, fill}}, Unknown: true, Address: fill,
 					})
 				},
 				func(p *Pages, w http.ResponseWriter) error {

@@ -89,7 +89,7 @@ func peopleRows(set settings) []row {
 			user.Name, user.Password, strings.Join(user.Groups, ", "), strings.Join(set.openedBy(user), ", "))})
 	}
 	rows[0].name = "sign in as"
-	return append(rows, row{"change user", "sign out at the door, then at " + set.idpURL() + "/signout"})
+	return append(rows, row{"change user", "sign out at the door, or at " + set.idpURL() + "/signout: each tells the other"})
 }
 
 // openedBy returns the names of the tools that one of the user's groups may open.

@@ -23,10 +23,10 @@ type browser struct {
 	close func()
 }
 
-// startBrowser starts Chromium with a home folder in which only caFile was added
+// startBrowser starts Chromium with a home folder in which only caFiles were added
 // to the trusted certificates. Nothing about certificates is ignored.
-func startBrowser(program, home, caFile string) (*browser, error) {
-	if err := trust(home, caFile); err != nil {
+func startBrowser(program, home string, caFiles ...string) (*browser, error) {
+	if err := trust(home, caFiles); err != nil {
 		return nil, err
 	}
 	options := []chromedp.ExecAllocatorOption{
@@ -52,16 +52,17 @@ func startBrowser(program, home, caFile string) (*browser, error) {
 	return b, nil
 }
 
-// trust makes the certificate database that Chromium reads, with the CA in it.
-func trust(home, caFile string) error {
+// trust makes the certificate database that Chromium reads, with the CAs in it.
+func trust(home string, caFiles []string) error {
 	db := filepath.Join(home, ".pki", "nssdb")
 	if err := os.MkdirAll(db, 0o700); err != nil {
 		return fmt.Errorf("making the certificate database: %w", err)
 	}
-	for _, args := range [][]string{
-		{"-N", "--empty-password"},
-		{"-A", "-t", "C,,", "-n", "demo", "-i", caFile},
-	} {
+	calls := [][]string{{"-N", "--empty-password"}}
+	for _, file := range caFiles {
+		calls = append(calls, []string{"-A", "-t", "C,,", "-n", file, "-i", file})
+	}
+	for _, args := range calls {
 		out, err := exec.Command("certutil", append(args, "-d", "sql:"+db)...).CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("running certutil %s: %w: %s", args[0], err, out)
@@ -168,7 +169,13 @@ func (p *person) arrive(is func(string) bool, want string) {
 // signIn fills in the identity provider's page, which must be shown already.
 func (p *person) signIn(name, password string) {
 	p.t.Helper()
-	p.atPrefix(shared.demo.idp() + "/login")
+	p.signInAt(shared.demo.idp(), name, password)
+}
+
+// signInAt is signIn at an identity provider that is not the demo's.
+func (p *person) signInAt(origin, name, password string) {
+	p.t.Helper()
+	p.atPrefix(origin + "/login")
 	p.fill("#username", name)
 	p.fill("#password", password)
 	p.click("button[type=submit]")

@@ -3,8 +3,9 @@
 // trusts the demo's CA and nothing else besides the public ones.
 //
 // It holds tests only. They share one running demo, so their order is written
-// down in one place, TestStack; what starts a demo of its own is in TestDemo. Run
-// it with `make test`, or with
+// down in one place, TestStack. What the demo does not have, such as a clock that
+// can be put forward or a second identity provider, is in a house: a gateway in the
+// test's own process, for the same browser. Run them with `make test`, or with
 //
 //	go -C deploy/dev test ./e2e
 //

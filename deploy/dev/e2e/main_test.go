@@ -18,6 +18,8 @@ var shared struct {
 	demo    *demo
 	browser *browser
 	serials map[string]string // of the first certificates, by name
+	// authority certifies what the tests serve themselves.
+	authority *authority
 }
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
@@ -69,7 +71,11 @@ func setUp(dir string) error {
 	if shared.demo, err = startDemoAt(port, filepath.Join(dir, "state"), "DEMO_VAULT_ADDR="+shared.way.address()); err != nil {
 		return err
 	}
-	shared.browser, err = startBrowser(chromium, filepath.Join(dir, "home"), shared.demo.caFile())
+	ours := filepath.Join(dir, "authority.pem")
+	if shared.authority, err = newAuthority(ours); err != nil {
+		return errors.Join(err, shared.demo.stop())
+	}
+	shared.browser, err = startBrowser(chromium, filepath.Join(dir, "home"), shared.demo.caFile(), ours)
 	if err != nil {
 		return errors.Join(err, shared.demo.stop())
 	}

@@ -3,6 +3,8 @@ package e2e
 import (
 	"encoding/json"
 	"net/http"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -52,7 +54,7 @@ func notAllowed(t *testing.T) {
 		t.Errorf("status %d, want 403", answer.Status)
 	}
 	bob.at(d.notes() + "/")
-	bob.picture("forbidden")
+	bob.looksGood("forbidden")
 	id := ask(bob, chromedp.Evaluate[string](`[...document.querySelectorAll("dt")].find(e => e.textContent == "Request")?.nextElementSibling.textContent ?? ""`))
 	if id == "" {
 		t.Fatalf("the page shows no request id:\n%s", bob.text())
@@ -73,6 +75,7 @@ func portal(t *testing.T) {
 	alice := signedIn(t, "alice", d.door()+"/")
 	alice.sees("Request headers", "Notes", "alice@example.com", "Sign out")
 	alice.picture("portal")
+	alice.looksGood("portal")
 	bob := signedIn(t, "bob", d.door()+"/")
 	bob.sees("Request headers")
 	if strings.Contains(bob.text(), "Notes") {
@@ -110,23 +113,49 @@ func signOut(t *testing.T) {
 	}
 }
 
-// changeUser: the identity provider forgets a person at its own sign-out.
+// changeUser: the identity provider forgets a person at a sign-out at the door.
 func changeUser(t *testing.T) {
 	d := shared.demo
 	p := signedIn(t, "alice", d.headers()+"/")
-	p.open(d.door() + "/.sallyport/sign_out")
-	p.click("button[type=submit]")
-	p.atPrefix(d.door() + "/.sallyport/signed_out")
+	p.signsOutAt(d.door())
+	p.sees("has signed you out, too")
 	p.open(d.idp() + "/signout")
-	p.sees("Alice Archer")
-	p.picture("idp-signout")
-	p.click("button[type=submit]")
 	p.sees("You are signed out")
 
 	p.open(d.headers() + "/")
 	p.signIn("bob", "bob-pw")
 	p.at(d.headers() + "/")
 	p.sees("bob@example.com")
+}
+
+// flightRecorder: a line of the access log leads an operator to every check that was
+// made of the sign-on.
+func flightRecorder(t *testing.T) {
+	d := shared.demo
+	log := since(t)
+	signedIn(t, "alice", d.headers()+"/")
+	want := record{"event.action": "signin", "sallyport.decision": "allow", "user.name": "alice@example.com"}
+	logs(t, log, 1, want)
+	var number string
+	for _, r := range log(t) {
+		if r.has(want) {
+			number, _ = r["http.request.id"].(string)
+		}
+	}
+	trace := func(args ...string) string {
+		args = append([]string{"saml", "trace", "--admin-url", "http://" + d.loopback(3)}, args...)
+		out, err := exec.CommandContext(t.Context(), filepath.Join(shared.bin, "sallyport"), args...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return string(out)
+	}
+	says(t, trace(), number, "Response", "allow")
+	whole := trace(number)
+	says(t, whole, number, "audience", d.door()+"/saml/metadata", "signature")
+	if strings.Contains(whole, "alice@") {
+		t.Errorf("the trace names the person:\n%s", whole)
+	}
 }
 
 // background: a request of a script or a program is never sent to sign on.

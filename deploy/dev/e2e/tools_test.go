@@ -76,8 +76,14 @@ func records(t *testing.T) []record {
 		t.Fatal(err)
 	}
 	defer file.Close()
+	return parseRecords(t, file)
+}
+
+// parseRecords reads an access log.
+func parseRecords(t *testing.T, log io.Reader) []record {
+	t.Helper()
 	var all []record
-	lines := bufio.NewScanner(file)
+	lines := bufio.NewScanner(log)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		var r record
@@ -90,6 +96,52 @@ func records(t *testing.T) []record {
 		t.Fatal(err)
 	}
 	return all
+}
+
+// logs waits until the access log has count lines with all of want: a line is
+// written when its answer ends, which may be a moment after the browser has it.
+func logs(t *testing.T, log func(*testing.T) []record, count int, want record) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%d lines %v in the access log", count, want), 5*time.Second, func() error {
+		found, all := 0, log(t)
+		for _, r := range all {
+			if r.has(want) {
+				found++
+			}
+		}
+		if found != count {
+			return fmt.Errorf("%d lines of %d: %v", found, len(all), brief(all))
+		}
+		return nil
+	})
+}
+
+func (r record) has(want record) bool {
+	for key, value := range want {
+		if r[key] != value {
+			return false
+		}
+	}
+	return true
+}
+
+// brief is what was decided in each line, and why.
+func brief(all []record) []string {
+	var lines []string
+	for _, r := range all {
+		lines = append(lines, fmt.Sprint(r["url.domain"], r["url.path"], " ", r["event.action"], " ", r["sallyport.decision"], " ", r["event.reason"], " ", r["user.name"]))
+	}
+	return lines
+}
+
+// since is the demo's access log from now on.
+func since(t *testing.T) func(*testing.T) []record {
+	t.Helper()
+	before := len(records(t))
+	return func(t *testing.T) []record {
+		t.Helper()
+		return records(t)[before:]
+	}
 }
 
 // findRecord returns the record of a request; it is written when the answer ends,

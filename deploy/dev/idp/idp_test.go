@@ -7,6 +7,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/xml"
 	"errors"
 	"html"
@@ -271,6 +272,33 @@ func TestSignOn(t *testing.T) {
 				t.Errorf("NameID %q, want %q", got, want)
 			}
 		})
+	}
+}
+
+func TestAnswersAreDatedByTheClockThatIsSet(t *testing.T) {
+	w := newWorld(t)
+	w.wait(time.Hour)
+	inTime := func(request *saml.AuthnRequest) { request.IssueInstant = w.now() }
+	address, _ := w.request(inTime)
+	_, page := w.get(address)
+	_, first := w.login(page, "alice", "alice-pw")
+	address, _ = w.request(inTime)
+	_, second := w.get(address) // of a browser that is known
+	for name, page := range map[string]string{"after a password": first, "without one": second} {
+		response, err := base64.StdEncoding.DecodeString(fields(page).Get("SAMLResponse"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		instants := regexp.MustCompile(`IssueInstant="([^"]+)"`).FindAllSubmatch(response, -1)
+		if len(instants) != 2 {
+			t.Fatalf("%s: %d instants in\n%s", name, len(instants), response)
+		}
+		for _, match := range instants {
+			at, err := time.Parse(time.RFC3339, string(match[1]))
+			if off := w.now().Sub(at); err != nil || off < 0 || off > time.Minute {
+				t.Errorf("%s: issued at %s, %v off: %v", name, match[1], off, err)
+			}
+		}
 	}
 }
 

@@ -69,9 +69,10 @@ func (p *IdP) takeLogoutRequest(w http.ResponseWriter, r *http.Request, provider
 	if to.ResponseLocation != "" {
 		to.Location = to.ResponseLocation
 	}
+	id, at := "id-"+rand.Text(), p.since() // the same in what is signed and in what is sent
 	p.send(w, r, outgoing{field: fieldResponse, relay: m.relay, to: to, element: func(signature *etree.Element) *etree.Element {
 		return (&saml.LogoutResponse{
-			ID: "id-" + rand.Text(), InResponseTo: request.ID, Version: "2.0", IssueInstant: p.since(), Destination: to.Location,
+			ID: id, InResponseTo: request.ID, Version: "2.0", IssueInstant: at, Destination: to.Location,
 			Issuer: p.issuer(), Signature: signature, Status: saml.Status{StatusCode: saml.StatusCode{Value: saml.StatusSuccess}},
 		}).Element()
 	}})
@@ -126,11 +127,11 @@ func (p *IdP) tellService(w http.ResponseWriter, r *http.Request, ended session)
 	if !known {
 		return false
 	}
-	id := "id-" + rand.Text()
+	id, at := "id-"+rand.Text(), p.since()
+	until := at.Add(maxLogoutAge)
 	p.send(w, r, outgoing{field: fieldRequest, relay: p.logouts.put(logout{id}), to: to, element: func(signature *etree.Element) *etree.Element {
-		until := p.since().Add(maxLogoutAge)
 		return (&saml.LogoutRequest{
-			ID: id, Version: "2.0", IssueInstant: p.since(), NotOnOrAfter: &until, Destination: to.Location,
+			ID: id, Version: "2.0", IssueInstant: at, NotOnOrAfter: &until, Destination: to.Location,
 			Issuer: p.issuer(), Signature: signature,
 			NameID:       &saml.NameID{Format: string(saml.EmailAddressNameIDFormat), Value: ended.user.Email, NameQualifier: p.saml.MetadataURL.String(), SPNameQualifier: provider.EntityID},
 			SessionIndex: &saml.SessionIndex{Value: ended.index},

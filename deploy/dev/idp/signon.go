@@ -15,6 +15,7 @@ import (
 func (p *IdP) serveSSO(w http.ResponseWriter, r *http.Request) {
 	request, err := saml.NewIdpAuthnRequest(&p.saml, withoutPort(r))
 	if err == nil {
+		request.Now = p.now()
 		err = p.checkSigned(request)
 	}
 	if err == nil {
@@ -87,6 +88,7 @@ func (p *IdP) serveContinue(w http.ResponseWriter, r *http.Request) {
 func (p *IdP) respond(w http.ResponseWriter, request *saml.IdpAuthnRequest, current session) {
 	err := saml.DefaultAssertionMaker{}.MakeAssertion(request, assertionSession(current))
 	if err == nil {
+		request.Assertion.IssueInstant = request.Now // crewjam takes the machine's clock
 		err = p.write(w, request)
 	}
 	if err != nil {

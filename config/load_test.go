@@ -209,6 +209,7 @@ saml:
     display_name: Tools of Example
     description: Internal tools of Example Ltd
     information_url: https://www.example.com/tools
+    privacy_statement_url: https://www.example.com/privacy
     logo_url: https://www.example.com/logo.png
     logo_width: 200
     logo_height: 80
@@ -226,7 +227,7 @@ saml:
   attributes:
     user: [mail, email, "urn:oid:0.9.2342.19200300.100.1.3", "urn:oid:1.3.6.1.4.1.5923.1.1.1.6", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/emailaddress", name_id]
     email: [mail, email, "urn:oid:0.9.2342.19200300.100.1.3", "urn:oid:1.3.6.1.4.1.5923.1.1.1.6", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/emailaddress"]
-    name: [displayName, cn, "urn:oid:2.5.4.3", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name"]
+    name: [displayName, "urn:oid:2.16.840.1.113730.3.1.241", cn, "urn:oid:2.5.4.3", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name"]
     groups: [groups, memberOf, "urn:oid:1.3.6.1.4.1.5923.1.1.1.1", "urn:oid:1.3.6.1.4.1.5923.1.5.1.1", "http://schemas.microsoft.com/ws/2008/06/identity/claims/groups", "http://schemas.xmlsoap.org/claims/Group"]
   idps:
     - name: idp

@@ -96,12 +96,15 @@ type OwnMetadata struct {
 	// DisplayName and Description are what people read at the IdP. Default none.
 	DisplayName string `yaml:"display_name"`
 	Description string `yaml:"description"`
-	// InformationURL and LogoURL are https; LogoWidth and LogoHeight are in pixels,
-	// and go with the latter. Default none.
-	InformationURL string `yaml:"information_url"`
-	LogoURL        string `yaml:"logo_url"`
-	LogoWidth      int    `yaml:"logo_width"`
-	LogoHeight     int    `yaml:"logo_height"`
+	// InformationURL is a page about the tools, and PrivacyStatementURL one about what
+	// is done with what the IdP says of people; https. Default none.
+	InformationURL      string `yaml:"information_url"`
+	PrivacyStatementURL string `yaml:"privacy_statement_url"`
+	// LogoURL is https; LogoWidth and LogoHeight are in pixels, and go with it.
+	// Default none.
+	LogoURL    string `yaml:"logo_url"`
+	LogoWidth  int    `yaml:"logo_width"`
+	LogoHeight int    `yaml:"logo_height"`
 	// Organization is who runs the gateway, and OrganizationURL its page; neither
 	// goes without the other. Default none.
 	Organization    string `yaml:"organization"`
@@ -298,6 +301,7 @@ func defaultAttributes() Attributes {
 		Email: email(),
 		Name: []string{
 			"displayName",
+			"urn:oid:2.16.840.1.113730.3.1.241", // displayName
 			"cn",
 			"urn:oid:2.5.4.3", // cn
 			"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name",

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -65,5 +66,27 @@ func TestOurMetadataIsTheSameForHalfOfItsValidity(t *testing.T) {
 	}
 	if got := (OwnMetadata{}).ValidFrom(time.Now()); !got.IsZero() {
 		t.Errorf("metadata that is valid for ever: valid from %s", got)
+	}
+}
+
+func TestGroupsOfAnyIdPAreWarnedOf(t *testing.T) {
+	const two = "saml: {idps: [{name: a, user_domains: [a.test]}, {name: b, user_domains: [b.test]}]}\n"
+	const want = "routes[0].allow.groups: each of saml.idps says who is in them; name those that may in idps"
+	for name, tt := range map[string]struct {
+		text string
+		warn bool
+	}{
+		"groups":                         {two + "routes: [{name: r, host: r, backend: {url: 'https://b'}, allow: {groups: [admins]}}]", true},
+		"groups of one":                  {two + "routes: [{name: r, host: r, backend: {url: 'https://b'}, allow: {groups: [admins]}, idps: [a]}]", false},
+		"users":                          {two + "routes: [{name: r, host: r, backend: {url: 'https://b'}, allow: {users: [x@a.test]}}]", false},
+		"groups, but one to name people": {"routes: [{name: r, host: r, backend: {url: 'https://b'}, allow: {groups: [admins]}}]", false},
+	} {
+		gateway, err := LoadGateway("f", []byte("door: {host: door}\n"+tt.text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := slices.Contains(gateway.Warnings(), want); got != tt.warn {
+			t.Errorf("%s: warnings %q", name, gateway.Warnings())
+		}
 	}
 }

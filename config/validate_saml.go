@@ -140,6 +140,7 @@ func (c *collector) idp(at string, p IdP, g *Gateway) {
 	if p.AuthnContext.Comparison != "" && p.AuthnContext.Classes == nil {
 		c.add(join(at, "authn_context.comparison"), "it alone", "classes beside it: the two go together")
 	}
+	c.signed(join(at, "unsafe_metadata_unsigned"), p, g.SAML)
 	c.domains(join(at, "user_domains"), p.UserDomains)
 	c.domains(join(at, "hint_domains"), p.HintDomains)
 	if p.UnsafeAnyUserDomain && len(p.UserDomains) > 0 {
@@ -147,6 +148,14 @@ func (c *collector) idp(at string, p IdP, g *Gateway) {
 	}
 	if p.UnsafeUnsolicitedLanding != "" && !g.isOurs(p.UnsafeUnsolicitedLanding) {
 		c.refuse(join(at, "unsafe_unsolicited_landing"), "an address of the door or of a tool, such as "+g.DoorURL())
+	}
+}
+
+// signed reports a false that does nothing beside a true for all: whoever wrote it counts
+// on a signature that nobody wants.
+func (c *collector) signed(at string, p IdP, s SAML) {
+	if s.UnsafeMetadataUnsigned && !p.UnsafeMetadataUnsigned && c.isGiven(at) {
+		c.add(at, "false beside saml.unsafe_metadata_unsigned: true", "true in saml.idps alone, at each that needs it: what is true for all is true here")
 	}
 }
 
@@ -224,7 +233,7 @@ func (c *collector) ownMetadata(at string, m OwnMetadata) {
 	c.shown(join(at, "description"), m.Description)
 	c.shown(join(at, "organization"), m.Organization)
 	for _, page := range [...][2]string{
-		{"information_url", m.InformationURL}, {"logo_url", m.LogoURL}, {"organization_url", m.OrganizationURL},
+		{"information_url", m.InformationURL}, {"privacy_statement_url", m.PrivacyStatementURL}, {"logo_url", m.LogoURL}, {"organization_url", m.OrganizationURL},
 	} {
 		if page[1] != "" && (!isHTTPS(page[1]) || !isName(page[1])) {
 			c.refuse(join(at, page[0]), "an https URL of at most 256 characters, such as https://www.example.com/tools")

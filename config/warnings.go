@@ -18,6 +18,9 @@ func (g *Gateway) Warnings() []string {
 		if route.Allow.Nobody() {
 			warnings = append(warnings, entry("routes", i)+".allow: lets nobody in to "+route.Name)
 		}
+		if len(g.SAML.IdPs) > 1 && route.IdPs == nil && len(route.Allow.Groups) > 0 {
+			warnings = append(warnings, entry("routes", i)+".allow.groups: each of saml.idps says who is in them; name those that may in idps")
+		}
 	}
 	if !g.Vault.EdgeACME.On() { // how long an ACME server's certificates live is its own affair
 		warnings = append(warnings, g.Vault.EdgePKI.warnings("vault.edge_pki")...)

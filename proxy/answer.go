@@ -44,6 +44,9 @@ func (g *Gateway) trace(ex *exchange, a *answer) {
 	if a.idp != nil {
 		t.IdP = a.idp.Name
 	}
+	if a.principal != nil || a.trace.Withheld() {
+		t.Cause = "" // somebody's name may stand in it, which belongs in the log alone
+	}
 	g.cfg.Traces.add(t)
 }
 

@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"context"
 	"encoding/base64"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -43,7 +44,7 @@ func TestPagesOfRefusedSignOns(t *testing.T) {
 		}
 	}
 	uniform := ""
-	for _, code := range []string{saml.CodeSignature, saml.CodeAudience, saml.CodeReplay, saml.CodeUser, saml.CodeUnsigned, saml.CodeIssuer, saml.CodeInternal} {
+	for _, code := range []string{saml.CodeSignature, saml.CodeAudience, saml.CodeReplay, saml.CodeUnsigned, saml.CodeIssuer, saml.CodeInternal} {
 		res, line := refused(code)
 		page := strings.ReplaceAll(res.body, line["http.request.id"].(string), "ID")
 		if res.StatusCode != http.StatusForbidden || uniform != "" && page != uniform {
@@ -62,6 +63,41 @@ func TestPagesOfRefusedSignOns(t *testing.T) {
 	refused(saml.CodeTooManyValues)
 	if n := strings.Count(log.text(), `"event":"too_many_values","idp":"corp"`); n != 1 {
 		t.Errorf("%d warnings of too many values within a minute:\n%s", n, log.text())
+	}
+}
+
+// Whom the identity provider does not name as we need it is told so, and where it
+// helps its own people, which only its own answers lead to.
+func TestPageOfAnAnswerThatNamesNobody(t *testing.T) {
+	log := new(sink)
+	w := newWorld(t, func(cfg *proxy.Config) {
+		cfg.Log = slog.New(slog.NewJSONHandler(log, nil))
+		cfg.IdPs[0].SAML.(*scriptedSAML).errorURL = "https://idp.example.org/help/ERRORURL_CODE?tid=ERRORURL_TID&ctx=ERRORURL_CTX&c"
+	})
+	refused := func(code string) (answer, string) {
+		b := w.browser()
+		res := b.post(w.origin(doorHost)+"/saml/acs", "cross-site", samlForm(t, b.navigate(w.origin(doorHost)+"/").Header.Get("Location"), "refuse "+code))
+		return res, w.last(b)["http.request.id"].(string)
+	}
+	for _, code := range namesNobody {
+		res, id := refused(code)
+		help := `<a href="https://idp.example.org/help/IDENTIFICATION_FAILURE?tid=` + id + `&amp;ctx=&amp;c" rel="noreferrer">`
+		for _, want := range []string{"Your identity provider does not say who you are", "Trying again does not help", help, id} {
+			if res.StatusCode != http.StatusForbidden || !strings.Contains(res.body, want) {
+				t.Errorf("%s: %d without %q\n%s", code, res.StatusCode, want, res.body)
+			}
+		}
+		if strings.Contains(res.body, "private detail") || strings.Contains(res.body, code+"<") {
+			t.Errorf("%s: the page shows the cause\n%s", code, res.body)
+		}
+	}
+	if n := strings.Count(log.text(), `"event":"person_unnamed","idp":"corp"`); n != 1 || strings.Contains(log.text(), "private detail") {
+		t.Errorf("%d warnings of people who are not named within a minute:\n%s", n, log.text())
+	}
+	for _, code := range []string{saml.CodeSignature, saml.CodeStatus} {
+		if res, _ := refused(code); strings.Contains(res.body, "idp.example.org") {
+			t.Errorf("%s: the page leads there\n%s", code, res.body)
+		}
 	}
 }
 
@@ -123,6 +159,42 @@ func TestEveryAnswerIsTraced(t *testing.T) {
 				t.Errorf("no cause:\n%s", whole)
 			}
 		})
+	}
+}
+
+// withholding is refused for a value of a person's, which its trace does not show.
+type withholding struct{ *scriptedSAML }
+
+func (s withholding) Verify(ctx context.Context, p saml.Post, want saml.Expectation) (*saml.Principal, error) {
+	*want.Trace = saml.Trace{Message: "Response", Checks: []saml.Check{{Name: "identity", Code: saml.CodeEmail, Got: "a value that only the log quotes"}}}
+	return s.scriptedSAML.Verify(ctx, p, want)
+}
+
+// What the trace of a check withholds does not stand in the cause beside it, nor does
+// who was verified and may not enter.
+func TestTracesNameNobody(t *testing.T) {
+	traces := proxy.NewTraces()
+	trace := func(w *world, b *browser) (whole, line string) {
+		record := w.last(b)
+		_, whole = ask(t, traces, "/saml/traces/"+record["http.request.id"].(string))
+		return whole, fmt.Sprint(record)
+	}
+	w := newWorld(t, func(cfg *proxy.Config) {
+		cfg.IdPs[0].SAML, cfg.Traces = withholding{cfg.IdPs[0].SAML.(*scriptedSAML)}, traces
+	})
+	b := w.browser()
+	b.post(w.origin(doorHost)+"/saml/acs", "cross-site", samlForm(t, b.navigate(w.origin(doorHost)+"/").Header.Get("Location"), "refuse email"))
+	if whole, line := trace(w, b); !strings.Contains(whole, `"reason": "email"`) || strings.Contains(whole, "private detail") || !strings.Contains(line, "private detail") {
+		t.Errorf("an address that was refused:\n%s\nline %s", whole, line)
+	}
+
+	w = newUnasked(t)
+	w.replace(func(cfg *proxy.Config) { cfg.Traces = traces })
+	b = w.browser()
+	b.finish(b.navigate(w.origin(doorHost)+"/?idp=corp"), "bob")
+	b.post(w.origin(doorHost)+"/saml/acs", "cross-site", url.Values{"SAMLResponse": {unaskedResponse("https://idp.partner.example", "carol")}})
+	if whole, _ := trace(w, b); !strings.Contains(whole, `"reason": "other_person"`) || strings.Contains(whole, "bob") || strings.Contains(whole, "carol") {
+		t.Errorf("another person:\n%s", whole)
 	}
 }
 

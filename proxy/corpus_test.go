@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -134,7 +135,12 @@ func (s *switched) Verify(ctx context.Context, p saml.Post, want saml.Expectatio
 
 // friendlyPages are the codes whose page says more than the one that all others
 // share: they give nothing away that whoever sent the response did not know.
-var friendlyPages = []string{saml.CodeStatus, saml.CodeTooManyValues, saml.CodeBusy}
+var friendlyPages = slices.Concat([]string{saml.CodeStatus, saml.CodeTooManyValues, saml.CodeBusy}, namesNobody)
+
+// namesNobody are the codes of genuine answers that name nobody whom we can pass on.
+// They share a page: package saml's TestNobodyIsNamedBeforeTheSignature holds them to
+// come behind the signature.
+var namesNobody = []string{saml.CodeUser, saml.CodeTransient, saml.CodeAmbiguous, saml.CodeValue, saml.CodeEmail, saml.CodeDomain}
 
 const maxForm = 512 << 10 // a POST that is larger is refused before it is read
 
@@ -144,7 +150,7 @@ const maxForm = 512 << 10 // a POST that is larger is refused before it is read
 func TestCorpusAtTheDoor(t *testing.T) {
 	provider := &switched{}
 	w := newWorld(t, func(cfg *proxy.Config) { cfg.IdPs[0].SAML = provider })
-	pages := map[string]string{}
+	pages, unnamed := map[string]string{}, map[string]string{}
 	var worst cost
 	cases := readCorpus(t)
 	for i, c := range cases {
@@ -166,14 +172,20 @@ func TestCorpusAtTheDoor(t *testing.T) {
 		if refused := line["event.reason"]; c.Code != "" && refused != c.Code || (c.Code == "") != (line["sallyport.decision"] == "allow") {
 			t.Errorf("%s %s: decision %v, reason %v, want code %q", c.ID, c.Name, line["sallyport.decision"], refused, c.Code)
 		}
+		body := strings.ReplaceAll(page.body, fmt.Sprint(line["http.request.id"]), "NUMBER")
+		if slices.Contains(namesNobody, c.Code) {
+			unnamed[body] += " " + c.ID
+		}
 		if c.Code == "" || slices.Contains(friendlyPages, c.Code) {
 			continue
 		}
-		body := strings.ReplaceAll(page.body, fmt.Sprint(line["http.request.id"]), "NUMBER")
 		pages[fmt.Sprint(page.StatusCode)+body] += " " + c.ID
 	}
 	if len(pages) != 1 {
 		t.Errorf("%d different pages for refusals, want one: %q", len(pages), pages)
+	}
+	if len(unnamed) != 1 || !strings.Contains(fmt.Sprint(slices.Collect(maps.Keys(unnamed))), "does not say who you are") {
+		t.Errorf("%d different pages for genuine answers that name nobody, want one: %q", len(unnamed), unnamed)
 	}
 	if worst.bytes > 40<<20 {
 		t.Errorf("%s cost %d bytes, at most 40 MiB are allowed", worst.bytesOf, worst.bytes)

@@ -87,6 +87,17 @@ func navigates(r *http.Request) bool {
 	return wantsPage(r)
 }
 
+// framed reports whether the answer to r would stand inside another page. Identity
+// providers have no cookies there, and let nobody sign in where others draw around
+// the form (saml2int SDP-SP03).
+func framed(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Dest") {
+	case "iframe", "frame", "fencedframe", "embed", "object":
+		return true
+	}
+	return false
+}
+
 // wantsPage reports whether the answer to r is looked at by a person.
 func wantsPage(r *http.Request) bool {
 	if r.Header.Get("Upgrade") != "" || r.Header.Get("X-Requested-With") != "" {

@@ -95,6 +95,7 @@ func (a *authority) issue(usage x509.ExtKeyUsage, names ...string) tls.Certifica
 // scriptedSAML stands in for the service provider, whose own tests speak real
 // SAML: the answer to a request names the person.
 type scriptedSAML struct {
+	errorURL string // where it helps its people; may be empty
 	scriptedLogout
 	mu     sync.Mutex
 	issued map[string]bool
@@ -112,7 +113,7 @@ const idpSignOn = "https://idp.example.org/sso"
 func (s *scriptedSAML) Metadata() []byte { return []byte("<EntityDescriptor/>") }
 
 func (s *scriptedSAML) IdP() saml.IdPInfo {
-	return saml.IdPInfo{EntityID: strings.TrimSuffix(cmp.Or(s.at, idpSignOn), "/sso")}
+	return saml.IdPInfo{EntityID: strings.TrimSuffix(cmp.Or(s.at, idpSignOn), "/sso"), ErrorURL: s.errorURL}
 }
 
 func (s *scriptedSAML) Begin(want saml.SignOn) (saml.Message, error) {

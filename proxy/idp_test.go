@@ -349,3 +349,37 @@ func TestIdPsThatDoNotFitAreRefused(t *testing.T) {
 }
 
 func portOf(port int) string { return strconv.Itoa(port) }
+
+// A page that sends somebody to a tool of another identity provider's must not have that
+// one put another person in their place: they are asked first.
+func TestAPageChangesNobodysIdP(t *testing.T) {
+	w, _ := newPartners(t, func(cfg *proxy.Config) { cfg.Routes[1].IdPs = []string{"partner"} })
+	b := w.browser()
+	b.finish(b.navigate(w.origin(doorHost)+"/?idp=corp"), "bob")
+	from := func(site, address string) answer {
+		req := b.request(http.MethodGet, address, nil)
+		req.Header.Set("Sec-Fetch-Site", site)
+		req.Header.Set("Sec-Fetch-Mode", "navigate")
+		return b.do(req)
+	}
+	begin := from("cross-site", w.origin(notesHost)+"/page").Header.Get("Location")
+	if sibling := from("same-site", begin); sibling.StatusCode != http.StatusOK || !strings.Contains(sibling.body, "bob@example.com") {
+		t.Errorf("a page of another tool: %d, leads to %q", sibling.StatusCode, sibling.Header.Get("Location"))
+	}
+	page := from("cross-site", begin)
+	if page.StatusCode != http.StatusOK || !strings.Contains(page.body, "You are signed in as bob@example.com") || len(page.Header.Values("Set-Cookie")) > 0 {
+		t.Fatalf("%d, cookies %v, leads to %q\n%s", page.StatusCode, page.Header.Values("Set-Cookie"), page.Header.Get("Location"), page.body)
+	}
+	if line := w.last(b); line["event.reason"] != "other_idp" || line["user.name"] != "bob@example.com" {
+		t.Errorf("line %v", line)
+	}
+	if !strings.Contains(page.body, `href="`+begin+`"`) {
+		t.Errorf("the page does not lead to %s:\n%s", begin, page.body)
+	}
+	if got := askedWith(from("same-origin", begin)); got != partnerSignOn {
+		t.Errorf("after the click somebody is asked with %q", got)
+	}
+	if got := askedWith(from("none", begin)); got != partnerSignOn {
+		t.Errorf("an address that was typed leads to %q", got)
+	}
+}

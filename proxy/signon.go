@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/http"
+	"net/url"
 
 	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/proxy/portal"
@@ -32,6 +33,10 @@ func (g *Gateway) serveSignIn(ex *exchange, r *http.Request) {
 	}
 	if absence != session.Present {
 		ex.Note(accesslog.ActionSignInBegin, "signin", string(absence))
+		if site := r.Header.Get("Sec-Fetch-Site"); absence == absentOther && (site == "cross-site" || site == "same-site") {
+			g.askToChange(ex, r, rt, state)
+			return
+		}
 		g.beginSAML(ex, r, pending)
 		return
 	}
@@ -42,6 +47,25 @@ func (g *Gateway) serveSignIn(ex *exchange, r *http.Request) {
 	if !g.goesInCircles(ex, r, pending) {
 		g.carry(ex, r, state, begin.Host, begin.Return)
 	}
+}
+
+// askToChange asks somebody who is signed in, and whom a page of another origin has sent to
+// a tool of another identity provider's, whether they want to sign in there. That one may
+// sign anybody in without a question, and whoever comes in leaves the session before: a
+// page must not put somebody in a person's place (login CSRF). The link is the address
+// that was asked for, and what follows it comes from our own page.
+func (g *Gateway) askToChange(ex *exchange, r *http.Request, rt *route, state *session.State) {
+	query := url.Values{}
+	for _, name := range []string{paramBegin, paramIdP} {
+		if r.URL.Query().Has(name) {
+			query.Set(name, r.URL.Query().Get(name))
+		}
+	}
+	g.notice(ex, portal.Notice{
+		Status: http.StatusOK, Title: "Sign in to " + rt.Title + "?",
+		Message: "You are signed in as " + state.User + ", and " + rt.Title + " wants a sign-in with another identity provider. If you go on there as somebody else, you are signed out as " + state.User + ".",
+		Link:    g.door + reservedPrefix + "sign_in?" + query.Encode(), LinkText: "Sign in",
+	})
 }
 
 // beginSAML starts a sign-on with one of the identity providers that are allowed
@@ -68,6 +92,15 @@ func (g *Gateway) beginSAML(ex *exchange, r *http.Request, p session.Pending) {
 // beginWith sends the browser to the identity provider, and remembers in that
 // browser alone which request was sent, to whom, and where to go afterwards.
 func (g *Gateway) beginWith(ex *exchange, r *http.Request, idp *IdP, p session.Pending) {
+	if framed(r) {
+		ex.Record.Decision = "deny"
+		g.refuse(ex, r, refusal{
+			status: http.StatusUnauthorized, reason: "in_a_frame",
+			title: "Signing in needs a window of its own", message: "Another page shows this one in a frame, in which nobody can sign in. Open the tool by itself.",
+			link: g.door + "/", text: "Your tools",
+		})
+		return
+	}
 	leave, err := g.begins.enter(r.Context(), ex.Record.ClientAddress)
 	if err != nil {
 		g.refuseSignIn(ex, err)

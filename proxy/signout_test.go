@@ -229,6 +229,24 @@ func TestSignOutAtADoorThatWasLeftIdle(t *testing.T) {
 	}
 }
 
+// TestIdlenessSignsNobodyOutElsewhere: a session that runs out here is no reason to end
+// one at the identity provider.
+func TestIdlenessSignsNobodyOutElsewhere(t *testing.T) {
+	now := newClock()
+	w := newWorld(t, func(cfg *proxy.Config) { cfg.Now = now.read })
+	b := signedInEverywhere(w, saml.BindingRedirect)
+	now.pass(61 * time.Minute)
+	for _, host := range []string{headersHost, notesHost, doorHost} {
+		res := b.navigate(w.origin(host) + "/")
+		if res.StatusCode != http.StatusSeeOther || strings.HasPrefix(res.Header.Get("Location"), idpLogout) {
+			t.Errorf("%s: %d to %q", host, res.StatusCode, res.Header.Get("Location"))
+		}
+	}
+	if _, n := w.saml.last(); n != 0 {
+		t.Errorf("the identity provider was asked to sign out %d times", n)
+	}
+}
+
 // TestSignOutWhereNobodyIsSignedIn: at a tool it leads to the door, where somebody
 // may be.
 func TestSignOutWhereNobodyIsSignedIn(t *testing.T) {

@@ -73,7 +73,7 @@ func (g *Gateway) takeLogoutRequest(ex *exchange, r *http.Request, message saml.
 	}
 	ex.Note(accesslog.ActionSignOut, "allow", "logout_request")
 	subject, indexes := logoutKeys(ex.Record.IdP, request)
-	g.noteEnded(ex, g.cfg.Sessions.EndRemote(subject, indexes))
+	g.noteEnded(ex, g.cfg.Sessions.EndRemote(ex.Record.IdP, subject, indexes))
 	linked, ok := g.cfg.Sessions.Linked(r)
 	if ok && linked.Subject == subject && g.cfg.Sessions.Revocations().Ended(linked) {
 		g.noteSession(ex, linked) // the browser has brought its cookies after all

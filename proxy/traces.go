@@ -29,7 +29,7 @@ type Traced struct {
 	IdP       string // its name in the configuration; empty if it is not known
 	Decision  string // allow or deny
 	Reason    string // stable code
-	Cause     string // private
+	Cause     string // private, and empty if a person's value may stand in it
 	Trace     saml.Trace
 
 	from netip.Addr // who brought it, as admission counts them
@@ -57,17 +57,20 @@ func (ts *Traces) add(t Traced) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	if t.Trace.Certificate != "" {
-		if len(ts.verified) >= maxTraces {
-			ts.verified = slices.Delete(ts.verified, 0, 1)
-		}
-		ts.verified = append(ts.verified, t)
+		ts.verified = appendTo(ts.verified, t, maxTraces)
 		return
 	}
-	if len(ts.strangers) >= maxStrangers {
-		i := crowded(ts.strangers)
-		ts.strangers = slices.Delete(ts.strangers, i, i+1)
+	ts.strangers = appendTo(ts.strangers, t, maxStrangers)
+}
+
+// appendTo makes room for t if need be. Those that an identity provider has signed are
+// not spared: whoever has one such message can bring it again and again.
+func appendTo(entries []Traced, t Traced, most int) []Traced {
+	if len(entries) >= most {
+		i := crowded(entries)
+		entries = slices.Delete(entries, i, i+1)
 	}
-	ts.strangers = append(ts.strangers, t)
+	return append(entries, t)
 }
 
 // crowded is the place of the oldest entry of the address that has the most: who

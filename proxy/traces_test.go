@@ -104,6 +104,21 @@ func TestTracesAreServedToOperators(t *testing.T) {
 	}
 }
 
+// A stranger writes IssueInstant, and some times of RFC 3339 are none of JSON's in UTC.
+func TestNoTimeHidesATrace(t *testing.T) {
+	ts := proxy.NewTraces()
+	for id, written := range map[string]string{"late": "9999-12-31T23:59:59-14:00", "early": "0000-01-01T00:00:00+14:00"} {
+		issued, err := time.Parse(time.RFC3339, written)
+		if err != nil {
+			t.Fatal(err)
+		}
+		proxy.AddTrace(ts, proxy.Traced{RequestID: id, Time: tracedAt, Trace: saml.Trace{Issued: issued, Received: tracedAt}}, "192.0.2.1")
+		if _, body := ask(t, ts, "/saml/traces/"+id); !strings.Contains(body, `"request_id": "`+id+`"`) {
+			t.Errorf("issued at %s: %q", written, body)
+		}
+	}
+}
+
 // kept counts the entries whose request ID begins so.
 func kept(ts *proxy.Traces, prefix string) (n int) {
 	for _, traced := range ts.All() {
@@ -137,11 +152,17 @@ func TestStrangersWashOutNobodyElse(t *testing.T) {
 	if signed, all := kept(ts, "signed"), len(ts.All()); signed != 10 || all != 74 {
 		t.Errorf("%d signed of %d in all, want 10 of 74", signed, all)
 	}
+	for i := range 5000 { // one signed message, brought again and again
+		add(fmt.Sprint("again", i), "5d41", "198.51.100.200")
+	}
+	if signed, again := kept(ts, "signed"), kept(ts, "again"); signed != 10 || again != 190 {
+		t.Errorf("%d signed and %d of one that came again are kept, want 10, 190", signed, again)
+	}
 	for i := range 500 {
 		add(fmt.Sprint("more", i), "5d41", "192.0.2.1")
 	}
-	if more, all := kept(ts, "more"), len(ts.All()); more != 200 || all != 264 || ts.All()[0].RequestID != "more499" {
-		t.Errorf("%d of the last are kept, %d in all, the latest is %s", more, all, ts.All()[0].RequestID)
+	if all := len(ts.All()); all != 264 || ts.All()[0].RequestID != "more499" {
+		t.Errorf("%d are kept in all, the latest is %s", all, ts.All()[0].RequestID)
 	}
 }
 

@@ -102,11 +102,12 @@ func wholeOf(t Traced) tracedWhole {
 	return whole
 }
 
-// instant is nil for a time that is not known.
+// instant is nil for a time that is not known, or that JSON has no form for: a stranger
+// may have written it.
 func instant(t time.Time) *time.Time {
-	if t.IsZero() {
+	t = t.UTC()
+	if year := t.Year(); t.IsZero() || year < 0 || year > 9999 {
 		return nil
 	}
-	t = t.UTC()
 	return &t
 }

@@ -182,6 +182,14 @@ func identities() []attack {
 			}
 		}
 	}
+	named := func(attribute string) func(*testing.T, *Config, *testIdP) {
+		return func(_ *testing.T, c *Config, _ *testIdP) { c.Attributes.User = []string{attribute} }
+	}
+	scoped := func(attribute string) func(*testing.T, *Config, *testIdP) {
+		return func(_ *testing.T, c *Config, _ *testIdP) {
+			c.Attributes.User, c.UserDomains = []string{attribute}, []string{"example.com"}
+		}
+	}
 	noMail := without(`.//Attribute[@Name='mail']`)
 	statement := ".//AttributeStatement"
 	return []attack{
@@ -218,6 +226,23 @@ func identities() []attack {
 		{id: "C33f", name: "session index with a line break", want: CodeValue, edit: attr("AuthnStatement", "SessionIndex", "a\nb")},
 		{id: "C34", name: "two at signs", want: CodeEmail, edit: setText(mail, "admin@corp@evil.test")},
 		{id: "C34b", name: "two addresses", want: CodeAmbiguous, edit: inside(`.//Attribute[@Name='mail']`, value("root@example.com"))},
+		{id: "C34g", name: "two addresses of somebody with another name", config: named(NameIDAttribute), edit: inside(`.//Attribute[@Name='mail']`, value("root@example.com")), check: func(t *testing.T, p Principal) {
+			if p.User != "alice@example.com" || p.Email != "" {
+				t.Errorf("user %q, e-mail address %q, want the name alone", p.User, p.Email)
+			}
+		}},
+		{id: "C34h", name: "two addresses, one that cannot be shown", config: named(NameIDAttribute), edit: inside(`.//Attribute[@Name='mail']`, value("root\u202e@example.com")), want: CodeValue},
+		{id: "C34i", name: "subject identifier", config: named(subjectID), edit: inside(statement, attribute(subjectID, "", "7f3a=4711@example.org")), check: user("7f3a=4711@example.org")},
+		{id: "C34j", name: "pairwise identifier, and no NameID", config: named(pairwiseID), edit: func(t testing.TB, m *message) {
+			without(".//NameID")(t, m)
+			inside(statement, attribute(pairwiseID, "", "HA2TKNZZGE@example.org"))(t, m)
+		}, check: user("HA2TKNZZGE@example.org")},
+		{id: "C34k", name: "two subject identifiers", config: named(subjectID), edit: inside(statement, attribute(subjectID, "", "a@example.org", "b@example.org")), want: CodeAmbiguous},
+		{id: "C34l", name: "subject identifier of a scope that it may speak for", config: scoped(subjectID), edit: inside(statement, attribute(subjectID, "", "7f3a@Example.COM")), check: user("7f3a@Example.COM")},
+		{id: "C34m", name: "subject identifier of another scope", config: scoped(subjectID), edit: inside(statement, attribute(subjectID, "", "7f3a@example.org")), want: CodeDomain},
+		{id: "C34n", name: "subject identifier of a scope below", config: scoped(subjectID), edit: inside(statement, attribute(subjectID, "", "7f3a@sub.example.com")), want: CodeDomain},
+		{id: "C34o", name: "subject identifier without a scope", config: scoped(subjectID), edit: inside(statement, attribute(subjectID, "", "7f3a")), want: CodeDomain},
+		{id: "C34p", name: "pairwise identifier of another scope", config: scoped(pairwiseID), edit: inside(statement, attribute(pairwiseID, "", "7f3a@example.org")), want: CodeDomain},
 		{id: "C34c", name: "the same address twice", edit: inside(`.//Attribute[@Name='mail']`, value("alice@example.com")), check: user("alice@example.com")},
 		{id: "C34d", name: "mail without an at sign", want: CodeEmail, edit: setText(mail, "alice")},
 		{id: "C34e", name: "mail with a comma", want: CodeEmail, edit: setText(mail, "alice,root@example.com")},

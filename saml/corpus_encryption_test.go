@@ -56,6 +56,7 @@ func wellEncrypted() []attack {
 		encryption{recipient: testEntityID}.row("PD11", "for us by name", signAssertion, ""),
 		encryption{key: algOAEP}.row("PD12", "OAEP of 1.1 by default", signAssertion, ""),
 		encryption{key: algOAEP, digest: nsXMLEnc + "sha256", mask: nsXMLEnc11 + "mgf1sha256"}.row("PD13", "OAEP with SHA-256 and its mask", signAssertion, ""),
+		encryption{key: algOAEP, digest: nsXMLEnc + "sha256"}.row("PD13b", "OAEP with SHA-256 and the mask by default", signAssertion, ""),
 		encryption{key: algOAEP, digest: nsXMLEnc + "sha512", mask: mgf1SHA1}.row("PD14", "OAEP with SHA-512 and the mask of SHA-1", signAssertion, ""),
 		encryption{digest: nsDsig + "sha1"}.row("PD15", "digest of OAEP said, as Shibboleth writes it", signAssertion, ""),
 		encryption{digest: nsXMLEnc + "sha256"}.row("PD16", "OAEP of 1.0 with SHA-256", signBoth, ""),

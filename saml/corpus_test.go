@@ -131,9 +131,15 @@ func (a attack) newScene(t *testing.T) scene {
 	return scene{idp, cfg, request, a.build(t, idp)}
 }
 
-// run posts the response and returns the code and who came of it. The trace of it is
-// looked at too.
+// run posts the response and returns the code and who came of it.
 func (a attack) run(t *testing.T) (string, *Principal) {
+	t.Helper()
+	code, principal, _ := a.traced(t)
+	return code, principal
+}
+
+// traced is run, with the trace, which is looked at too.
+func (a attack) traced(t *testing.T) (string, *Principal, Trace) {
 	t.Helper()
 	s := a.scene(t)
 	var trace Trace
@@ -144,7 +150,7 @@ func (a attack) run(t *testing.T) (string, *Principal) {
 		t.Logf("refused: %v", err)
 	}
 	checkTrace(t, a.id, trace, codeOf(t, err))
-	return codeOf(t, err), principal
+	return codeOf(t, err), principal, trace
 }
 
 func TestCorpus(t *testing.T) {

@@ -1,6 +1,7 @@
 package saml
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -17,10 +18,11 @@ type Description struct {
 	// DisplayName and Text are what people read at the identity provider, in
 	// English (mdui:DisplayName and mdui:Description).
 	DisplayName, Text string
-	// InformationURL and LogoURL are https; LogoWidth and LogoHeight are in pixels and
-	// go with the latter.
-	InformationURL, LogoURL string
-	LogoWidth, LogoHeight   int
+	// InformationURL and PrivacyStatementURL are pages for people; https.
+	InformationURL, PrivacyStatementURL string
+	// LogoURL is https; LogoWidth and LogoHeight are in pixels and go with it.
+	LogoURL               string
+	LogoWidth, LogoHeight int
 	// Organization is the name of the company, and OrganizationURL its address;
 	// neither goes without the other.
 	Organization, OrganizationURL string
@@ -49,6 +51,7 @@ func (d *Description) check() error {
 		{"DisplayName", d.DisplayName, checkValue},
 		{"Text", d.Text, checkValue},
 		{"InformationURL", d.InformationURL, checkWebAddress},
+		{"PrivacyStatementURL", d.PrivacyStatementURL, checkWebAddress},
 		{"LogoURL", d.LogoURL, checkWebAddress},
 		{"Organization", d.Organization, checkValue},
 		{"OrganizationURL", d.OrganizationURL, checkWebAddress},
@@ -103,7 +106,7 @@ func checkContact(s string) error {
 
 // addUIInfo writes what people read (sstc-saml-metadata-ui 2.1).
 func (d *Description) addUIInfo(role *etree.Element) {
-	if d.DisplayName == "" && d.Text == "" && d.InformationURL == "" && d.LogoURL == "" {
+	if cmp.Or(d.DisplayName, d.Text, d.InformationURL, d.PrivacyStatementURL, d.LogoURL) == "" {
 		return
 	}
 	info := role.CreateElement("md:Extensions").CreateElement("mdui:UIInfo")
@@ -111,6 +114,7 @@ func (d *Description) addUIInfo(role *etree.Element) {
 	addEnglish(info, "mdui:DisplayName", d.DisplayName)
 	addEnglish(info, "mdui:Description", d.Text)
 	addEnglish(info, "mdui:InformationURL", d.InformationURL)
+	addEnglish(info, "mdui:PrivacyStatementURL", d.PrivacyStatementURL)
 	if d.LogoURL == "" {
 		return
 	}

@@ -210,6 +210,7 @@ func FuzzParseMetadata(f *testing.F) {
 		`<!DOCTYPE x>` + one,
 		string(aggregate(one, strings.ReplaceAll(one, testIdPID, "https://b.example.test"))),
 		string(aggregate(string(aggregate(one)))),
+		strings.Replace(one, "<md:IDPSSODescriptor", `<md:IDPSSODescriptor errorURL="https://idp.example.test/help"`, 1),
 		strings.Replace(one, "<md:KeyDescriptor", `<md:Extensions><mdui:UIInfo xmlns:mdui="`+nsMDUI+`"><mdui:DisplayName xml:lang="en"> Sign-on </mdui:DisplayName></mdui:UIInfo></md:Extensions><md:KeyDescriptor`, 1),
 		strings.Replace(one, "</md:EntityDescriptor>", `<md:Organization><md:OrganizationDisplayName xml:lang="en">Example</md:OrganizationDisplayName></md:Organization></md:EntityDescriptor>`, 1),
 		strings.Replace(one, "entityID=", `cacheDuration="P1DT6H" entityID=`, 1),
@@ -235,7 +236,10 @@ func FuzzParseMetadata(f *testing.F) {
 		if d := idp.info(); checkValue(d.DisplayName) != nil || d.CacheDuration < 0 || d.CacheDuration > maxDuration {
 			t.Fatalf("accepted as %q, to be kept for %s", d.DisplayName, d.CacheDuration)
 		}
-		if err := idp.checkFresh(testNow); err != nil {
+		if address := idp.errorURL; address != "" && checkWebAddress(address) != nil {
+			t.Fatalf("people could be sent to %q", address)
+		}
+		if err := (&ServiceProvider{idp: idp}).checkFresh(testNow); err != nil {
 			t.Fatal(err)
 		}
 		for _, cert := range idp.certificates {

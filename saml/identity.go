@@ -169,15 +169,13 @@ func takeUser(s *attributeSource, names Attributes) error {
 	return nil
 }
 
-// takeEmail wants one address or none. Of two, which one a tool would take is
-// anybody's guess.
+// takeEmail takes the one address there is. Of two, which one a tool would take is
+// anybody's guess, so it gets none; people may have two, and the name that decides
+// what they may do is another (saml2int SDP-SP20).
 func takeEmail(s *attributeSource, names Attributes) error {
 	from, values, err := s.first(names.Email)
-	if err != nil || len(values) == 0 {
+	if err != nil || len(values) != 1 {
 		return err
-	}
-	if len(values) > 1 {
-		return refusef(CodeAmbiguous, "attribute %.100q has %d values, an e-mail address must be one", from, len(values))
 	}
 	s.p.Email = values[0]
 	return checkEmail(from, s.p.Email)

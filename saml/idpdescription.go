@@ -14,8 +14,13 @@ const nsMDUI = "urn:oasis:names:tc:SAML:metadata:ui"
 
 // IdPInfo describes the identity provider as its metadata does.
 type IdPInfo struct {
-	EntityID     string
-	DisplayName  string // from mdui:UIInfo or Organization, English first; may be empty
+	EntityID    string
+	DisplayName string // from mdui:UIInfo or Organization, English first; may be empty
+	// ErrorURL is a page of its own for people whom it could not sign in so that they
+	// are of use here (saml-metadata 2.4.1, errorURL): https; empty if it has none.
+	// ERRORURL_RP in it is replaced by our entity ID; what happened is for the caller to
+	// fill in, in place of ERRORURL_CODE, _TS, _TID and _CTX (REFEDS errorURL 1.0).
+	ErrorURL     string
 	SSOURL       string
 	SLO          bool             // whether it can be sent logout messages
 	Certificates []IdPCertificate // as in the metadata, expired ones included
@@ -43,7 +48,7 @@ type IdPCertificate struct {
 // info says it for the caller.
 func (idp *identityProvider) info() IdPInfo {
 	info := IdPInfo{
-		EntityID: idp.entityID, DisplayName: idp.displayName, SSOURL: idp.ssoURL, SLO: len(idp.slo) > 0,
+		EntityID: idp.entityID, DisplayName: idp.displayName, ErrorURL: idp.errorURL, SSOURL: idp.ssoURL, SLO: len(idp.slo) > 0,
 		ValidUntil: idp.validUntil, CacheDuration: idp.cacheDuration,
 	}
 	unused := maps.Clone(idp.pins)
@@ -81,6 +86,16 @@ func displayName(role *etree.Element) string {
 		}
 	}
 	return ""
+}
+
+// errorURL is where a person can ask an identity provider for help (saml-metadata
+// 2.4.1). Like a name, one that nobody may be shown is passed over.
+func errorURL(role *etree.Element) string {
+	address := role.SelectAttrValue("errorURL", "")
+	if checkWebAddress(address) != nil {
+		return ""
+	}
+	return address
 }
 
 // englishFirst sorts names by xml:lang and keeps their order besides.

@@ -1,6 +1,7 @@
 package saml
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -56,6 +57,32 @@ func singleLogout(role *etree.Element) (map[Binding]endpoint, error) {
 		services[binding] = e
 	}
 	return services, nil
+}
+
+// checkElsewhere refuses addresses of our own: what our pages post there would come from
+// ourselves, which is what other sites are told apart by.
+func (idp *identityProvider) checkElsewhere(acsURL string) error {
+	ours := originOf(acsURL)
+	addresses := []string{idp.ssoURL}
+	for _, e := range idp.slo {
+		addresses = append(addresses, e.location, e.responseLocation)
+	}
+	for _, address := range addresses {
+		if originOf(address) == ours {
+			return fmt.Errorf("address %.200q is one of our own, expected one of the identity provider's", address)
+		}
+	}
+	return nil
+}
+
+// originOf is host and port of an https address that [checkEndpoint] has passed, as
+// browsers compare them.
+func originOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return strings.ToLower(u.Hostname()) + ":" + cmp.Or(u.Port(), "443")
 }
 
 // firstService returns the first service of a kind for a binding, or nil.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/beevik/etree"
 )
@@ -22,6 +23,7 @@ const (
 type identityProvider struct {
 	entityID      string
 	displayName   string  // empty: none that could be shown
+	errorURL      string  // empty: none that a person could be sent to
 	ssoBinding    Binding // how requests go to ssoURL; never BindingAny
 	ssoURL        string  // as written
 	slo           map[Binding]endpoint
@@ -42,7 +44,7 @@ type metadataChoice struct {
 	entityID string  // empty: the only identity provider
 	binding  Binding // of requests
 	pins     map[string]bool
-	now      time.Time
+	now      time.Time // less the clock skew: a document has ended once it has by the slowest clock
 }
 
 // parseIdPMetadata reads an EntityDescriptor, or an EntitiesDescriptor and in it
@@ -57,11 +59,16 @@ func parseIdPMetadata(raw []byte, choice metadataChoice) (*identityProvider, err
 	if err := doc.ReadFromBytes(raw); err != nil {
 		return nil, fmt.Errorf("reading the document: %w", err)
 	}
-	role, err := findIdP(doc.Root(), choice.entityID)
+	return readIdP(doc.Root(), choice)
+}
+
+// readIdP is parseIdPMetadata for a document that was parsed.
+func readIdP(root *etree.Element, choice metadataChoice) (*identityProvider, error) {
+	role, err := findIdP(root, choice.entityID)
 	if err != nil {
 		return nil, err
 	}
-	idp := &identityProvider{entityID: entityIDOf(role), displayName: displayName(role), pins: choice.pins}
+	idp := &identityProvider{entityID: entityIDOf(role), displayName: displayName(role), errorURL: errorURL(role), pins: choice.pins}
 	if err := checkEntityID(idp.entityID); err != nil {
 		return nil, err
 	}
@@ -146,13 +153,17 @@ func idpRoles(el *etree.Element) []*etree.Element {
 	return roles
 }
 
-// checkEntityID is for theirs and ours: both are compared byte for byte.
+// checkEntityID is for theirs and ours: both are compared byte for byte, and shown to
+// operators on terminals, so nothing may stand in it that cannot be seen.
 func checkEntityID(id string) error {
 	if id == "" || len(id) > maxEntityID {
 		return fmt.Errorf("entityID of %d characters, expected 1 to %d", len(id), maxEntityID)
 	}
 	if id != strings.TrimSpace(id) {
 		return fmt.Errorf("entityID %.100q begins or ends with white space", id)
+	}
+	if strings.ContainsFunc(id, func(r rune) bool { return !unicode.IsPrint(r) || invisible(r) }) {
+		return fmt.Errorf("entityID %.100q has a character that cannot be seen", id)
 	}
 	return nil
 }
@@ -180,10 +191,11 @@ func validUntil(role *etree.Element, now time.Time) (time.Time, error) {
 	return earliest, nil
 }
 
-// checkFresh refuses metadata whose time ran out while it was in use.
-func (idp *identityProvider) checkFresh(now time.Time) error {
-	if !idp.validUntil.IsZero() && !now.Before(idp.validUntil) {
-		return fmt.Errorf("the identity provider's metadata expired at %s", idp.validUntil.Format(time.RFC3339))
+// checkFresh refuses metadata whose time ran out while it was in use, by a clock
+// that may be off by the skew (saml2int SDP-G01).
+func (sp *ServiceProvider) checkFresh(now time.Time) error {
+	if until := sp.idp.validUntil; !until.IsZero() && !now.Add(-sp.skew).Before(until) {
+		return fmt.Errorf("the identity provider's metadata expired at %s", until.Format(time.RFC3339))
 	}
 	return nil
 }

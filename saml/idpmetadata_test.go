@@ -161,6 +161,43 @@ func TestDisplayName(t *testing.T) {
 	}
 }
 
+func TestErrorURL(t *testing.T) {
+	for name, tt := range map[string]struct{ written, want string }{
+		"none":                  {},
+		"https":                 {"https://idp.example.test/help?a=b&amp;c=ERRORURL_CODE", "https://idp.example.test/help?a=b&c=ERRORURL_CODE"},
+		"http":                  {"http://idp.example.test/help", ""},
+		"script":                {"javascript:alert(1)", ""},
+		"mail":                  {"mailto:help@idp.example.test", ""},
+		"no host":               {"https:///help", ""},
+		"a name and a password": {"https://a:b@idp.example.test/", ""},
+		"markup":                {"https://idp.example.test/&quot;&gt;&lt;b&gt;", ""},
+		"a line break":          {"https://idp.example.test/&#10;x", ""},
+		"endless":               {"https://idp.example.test/" + strings.Repeat("x", 300), ""},
+	} {
+		raw := metadataOf(t, "<md:IDPSSODescriptor", `<md:IDPSSODescriptor errorURL="`+tt.written+`"`)
+		if tt.written == "" {
+			raw = metadataOf(t)
+		}
+		got, err := parseIdPMetadata(raw, metadataChoice{now: testNow})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if got.info().ErrorURL != tt.want {
+			t.Errorf("%s: %q, want %q", name, got.info().ErrorURL, tt.want)
+		}
+	}
+}
+
+// TestErrorURLKnowsWhoAsks: it is as in the metadata, but for the place of our name.
+func TestErrorURLKnowsWhoAsks(t *testing.T) {
+	cfg := testConfig(t, newTestIdP(t, "rsa-idp"))
+	cfg.IdPMetadata = metadataOf(t, "<md:IDPSSODescriptor", `<md:IDPSSODescriptor errorURL="https://idp.example.test/ERRORURL_CODE?rp=ERRORURL_RP&amp;ts=ERRORURL_TS"`)
+	want := "https://idp.example.test/ERRORURL_CODE?rp=https%3A%2F%2Fdoor.example.test%2Fsaml%2Fmetadata&ts=ERRORURL_TS"
+	if got := newTestSP(t, cfg).IdP().ErrorURL; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 func TestCacheDuration(t *testing.T) {
 	for name, tt := range map[string]struct {
 		onEntity, onRole string
@@ -253,5 +290,32 @@ func TestPinsAreReported(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{strings.Repeat("0a", 32), unused}, info.UnusedPins); diff != "" {
 		t.Errorf("unused pins (-want +got):\n%s", diff)
+	}
+}
+
+// TestMetadataDoesNotLeadToOurselves: a page of ours that posts to our own address would
+// do there what only we may ask for, such as signing somebody out.
+func TestMetadataDoesNotLeadToOurselves(t *testing.T) {
+	idp := newTestIdP(t, "rsa-idp")
+	one := string(testMetadata(idp.cert))
+	logout := func(attributes string) string {
+		return strings.Replace(one, "<md:SingleSignOnService", `<md:SingleLogoutService Binding="`+bindingPost+`" `+attributes+`/><md:SingleSignOnService`, 1)
+	}
+	for name, tt := range map[string]struct {
+		metadata string
+		taken    bool
+	}{
+		"sign-on":                 {strings.Replace(one, testSSO, "https://door.example.test/.sallyport/sign_out", 1), false},
+		"sign-on, spelt":          {strings.Replace(one, testSSO, "https://DOOR.example.test:443/.sallyport/sign_out", 1), false},
+		"logout":                  {logout(`Location="https://door.example.test/"`), false},
+		"answer to a logout":      {logout(`Location="https://idp.example.test/slo" ResponseLocation="https://door.example.test/x"`), false},
+		"the same host, a port":   {strings.Replace(one, testSSO, "https://door.example.test:8443/sso", 1), true},
+		"the identity provider's": {logout(`Location="https://idp.example.test/slo"`), true},
+	} {
+		cfg := testConfig(t, idp)
+		cfg.IdPMetadata = []byte(tt.metadata)
+		if _, err := New(cfg); (err == nil) != tt.taken || err != nil && !strings.Contains(err.Error(), "one of our own") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

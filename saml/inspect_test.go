@@ -1,6 +1,7 @@
 package saml
 
 import (
+	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -149,6 +150,31 @@ func checkInspection(t *testing.T, got Inspection) {
 	}
 }
 
+// TestInspectionOfAFederationIsCheap: a document of many is read once, not once for each.
+func TestInspectionOfAFederationIsCheap(t *testing.T) {
+	var b strings.Builder
+	fmt.Fprintf(&b, `<md:EntitiesDescriptor xmlns:md="%s">`, nsMetadata)
+	for i := range 8000 {
+		fmt.Fprintf(&b, `<md:EntityDescriptor entityID="https://%d.example.test/"><md:IDPSSODescriptor protocolSupportEnumeration="%s"/></md:EntityDescriptor>`, i, nsProtocol)
+	}
+	b.WriteString(`</md:EntitiesDescriptor>`)
+	raw := []byte(b.String())
+	fastest := func(f func()) time.Duration {
+		least := time.Hour
+		for range 3 {
+			start := time.Now()
+			f()
+			least = min(least, time.Since(start))
+		}
+		return least
+	}
+	once := fastest(func() { _, _ = parseIdPMetadata(raw, metadataChoice{now: testNow}) })
+	whole := fastest(func() { InspectMetadata(raw, testNow) })
+	if whole > 10*once {
+		t.Errorf("explaining takes %s, reading it once %s", whole, once)
+	}
+}
+
 func TestInspectMetadata(t *testing.T) {
 	idp := fixedIdP(t)
 	one := string(testMetadata(idp.cert))
@@ -162,12 +188,13 @@ func TestInspectMetadata(t *testing.T) {
 		taken bool
 	}{
 		"metadata":              {one, testNow, true},
+		"metadata-help":         {replace("<md:IDPSSODescriptor", `<md:IDPSSODescriptor errorURL="http://idp.example.test/help"`), testNow, true},
 		"metadata-ended":        {one, testNow.Add(365 * 24 * time.Hour), true},
 		"metadata-expired":      {replace("entityID=", `validUntil="2026-11-01T00:00:00Z" entityID=`), testNow, false},
 		"metadata-http":         {replace("https://idp.example.test/sso", "http://idp.example.test/sso"), testNow, false},
 		"metadata-aggregate":    {aggregate, testNow, true},
 		"metadata-of-a-service": {service, testNow, false},
-		"metadata-hostile":      {replace(testIdPID, "https://a&#x202e;&#xa;b/"), testNow, true},
+		"metadata-hostile":      {replace(testIdPID, "https://a&#x202e;&#xa;b/"), testNow, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := InspectMetadata([]byte(tt.raw), tt.now)

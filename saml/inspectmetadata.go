@@ -47,7 +47,7 @@ func InspectMetadata(raw []byte, now time.Time) (inspection Inspection) {
 	if len(entities) > maxInspected {
 		inspection.section("More").add(MarkInfo, "", "%d entities that are not listed", len(entities)-maxInspected)
 	}
-	i.explainVerdict(raw, doc.Root())
+	i.explainVerdict(doc.Root())
 	return inspection
 }
 
@@ -140,6 +140,12 @@ func (i *metadataInspector) explainRole(s *Section, role *etree.Element) {
 	for _, key := range []string{"WantAuthnRequestsSigned", "WantAssertionsSigned", "AuthnRequestsSigned"} {
 		s.say(key, role.SelectAttrValue(key, ""))
 	}
+	if address := role.SelectAttrValue("errorURL", ""); address != "" {
+		s.say("help for people", address)
+		if err := checkWebAddress(address); err != nil {
+			s.add(MarkInfo, "help for people", "%s; no page leads there", err)
+		}
+	}
 	for _, el := range role.ChildElements() {
 		switch el.Tag {
 		case "KeyDescriptor":
@@ -200,22 +206,21 @@ func (i *metadataInspector) explainKeyCertificate(s *Section, name string, el *e
 }
 
 // explainVerdict says whether we would take the document as it is.
-func (i *metadataInspector) explainVerdict(raw []byte, root *etree.Element) {
+func (i *metadataInspector) explainVerdict(root *etree.Element) {
 	s := i.out.section("As an identity provider's metadata")
 	roles := idpRoles(root)
 	if len(roles) > 1 {
 		s.add(MarkInfo, "choice", "%d identity providers: the configuration must name one", len(roles))
 		for _, role := range roles[:min(len(roles), maxInspected)] {
-			i.verdict(s, raw, role.Parent().SelectAttrValue("entityID", ""))
+			i.verdict(s, root, role.Parent().SelectAttrValue("entityID", ""))
 		}
 		return
 	}
-	i.verdict(s, raw, "")
+	i.verdict(s, root, "")
 }
 
-func (i *metadataInspector) verdict(s *Section, raw []byte, entityID string) {
-	cfg := Config{IdPMetadata: raw, IdPEntityID: entityID, Now: func() time.Time { return i.now }}
-	if _, err := cfg.identityProvider(); err != nil {
+func (i *metadataInspector) verdict(s *Section, root *etree.Element, entityID string) {
+	if _, err := readIdP(root, metadataChoice{entityID: entityID, now: i.now}); err != nil {
 		s.add(MarkProblem, entityID, "refused: %s", err)
 		return
 	}

@@ -88,7 +88,7 @@ func (j *judgement) traced() *Trace { return j.want.Trace }
 
 // checkMetadata asks whether the metadata may still be used to judge by.
 func (j *judgement) checkMetadata() error {
-	if err := j.sp.idp.checkFresh(j.now); err != nil {
+	if err := j.sp.checkFresh(j.now); err != nil {
 		return refusef(CodeIdPMetadataExpired, "judging a response: %w", err)
 	}
 	return nil

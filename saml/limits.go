@@ -27,7 +27,7 @@ const (
 
 	maxAuthnClasses    = 16      // of one request
 	maxIdPCertificates = 8       // each may be tried in turn
-	maxReplayEntries   = 200_000 // live assertions; about 40 MB when full
+	maxReplayEntries   = 200_000 // live assertions of one identity provider; about 40 MB when full
 	maxDecryptionKeys  = 4       // of ours: the one in use, and some before and after it
 	maxEncryptedKeys   = 4       // of one assertion
 	maxUnwraps         = 6       // RSA operations for one response: 4 ms with 2048 bits, 42 ms with 4096

@@ -27,7 +27,7 @@ var logoutResponseShape = shape{ns: nsProtocol, tag: "LogoutResponse", children:
 // checkMetadata comes first: keys of metadata that has ended verify nothing.
 func (j *logoutJudgement) checkMetadata() error {
 	j.found = finding{want: "metadata of " + j.sp.idp.entityID + " in force"}
-	if err := j.sp.idp.checkFresh(j.now); err != nil {
+	if err := j.sp.checkFresh(j.now); err != nil {
 		return refusef(CodeIdPMetadataExpired, "judging a logout message: %w", err)
 	}
 	return nil

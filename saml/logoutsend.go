@@ -41,7 +41,7 @@ func (sp *ServiceProvider) BeginLogout(s Subject, sessionIndex, relayState strin
 }
 
 // appendTo writes the name as the identity provider did, without a word more: some
-// take a qualifier that they have not written for another name (saml2int SDP-SP29).
+// take a qualifier that they have not written for another name (saml2int SDP-SP30).
 func (s Subject) appendTo(root *etree.Element) {
 	name := root.CreateElement("saml:NameID")
 	for _, a := range [][2]string{{"Format", s.Format}, {"NameQualifier", s.NameQualifier}, {"SPNameQualifier", s.SPNameQualifier}} {
@@ -80,7 +80,7 @@ func (sp *ServiceProvider) AnswerLogout(r *LogoutRequest, partial bool) (Message
 // logoutService is where logout messages go, and how: by HTTP-Redirect if that is
 // offered, which needs no page in between.
 func (sp *ServiceProvider) logoutService() (Binding, endpoint, error) {
-	if err := sp.idp.checkFresh(sp.now()); err != nil {
+	if err := sp.checkFresh(sp.now()); err != nil {
 		return 0, endpoint{}, fmt.Errorf("making a logout message: %w", err)
 	}
 	for _, binding := range []Binding{BindingRedirect, BindingPost} {

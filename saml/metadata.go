@@ -27,6 +27,7 @@ func buildMetadata(cfg *Config, s *sender) ([]byte, error) {
 	if d := &cfg.Description; d.ValidFor > 0 {
 		root.CreateAttr("validUntil", stamp(d.ValidFrom.Add(d.ValidFor)))
 	}
+	cfg.Attributes.addRequirement(root)
 	cfg.addRole(root)
 	cfg.Description.addOrganization(root)
 	cfg.Description.addContacts(root)

@@ -134,6 +134,8 @@ func TestParseIdPMetadataRefuses(t *testing.T) {
 		"F10 two identity providers":      {[]byte(`<md:EntitiesDescriptor xmlns:md="` + nsMetadata + `">` + one + one + `</md:EntitiesDescriptor>`), "2 IDPSSODescriptor elements"},
 		"F10 two roles":                   {metadataOf(t, "</md:EntityDescriptor>", `<md:IDPSSODescriptor protocolSupportEnumeration="`+nsProtocol+`"/></md:EntityDescriptor>`), "2 IDPSSODescriptor elements"},
 		"no entity ID":                    {metadataOf(t, testIdPID, ""), "entityID of 0 characters"},
+		"entity ID with a line break":     {metadataOf(t, testIdPID, testIdPID+"&#xa;ready"), "cannot be seen"},
+		"entity ID that steers terminals": {metadataOf(t, testIdPID, testIdPID+"&#x9b;2J"), "cannot be seen"},
 		"entity ID with a blank":          {metadataOf(t, testIdPID, testIdPID+" "), "white space"},
 		"F10 expired":                     {metadataOf(t, "<md:IDPSSODescriptor", `<md:IDPSSODescriptor validUntil="2026-11-22T12:00:00Z"`), "the metadata expired"},
 		"F10 expired around it":           {metadataOf(t, `entityID=`, `validUntil="2020-01-01T00:00:00Z" entityID=`), "the metadata expired: validUntil of EntityDescriptor"},
@@ -191,7 +193,20 @@ func TestIdPInfo(t *testing.T) {
 	}
 }
 
-// TestMetadataExpiresWhileInUse: what was fresh at the start is not for ever.
+// TestMetadataEndsByTheSkew: a clock that is ahead by it takes no metadata away.
+func TestMetadataEndsByTheSkew(t *testing.T) {
+	cfg := testConfig(t, newTestIdP(t, "rsa-idp"))
+	cfg.IdPMetadata = []byte(strings.Replace(string(cfg.IdPMetadata), "entityID=", `validUntil="2026-11-22T12:00:00Z" entityID=`, 1))
+	for ahead, good := range map[time.Duration]bool{testSkew - 1: true, testSkew: false} {
+		cfg.Now = func() time.Time { return testNow.Add(ahead) }
+		if _, err := New(cfg); (err == nil) != good {
+			t.Errorf("%s after its end: %v", ahead, err)
+		}
+	}
+}
+
+// TestMetadataExpiresWhileInUse: what was fresh at the start is not for ever, give or
+// take the skew.
 func TestMetadataExpiresWhileInUse(t *testing.T) {
 	idp := newTestIdP(t, "rsa-idp")
 	now := testNow
@@ -201,14 +216,15 @@ func TestMetadataExpiresWhileInUse(t *testing.T) {
 	sp := newTestSP(t, cfg)
 	post := Post{Response: attack{}.build(t, idp)}
 
-	now = testNow.Add(time.Minute)
+	end := testNow.Add(time.Minute)
+	now = end.Add(testSkew)
 	if _, err := sp.Verify(t.Context(), post, Expectation{RequestID: testRequestID}); codeOf(t, err) != CodeIdPMetadataExpired {
 		t.Errorf("verifying: %v, want %s", err, CodeIdPMetadataExpired)
 	}
 	if _, err := sp.Begin(SignOn{RelayState: ""}); err == nil {
 		t.Error("a sign-on was begun with expired metadata")
 	}
-	now = testNow.Add(time.Minute - time.Nanosecond)
+	now = end.Add(testSkew - time.Nanosecond)
 	if _, err := sp.Verify(t.Context(), post, Expectation{RequestID: testRequestID}); err != nil {
 		t.Errorf("verifying while it is valid: %v", err)
 	}

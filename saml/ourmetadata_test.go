@@ -27,7 +27,8 @@ func fullConfig(t *testing.T) Config {
 	}
 	cfg.Description = Description{
 		DisplayName: "Tools <of> Example", Text: "Internal tools & pages", InformationURL: "https://example.test/tools?a=b&c=d",
-		LogoURL: "https://example.test/logo.png", LogoWidth: 80, LogoHeight: 60,
+		PrivacyStatementURL: "https://example.test/privacy",
+		LogoURL:             "https://example.test/logo.png", LogoWidth: 80, LogoHeight: 60,
 		Organization: "Example plc", OrganizationURL: "https://example.test/",
 		TechnicalContact: "saml@example.test", SupportContact: "help@example.test", SecurityContact: "cert@example.test",
 		ValidFor: 7 * 24 * time.Hour, ValidFrom: testNow,
@@ -66,12 +67,17 @@ func TestOurMetadataInFull(t *testing.T) {
 	cfg := fullConfig(t)
 	raw := newTestSP(t, cfg).Metadata()
 	want := `md:EntityDescriptor entityID=https://door.example.test/saml/metadata validUntil=2026-11-29T12:00:00Z
+  md:Extensions
+    mdattr:EntityAttributes
+      saml:Attribute Name=urn:oasis:names:tc:SAML:profiles:subject-id:req NameFormat=urn:oasis:names:tc:SAML:2.0:attrname-format:uri
+        saml:AttributeValue: none
   md:SPSSODescriptor AuthnRequestsSigned=true WantAssertionsSigned=true protocolSupportEnumeration=urn:oasis:names:tc:SAML:2.0:protocol
     md:Extensions
       mdui:UIInfo
         mdui:DisplayName xml:lang=en: Tools <of> Example
         mdui:Description xml:lang=en: Internal tools & pages
         mdui:InformationURL xml:lang=en: https://example.test/tools?a=b&c=d
+        mdui:PrivacyStatementURL xml:lang=en: https://example.test/privacy
         mdui:Logo height=60 width=80: https://example.test/logo.png
     md:KeyDescriptor use=signing
     md:KeyDescriptor use=signing
@@ -115,12 +121,32 @@ func TestOurMetadataInFull(t *testing.T) {
 	}
 }
 
+// TestMetadataSaysWhichIdentifierIsWanted: only one that may become a user name.
+func TestMetadataSaysWhichIdentifierIsWanted(t *testing.T) {
+	for want, attributes := range map[string]Attributes{
+		"none":        {User: []string{"mail", NameIDAttribute}, Email: []string{subjectID}},
+		"subject-id":  {User: []string{"mail", subjectID}},
+		"pairwise-id": {User: []string{pairwiseID}},
+		"any":         {User: []string{pairwiseID, "mail", subjectID}},
+	} {
+		cfg := fullConfig(t)
+		cfg.Attributes = attributes
+		root := parsed(t, newTestSP(t, cfg).Metadata())
+		el := root.FindElement("./Extensions/EntityAttributes/Attribute[@Name='urn:oasis:names:tc:SAML:profiles:subject-id:req']/AttributeValue")
+		if el == nil || el.Text() != want {
+			t.Errorf("%v: the metadata has %v, want %q", attributes.User, el, want)
+		}
+	}
+}
+
 func TestOurMetadataIsOfTheSchema(t *testing.T) {
 	for name, edit := range map[string]func(*Config){
-		"the least": func(c *Config) { *c = testConfig(t, newTestIdP(t, "rsa-idp")) },
-		"signed":    func(c *Config) { c.Description.Signed = true },
-		"a name":    func(c *Config) { c.Description = Description{DisplayName: "Tools"} },
-		"a contact": func(c *Config) { c.Description = Description{SecurityContact: "cert@example.test"} },
+		"the least":     func(c *Config) { *c = testConfig(t, newTestIdP(t, "rsa-idp")) },
+		"signed":        func(c *Config) { c.Description.Signed = true },
+		"a name":        func(c *Config) { c.Description = Description{DisplayName: "Tools"} },
+		"an identifier": func(c *Config) { c.Attributes.User, c.Description.Signed = []string{subjectID}, true },
+		"privacy":       func(c *Config) { c.Description = Description{PrivacyStatementURL: "https://example.test/privacy"} },
+		"a contact":     func(c *Config) { c.Description = Description{SecurityContact: "cert@example.test"} },
 	} {
 		cfg := fullConfig(t)
 		edit(&cfg)
@@ -171,6 +197,7 @@ func TestDescriptionRefuses(t *testing.T) {
 		"name with a line break":       {func(d *Description) { d.DisplayName = "a\nb" }, `DisplayName "a\nb": value "a\nb" has the character U+000A`},
 		"text that is too long":        {func(d *Description) { d.Text = strings.Repeat("x", 257) }, "at most 256 are allowed"},
 		"http information":             {func(d *Description) { d.InformationURL = "http://example.test/" }, `InformationURL "http://example.test/": expected an https address`},
+		"privacy as a script":          {func(d *Description) { d.PrivacyStatementURL = "javascript:alert(1)" }, `PrivacyStatementURL "javascript:alert(1)": expected an https address`},
 		"information without a host":   {func(d *Description) { d.InformationURL = "https:///x" }, `InformationURL "https:///x": expected an https address`},
 		"logo in the address":          {func(d *Description) { d.LogoURL = "data:image/png;base64,AAAA" }, `LogoURL "data:image/png;base64,AAAA": expected an https address`},
 		"organization with a password": {func(d *Description) { d.OrganizationURL = "https://a:b@example.test/" }, "without user information"},

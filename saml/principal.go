@@ -25,7 +25,7 @@ type Principal struct {
 }
 
 // Subject is a name identifier, whole: a logout must name the person exactly as
-// the identity provider did (saml-core 3.7.3, saml2int SDP-SP29).
+// the identity provider did (saml-core 3.7.3, saml2int SDP-SP30).
 type Subject struct {
 	NameID, Format                 string
 	NameQualifier, SPNameQualifier string

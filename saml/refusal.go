@@ -104,7 +104,7 @@ const (
 const (
 	CodeUser      = "user"              // no attribute holds a user name
 	CodeTransient = "transient_name_id" // only a transient NameID does
-	CodeAmbiguous = "ambiguous"         // several user names or several addresses
+	CodeAmbiguous = "ambiguous"         // several user names
 	CodeValue     = "value"             // a value with characters that have no business in a name
 	CodeEmail     = "email"             // not an e-mail address
 	CodeDomain    = "domain"            // somebody whom the identity provider may not speak for

@@ -13,19 +13,22 @@ var (
 )
 
 // memory is the replay memory of one process. When it is full it refuses what
-// is new: forgetting a live assertion would let it be used again.
+// is new: forgetting a live assertion would let it be used again. Each identity
+// provider has as much room: one that fills its own locks out nobody of another's.
 type memory struct {
-	max int
+	max int // of one owner
 	now func() time.Time
 
 	mu    sync.Mutex // guards the rest
 	known map[string]bool
-	queue entries // the same, the first to be forgotten on top
+	queue entries        // the same, the first to be forgotten on top
+	count map[string]int // of each owner's
 }
 
 type entry struct {
 	id    string
 	until time.Time
+	owner string // entity ID of the identity provider
 }
 
 // NewReplay returns an empty replay memory of this process: the one that a
@@ -34,26 +37,27 @@ type entry struct {
 func NewReplay(now func() time.Time) Replay { return newMemory(maxReplayEntries, now) }
 
 func newMemory(limit int, now func() time.Time) *memory {
-	return &memory{max: limit, now: now, known: map[string]bool{}}
+	return &memory{max: limit, now: now, known: map[string]bool{}, count: map[string]int{}}
 }
 
 // Remember implements [Replay].
 func (m *memory) Remember(id string, until time.Time) bool {
-	return m.remember(id, until) == nil
+	return m.remember("", id, until) == nil
 }
 
-func (m *memory) remember(id string, until time.Time) error {
+func (m *memory) remember(owner, id string, until time.Time) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.forget(m.now())
 	if m.known[id] {
 		return errReplayed
 	}
-	if len(m.queue) >= m.max {
+	if m.count[owner] >= m.max {
 		return errReplayFull
 	}
 	m.known[id] = true
-	heap.Push(&m.queue, entry{id, until})
+	m.count[owner]++
+	heap.Push(&m.queue, entry{id, until, owner})
 	return nil
 }
 
@@ -61,6 +65,11 @@ func (m *memory) remember(id string, until time.Time) error {
 func (m *memory) forget(now time.Time) {
 	for len(m.queue) > 0 && !now.Before(m.queue[0].until) {
 		delete(m.known, m.queue[0].id)
+		if owner := m.queue[0].owner; m.count[owner] > 1 {
+			m.count[owner]--
+		} else {
+			delete(m.count, owner)
+		}
 		heap.Pop(&m.queue)
 	}
 }

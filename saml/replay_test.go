@@ -16,7 +16,7 @@ func TestMemory(t *testing.T) {
 	m := newMemory(2, func() time.Time { return now })
 	step := func(id string, until time.Duration, want error) {
 		t.Helper()
-		if got := m.remember(id, testNow.Add(until)); !errors.Is(got, want) {
+		if got := m.remember("https://idp", id, testNow.Add(until)); !errors.Is(got, want) {
 			t.Errorf("%s at %s: %v, want %v", id, now.Sub(testNow), got, want)
 		}
 	}
@@ -31,8 +31,20 @@ func TestMemory(t *testing.T) {
 	step("d", time.Hour, errReplayFull)
 	now = testNow.Add(2 * time.Minute) // a may go
 	step("d", time.Hour, nil)
-	if len(m.known) != 2 || len(m.queue) != 2 {
-		t.Errorf("%d known and %d queued, want 2 and 2", len(m.known), len(m.queue))
+	if len(m.known) != 2 || len(m.queue) != 2 || m.count["https://idp"] != 2 {
+		t.Errorf("%d known and %d queued of %v, want 2 of each", len(m.known), len(m.queue), m.count)
+	}
+	// Another identity provider has room of its own, and no second use of what is known.
+	if err := m.remember("https://other", "e", testNow.Add(time.Hour)); err != nil {
+		t.Error(err)
+	}
+	if err := m.remember("https://other", "d", testNow.Add(time.Hour)); !errors.Is(err, errReplayed) {
+		t.Error(err)
+	}
+	now = testNow.Add(time.Hour)
+	step("f", 2*time.Hour, nil)
+	if len(m.known) != 1 || len(m.count) != 1 {
+		t.Errorf("%d known of %v, want one", len(m.known), m.count)
 	}
 }
 
@@ -144,7 +156,9 @@ func TestReplayMemoryFull(t *testing.T) {
 	idp := newTestIdP(t, "rsa-idp")
 	cfg := testConfig(t, idp)
 	full := newMemory(1, cfg.Now)
-	full.Remember("somebody else", testNow.Add(time.Hour))
+	if err := full.remember(testIdPID, "somebody else", testNow.Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
 	cfg.Replay = full
 	_, err := newTestSP(t, cfg).Verify(t.Context(), Post{Response: attack{}.build(t, idp)}, Expectation{RequestID: testRequestID})
 	if code := codeOf(t, err); code != CodeReplayFull {

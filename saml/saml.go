@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -62,7 +63,7 @@ type Config struct {
 	RequestBinding Binding
 
 	// NameIDFormat is what a request asks for in NameIDPolicy; empty asks for
-	// nothing, which leaves it to the identity provider (saml2int SDP-SP06).
+	// nothing, which leaves it to the identity provider (saml2int SDP-SP04).
 	NameIDFormat string
 
 	// AuthnContext is what every request asks for, unless [SignOn] asks for
@@ -251,6 +252,9 @@ func New(cfg Config) (*ServiceProvider, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the identity provider's metadata: %w", err)
 	}
+	if err := idp.checkElsewhere(cfg.ACSURL); err != nil {
+		return nil, fmt.Errorf("reading the identity provider's metadata: %w", err)
+	}
 	sp := &ServiceProvider{
 		entityID: cfg.EntityID, acsURL: cfg.ACSURL, sloURL: cfg.SLOURL, idp: idp, attributes: cfg.Attributes.clone(),
 		skew: cfg.ClockSkew, maxAge: cfg.MaxAge, now: cfg.Now, replay: cfg.Replay, limiter: newLimiter(),
@@ -343,7 +347,7 @@ func (cfg *Config) identityProvider() (*identityProvider, error) {
 		return nil, err
 	}
 	return parseIdPMetadata(raw, metadataChoice{
-		entityID: cfg.IdPEntityID, binding: cfg.RequestBinding, pins: pins, now: cfg.Now(),
+		entityID: cfg.IdPEntityID, binding: cfg.RequestBinding, pins: pins, now: cfg.Now().Add(-cfg.ClockSkew),
 	})
 }
 
@@ -361,14 +365,18 @@ func (a Attributes) clone() Attributes {
 func (sp *ServiceProvider) Metadata() []byte { return sp.metadata }
 
 // IdP describes the identity provider.
-func (sp *ServiceProvider) IdP() IdPInfo { return sp.idp.info() }
+func (sp *ServiceProvider) IdP() IdPInfo {
+	info := sp.idp.info()
+	info.ErrorURL = strings.ReplaceAll(info.ErrorURL, "ERRORURL_RP", url.QueryEscape(sp.entityID))
+	return info
+}
 
 // Begin makes the request that starts a sign-on.
 func (sp *ServiceProvider) Begin(s SignOn) (Message, error) {
 	if err := s.check(); err != nil {
 		return Message{}, fmt.Errorf("beginning a sign-on with the relay state %.100q: %w", s.RelayState, err)
 	}
-	if err := sp.idp.checkFresh(sp.now()); err != nil {
+	if err := sp.checkFresh(sp.now()); err != nil {
 		return Message{}, fmt.Errorf("beginning a sign-on: %w", err)
 	}
 	return sp.requests.begin(s)

@@ -27,9 +27,10 @@ func schemaProblems(t *testing.T, raw []byte) string {
 		fmt.Fprintf(&catalog, `<system systemId="%s" uri="file://%s"/><uri name="%s" uri="file://%s"/>`, address, file, address, file)
 	}
 	for namespace, file := range map[string]string{
-		nsMetadata: openSAML + "saml-schema-metadata-2.0.xsd",
-		nsProtocol: openSAML + "saml-schema-protocol-2.0.xsd",
-		nsMDUI:     openSAML + "sstc-saml-metadata-ui-v1.0.xsd",
+		nsMetadata:         openSAML + "saml-schema-metadata-2.0.xsd",
+		nsProtocol:         openSAML + "saml-schema-protocol-2.0.xsd",
+		nsMDUI:             openSAML + "sstc-saml-metadata-ui-v1.0.xsd",
+		nsEntityAttributes: openSAML + "sstc-metadata-attr.xsd",
 	} {
 		fmt.Fprintf(&imports, `<xs:import namespace="%s" schemaLocation="%s"/>`, namespace, file)
 	}
@@ -48,7 +49,7 @@ func schemaProblems(t *testing.T, raw []byte) string {
 // TestSchemasFindFaults: the schemas are really read.
 func TestSchemasFindFaults(t *testing.T) {
 	raw := string(newTestSP(t, fullConfig(t)).Metadata())
-	for _, fault := range []string{`index="0"`, `entityID="`, `mdui:Logo`, `<ds:X509Data>`} {
+	for _, fault := range []string{`index="0"`, `entityID="`, `mdui:Logo`, `mdattr:EntityAttributes`, `<ds:X509Data>`} {
 		broken := strings.ReplaceAll(raw, fault, strings.Replace(fault, fault[:1], fault[:1]+"x", 1))
 		if broken == raw || schemaProblems(t, []byte(broken)) == "" {
 			t.Errorf("no fault is found when %s is spoilt", fault)

@@ -74,7 +74,7 @@ func checkStreamIn(raw []byte, limits streamLimits, scope []binding) error {
 			return g.end()
 		}
 		if err != nil {
-			return refusef(CodeXML, "reading XML: %w", err)
+			return refusef(CodeXML, "reading XML: %s", quotable(err.Error()))
 		}
 		if err := g.token(token); err != nil {
 			return err

@@ -55,6 +55,16 @@ func (t *Trace) ClockOffset() time.Duration {
 	return t.Issued.Sub(t.Received)
 }
 
+// Withheld reports whether the check that refused did so for a text in which a value
+// of a person may stand: then the refusal's own text is for the log alone.
+func (t *Trace) Withheld() bool {
+	if t == nil || len(t.Checks) == 0 {
+		return false
+	}
+	last := t.Checks[len(t.Checks)-1]
+	return last.Code != "" && last.Got == onlyInTheLog
+}
+
 // begin starts a trace anew.
 func (t *Trace) begin(message string, now time.Time) {
 	if t != nil {

@@ -126,7 +126,7 @@ func TestTraceOfAPersonsNameIsLeftToTheLog(t *testing.T) {
 	if codeOf(t, err) != CodeEmail || !strings.Contains(err.Error(), "alice") {
 		t.Fatal(err)
 	}
-	if last := trace.Checks[len(trace.Checks)-1]; last.Name != "identity" || last.Got != "a value that only the log quotes" {
+	if last := trace.Checks[len(trace.Checks)-1]; last.Name != "identity" || last.Got != "a value that only the log quotes" || !trace.Withheld() {
 		t.Errorf("%+v", last)
 	}
 }

@@ -2,6 +2,7 @@ package saml
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,6 +11,23 @@ import (
 
 // TestTraceSaysWhatWasAskedFor: what a sign-on asked for, and what came, whether that
 // was enough or not.
+// TestTraceSaysWhyThereIsNoEmail: nobody is refused for two addresses, so the trace is
+// where to find out.
+func TestTraceSaysWhyThereIsNoEmail(t *testing.T) {
+	for _, a := range corpus() {
+		if a.id != "C34g" {
+			continue
+		}
+		_, _, trace := a.traced(t)
+		want := Check{Name: "identity", Want: `user name in one of ["name_id"]`, Got: `found, without an e-mail address: "mail" has 2 values`}
+		if !slices.Contains(trace.Checks, want) {
+			t.Errorf("checks %+v, want %+v among them", trace.Checks, want)
+		}
+		return
+	}
+	t.Error("no case C34g")
+}
+
 func TestTraceSaysWhatWasAskedFor(t *testing.T) {
 	idp := newTestIdP(t, "rsa-idp")
 	ask := SignOn{ForceAuthn: true, AuthnContext: AuthnContext{Classes: []string{classPassword, classMFA}, Minimum: true}}

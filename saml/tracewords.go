@@ -158,13 +158,11 @@ var words = map[string]description{
 	"conditions":         wordsOfConditions,
 	"confirmation times": wordsOfConfirmationTimes,
 	"authentication":     wordsOfAuthentication,
-	"identity": func(j *judgement) (string, string) {
-		return fmt.Sprintf("user name in one of %q", j.sp.attributes.User), "found"
-	},
-	"freshness": wordsOfFreshness,
-	"context":   wordsOfContext,
-	"domain":    wordsOfDomain,
-	"replay":    constant("an assertion not used before", "first use"),
+	"identity":           wordsOfIdentity,
+	"freshness":          wordsOfFreshness,
+	"context":            wordsOfContext,
+	"domain":             wordsOfDomain,
+	"replay":             constant("an assertion not used before", "first use"),
 }
 
 func constant(want, got string) description {
@@ -266,6 +264,19 @@ func wordsOfAuthentication(j *judgement) (string, string) {
 		got += ", session to " + stamp(*s.SessionNotOnOrAfter)
 	}
 	return want, got
+}
+
+// wordsOfIdentity says too why there is no e-mail address, if there are several.
+func wordsOfIdentity(j *judgement) (string, string) {
+	want := fmt.Sprintf("user name in one of %q", j.sp.attributes.User)
+	if j.principal == nil {
+		return want, "found"
+	}
+	source := attributeSource{p: j.principal, values: mergeAttributes(j.first().AttributeStatement)}
+	if from, values, err := source.first(j.sp.attributes.Email); err == nil && len(values) > 1 {
+		return want, fmt.Sprintf("found, without an e-mail address: %q has %d values", from, len(values))
+	}
+	return want, "found"
 }
 
 func wordsOfFreshness(j *judgement) (string, string) {

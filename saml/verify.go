@@ -224,7 +224,7 @@ func (sp *ServiceProvider) rememberAssertion(a *types.Assertion) error {
 func (sp *ServiceProvider) remember(what, key string, until time.Time) error {
 	err := errReplayed
 	if own, ok := sp.replay.(*memory); ok {
-		err = own.remember(key, until)
+		err = own.remember(sp.idp.entityID, key, until)
 	} else if sp.replay.Remember(key, until) {
 		err = nil
 	}

@@ -37,8 +37,10 @@ func TestRefusalsAreBoundedAndEscaped(t *testing.T) {
 		libraryRefusal(saml2.ErrInvalidValue{Key: saml2.IssuerTag, Actual: hostile}),
 		checkValue(hostile),
 		checkContentType(map[string][]string{"Content-Type": {hostile}}),
+		checkStream([]byte("<a>&"+strings.Repeat("x\u009b2J\u202e", 1000)+";</a>"), responseLimits()),
+		checkStream([]byte("<"+strings.Repeat("x\u009b2J\u202e", 1000)+"/>"), responseLimits()),
 	} {
-		if s := err.Error(); len(s) > 2000 || strings.ContainsAny(s, "\n\x1b") {
+		if s := err.Error(); len(s) > 2000 || strings.ContainsAny(s, "\n\x1b\u009b\u202e") {
 			t.Errorf("%d bytes: %.200q", len(s), s)
 		}
 	}

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"fmt"
 	"go/ast"
 	"io"
 	"maps"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -44,12 +46,11 @@ func nowhere() stdio {
 	return stdio{Out: io.Discard, Err: io.Discard, Env: func(string) (string, bool) { return "", false }}
 }
 
-// TestPromisesAreShownByTestsThatExist looks for each test that the threat model
-// names, in the package that it names it in.
-func TestPromisesAreShownByTestsThatExist(t *testing.T) {
-	root := repositoryRoot(t)
-	tests := map[string][]string{} // by room
-	for _, p := range listPackages(t, root) {
+// testsByRoom are the names of all tests, by their package.
+func testsByRoom(t *testing.T) map[string][]string {
+	t.Helper()
+	tests := map[string][]string{}
+	for _, p := range listPackages(t, repositoryRoot(t)) {
 		p.GoFiles = slices.Concat(p.TestGoFiles, p.XTestGoFiles)
 		files, err := parseFiles(p)
 		if err != nil {
@@ -63,21 +64,73 @@ func TestPromisesAreShownByTestsThatExist(t *testing.T) {
 			}
 		}
 	}
-	named := 0
-	for _, cell := range regexp.MustCompile(`(?m)^\| \d+ \|[^|]*\|(.*)\|$`).FindAllStringSubmatch(readPage(t, "threat-model.md"), -1) {
-		room := ""
-		for _, name := range regexp.MustCompile("`([A-Za-z/]+)`").FindAllStringSubmatch(cell[1], -1) {
-			if _, isRoom := tests[name[1]]; isRoom {
-				room = name[1]
-				continue
-			}
-			if named++; !slices.Contains(tests[room], name[1]) && name[1] != "/readyz" {
-				t.Errorf("docs/threat-model.md: package %q has no %s", room, name[1])
-			}
+	return tests
+}
+
+// checkNamed looks for each test that a cell of a page names, in the package that
+// it names it in, and returns how many it names.
+func checkNamed(t *testing.T, page, cell string, tests map[string][]string) int {
+	t.Helper()
+	named, room := 0, ""
+	for _, name := range regexp.MustCompile("`([A-Za-z0-9/]+)`").FindAllStringSubmatch(cell, -1) {
+		if _, isRoom := tests[name[1]]; isRoom {
+			room = name[1]
+			continue
 		}
+		if named++; !slices.Contains(tests[room], name[1]) && name[1] != "/readyz" {
+			t.Errorf("docs/%s: package %q has no %s", page, room, name[1])
+		}
+	}
+	return named
+}
+
+// TestPromisesAreShownByTestsThatExist is for those of the threat model.
+func TestPromisesAreShownByTestsThatExist(t *testing.T) {
+	tests, named := testsByRoom(t), 0
+	for _, cell := range regexp.MustCompile(`(?m)^\| \d+ \|[^|]*\|(.*)\|$`).FindAllStringSubmatch(readPage(t, "threat-model.md"), -1) {
+		named += checkNamed(t, "threat-model.md", cell[1], tests)
 	}
 	if named < 20 {
 		t.Errorf("docs/threat-model.md names %d tests, expected most of its promises to name some", named)
+	}
+}
+
+// TestProfileIsGoneThroughInFull: docs/saml2int.md has every requirement on us once,
+// with what we do and a test that shows it, and what sources quote of it is there.
+func TestProfileIsGoneThroughInFull(t *testing.T) {
+	var want []string
+	for _, part := range []struct {
+		prefix string
+		last   int
+	}{{"G", 4}, {"MD", 11}, {"ALG", 1}, {"SP", 40}} {
+		for i := range part.last {
+			want = append(want, fmt.Sprintf("%s%02d", part.prefix, i+1))
+		}
+	}
+	tests := testsByRoom(t)
+	var found []string
+	for _, row := range regexp.MustCompile(`(?m)^\| ([A-Z]+\d+) \|([^|]*)\|([^|]*)\|([^|]*)\|$`).FindAllStringSubmatch(readPage(t, "saml2int.md"), -1) {
+		found = append(found, row[1])
+		if !regexp.MustCompile(`^ (As it says|By choice|Otherwise)`).MatchString(row[3]) {
+			t.Errorf("docs/saml2int.md: %s does not begin with how it was decided: %.40q", row[1], row[3])
+		}
+		if checkNamed(t, "saml2int.md", row[4], tests) == 0 {
+			t.Errorf("docs/saml2int.md: %s names no test", row[1])
+		}
+	}
+	if diff := cmp.Diff(want, found); diff != "" {
+		t.Errorf("requirements (-profile +docs/saml2int.md):\n%s", diff)
+	}
+	files, err := filepath.Glob("../../*/*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d sources, %v", len(files), err)
+	}
+	for _, file := range files {
+		for _, quoted := range regexp.MustCompile(`SDP-([A-Z]+\d+)`).FindAllStringSubmatch(read(t, file), -1) {
+			if !slices.Contains(want, quoted[1]) {
+				t.Errorf("%s quotes %s, which the page does not have", file, quoted[0])
+			}
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -130,6 +131,39 @@ func TestMetadataIsFetchedAsOftenAsItIsGoodFor(t *testing.T) {
 		state.idps[0].provider = serviceProvider(t, idpMetadataSaying(t, tt.said))
 		if got := state.metadataRefresh("a"); got != tt.want {
 			t.Errorf("metadata that says%s: every %s, want %s", tt.said, got, tt.want)
+		}
+	}
+}
+
+// Who may write the configuration alone must not take an identity provider's name over:
+// not by changing it, nor by taking it out and putting another one back.
+func TestANameStaysWithItsIdP(t *testing.T) {
+	load := func(idps string) *config.Gateway {
+		t.Helper()
+		cfg, err := config.LoadGateway("test", []byte("door: {host: door}\nsaml: {metadata_url: 'https://federation/m', idps: ["+idps+"]}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cfg
+	}
+	const staff, pinned, loose = "{name: staff, user_domains: [a.test]}", "{name: partners, user_domains: [b.test], idp_entity_id: 'https://b'}", "{name: partners, user_domains: [b.test]}"
+	both, without := load(staff+", "+pinned), load(staff)
+	state := &gatewayState{gatewayParts: gatewayParts{cfg: both}}
+	state.known = (*gatewayState)(nil).knownWith(both.SAML)
+	state = &gatewayState{gatewayParts: gatewayParts{cfg: without}, known: state.knownWith(without.SAML)}
+	for name, tt := range map[string]struct {
+		before, after *config.Gateway
+		refused       bool
+	}{
+		"changed":                {both, load(staff + ", " + loose), true},
+		"taken out":              {both, without, false},
+		"put back as another":    {without, load(staff + ", " + loose), true},
+		"put back, unsigned":     {without, load(staff + ", " + strings.Replace(pinned, "{", "{unsafe_metadata_unsigned: true, ", 1)), true},
+		"put back as it was":     {without, both, false},
+		"another beside, pinned": {without, load(staff + ", {name: new, user_domains: [c.test], idp_entity_id: 'https://c'}"), true},
+	} {
+		if err := needsRestart(tt.before, tt.after, state.known); (err != nil) != tt.refused {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -70,6 +70,9 @@ type gatewayState struct {
 	gatewayParts
 	domain
 	since time.Time // when it was put in use
+	// known are the identity providers as they were first in use, by name, those included
+	// that are gone: who comes back under a name must be who had it.
+	known map[string]config.IdP
 }
 
 // newLiveGateway returns one that has its memories and nothing to serve yet.
@@ -161,8 +164,9 @@ func (g *liveGateway) open(p gatewayParts, d domain) error {
 
 // settle notes what is in use now.
 func (g *liveGateway) settle(p gatewayParts, d domain) {
-	g.tellOfOut(g.current.Load(), d)
-	g.current.Store(&gatewayState{gatewayParts: p, domain: d, since: time.Now()})
+	before := g.current.Load()
+	g.tellOfOut(before, d)
+	g.current.Store(&gatewayState{gatewayParts: p, domain: d, since: time.Now(), known: before.knownWith(p.cfg.SAML)})
 }
 
 // change edits a copy of the parts and puts what is built of them in use, as a
@@ -239,7 +243,8 @@ func (g *liveGateway) useConfig(ctx context.Context, name string, text []byte) e
 	if err != nil {
 		return err
 	}
-	if err := needsRestart(g.current.Load().cfg, cfg); err != nil {
+	now := g.current.Load()
+	if err := needsRestart(now.cfg, cfg, now.known); err != nil {
 		return err
 	}
 	// Before the lock: whoever is asked may take his time.
@@ -260,9 +265,9 @@ func (g *liveGateway) useConfig(ctx context.Context, name string, text []byte) e
 }
 
 // needsRestart names what a running process cannot change: where it listens and
-// logs, and where in Vault it lives.
-func needsRestart(before, after *config.Gateway) error {
-	return fixed(append(trustSettings(before.SAML, after.SAML), []setting{
+// logs, and where in Vault it lives. known are the identity providers that were in use.
+func needsRestart(before, after *config.Gateway, known map[string]config.IdP) error {
+	return fixed(append(trustSettings(before.SAML, after.SAML, known), []setting{
 		{"listen.https", before.Listen.HTTPS, after.Listen.HTTPS},
 		{"listen.admin", before.Listen.Admin, after.Listen.Admin},
 		{"listen.acme_http", before.Listen.ACMEHTTP, after.Listen.ACMEHTTP},

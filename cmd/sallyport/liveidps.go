@@ -202,22 +202,32 @@ func (g *liveGateway) tellOfOut(before *gatewayState, d domain) {
 }
 
 // trustSettings are what must not be changed by who may only write the configuration:
-// he could become an identity provider.
-func trustSettings(before, after config.SAML) []setting {
-	was := map[string]config.IdP{}
-	for _, idp := range before.Providers() {
-		was[idp.Name] = idp
-	}
+// he could become an identity provider. They are held against those of the first time
+// that a name was in use, so that nobody gets around that by taking one out and putting
+// it back.
+func trustSettings(before, after config.SAML, known map[string]config.IdP) []setting {
 	settings := []setting{{"saml.unsafe_metadata_unsigned", fmt.Sprint(before.UnsafeMetadataUnsigned), fmt.Sprint(after.UnsafeMetadataUnsigned)}}
 	for _, idp := range after.Providers() {
 		key := "saml.idps[" + idp.Name + "]."
-		old := was[idp.Name]
+		old := known[idp.Name]
 		if before.UnsafeMetadataUnsigned == after.UnsafeMetadataUnsigned {
 			settings = append(settings, setting{key + "unsafe_metadata_unsigned", fmt.Sprint(old.UnsafeMetadataUnsigned), fmt.Sprint(idp.UnsafeMetadataUnsigned)})
 		}
 		settings = append(settings, setting{key + "idp_entity_id", old.EntityID, idp.EntityID})
 	}
 	return settings
+}
+
+// knownWith is s.known with what cfg adds; s may be nil.
+func (s *gatewayState) knownWith(cfg config.SAML) map[string]config.IdP {
+	known := map[string]config.IdP{}
+	for _, idp := range cfg.Providers() {
+		known[idp.Name] = idp
+	}
+	if s != nil {
+		maps.Copy(known, s.known)
+	}
+	return known
 }
 
 // asked bounds how often an unknown key has us look for new metadata. The zero value

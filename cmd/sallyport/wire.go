@@ -78,7 +78,7 @@ func domainNames(domains []config.Host) []string {
 // description is what our metadata says besides.
 func description(m config.OwnMetadata, from time.Time) saml.Description {
 	return saml.Description{
-		DisplayName: m.DisplayName, Text: m.Description, InformationURL: m.InformationURL,
+		DisplayName: m.DisplayName, Text: m.Description, InformationURL: m.InformationURL, PrivacyStatementURL: m.PrivacyStatementURL,
 		LogoURL: m.LogoURL, LogoWidth: m.LogoWidth, LogoHeight: m.LogoHeight,
 		Organization: m.Organization, OrganizationURL: m.OrganizationURL,
 		TechnicalContact: m.TechnicalContact, SupportContact: m.SupportContact, SecurityContact: m.SecurityContact,

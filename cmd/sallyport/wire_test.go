@@ -34,6 +34,7 @@ saml:
     display_name: Tools
     description: All of them
     information_url: https://e/i
+    privacy_statement_url: https://e/p
     logo_url: https://e/l
     logo_width: 1
     logo_height: 2
@@ -194,7 +195,7 @@ func TestServiceProviderIsThatOfTheConfiguration(t *testing.T) {
 	want := saml.Config{
 		EntityID: "urn:example:sp", ACSURL: "https://door.example.com:8443/saml/acs", SLOURL: "https://door.example.com:8443/saml/slo",
 		Description: saml.Description{
-			DisplayName: "Tools", Text: "All of them", InformationURL: "https://e/i", LogoURL: "https://e/l", LogoWidth: 1, LogoHeight: 2,
+			DisplayName: "Tools", Text: "All of them", InformationURL: "https://e/i", PrivacyStatementURL: "https://e/p", LogoURL: "https://e/l", LogoWidth: 1, LogoHeight: 2,
 			Organization: "E", OrganizationURL: "https://e", TechnicalContact: "t@e", SupportContact: "h@e", SecurityContact: "s@e",
 			ValidFor: 48 * time.Hour, ValidFrom: from, Signed: true,
 		},

@@ -104,6 +104,7 @@ func TestFormInAFrame(t *testing.T) {
 	}
 }
 
+// A notice sends people, at once or by a link, to https addresses alone.
 func TestOnwardLeadsToHTTPSAlone(t *testing.T) {
 	onward := func(address string) (*httptest.ResponseRecorder, error) {
 		w := httptest.NewRecorder()
@@ -111,6 +112,12 @@ func TestOnwardLeadsToHTTPSAlone(t *testing.T) {
 	}
 	if w, err := onward("https://idp.example.org/slo?a=b&c=%2B"); err != nil || w.Header().Get("Refresh") != "0; url=https://idp.example.org/slo?a=b&c=%2B" {
 		t.Errorf("WriteNotice: %v, Refresh %q", err, w.Header().Get("Refresh"))
+	}
+	for _, address := range []string{"javascript:alert(1)", "http://idp.example.org/", "//idp.example.org", "/here"} {
+		w := httptest.NewRecorder()
+		if err := newPages(t).WriteNotice(w, Notice{Status: http.StatusForbidden, Title: "No", Help: address}); err == nil || w.Body.Len() > 0 {
+			t.Errorf("WriteNotice with help at %q: error %v, %d bytes", address, err, w.Body.Len())
+		}
 	}
 	for _, address := range []string{"javascript:alert(1)", "http://idp.example.org/", "//idp.example.org", "/here", "https://a\r\nSet-Cookie: b=c"} {
 		if w, err := onward(address); err == nil || w.Body.Len() > 0 || w.Header().Get("Refresh") != "" {

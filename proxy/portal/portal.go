@@ -35,7 +35,7 @@ type Home struct {
 	SignOutURL string
 }
 
-// Notice is a page with a title, a sentence and at most one thing to do.
+// Notice is a page with a title, a sentence and few things to do.
 type Notice struct {
 	Status  int    // HTTP status, 200 to 599; shown for 4xx and 5xx
 	Title   string // what happened, in a few words
@@ -45,6 +45,9 @@ type Notice struct {
 	Reason, RequestID string
 	// Link is where the page leads on; empty for none.
 	Link, LinkText string
+	// Help is a page of somebody else's that may help the person: an absolute https
+	// address; empty for none.
+	Help, HelpText string
 	// Post is an address that a button posts to; empty for none.
 	Post, PostText string
 	// Onward is an absolute https address that the browser goes on to by itself, at
@@ -104,6 +107,11 @@ func (p *Pages) WriteHome(w http.ResponseWriter, home Home) error {
 func (p *Pages) WriteNotice(w http.ResponseWriter, n Notice) error {
 	if n.Status < http.StatusOK || n.Status > 599 {
 		return fmt.Errorf("rendering notice %q: status %d, expected 200 to 599", n.Title, n.Status)
+	}
+	if n.Help != "" {
+		if err := checkAction(n.Help); err != nil {
+			return fmt.Errorf("rendering notice %q: %w", n.Title, err)
+		}
 	}
 	if n.Onward != "" {
 		if err := checkAction(n.Onward); err != nil {

@@ -46,6 +46,10 @@ func pages() map[string]func(*Pages, http.ResponseWriter) error {
 			Status: http.StatusForbidden, Title: "You may not open Grafana", Message: "Ask its owner.",
 			Reason: "not_in_group", RequestID: "abcdefghij234567", Link: door + "/", LinkText: "Your tools",
 		}),
+		"notice-help": notice(Notice{
+			Status: http.StatusForbidden, Title: "Signing in did not work", Message: "Trying again does not help.", RequestID: "abcdefghij234567",
+			Link: door + "/?choose=1", LinkText: "Try again", Help: "https://idp.example.org/help?a=b&c=%2B", HelpText: "Help of your identity provider",
+		}),
 		"notice-button": notice(Notice{Status: http.StatusOK, Title: "Sign out?", Message: "Of every tool.", Post: "/.sallyport/sign_out", PostText: "Sign out"}),
 		"chooser":       chooser(Chooser{Choices: []Choice{{Title: "Example Ltd", URL: "/?idp=corp", Last: true}, {Title: "Partners", URL: "/?idp=partners"}}}),
 		"chooser-address": chooser(Chooser{

@@ -220,7 +220,7 @@ func (m *Manager) follow(s, before *State) {
 	}
 	s.ID = before.ID
 	if s.Index != "" && s.Index != before.Index {
-		m.revoked.Join(s.Index, s.ID, m.forgettable())
+		m.revoked.Join(s.IdP, s.Index, s.ID, m.forgettable())
 	}
 }
 
@@ -256,12 +256,12 @@ func (m *Manager) SaveDoor(w http.ResponseWriter, r *http.Request, host string, 
 	if err := m.Save(w, r, host, s); err != nil {
 		return err
 	}
-	link := State{ID: s.ID, User: s.User, Subject: s.Subject, Index: s.Index, AuthnAt: s.AuthnAt, Signed: s.Signed, Expires: s.Expires}
+	link := State{ID: s.ID, User: s.User, IdP: s.IdP, Subject: s.Subject, Index: s.Index, AuthnAt: s.AuthnAt, Signed: s.Signed, Expires: s.Expires}
 	set(w, &http.Cookie{Name: linkName, Value: sealJSON(m.links, link, ""), SameSite: http.SameSiteNoneMode})
 	return nil
 }
 
-// Linked returns what SaveDoor left: id, user, keys and times of a session that
+// Linked returns what SaveDoor left: id, user, identity provider, keys and times of a session that
 // this browser has, or had, at the door, ended or not. It lets nobody in.
 func (m *Manager) Linked(r *http.Request) (*State, bool) {
 	s := new(State)
@@ -291,8 +291,8 @@ func (m *Manager) End(w http.ResponseWriter, s *State) {
 // EndRemote ends, on every host, what an identity provider has ended, whoever's
 // browser it is in; see [Revocations.RevokeRemote]. What was under way ends too: a
 // ticket is worth as much as its state.
-func (m *Manager) EndRemote(subject string, indexes []string) (open []*State) {
-	return m.revoked.RevokeRemote(subject, indexes, m.forgettable())
+func (m *Manager) EndRemote(idp, subject string, indexes []string) (open []*State) {
+	return m.revoked.RevokeRemote(idp, subject, indexes, m.forgettable())
 }
 
 // revoke ends all states with this id.

@@ -22,32 +22,19 @@ const revokedLimit = 1 << 18
 //
 // When there is no room, all sessions of this moment end, and nothing else needs
 // to be remembered: people sign on again, which is better than that somebody
-// stays who has left.
+// stays who has left. What identity providers have ended has room of its own for
+// each of them, and ends its own people's sessions alone: one that floods us signs
+// out nobody of another's.
 type Revocations struct {
 	now func() time.Time
 
-	mu       sync.RWMutex
-	ended    map[string]time.Time // session id to when it may be forgotten; guarded by mu
-	subjects map[string]ending    // by State.Subject; guarded by mu
-	indexes  map[string]ending    // by State.Index; guarded by mu
-	joined   map[string]joint     // the session that a later sign-on went on under, by its State.Index; guarded by mu
-	all      int64                // states signed before this have ended, Unix milliseconds; guarded by mu
-	streams  connections          // open connections by session id; guarded by mu
-	people   connections          // the same by State.Subject; guarded by mu
-	sweep    time.Time            // when to look for expired entries next; guarded by mu
-}
-
-// ending is when an identity provider ended something, in Unix milliseconds, and
-// when that may be forgotten.
-type ending struct {
-	at    int64
-	until time.Time
-}
-
-// joint is a session's id, and when it may be forgotten.
-type joint struct {
-	id    string
-	until time.Time
+	mu      sync.RWMutex
+	ended   map[string]time.Time      // session id to when it may be forgotten; guarded by mu
+	remote  map[string]*remoteEndings // by State.IdP; guarded by mu
+	all     int64                     // states signed before this have ended, Unix milliseconds; guarded by mu
+	streams connections               // open connections by session id; guarded by mu
+	people  connections               // the same by State.Subject; guarded by mu
+	sweep   time.Time                 // when to look for expired entries next; guarded by mu
 }
 
 // stream is one connection that must not outlive its session.
@@ -83,8 +70,7 @@ func NewRevocations(now func() time.Time) *Revocations {
 
 // forget empties the memory. The caller holds mu, or is the only one.
 func (r *Revocations) forget() {
-	r.ended, r.joined = make(map[string]time.Time), make(map[string]joint)
-	r.subjects, r.indexes = make(map[string]ending), make(map[string]ending)
+	r.ended, r.remote = make(map[string]time.Time), make(map[string]*remoteEndings)
 }
 
 // Revoke ends the session and every connection that was bound to it. It is
@@ -109,27 +95,27 @@ func (r *Revocations) revoke(id string, until time.Time) {
 	delete(r.streams, id)
 }
 
-// RevokeRemote ends what an identity provider has ended: the sessions that were
-// signed on until now and have one of the given keys as their State.Index, or,
-// without any, subject as their State.Subject, whose they are in any case. Empty keys
-// match nothing. It returns the states that had connections open, and is remembered
-// like Revoke.
+// RevokeRemote ends what an identity provider has ended: of the sessions that it has
+// vouched for (State.IdP), those that were signed on until now and have one of the given
+// keys as their State.Index, or, without any, subject as their State.Subject, whose they
+// are in any case. Empty keys match nothing. It returns the states that had connections
+// open, and is remembered like Revoke.
 //
 // A state of the same millisecond has ended too: one sign-on too many costs less
 // than a session that survives.
-func (r *Revocations) RevokeRemote(subject string, indexes []string, until time.Time) []*State {
+func (r *Revocations) RevokeRemote(idp, subject string, indexes []string, until time.Time) []*State {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.makeRoom()
 	e := ending{at: r.now().UnixMilli(), until: until}
 	if len(indexes) == 0 {
-		r.makeRoom()
-		remember(r.subjects, subject, e)
+		remember(r.roomIn(idp, until).subjects, subject, e)
 	}
 	var ids []string // what else goes by these came from the same sign-ons
 	for _, index := range indexes {
-		r.makeRoom()
-		remember(r.indexes, index, e)
-		if j, ok := r.joined[index]; ok {
+		remote := r.roomIn(idp, until)
+		remember(remote.indexes, index, e)
+		if j, ok := remote.joined[index]; ok {
 			ids = append(ids, j.id)
 		}
 	}
@@ -148,41 +134,29 @@ func (r *Revocations) RevokeRemote(subject string, indexes []string, until time.
 	return open
 }
 
-// remember notes e under key, and never forgets sooner than was asked for before.
-func remember(endings map[string]ending, key string, e ending) {
-	if key == "" {
-		return
-	}
-	if before := endings[key]; before.until.After(e.until) {
-		e.until = before.until
-	}
-	endings[key] = e
-}
-
-// Join notes that a sign-on with this State.Index went on under the id of an
+// Join notes that a sign-on at idp with this State.Index went on under the id of an
 // earlier one, which may have had another: an identity provider that names the
 // last one alone has ended both.
-func (r *Revocations) Join(index, id string, until time.Time) {
+func (r *Revocations) Join(idp, index, id string, until time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.makeRoom()
-	r.joined[index] = joint{id, until}
+	r.roomIn(idp, until).joined[index] = joint{id, until}
 }
 
 // makeRoom drops what may be forgotten, once in a while, and everything when that
 // leaves no room. The caller holds mu.
 func (r *Revocations) makeRoom() {
-	now, full := r.now(), r.size() >= revokedLimit
+	now, full := r.now(), len(r.ended) >= revokedLimit
 	if !full && !now.After(r.sweep) {
 		return
 	}
 	r.sweep = now.Add(time.Minute)
 	maps.DeleteFunc(r.ended, func(_ string, until time.Time) bool { return now.After(until) })
-	maps.DeleteFunc(r.joined, func(_ string, j joint) bool { return now.After(j.until) })
-	for _, endings := range []map[string]ending{r.subjects, r.indexes} {
-		maps.DeleteFunc(endings, func(_ string, e ending) bool { return now.After(e.until) })
+	for _, e := range r.remote {
+		e.sweep(now)
 	}
-	if !full || r.size() < revokedLimit/2 { // less would mean to come here again and again
+	if !full || len(r.ended) < revokedLimit/2 { // less would mean to come here again and again
 		return
 	}
 	r.all = now.UnixMilli() + 1
@@ -194,10 +168,6 @@ func (r *Revocations) makeRoom() {
 	}
 	clear(r.streams)
 	clear(r.people)
-}
-
-func (r *Revocations) size() int {
-	return len(r.ended) + len(r.joined) + len(r.subjects) + len(r.indexes)
 }
 
 // Ended reports whether the session of this state was ended.
@@ -212,17 +182,8 @@ func (r *Revocations) hasEnded(s *State) bool {
 	if _, ended := r.ended[s.ID]; ended || s.Signed < r.all {
 		return true
 	}
-	if e, ended := r.subjects[s.Subject]; ended && s.Signed <= e.at {
-		return true
-	}
-	e, ended := r.indexes[s.Index]
-	if !ended {
-		return false
-	}
-	// A session of the provider's that it ended does not begin again: who proved
-	// himself before that has brought us an old answer. Without an index (then
-	// Index is Subject), the name is a person's, who may have come back.
-	return s.Signed <= e.at || s.Index != s.Subject && s.AuthnAt*1000 <= e.at
+	remote := r.remote[s.IdP]
+	return remote != nil && remote.hasEnded(s)
 }
 
 // Bind returns a context that ends with ctx, with the session's absolute end,

@@ -57,7 +57,7 @@ func TestRevokeRemote(t *testing.T) {
 				}
 				before, release := r.Bind(t.Context(), toolA, s)
 				defer release()
-				r.RevokeRemote(test.subject, test.indexes, time.Now().Add(time.Hour))
+				r.RevokeRemote("", test.subject, test.indexes, time.Now().Add(time.Hour))
 				after, releaseAfter := r.Bind(t.Context(), toolA, s)
 				defer releaseAfter()
 				if r.Ended(s) != test.want || before.Err() != nil != test.want || after.Err() != nil != test.want {
@@ -80,7 +80,7 @@ func TestRevokeRemoteTellsWhatWasOpen(t *testing.T) {
 		defer release()
 		bound[i] = ctx
 	}
-	open := r.RevokeRemote("s", []string{"i"}, now.Add(time.Hour))
+	open := r.RevokeRemote("", "s", []string{"i"}, now.Add(time.Hour))
 	if len(open) != 1 || open[0] != named {
 		t.Errorf("open: %v", open)
 	}
@@ -113,7 +113,7 @@ func TestLogoutOfTheLastSignOnEndsTheOnesBefore(t *testing.T) {
 	if first.ID != second.ID {
 		t.Fatal("the second sign-on did not go on under the first one's id")
 	}
-	m.EndRemote("s", []string{"2"})
+	m.EndRemote(first.IdP, "s", []string{"2"})
 	for i, s := range []*State{first, second} {
 		if _, absence := m.judge(s); absence != AbsentRevoked {
 			t.Errorf("sign-on %d is %q", i+1, absence)
@@ -127,23 +127,32 @@ func TestLogoutOfTheLastSignOnEndsTheOnesBefore(t *testing.T) {
 	}
 }
 
+// size is all that is remembered.
+func size(r *Revocations) int {
+	n := len(r.ended)
+	for _, e := range r.remote {
+		n += e.size()
+	}
+	return n
+}
+
 func TestRemoteRevocationsAreForgottenInTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := NewRevocations(time.Now)
 		s := at(time.Now())
-		r.RevokeRemote("s", nil, time.Now().Add(time.Hour))
-		r.RevokeRemote("s", nil, time.Now().Add(time.Minute)) // does not shorten
-		r.RevokeRemote("s", []string{"i"}, time.Now().Add(time.Hour))
-		r.Join("j", s.ID, time.Now().Add(time.Hour))
+		r.RevokeRemote("", "s", nil, time.Now().Add(time.Hour))
+		r.RevokeRemote("", "s", nil, time.Now().Add(time.Minute)) // does not shorten
+		r.RevokeRemote("", "s", []string{"i"}, time.Now().Add(time.Hour))
+		r.Join("", "j", s.ID, time.Now().Add(time.Hour))
 		<-time.After(30 * time.Minute)
 		r.Revoke("x", time.Now().Add(time.Second))
-		if !r.Ended(s) || r.size() != 4 {
-			t.Errorf("ended %t, %d entries", r.Ended(s), r.size())
+		if !r.Ended(s) || size(r) != 4 {
+			t.Errorf("ended %t, %d entries", r.Ended(s), size(r))
 		}
 		<-time.After(31 * time.Minute)
 		r.Revoke("y", time.Now().Add(time.Hour))
-		if r.size() != 1 {
-			t.Errorf("%d entries are left, want 1", r.size())
+		if size(r) != 1 {
+			t.Errorf("%d entries are left, want 1", size(r))
 		}
 	})
 }
@@ -158,8 +167,8 @@ func TestRevocationsAreBounded(t *testing.T) {
 		bound, release := r.Bind(t.Context(), toolA, here)
 		defer release()
 		until := time.Now().Add(time.Hour)
-		r.RevokeRemote("gone", nil, until)
-		for i := range revokedLimit - 1 {
+		r.RevokeRemote("", "gone", nil, until)
+		for i := range revokedLimit {
 			r.Revoke(strconv.Itoa(i), until)
 		}
 		if !r.Ended(gone) || r.Ended(here) || bound.Err() != nil {
@@ -169,12 +178,60 @@ func TestRevocationsAreBounded(t *testing.T) {
 		if !r.Ended(gone) || !r.Ended(here) || !errors.Is(context.Cause(bound), ErrEnded) {
 			t.Errorf("after one more: ended %t, %t, connection %v", r.Ended(gone), r.Ended(here), context.Cause(bound))
 		}
-		if r.size() != 1 {
-			t.Errorf("%d entries", r.size())
+		if size(r) != 1 {
+			t.Errorf("%d entries", size(r))
 		}
 		<-time.After(time.Millisecond)
 		if later := at(time.Now()); r.Ended(later) {
 			t.Error("a later sign-on has ended")
+		}
+	})
+}
+
+// TestFloodOfLogoutsEndsNobodyElsesSessions: an identity provider that was broken into
+// signs as many as it likes.
+func TestFloodOfLogoutsEndsNobodyElsesSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := NewRevocations(time.Now)
+		ours, theirs, left := at(time.Now()), at(time.Now()), at(time.Now())
+		ours.IdP, theirs.IdP, left.IdP = "https://ours", "https://theirs", "https://theirs"
+		left.ID, left.Subject = "another", "left"
+		bound, release := r.Bind(t.Context(), toolA, ours)
+		defer release()
+		until := time.Now().Add(12 * time.Hour)
+		r.RevokeRemote("https://theirs", "left", nil, until)
+		for n := range 2 * revokedLimit / 64 {
+			var indexes []string
+			for i := range 64 {
+				indexes = append(indexes, strconv.Itoa(64*n+i))
+			}
+			r.RevokeRemote("https://theirs", "nobody", indexes, until)
+		}
+		if r.Ended(ours) || bound.Err() != nil {
+			t.Errorf("the other's session has ended: %t, its connection: %v", r.Ended(ours), context.Cause(bound))
+		}
+		if !r.Ended(left) || !r.Ended(theirs) {
+			t.Errorf("its own have ended: %t, %t", r.Ended(left), r.Ended(theirs))
+		}
+		if n := size(r); n > remoteLimit {
+			t.Errorf("%d entries", n)
+		}
+		<-time.After(2 * time.Millisecond)
+		here := at(time.Now())
+		here.IdP = "https://theirs"
+		open, release := r.Bind(t.Context(), toolA, here)
+		defer release()
+		for i := range remoteLimit { // sign-ons of one browser
+			r.Join("https://theirs", "again"+strconv.Itoa(i), "id", until)
+		}
+		if !r.Ended(here) || !errors.Is(context.Cause(open), ErrEnded) || r.Ended(ours) || bound.Err() != nil {
+			t.Errorf("after a flood of sign-ons its own has ended: %t, %v; the other's: %t, %v", r.Ended(here), context.Cause(open), r.Ended(ours), bound.Err())
+		}
+		<-time.After(2 * time.Millisecond)
+		later := at(time.Now())
+		later.IdP = "https://theirs"
+		if r.Ended(later) {
+			t.Error("a later sign-on there has ended")
 		}
 	})
 }
@@ -189,8 +246,8 @@ func TestFullMemoryOfOldRevocationsMakesRoom(t *testing.T) {
 		}
 		<-time.After(2 * time.Second) // sooner than it is swept
 		r.Revoke("one more", time.Now().Add(time.Hour))
-		if r.Ended(here) || r.size() != 1 {
-			t.Errorf("ended %t, %d entries", r.Ended(here), r.size())
+		if r.Ended(here) || size(r) != 1 {
+			t.Errorf("ended %t, %d entries", r.Ended(here), size(r))
 		}
 	})
 }
@@ -206,7 +263,7 @@ func TestRevokeRemoteEndsAllConnections(t *testing.T) {
 			bound, release := r.Bind(t.Context(), toolA, at(signed))
 			defer release()
 			if i == 16 {
-				r.RevokeRemote("s", []string{"i"}, time.Now().Add(time.Hour))
+				r.RevokeRemote("", "s", []string{"i"}, time.Now().Add(time.Hour))
 			}
 			<-bound.Done()
 			if !errors.Is(context.Cause(bound), ErrEnded) {
@@ -224,8 +281,8 @@ func TestRevokeRemoteEndsAllConnections(t *testing.T) {
 func BenchmarkFindAfterManyLogouts(b *testing.B) {
 	m := newTestManager(b, newClock(), Keys{Current: testKey(1), Next: testKey(2), Previous: testKey(3)})
 	for i := range 50_000 {
-		m.EndRemote(strconv.Itoa(i), nil)
-		m.EndRemote("", []string{strconv.Itoa(i)})
+		m.EndRemote("", strconv.Itoa(i), nil)
+		m.EndRemote("", "", []string{strconv.Itoa(i)})
 	}
 	person := realistic()
 	person.Subject, person.Index = "0123456789abcdefghijkl", "abcdefghijkl0123456789"
@@ -248,6 +305,6 @@ func BenchmarkRevokeRemote(b *testing.B) {
 		defer release()
 	}
 	for b.Loop() {
-		r.RevokeRemote("t", []string{"x"}, time.Now().Add(time.Hour))
+		r.RevokeRemote("", "t", []string{"x"}, time.Now().Add(time.Hour))
 	}
 }

@@ -198,8 +198,9 @@ func TestCorpusIsJudgedAlikeInPairs(t *testing.T) {
 		if a.key != "" || a.idp != nil || a.config != nil && a.want == CodeUnknownCertificate || a.encode != nil {
 			continue
 		}
-		a.key, a.idp = "p256-idp", inPairs
-		if got, _ := a.run(t); got != a.want && !walkedOnce[a.id] {
+		id := a.id
+		a.id, a.key, a.idp = id+" in pairs", "p256-idp", inPairs // a scene of its own
+		if got, _ := a.run(t); got != a.want && !walkedOnce[id] {
 			t.Errorf("%s %s: code %q, for RSA %q", a.id, a.name, got, a.want)
 		}
 		judged++

@@ -107,21 +107,17 @@ func (j *judgement) chooseCertificate() error {
 
 // verifySignature has the library read the response back from the bytes that were
 // signed.
-func (j *judgement) verifySignature() error {
-	var refusal *Refusal
+func (j *judgement) verifySignature() (err error) {
 	switch {
 	case j.vouched != nil:
-		j.response, refusal = j.verifier.verifyInside(j.root, j.assertion)
+		j.response, err = j.verifier.verifyInside(j.root, j.assertion)
 	case j.env.paired(j.verifier.cert):
-		j.response, refusal = j.verifier.verifyPaired(j.root, j.assertion)
+		j.response, err = j.verifier.verifyPaired(j.root, j.assertion)
 	default:
 		// Encoded again, so that the library reads the very bytes that were gated.
-		j.response, refusal = j.verifier.verify(base64.StdEncoding.EncodeToString(j.raw))
+		j.response, err = j.verifier.verify(base64.StdEncoding.EncodeToString(j.raw))
 	}
-	if refusal != nil {
-		return refusal
-	}
-	return nil
+	return err
 }
 
 // chooseVerifier picks the certificate that the signatures name, or else the
@@ -151,14 +147,8 @@ func (sp *ServiceProvider) chooseVerifier(env *envelope, now time.Time) (*verifi
 	return nil, refusef(CodeSignature, "no key of the identity provider made it, tried %s", fingerprint(valid.cert.Raw))
 }
 
-// verify calls the library. It parses what a stranger wrote, and has panicked
-// on that before.
-func (v *verifier) verify(encoded string) (response *types.Response, refusal *Refusal) {
-	defer func() {
-		if p := recover(); p != nil {
-			response, refusal = nil, refusef(CodeInternal, "verifying the signature: panic: %.300v", p)
-		}
-	}()
+// verify calls the library.
+func (v *verifier) verify(encoded string) (*types.Response, error) {
 	response, err := v.sp.ValidateEncodedResponse(encoded)
 	if err != nil {
 		return nil, libraryRefusal(err)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/beevik/etree"
 	saml2 "github.com/russellhaering/gosaml2"
 	dsig "github.com/russellhaering/goxmldsig"
 	"github.com/russellhaering/goxmldsig/etreeutils"
@@ -48,10 +49,18 @@ func TestRefusalsAreBoundedAndEscaped(t *testing.T) {
 }
 
 func TestPanicOfTheLibraryIsARefusal(t *testing.T) {
-	broken := &verifier{} // without a service provider in it the call panics
-	response, err := broken.verify("")
-	if response != nil || err == nil || err.Code != CodeInternal {
-		t.Errorf("%v, %v, want %s", response, err, CodeInternal)
+	signed := etree.NewElement("saml:Assertion")
+	signed.CreateAttr("xmlns:saml", nsAssertion)
+	signed.CreateElement("ds:Signature").CreateAttr("xmlns:ds", nsDsig)
+	for name, j := range map[string]*judgement{
+		"as it arrived":       {},
+		"inside a signed one": {vouched: signed, assertion: signed},
+	} {
+		j.env, j.verifier = &envelope{}, &verifier{} // without a service provider in it the call panics
+		err := j.run(phase{steps: verification})
+		if j.response != nil || codeOf(t, err) != CodeInternal || !strings.Contains(err.Error(), "panic") {
+			t.Errorf("%s: %v, %v, want %s", name, j.response, err, CodeInternal)
+		}
 	}
 }
 

@@ -19,7 +19,7 @@ func (v *verifier) validate(el *etree.Element) (*etree.Element, error) {
 // cannot read the form; see [derValue]. It does what gosaml2 does, one signature
 // after the other: the response's own covers the assertion's as it was sent, so the
 // two cannot be put into another form at once.
-func (v *verifier) verifyPaired(root, assertion *etree.Element) (*types.Response, *Refusal) {
+func (v *verifier) verifyPaired(root, assertion *etree.Element) (*types.Response, error) {
 	if childOf(root, nsDsig, "Signature") == nil {
 		return v.verifyAlone(root, assertion)
 	}
@@ -36,7 +36,7 @@ func (v *verifier) verifyPaired(root, assertion *etree.Element) (*types.Response
 
 // verifyAlone makes a response of one in which nothing but the assertion is signed.
 // What stands around that is as the browser brought it.
-func (v *verifier) verifyAlone(root, assertion *etree.Element) (*types.Response, *Refusal) {
+func (v *verifier) verifyAlone(root, assertion *etree.Element) (*types.Response, error) {
 	verified, err := v.validateInside(assertion)
 	if err != nil {
 		return nil, libraryRefusal(err)
@@ -68,12 +68,7 @@ func unmarshal(el *etree.Element, into any) error {
 // verifyInside makes a response of a tree whose every byte was signed, by the
 // response's own signature. If the assertion in it has one too, it must verify as
 // well (gosaml2 wants the same of an assertion in the clear).
-func (v *verifier) verifyInside(root, assertion *etree.Element) (response *types.Response, refusal *Refusal) {
-	defer func() {
-		if p := recover(); p != nil {
-			response, refusal = nil, refusef(CodeInternal, "verifying the signature: panic: %.300v", p)
-		}
-	}()
+func (v *verifier) verifyInside(root, assertion *etree.Element) (*types.Response, error) {
 	signed := childOf(assertion, nsDsig, "Signature") != nil
 	if signed {
 		verified, err := v.validateInside(assertion)
@@ -82,7 +77,7 @@ func (v *verifier) verifyInside(root, assertion *etree.Element) (response *types
 		}
 		replaceElement(assertion, verified)
 	}
-	response = &types.Response{}
+	response := &types.Response{}
 	if err := unmarshal(root, response); err != nil {
 		return nil, libraryRefusal(err)
 	}

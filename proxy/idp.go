@@ -47,7 +47,7 @@ type ServiceProvider interface {
 	VerifyLogoutRequest(ctx context.Context, m saml.LogoutMessage, trace *saml.Trace) (*saml.LogoutRequest, error)
 	VerifyLogoutResponse(ctx context.Context, m saml.LogoutMessage, requestID string, trace *saml.Trace) (*saml.LogoutResponse, error)
 	// AnswerLogout answers a request of it.
-	AnswerLogout(r *saml.LogoutRequest, partial bool) (saml.Message, error)
+	AnswerLogout(r *saml.LogoutRequest) (saml.Message, error)
 }
 
 // idps are the identity providers of a Gateway. Immutable.

@@ -101,7 +101,7 @@ func (s *scriptedLogout) VerifyLogoutResponse(_ context.Context, _ saml.LogoutMe
 	return s.reply, nil
 }
 
-func (s *scriptedLogout) AnswerLogout(r *saml.LogoutRequest, _ bool) (saml.Message, error) {
+func (s *scriptedLogout) AnswerLogout(r *saml.LogoutRequest) (saml.Message, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.answered++

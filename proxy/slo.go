@@ -86,7 +86,7 @@ func (g *Gateway) takeLogoutRequest(ex *exchange, r *http.Request, message saml.
 // answerLogout lets the identity provider know. The sessions have ended, whatever
 // becomes of the answer.
 func (g *Gateway) answerLogout(ex *exchange, idp *IdP, request *saml.LogoutRequest) {
-	answer, err := idp.SAML.AnswerLogout(request, false)
+	answer, err := idp.SAML.AnswerLogout(request)
 	switch {
 	case err != nil:
 		if !errors.Is(err, saml.ErrNoLogout) {

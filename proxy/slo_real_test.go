@@ -46,8 +46,8 @@ func (r realLogout) VerifyLogoutResponse(ctx context.Context, m saml.LogoutMessa
 	return r.real.VerifyLogoutResponse(ctx, m, requestID, trace)
 }
 
-func (r realLogout) AnswerLogout(request *saml.LogoutRequest, partial bool) (saml.Message, error) {
-	return r.real.AnswerLogout(request, partial)
+func (r realLogout) AnswerLogout(request *saml.LogoutRequest) (saml.Message, error) {
+	return r.real.AnswerLogout(request)
 }
 
 // signingIdP is an identity provider that signs logout messages, and the service

@@ -171,6 +171,9 @@ func logoutContents() []logoutCase {
 	}
 }
 
+// statusResponder is of answers to us alone: ours say that the sessions have ended.
+const statusResponder = statusPrefix + "Responder"
+
 func logoutAnswers() []logoutCase {
 	responder := strings.Replace(testLogoutResponse, statusSuccess, statusResponder, 1)
 	nested := func(top, second string) string {

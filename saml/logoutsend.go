@@ -8,7 +8,6 @@ import (
 
 const (
 	reasonUser          = "urn:oasis:names:tc:SAML:2.0:logout:user" // a person wants it (saml-core 3.7.3)
-	statusResponder     = statusPrefix + "Responder"
 	statusPartialLogout = statusPrefix + "PartialLogout"
 )
 
@@ -53,27 +52,17 @@ func (s Subject) appendTo(root *etree.Element) {
 }
 
 // AnswerLogout makes the answer to a request of the identity provider, which goes
-// to where its metadata says, whatever the request came by. With partial it says
-// that some session may go on. The error wraps [ErrNoLogout] if there is nowhere to
-// send it.
-//
-// That is said with the status Responder: PartialLogout is for whom others were
-// to be reached by (saml-core 3.2.2.2), and below Success, where it stands, an
-// identity provider that looks at the top alone would take it for a success.
-func (sp *ServiceProvider) AnswerLogout(r *LogoutRequest, partial bool) (Message, error) {
+// to where its metadata says, whatever the request came by. It says that the sessions
+// have ended, which is for the caller to see to before. The error wraps [ErrNoLogout]
+// if there is nowhere to send it.
+func (sp *ServiceProvider) AnswerLogout(r *LogoutRequest) (Message, error) {
 	binding, to, err := sp.logoutService()
 	if err != nil {
 		return Message{}, err
 	}
 	root := newMessageElement("LogoutResponse", sp.entityID, to.responseLocation, sp.now())
 	root.CreateAttr("InResponseTo", r.ID)
-	status := root.CreateElement("samlp:Status")
-	code := status.CreateElement("samlp:StatusCode")
-	code.CreateAttr("Value", statusSuccess)
-	if partial {
-		code.CreateAttr("Value", statusResponder)
-		status.CreateElement("samlp:StatusMessage").SetText("Some sessions could not be ended.")
-	}
+	root.CreateElement("samlp:Status").CreateElement("samlp:StatusCode").CreateAttr("Value", statusSuccess)
 	return sp.sender.send(root, fieldResponse, binding, to.responseLocation, r.RelayState)
 }
 

@@ -205,13 +205,12 @@ func (i *responseInspector) explainHead() {
 func (i *responseInspector) explainChecks() {
 	s := i.out.section("Checks as of " + stamp(i.j.now))
 	i.explainAssumptions(s)
-	phases := []phase{{steps: arrival[1:]}, {steps: gates}}
+	end := stepOpening
 	if i.verifiable() {
-		phases = append(phases, phase{when: (*judgement).isEncrypted, steps: opening},
-			phase{prefix: "decrypted ", when: (*judgement).isOpened, steps: gates}, phase{steps: verification})
+		end = stepComparison
 	}
 	// What refuses is in the trace, here and below.
-	_ = i.j.run(phases...)
+	_ = i.j.run(partOf(order, stepBody, end)...)
 	i.checkProfile()
 	for _, c := range i.trace.Checks {
 		s.addCheck(c)
@@ -248,9 +247,11 @@ func (i *responseInspector) checkProfile() {
 		return
 	}
 	j.want.RequestID = j.response.Assertions[0].Subject.SubjectConfirmation.SubjectConfirmationData.InResponseTo
-	for _, s := range profile[1:] { // the first compares what was gated with what was verified
-		if !slices.ContainsFunc(i.trace.Checks, func(c Check) bool { return c.Name == s.name }) {
-			_ = j.run(phase{steps: []step{s}})
+	for _, p := range partOf(order, stepProfile, stepIdentity) {
+		for _, s := range p.steps {
+			if !slices.ContainsFunc(i.trace.Checks, func(c Check) bool { return c.Name == s.name }) {
+				_ = j.run(phase{steps: []step{s}})
+			}
 		}
 	}
 }

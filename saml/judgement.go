@@ -30,6 +30,16 @@ type judgement struct {
 	principal *Principal
 }
 
+// Names of steps at which the order is cut, by who makes some of the checks alone;
+// each stands in it once.
+const (
+	stepBody       = "body"                 // the first that reads the response
+	stepOpening    = "response certificate" // the first that needs the metadata
+	stepComparison = "one assertion"        // what was verified with what was gated
+	stepProfile    = "destination"          // the first of the profile itself
+	stepIdentity   = "identity"             // the first that is about the configuration
+)
+
 // order is every check of a response, in the one order that there is. The gates
 // stand in it twice: what comes out of a decryption was not seen by the first of
 // them, so it passes them as if it had just arrived.
@@ -46,7 +56,7 @@ var order = []phase{
 var (
 	arrival = []step{
 		{name: "metadata", run: (*judgement).checkMetadata},
-		{name: "body", run: (*judgement).checkBody},
+		{name: stepBody, run: (*judgement).checkBody},
 	}
 	gates = []step{
 		{name: "stream", run: (*judgement).checkStream},
@@ -60,7 +70,7 @@ var (
 		{name: "signature form", run: (*judgement).checkSignatures},
 	}
 	opening = []step{
-		{name: "response certificate", when: (*judgement).isSigned, run: (*judgement).chooseCertificate},
+		{name: stepOpening, when: (*judgement).isSigned, run: (*judgement).chooseCertificate},
 		{name: "response signature", when: (*judgement).isSigned, run: (*judgement).verifyEnvelope},
 		{name: "encryption", run: (*judgement).checkEncryption},
 		{name: "decryption", run: (*judgement).decrypt},
@@ -70,7 +80,7 @@ var (
 		{name: "signature", run: (*judgement).verifySignature},
 	}
 	identification = []step{
-		{name: "identity", run: (*judgement).identify},
+		{name: stepIdentity, run: (*judgement).identify},
 		{name: "domain", run: (*judgement).checkDomains},
 		// Last of all, so that only a sign-on that would succeed uses up memory.
 		{name: "replay", run: (*judgement).checkReplay},

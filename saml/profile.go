@@ -16,8 +16,8 @@ import (
 // When only the assertion is signed, everything in the response around it is
 // the browser's word. Nothing here lets anybody in because of that word.
 var profile = []step{
-	{name: "one assertion", run: (*judgement).checkOneAssertion},
-	{name: "destination", run: (*judgement).checkDestination},
+	{name: stepComparison, run: (*judgement).checkOneAssertion},
+	{name: stepProfile, run: (*judgement).checkDestination},
 	{name: "request", run: (*judgement).checkInResponseTo},
 	{name: "audience", run: (*judgement).checkAudience},
 	{name: "age", run: (*judgement).checkIssueInstant},

@@ -24,6 +24,27 @@ type (
 	logoutPhase = phaseOf[*logoutJudgement]
 )
 
+// partOf is the part of some phases from the step of one name up to that of another,
+// which is not in it.
+func partOf[J any](phases []phaseOf[J], from, to string) []phaseOf[J] {
+	var part []phaseOf[J]
+	within := false
+	for _, p := range phases {
+		steps := p.steps
+		p.steps = nil
+		for _, s := range steps {
+			within = s.name != to && (within || s.name == from)
+			if within {
+				p.steps = append(p.steps, s)
+			}
+		}
+		if len(p.steps) > 0 {
+			part = append(part, p)
+		}
+	}
+	return part
+}
+
 // judged is a message on its way through the checks.
 type judged interface {
 	// tell records a check in the trace, if there is one; err is nil if it passed.

@@ -66,6 +66,37 @@ func TestTraceNamesEachCheckInItsOrder(t *testing.T) {
 	}
 }
 
+func TestTheOrderIsCutWhereItSaysSo(t *testing.T) {
+	names := func(phases []phase) (all []string) {
+		for _, p := range phases {
+			for _, s := range p.steps {
+				all = append(all, p.prefix+s.name)
+			}
+		}
+		return all
+	}
+	whole := names(order)
+	last := -1
+	for _, name := range []string{stepBody, stepOpening, stepComparison, stepProfile, stepIdentity} {
+		at := slices.Index(whole, name)
+		if at <= last || slices.Contains(whole[at+1:], name) {
+			t.Fatalf("%q is at %d, want it once, behind %d: %q", name, at, last, whole)
+		}
+		last = at
+	}
+	from, to := slices.Index(whole, stepOpening), slices.Index(whole, stepComparison)
+	part := partOf(order, stepOpening, stepComparison)
+	if diff := cmp.Diff(whole[from:to], names(part)); diff != "" {
+		t.Errorf("a part (-want +got):\n%s", diff)
+	}
+	if got := partOf(order, "no such step", stepBody); got != nil {
+		t.Errorf("from a step that there is not: %q", names(got))
+	}
+	if len(part) != 3 || part[0].when == nil || part[1].when == nil || part[1].prefix != "decrypted " {
+		t.Errorf("phases %+v, want those of the order", part)
+	}
+}
+
 func TestTraceOfAnEncryptedSignOn(t *testing.T) {
 	trace, err := traced(t, attack{sign: signBoth, encrypt: &encryption{data: aes128CBC}, clock: 2 * time.Minute})
 	if err != nil {

@@ -67,7 +67,7 @@ func TestPanicOfTheLibraryIsARefusal(t *testing.T) {
 func TestVerifiedAssertionMustBeTheGatedOne(t *testing.T) {
 	idp := newTestIdP(t, "rsa-idp")
 	j := &judgement{sp: newTestSP(t, testConfig(t, idp)), now: testNow, post: Post{Response: attack{}.build(t, idp)}, want: Expectation{RequestID: testRequestID}}
-	if err := j.run(phase{steps: arrival}, phase{steps: gates}, phase{steps: verification}); err != nil {
+	if err := j.run(partOf(order, stepBody, stepComparison)...); err != nil {
 		t.Fatal(err)
 	}
 	gated := *j.env
@@ -77,14 +77,14 @@ func TestVerifiedAssertionMustBeTheGatedOne(t *testing.T) {
 		"the one that it is": gated,
 	} {
 		j.env = &other
-		err := j.run(phase{steps: profile})
+		err := j.run(partOf(order, stepComparison, stepIdentity)...)
 		if want := map[bool]string{true: "", false: CodeInternal}[other.assertionID == gated.assertionID && !other.responseSigned]; codeOf(t, err) != want {
 			t.Errorf("%s: %v, want %q", name, err, want)
 		}
 	}
 	j.env = &gated
 	j.response.Assertions = append(j.response.Assertions, j.response.Assertions[0])
-	if err := j.run(phase{steps: profile}); codeOf(t, err) != CodeAssertions {
+	if err := j.run(partOf(order, stepComparison, stepIdentity)...); codeOf(t, err) != CodeAssertions {
 		t.Errorf("two assertions: %v, want %s", err, CodeAssertions)
 	}
 }
@@ -92,7 +92,7 @@ func TestVerifiedAssertionMustBeTheGatedOne(t *testing.T) {
 // gate is what happens to a response in the clear before a signature is looked at.
 func gate(encoded string) ([]byte, *envelope, error) {
 	j := &judgement{sp: &ServiceProvider{}, post: Post{Response: encoded}}
-	err := j.run(phase{steps: arrival[1:]}, phase{steps: gates})
+	err := j.run(partOf(order, stepBody, stepOpening)...)
 	if err != nil {
 		return nil, nil, err
 	}

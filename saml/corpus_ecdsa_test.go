@@ -15,12 +15,12 @@ import (
 
 // inPairs has an identity provider with an ECDSA key write what XML Signature
 // prescribes: r and s side by side.
-func inPairs(_ *testing.T, idp *testIdP) { idp.pairs = true }
+func inPairs(_ testing.TB, idp *testIdP) { idp.pairs = true }
 
 // pairs are ECDSA signatures in that form, and what looks like them.
 func pairs() []attack {
-	with := func(method string) func(*testing.T, *testIdP) {
-		return func(t *testing.T, idp *testIdP) {
+	with := func(method string) func(testing.TB, *testIdP) {
+		return func(t testing.TB, idp *testIdP) {
 			inPairs(t, idp)
 			idp.method = method
 		}
@@ -32,20 +32,20 @@ func pairs() []attack {
 		{id: "P27", name: "ECDSA as r||s on P-384 with SHA-384", key: "p384-idp", sign: signBoth, idp: with(dsig.ECDSASHA384SignatureMethod)},
 		{id: "P28", name: "ECDSA as r||s on P-521 with SHA-512", key: "p521-idp", sign: signBoth, idp: with(dsig.ECDSASHA512SignatureMethod)},
 		{id: "P29", name: "ECDSA as r||s on P-256 with SHA-512", key: "p256-idp", idp: with(dsig.ECDSASHA512SignatureMethod)},
-		{id: "P30", name: "ECDSA as r||s in the default namespace, without KeyInfo", key: "p256-idp", sign: signBoth, idp: func(t *testing.T, idp *testIdP) {
+		{id: "P30", name: "ECDSA as r||s in the default namespace, without KeyInfo", key: "p256-idp", sign: signBoth, idp: func(t testing.TB, idp *testIdP) {
 			inPairs(t, idp)
 			idp.noPrefix, idp.noKeyInfo = true, true
 		}},
-		{id: "P31", name: "ECDSA as r||s in lines, with InclusiveNamespaces", key: "p256-idp", sign: signBoth, idp: func(t *testing.T, idp *testIdP) {
+		{id: "P31", name: "ECDSA as r||s in lines, with InclusiveNamespaces", key: "p256-idp", sign: signBoth, idp: func(t testing.TB, idp *testIdP) {
 			inPairs(t, idp)
 			idp.prefixes = "xs"
 		}, after: onValue("./Signature", func(_ elliptic.Curve, v []byte) []byte { return v }, func(s string) string { return "\n  " + s[:40] + "\r\n\t" + s[40:] + "\n" })},
 		{id: "P32", name: "ECDSA as r||s around DER", key: "p256-idp", sign: signBoth, after: setPair("./Signature", func(_ elliptic.Curve, v []byte) []byte { return sideBySide(v) }),
-			idp: func(_ *testing.T, idp *testIdP) { idp.pairs = false }},
+			idp: func(_ testing.TB, idp *testIdP) { idp.pairs = false }},
 		{id: "P33", name: "ECDSA as DER around r||s", key: "p256-idp", sign: signBoth, after: setPair("./Signature", inDER)},
 		{id: "P34", name: "the response's own signature put into DER on its way", key: "p384-idp", sign: signBoth, after: setPair("./Signature", inDER)},
 		{id: "P35", name: "the negative of s, which is as good, in a signature that nothing covers", key: "p256-idp", sign: signBoth, after: setPair("./Signature", negative)},
-		{id: "B12", name: "ECDSA signature made as DER and sent as r||s", key: "p256-idp", idp: func(_ *testing.T, idp *testIdP) { idp.pairs = false },
+		{id: "B12", name: "ECDSA signature made as DER and sent as r||s", key: "p256-idp", idp: func(_ testing.TB, idp *testIdP) { idp.pairs = false },
 			after: setPair(".//Signature", func(_ elliptic.Curve, v []byte) []byte { return sideBySide(v) })},
 		{id: "B12k", name: "the assertion's r||s put into DER inside of a signed response", key: "p256-idp", sign: signBoth, want: CodeSignature, after: setPair("./Assertion/Signature", inDER)},
 		{id: "B12l", name: "the negative of the assertion's s inside of a signed response", key: "p256-idp", sign: signBoth, want: CodeSignature, after: setPair("./Assertion/Signature", negative)},

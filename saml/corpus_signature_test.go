@@ -34,7 +34,7 @@ func wellBehaved() []attack {
 			info.InsertChildAt(0, fragment(t, `<ds:KeyName xmlns:ds="`+nsDsig+`">k1</ds:KeyName>`))
 			appendXML(t, info, `<ds:KeyValue xmlns:ds="`+nsDsig+`"><ds:RSAKeyValue><ds:Modulus>AQAB</ds:Modulus></ds:RSAKeyValue></ds:KeyValue>`)
 		}},
-		{id: "P11", name: "no KeyInfo", idp: func(_ *testing.T, idp *testIdP) { idp.noKeyInfo = true }},
+		{id: "P11", name: "no KeyInfo", idp: func(_ testing.TB, idp *testIdP) { idp.noKeyInfo = true }},
 		{id: "P12", name: "no SessionNotOnOrAfter", edit: func(_ testing.TB, m *message) {
 			m.find("AuthnStatement").RemoveAttr("SessionNotOnOrAfter")
 		}, check: func(t *testing.T, p Principal) {
@@ -48,7 +48,7 @@ func wellBehaved() []attack {
 		{id: "P14", name: "an extension of another namespace", edit: func(t testing.TB, m *message) {
 			m.root.InsertChildAt(1, fragment(t, `<samlp:Extensions xmlns:samlp="`+nsProtocol+`"><x:y xmlns:x="urn:x">z</x:y></samlp:Extensions>`))
 		}},
-		{id: "P15", name: "rsa-sha512", idp: func(_ *testing.T, idp *testIdP) { idp.method = dsig.RSASHA512SignatureMethod }},
+		{id: "P15", name: "rsa-sha512", idp: func(_ testing.TB, idp *testIdP) { idp.method = dsig.RSASHA512SignatureMethod }},
 		{id: "P16", name: "ECDSA on P-256, in the form that the library verifies", key: "p256-idp"},
 		{id: "P17", name: "issuer with the format of an entity, subject locality, no InResponseTo on the envelope", edit: func(t testing.TB, m *message) {
 			m.assertion.FindElement("./Issuer").CreateAttr("Format", formatEntity)
@@ -56,7 +56,7 @@ func wellBehaved() []attack {
 			m.root.RemoveAttr("InResponseTo")
 		}},
 		{id: "P18", name: "unsigned envelope without a Destination", edit: func(_ testing.TB, m *message) { m.root.RemoveAttr("Destination") }},
-		{id: "P19", name: "InclusiveNamespaces, as Shibboleth and Okta write them", idp: func(_ *testing.T, idp *testIdP) { idp.prefixes = "xs" }},
+		{id: "P19", name: "InclusiveNamespaces, as Shibboleth and Okta write them", idp: func(_ testing.TB, idp *testIdP) { idp.prefixes = "xs" }},
 		{id: "P21", name: "namespaces declared on each of 200 values, as Okta and Keycloak write them", edit: func(_ testing.TB, m *message) {
 			m.assertion.RemoveAttr("xmlns:xs")
 			m.assertion.RemoveAttr("xmlns:xsi")
@@ -67,9 +67,9 @@ func wellBehaved() []attack {
 				value.CreateAttr("xsi:type", "xs:string")
 			}
 		}},
-		{id: "P22", name: "signature in the default namespace, as Entra writes it", idp: func(_ *testing.T, idp *testIdP) { idp.noPrefix = true }},
-		{id: "P23", name: "both signed, in the default namespace", sign: signBoth, idp: func(_ *testing.T, idp *testIdP) { idp.noPrefix = true }},
-		{id: "P20", name: "InclusiveNamespaces in a signed response", sign: signResponse, idp: func(_ *testing.T, idp *testIdP) { idp.prefixes = "saml xs" }},
+		{id: "P22", name: "signature in the default namespace, as Entra writes it", idp: func(_ testing.TB, idp *testIdP) { idp.noPrefix = true }},
+		{id: "P23", name: "both signed, in the default namespace", sign: signBoth, idp: func(_ testing.TB, idp *testIdP) { idp.noPrefix = true }},
+		{id: "P20", name: "InclusiveNamespaces in a signed response", sign: signResponse, idp: func(_ testing.TB, idp *testIdP) { idp.prefixes = "saml xs" }},
 	}
 }
 
@@ -263,8 +263,8 @@ func signatureForms() []attack {
 		{id: "A29f", name: "parameter of the enveloped transform", want: CodeSignatureShape, after: onSignature("Transform", func(t testing.TB, el *etree.Element) {
 			appendXML(t, el, `<ec:InclusiveNamespaces xmlns:ec="`+nsExcC14N+`"/>`)
 		})},
-		{id: "A30", name: "inclusive canonicalisation", want: CodeAlgorithm, idp: func(_ *testing.T, idp *testIdP) { idp.c14n = dsig.MakeC14N10RecCanonicalizer() }},
-		{id: "A30b", name: "canonicalisation with comments", want: CodeAlgorithm, idp: func(_ *testing.T, idp *testIdP) {
+		{id: "A30", name: "inclusive canonicalisation", want: CodeAlgorithm, idp: func(_ testing.TB, idp *testIdP) { idp.c14n = dsig.MakeC14N10RecCanonicalizer() }},
+		{id: "A30b", name: "canonicalisation with comments", want: CodeAlgorithm, idp: func(_ testing.TB, idp *testIdP) {
 			idp.c14n = dsig.MakeC14N10ExclusiveWithCommentsCanonicalizerWithPrefixList("")
 		}},
 		{id: "A30c", name: "inclusive canonicalisation of SignedInfo", want: CodeAlgorithm, after: algorithm("CanonicalizationMethod", "http://www.w3.org/TR/2001/REC-xml-c14n-20010315")},
@@ -274,7 +274,7 @@ func signatureForms() []attack {
 		})},
 		{id: "B4", name: "signature method none", want: CodeAlgorithm, after: algorithm("SignatureMethod", "none")},
 		{id: "B4b", name: "no signature method", want: CodeAlgorithm, after: onSignature("SignatureMethod", func(_ testing.TB, el *etree.Element) { el.RemoveAttr("Algorithm") })},
-		{id: "B5", name: "RSA with SHA-1", want: CodeAlgorithm, idp: func(_ *testing.T, idp *testIdP) { idp.method = dsig.RSASHA1SignatureMethod }},
+		{id: "B5", name: "RSA with SHA-1", want: CodeAlgorithm, idp: func(_ testing.TB, idp *testIdP) { idp.method = dsig.RSASHA1SignatureMethod }},
 		{id: "B5b", name: "SHA-1 digest", want: CodeAlgorithm, after: algorithm("DigestMethod", "http://www.w3.org/2000/09/xmldsig#sha1")},
 		{id: "B5c", name: "MD5 digest", want: CodeAlgorithm, after: algorithm("DigestMethod", "http://www.w3.org/2001/04/xmldsig-more#md5")},
 	}
@@ -288,15 +288,15 @@ func keys() []attack {
 	stranger := func(t *testing.T, cfg *Config, _ *testIdP) {
 		cfg.IdPMetadata = testMetadata(newTestIdP(t, "rsa-other").cert)
 	}
-	shifted := func(by time.Duration) func(*testing.T, *testIdP) {
-		return func(t *testing.T, idp *testIdP) { idp.cert = testCertificate(t, idp.key, by) }
+	shifted := func(by time.Duration) func(testing.TB, *testIdP) {
+		return func(t testing.TB, idp *testIdP) { idp.cert = testCertificate(t, idp.key, by) }
 	}
-	noInfo := func(_ *testing.T, idp *testIdP) { idp.noKeyInfo = true }
+	noInfo := func(_ testing.TB, idp *testIdP) { idp.noKeyInfo = true }
 	year := 365 * 24 * time.Hour
 	return []attack{
 		{id: "B1", name: "stranger's key and certificate", config: stranger, want: CodeUnknownCertificate},
 		{id: "B2", name: "stranger's key, no certificate", config: stranger, idp: noInfo, want: CodeSignature},
-		{id: "B2b", name: "stranger's key under our certificate", want: CodeSignature, idp: func(t *testing.T, idp *testIdP) { idp.key = testKey(t, "rsa-other") },
+		{id: "B2b", name: "stranger's key under our certificate", want: CodeSignature, idp: func(t testing.TB, idp *testIdP) { idp.key = testKey(t, "rsa-other") },
 			config: func(t *testing.T, cfg *Config, idp *testIdP) { cfg.IdPMetadata = testMetadata(idp.cert) }},
 		{id: "B7", name: "certificate expired", idp: shifted(-year), want: CodeIdPCertificate},
 		{id: "B7b", name: "certificate of the future", idp: shifted(year), want: CodeIdPCertificate},

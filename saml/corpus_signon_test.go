@@ -38,8 +38,8 @@ func signOns() []attack {
 // pins are signatures with a certificate whose time is over, or is still to come.
 func pins() []attack {
 	const year = 365 * 24 * time.Hour
-	shifted := func(by time.Duration) func(*testing.T, *testIdP) {
-		return func(t *testing.T, idp *testIdP) { idp.cert = testCertificate(t, idp.key, by) }
+	shifted := func(by time.Duration) func(testing.TB, *testIdP) {
+		return func(t testing.TB, idp *testIdP) { idp.cert = testCertificate(t, idp.key, by) }
 	}
 	pinned := func(_ *testing.T, cfg *Config, idp *testIdP) { cfg.PinnedKeys = []string{keyHash(idp.cert)} }
 	return []attack{

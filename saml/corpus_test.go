@@ -25,7 +25,7 @@ type attack struct {
 	id, name string
 	sign     signing
 	key      string                                  // of the identity provider; empty: RSA 2048
-	idp      func(*testing.T, *testIdP)              // before anything
+	idp      func(testing.TB, *testIdP)              // before anything
 	edit     func(testing.TB, *message)              // before signing
 	encrypt  *encryption                             // of the assertion, after it is signed
 	after    func(testing.TB, *message)              // after signing

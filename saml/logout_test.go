@@ -43,8 +43,8 @@ func logoutCorpus() []logoutCase {
 func wellBehavedLogouts() []logoutCase {
 	return []logoutCase{
 		{id: "P1", name: "RSA with SHA-256"},
-		{id: "P2", name: "RSA with SHA-384", idp: func(_ *testing.T, idp *testIdP) { idp.method = dsig.RSASHA384SignatureMethod }},
-		{id: "P3", name: "RSA with SHA-512", idp: func(_ *testing.T, idp *testIdP) { idp.method = dsig.RSASHA512SignatureMethod }},
+		{id: "P2", name: "RSA with SHA-384", idp: func(_ testing.TB, idp *testIdP) { idp.method = dsig.RSASHA384SignatureMethod }},
+		{id: "P3", name: "RSA with SHA-512", idp: func(_ testing.TB, idp *testIdP) { idp.method = dsig.RSASHA512SignatureMethod }},
 		{id: "P4", name: "ECDSA", key: "p256-idp"},
 		{id: "P5", name: "no end", edit: attribute("NotOnOrAfter", "")},
 		{id: "P6", name: "no session index: all sessions", edit: func(_ testing.TB, m *message) { m.root.RemoveChild(m.find("SessionIndex")) },
@@ -114,7 +114,7 @@ func logoutOccasions() []logoutCase {
 		{id: "C39", name: "by somebody who is no entity", edit: func(_ testing.TB, m *message) {
 			m.find("Issuer").CreateAttr("Format", "urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress")
 		}, want: CodeIssuer},
-		{id: "B30", name: "signed by somebody else", idp: func(t *testing.T, idp *testIdP) { *idp = *newTestIdP(t, "rsa-other"); idp.noKeyInfo = true }, want: CodeSignature},
+		{id: "B30", name: "signed by somebody else", idp: func(t testing.TB, idp *testIdP) { *idp = *newTestIdP(t, "rsa-other"); idp.noKeyInfo = true }, want: CodeSignature},
 		{id: "B31", name: "certificate has ended", clock: 200 * 24 * time.Hour, want: CodeIdPCertificate},
 	}
 }

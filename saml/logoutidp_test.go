@@ -129,7 +129,7 @@ type logoutCase struct {
 	id, name string
 	doc      string                           // empty: testLogoutRequest
 	key      string                           // of the identity provider; empty: RSA 2048
-	idp      func(*testing.T, *testIdP)       // before anything
+	idp      func(testing.TB, *testIdP)       // before anything
 	edit     func(testing.TB, *message)       // before signing
 	after    func(testing.TB, *message)       // after signing; by POST alone
 	query    func(q string) string            // what becomes of the signed query; by redirect alone

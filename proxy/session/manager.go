@@ -336,7 +336,7 @@ func (c stateCodec) Encode(name string, value any) (string, error) {
 		return "", errors.New("sealing session: values hold no state")
 	}
 	sealed := c.sealer.seal(state.append(), name+"|"+c.host)
-	if len(name)+len(sealed) > maxCookie-len("=; Path=/; HttpOnly; Secure; SameSite=Lax") {
+	if !fits(name, sealed) {
 		return "", ErrTooLarge
 	}
 	return sealed, nil

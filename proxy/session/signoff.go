@@ -34,7 +34,7 @@ type Remote struct {
 // session can end here alone.
 func (m *Manager) SaveRemote(w http.ResponseWriter, remote Remote) error {
 	sealed := sealJSON(m.remotes, remote, "")
-	if len(remoteName)+len(sealed) > maxCookie-len("=; Path=/; HttpOnly; Secure; SameSite=Lax") {
+	if !fits(remoteName, sealed) {
 		expire(w, remoteName, http.SameSiteLaxMode)
 		return ErrTooLarge
 	}

@@ -284,6 +284,12 @@ func set(w http.ResponseWriter, c *http.Cookie) {
 	http.SetCookie(w, c)
 }
 
+// fits says whether browsers keep a cookie of that name and value that set writes: one
+// without a Max-Age.
+func fits(name, value string) bool {
+	return len(name)+len(value) <= maxCookie-len("=; Path=/; HttpOnly; Secure; SameSite=Lax")
+}
+
 func expire(w http.ResponseWriter, name string, mode http.SameSite) {
 	set(w, &http.Cookie{Name: name, MaxAge: -1, SameSite: mode})
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/proxy/policy"
 	"github.com/sallyport/sallyport/proxy/portal"
 	"github.com/sallyport/sallyport/proxy/session"
@@ -25,7 +26,7 @@ func (g *Gateway) goesInCircles(ex *exchange, r *http.Request, p session.Pending
 		return false
 	}
 	g.cfg.Sessions.ForgetRounds(ex) // whoever tries again may
-	ex.Record.Decision, ex.Record.Reason = "deny", "signin_loop"
+	ex.Record.Decision, ex.Record.Reason = accesslog.DecisionDeny, "signin_loop"
 	cause := fmt.Errorf("%d sign-ons in a row came to nothing at %s, the last for %q: %s", maxRounds, p.Host, p.Why, circleCause(p.Why))
 	ex.Fail(cause)
 	if g.alarms.due("signin_loop", g.cfg.Now()) {

@@ -38,16 +38,16 @@ func (g *Gateway) serveHome(ex *exchange, r *http.Request) {
 	state, absence := g.find(ex, r, g.cfg.DoorHost)
 	if absence != session.Present {
 		if !navigates(r) {
-			ex.Note(accesslog.ActionPortal, "deny", string(absence))
+			ex.Note(accesslog.ActionPortal, accesslog.DecisionDeny, string(absence))
 			notSignedIn(ex, absence, g.door+"/")
 			return
 		}
-		ex.Note(accesslog.ActionSignInBegin, "signin", string(absence))
+		ex.Note(accesslog.ActionSignInBegin, accesslog.DecisionSignIn, string(absence))
 		g.beginSAML(ex, r, session.Pending{Host: g.cfg.DoorHost, Begun: g.cfg.Now().UnixMicro(), Why: absence})
 		return
 	}
 	g.noteSession(ex, state)
-	ex.Note(accesslog.ActionPortal, "allow", "signed_in")
+	ex.Note(accesslog.ActionPortal, accesslog.DecisionAllow, "signed_in")
 	g.renewAtDoor(ex, r, state)
 	home := portal.Home{User: state.User, Name: state.Name, SignOutURL: reservedPrefix + "sign_out"}
 	for _, rt := range g.order {
@@ -68,7 +68,7 @@ func (g *Gateway) serveMetadata(ex *exchange, r *http.Request) {
 			return
 		}
 	}
-	ex.Note(accesslog.ActionPortal, "allow", "public")
+	ex.Note(accesslog.ActionPortal, accesslog.DecisionAllow, "public")
 	portal.Protect(ex.Header())
 	ex.Header().Set("Content-Type", "application/samlmetadata+xml")
 	_, _ = ex.Write(idp.SAML.Metadata()) // whoever asked may have gone away

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/proxy/header"
 	"github.com/sallyport/sallyport/proxy/policy"
 	"github.com/sallyport/sallyport/proxy/portal"
@@ -119,7 +120,7 @@ func (g *Gateway) CloseIdleConnections() {
 // as a WebSocket.
 func (g *Gateway) forward(ex *exchange, r *http.Request, rt *route, state *session.State) {
 	if rf := g.refuseForeign(r, rt); rf != nil {
-		ex.Record.Decision = "deny"
+		ex.Record.Decision = accesslog.DecisionDeny
 		g.refuse(ex, r, *rf)
 		return
 	}

@@ -252,10 +252,10 @@ func (g *Gateway) noteSession(ex *exchange, s *session.State) {
 // askToSignIn sends a navigation to the door, and tells everything else that it
 // is not signed in: a background request must never start SAML.
 func (g *Gateway) askToSignIn(ex *exchange, r *http.Request, rt *route, absence session.Absence) {
-	ex.Note(accesslog.ActionAccess, "deny", string(absence))
+	ex.Note(accesslog.ActionAccess, accesslog.DecisionDeny, string(absence))
 	switch {
 	case navigates(r):
-		ex.Note(accesslog.ActionSignInBegin, "signin", string(absence))
+		ex.Note(accesslog.ActionSignInBegin, accesslog.DecisionSignIn, string(absence))
 		g.toDoor(ex, r, rt, absence)
 	case wantsPage(r):
 		g.holdLapsed(ex, r, rt, absence)

@@ -58,7 +58,7 @@ func (g *Gateway) holdLapsed(ex *exchange, r *http.Request, rt *route, absence s
 		return
 	}
 	g.noteSession(ex, s)
-	ex.Note(accesslog.ActionFormKept, "signin", string(absence))
+	ex.Note(accesslog.ActionFormKept, accesslog.DecisionSignIn, string(absence))
 	g.holdForm(ex, r, rt, s)
 }
 
@@ -68,7 +68,7 @@ func (g *Gateway) holdForm(ex *exchange, r *http.Request, rt *route, s *session.
 	id, err := g.keepForm(ex, r, rt.Host, s.User)
 	if err != nil {
 		reason, why := whyUnkept(err)
-		ex.Note(accesslog.ActionAccess, policy.Deny.String(), reason)
+		ex.Note(accesslog.ActionAccess, accesslog.DecisionDeny, reason)
 		ex.Fail(err)
 		g.refuseUnsent(ex, r, rt, why)
 		return

@@ -31,7 +31,7 @@ func (g *Gateway) serveForm(ex *exchange, r *http.Request, rt *route) {
 		g.refuseGone(ex, r, rt, answer)
 		return
 	}
-	ex.Note(accesslog.ActionForm, policy.Allow.String(), "form_shown")
+	ex.Note(accesslog.ActionForm, accesslog.DecisionAllow, "form_shown")
 	ex.Fail(g.pages.WriteKept(ex, portal.Kept{
 		Tool: rt.Title, User: state.User, Method: http.MethodPost, Path: shortened(target.EscapedPath()),
 		Size: sizeInWords(form.Size), Age: ageInWords(g.cfg.Now().Sub(form.At)),
@@ -41,7 +41,7 @@ func (g *Gateway) serveForm(ex *exchange, r *http.Request, rt *route) {
 
 // serveDiscard throws a kept form away.
 func (g *Gateway) serveDiscard(ex *exchange, r *http.Request, rt *route) {
-	ex.Note(accesslog.ActionForm, policy.Deny.String(), "")
+	ex.Note(accesslog.ActionForm, accesslog.DecisionDeny, "")
 	id := formID(r.URL.Query().Get("id"))
 	state, absence := g.find(ex, r, rt.Host)
 	switch err := g.crossSite.Check(r); {
@@ -59,7 +59,7 @@ func (g *Gateway) serveDiscard(ex *exchange, r *http.Request, rt *route) {
 		return
 	}
 	g.forms.Settle(id, true)
-	ex.Note(accesslog.ActionForm, policy.Allow.String(), "form_discarded")
+	ex.Note(accesslog.ActionForm, accesslog.DecisionAllow, "form_discarded")
 	session.ForgetFormKey(ex, id)
 	g.redirect(ex, rt.origin+"/")
 }
@@ -83,7 +83,7 @@ func (g *Gateway) unmarked(ex *exchange, r *http.Request, rt *route) *http.Reque
 // takeForm returns the request that the form id was, or answers and returns nil. The
 // form stays where it is until its sender may enter.
 func (g *Gateway) takeForm(ex *exchange, r *http.Request, rt *route, id string) *http.Request {
-	ex.Note(accesslog.ActionForm, policy.Deny.String(), "")
+	ex.Note(accesslog.ActionForm, accesslog.DecisionDeny, "")
 	state, absence := g.find(ex, r, rt.Host)
 	if absence != session.Present {
 		ex.Record.Reason = string(absence)
@@ -117,7 +117,7 @@ func (g *Gateway) takeForm(ex *exchange, r *http.Request, rt *route, id string) 
 
 // refuseGone says that there is no form to be sent.
 func (g *Gateway) refuseGone(ex *exchange, r *http.Request, rt *route, answer keep.Answer) {
-	ex.Note(accesslog.ActionForm, policy.Deny.String(), codeFormGone)
+	ex.Note(accesslog.ActionForm, accesslog.DecisionDeny, codeFormGone)
 	rf := refusal{
 		status: http.StatusGone, reason: codeFormGone, title: "There is no form to send",
 		message: fmt.Sprintf("A form is kept for %s and can be sent once; it does not outlive a restart of Sallyport, and only the one that kept it can send it. If you have pressed the button before, your form may have reached %s: look there before you send it again.", inWords(keep.Life), rt.Title),

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/proxy/portal"
 	"github.com/sallyport/sallyport/saml"
 )
@@ -48,7 +49,7 @@ func (g *Gateway) refuseSignIn(ex *exchange, err error) { g.refuseWithHelp(ex, e
 // empty if that is not known. It is for what only they can mend there.
 func (g *Gateway) refuseWithHelp(ex *exchange, err error, help string) {
 	reason := refusalCode(err)
-	ex.Record.Decision, ex.Record.Reason = "deny", reason
+	ex.Record.Decision, ex.Record.Reason = accesslog.DecisionDeny, reason
 	ex.Fail(err)
 	notice := refusedSignOn(reason)
 	notice.RequestID = ex.Record.RequestID

@@ -15,7 +15,7 @@ import (
 func (g *Gateway) serveSignIn(ex *exchange, r *http.Request) {
 	begin, ok := g.cfg.Sessions.OpenBegin(r.URL.Query().Get(paramBegin))
 	if !ok || g.routes[begin.Host] == nil || !navigates(r) {
-		ex.Note(accesslog.ActionSignInBegin, "deny", "begin_invalid")
+		ex.Note(accesslog.ActionSignInBegin, accesslog.DecisionDeny, "begin_invalid")
 		g.refuse(ex, r, refusal{
 			status: http.StatusBadRequest, reason: "begin_invalid",
 			title: "This sign-in has expired", message: "It took too long, or the address is incomplete. Open the tool again.",
@@ -32,7 +32,7 @@ func (g *Gateway) serveSignIn(ex *exchange, r *http.Request) {
 		absence = g.vouched(state, rt)
 	}
 	if absence != session.Present {
-		ex.Note(accesslog.ActionSignInBegin, "signin", string(absence))
+		ex.Note(accesslog.ActionSignInBegin, accesslog.DecisionSignIn, string(absence))
 		if site := r.Header.Get("Sec-Fetch-Site"); absence == absentOther && (site == "cross-site" || site == "same-site") {
 			g.askToChange(ex, r, rt, state)
 			return
@@ -43,7 +43,7 @@ func (g *Gateway) serveSignIn(ex *exchange, r *http.Request) {
 	if g.stepUp(ex, r, state, pending) {
 		return
 	}
-	ex.Note(accesslog.ActionTicket, "allow", "signed_in")
+	ex.Note(accesslog.ActionTicket, accesslog.DecisionAllow, "signed_in")
 	if !g.goesInCircles(ex, r, pending) {
 		g.carry(ex, r, state, begin.Host, begin.Return)
 	}
@@ -86,7 +86,7 @@ func (g *Gateway) beginSAML(ex *exchange, r *http.Request, p session.Pending) {
 
 // refuseNoIdP tells somebody that all who could sign them in are out.
 func (g *Gateway) refuseNoIdP(ex *exchange, r *http.Request) {
-	ex.Record.Decision = "deny"
+	ex.Record.Decision = accesslog.DecisionDeny
 	g.refuse(ex, r, refusal{
 		status: http.StatusServiceUnavailable, reason: "no_idp",
 		title: "Signing in does not work now", message: "The identity provider whose people may open this tool cannot be used at this moment. Sallyport's operators can see why.",
@@ -98,7 +98,7 @@ func (g *Gateway) refuseNoIdP(ex *exchange, r *http.Request) {
 // browser alone which request was sent, to whom, and where to go afterwards.
 func (g *Gateway) beginWith(ex *exchange, r *http.Request, idp *IdP, p session.Pending) {
 	if framed(r) {
-		ex.Record.Decision = "deny"
+		ex.Record.Decision = accesslog.DecisionDeny
 		g.refuse(ex, r, refusal{
 			status: http.StatusUnauthorized, reason: "in_a_frame",
 			title: "Signing in needs a window of its own", message: "Another page shows this one in a frame, in which nobody can sign in. Open the tool by itself.",
@@ -117,7 +117,7 @@ func (g *Gateway) beginWith(ex *exchange, r *http.Request, idp *IdP, p session.P
 	ask.RelayState = relayState
 	request, err := idp.SAML.Begin(ask)
 	if err != nil {
-		ex.Record.Decision = "deny"
+		ex.Record.Decision = accesslog.DecisionDeny
 		g.refuse(ex, r, refusal{
 			status: http.StatusInternalServerError, reason: "authn_request",
 			title: "Signing in does not work now", message: "Sallyport could not make the request to the identity provider. Its operators can see why.",
@@ -171,7 +171,7 @@ func (g *Gateway) carry(ex *exchange, r *http.Request, state *session.State, hos
 // serveACS is the assertion consumer service (saml-bindings 3.5): the identity
 // provider's answer, brought by the browser that asked.
 func (g *Gateway) serveACS(ex *exchange, r *http.Request) {
-	ex.Note(accesslog.ActionSignIn, "deny", "")
+	ex.Note(accesslog.ActionSignIn, accesslog.DecisionDeny, "")
 	a := g.newAnswer()
 	defer g.trace(ex, a)
 	leave, err := g.answers.enter(r.Context(), ex.Record.ClientAddress)
@@ -204,11 +204,11 @@ func (g *Gateway) serveACS(ex *exchange, r *http.Request) {
 // goOn sends a browser that has just signed on to where it wanted to go.
 func (g *Gateway) goOn(ex *exchange, r *http.Request, state *session.State, a *answer) {
 	if !a.solicited {
-		ex.Note(accesslog.ActionSignIn, "allow", "assertion_unsolicited")
+		ex.Note(accesslog.ActionSignIn, accesslog.DecisionAllow, "assertion_unsolicited")
 		g.redirect(ex, a.idp.Landing)
 		return
 	}
-	ex.Note(accesslog.ActionSignIn, "allow", "assertion_verified")
+	ex.Note(accesslog.ActionSignIn, accesslog.DecisionAllow, "assertion_verified")
 	g.remember(ex, a.idp, a.pending.Host)
 	rt := g.routes[a.pending.Host]
 	if rt != nil {

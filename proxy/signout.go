@@ -16,7 +16,7 @@ import (
 // It takes a POST from a page of the same origin; a GET shows the button, since a
 // link or an image must end nothing.
 func (g *Gateway) serveSignOut(ex *exchange, r *http.Request, host string) {
-	ex.Note(accesslog.ActionSignOut, "allow", "asked")
+	ex.Note(accesslog.ActionSignOut, accesslog.DecisionAllow, "asked")
 	token := r.URL.Query().Get("token")
 	switch {
 	case r.Method == http.MethodPost:
@@ -34,7 +34,7 @@ func (g *Gateway) serveSignOut(ex *exchange, r *http.Request, host string) {
 // signOut ends the session here first: what comes after that may fail.
 func (g *Gateway) signOut(ex *exchange, r *http.Request, host string) {
 	if err := g.crossSite.Check(r); err != nil {
-		ex.Record.Decision = "deny"
+		ex.Record.Decision = accesslog.DecisionDeny
 		g.refuse(ex, r, refusal{
 			status: http.StatusForbidden, reason: "cross_site",
 			title: "Not signed out", message: "Another site asked to sign you out. If you want that, do it from your list of tools.",
@@ -180,7 +180,7 @@ func (g *Gateway) signedOut(atIdP string, idp *IdP) string {
 
 // serveSignedOut says so, unless it is not true.
 func (g *Gateway) serveSignedOut(ex *exchange, r *http.Request) {
-	ex.Note(accesslog.ActionPortal, "allow", "public")
+	ex.Note(accesslog.ActionPortal, accesslog.DecisionAllow, "public")
 	state, absence := g.cfg.Sessions.Find(r, g.cfg.DoorHost)
 	switch absence {
 	case session.Present:

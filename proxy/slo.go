@@ -17,7 +17,7 @@ import (
 // identity provider to end sessions, or its answer to ours. Strangers reach it, so
 // it is admitted like an answer to a sign-on.
 func (g *Gateway) serveSLO(ex *exchange, r *http.Request) {
-	ex.Note(accesslog.ActionSignOut, "deny", "")
+	ex.Note(accesslog.ActionSignOut, accesslog.DecisionDeny, "")
 	a := g.newAnswer()
 	defer g.trace(ex, a)
 	leave, err := g.answers.enter(r.Context(), ex.Record.ClientAddress)
@@ -71,7 +71,7 @@ func (g *Gateway) takeLogoutRequest(ex *exchange, r *http.Request, message saml.
 	if err != nil {
 		return err
 	}
-	ex.Note(accesslog.ActionSignOut, "allow", "logout_request")
+	ex.Note(accesslog.ActionSignOut, accesslog.DecisionAllow, "logout_request")
 	subject, indexes := logoutKeys(ex.Record.IdP, request)
 	g.noteEnded(ex, g.cfg.Sessions.EndRemote(ex.Record.IdP, subject, indexes))
 	linked, ok := g.cfg.Sessions.Linked(r)
@@ -126,7 +126,7 @@ func (g *Gateway) takeLogoutResponse(ex *exchange, r *http.Request, message saml
 		return errNoSignOff()
 	}
 	atIdP := atIdPEverywhere
-	ex.Note(accesslog.ActionSignOut, "allow", "logout_response")
+	ex.Note(accesslog.ActionSignOut, accesslog.DecisionAllow, "logout_response")
 	switch {
 	case response.Partial: // some say so below a status of failure
 		atIdP, ex.Record.Reason = atIdPPartial, "logout_partial"
@@ -151,7 +151,7 @@ func errNoSignOff() error {
 // refuseLogout answers with one and the same page, whatever was wrong: the details
 // are for the log.
 func (g *Gateway) refuseLogout(ex *exchange, err error) {
-	ex.Record.Decision, ex.Record.Reason = "deny", refusalCode(err)
+	ex.Record.Decision, ex.Record.Reason = accesslog.DecisionDeny, refusalCode(err)
 	ex.Fail(err)
 	notice := portal.Notice{
 		Status: http.StatusForbidden, Title: "Signing out did not work",

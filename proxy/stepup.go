@@ -51,12 +51,12 @@ func (g *Gateway) holdUntilStepUp(ex *exchange, r *http.Request, rt *route, s *s
 	err := g.crossSite.Check(r)
 	switch {
 	case err != nil && !rt.UnsafeCrossOrigin:
-		ex.Record.Decision = policy.Deny.String()
+		ex.Record.Decision = accesslog.DecisionDeny
 		g.refuse(ex, r, *crossOrigin(err))
 	case err != nil:
 		g.refuseUnsent(ex, r, rt, "")
 	default:
-		ex.Note(accesslog.ActionFormKept, policy.Again.String(), reason)
+		ex.Note(accesslog.ActionFormKept, accesslog.DecisionStepUp, reason)
 		g.holdForm(ex, r, rt, s)
 	}
 }
@@ -171,7 +171,7 @@ func (g *Gateway) refusedStepUp(ex *exchange, r *http.Request, p session.Pending
 // do what the route demands.
 func (g *Gateway) refuseWeak(ex *exchange, r *http.Request, p session.Pending, reason string, cause error) {
 	rt := g.routes[p.Host]
-	ex.Note(accesslog.ActionSignIn, policy.Deny.String(), reason)
+	ex.Note(accesslog.ActionSignIn, accesslog.DecisionDeny, reason)
 	if g.alarms.due("step_up_refused "+rt.Name, g.cfg.Now()) {
 		g.cfg.Log.Warn("identity provider did not sign somebody in as the route demands", "event", "step_up_refused",
 			"route", rt.Name, "idp", p.IdP, "reason", reason, "request_id", ex.Record.RequestID)

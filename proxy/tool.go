@@ -33,7 +33,7 @@ func (g *Gateway) serveReserved(ex *exchange, r *http.Request, rt *route, path s
 // serveTicket turns a ticket of the door into a session of this host, and sends
 // the browser to the page that it first asked for.
 func (g *Gateway) serveTicket(ex *exchange, r *http.Request, rt *route) {
-	ex.Note(accesslog.ActionTicket, "deny", "")
+	ex.Note(accesslog.ActionTicket, accesslog.DecisionDeny, "")
 	state, uri, fault := g.cfg.Sessions.Redeem(ex, r, rt.Host, r.URL.Query().Get("ticket"))
 	if fault != session.TicketGood {
 		g.refuse(ex, r, refusal{
@@ -51,7 +51,7 @@ func (g *Gateway) serveTicket(ex *exchange, r *http.Request, rt *route) {
 		})
 		return
 	}
-	ex.Note(accesslog.ActionTicket, "allow", "ticket_redeemed")
+	ex.Note(accesslog.ActionTicket, accesslog.DecisionAllow, "ticket_redeemed")
 	g.redirect(ex, g.origin(rt.Host)+uri)
 }
 
@@ -60,12 +60,12 @@ func (g *Gateway) serveTicket(ex *exchange, r *http.Request, rt *route) {
 func (g *Gateway) serveWhoAmI(ex *exchange, r *http.Request, rt *route) {
 	state, absence := g.find(ex, r, rt.Host)
 	if absence != session.Present {
-		ex.Note(accesslog.ActionAccess, "deny", string(absence))
+		ex.Note(accesslog.ActionAccess, accesslog.DecisionDeny, string(absence))
 		notSignedIn(ex, absence, g.origin(rt.Host)+"/")
 		return
 	}
 	g.noteSession(ex, state)
-	ex.Note(accesslog.ActionAccess, "allow", "signed_in")
+	ex.Note(accesslog.ActionAccess, accesslog.DecisionAllow, "signed_in")
 	writeJSON(ex, http.StatusOK, struct {
 		User            string   `json:"user"`
 		Email           string   `json:"email,omitempty"`

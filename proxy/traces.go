@@ -27,7 +27,7 @@ type Traced struct {
 	RequestID string
 	Time      time.Time
 	IdP       string // its name in the configuration; empty if it is not known
-	Decision  string // allow or deny
+	Decision  string // accesslog.DecisionAllow or DecisionDeny
 	Reason    string // stable code
 	Cause     string // private, and empty if a person's value may stand in it
 	Trace     saml.Trace

@@ -82,9 +82,9 @@ func categoriesOf(a Action) string {
 // outcome is the ECS word for how it ended.
 func outcome(decision string, status int) string {
 	switch {
-	case decision == "deny" || status >= 400:
+	case decision == DecisionDeny || status >= 400:
 		return "failure"
-	case decision == "allow":
+	case decision == DecisionAllow:
 		return "success"
 	}
 	return "unknown"

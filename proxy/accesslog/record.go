@@ -29,6 +29,14 @@ const (
 	ActionRefused     Action = "refused"
 )
 
+// The decisions. What a policy's verdict is called is one of these.
+const (
+	DecisionAllow  = "allow"
+	DecisionDeny   = "deny"
+	DecisionSignIn = "signin"  // nobody is signed in: somebody may, and come back
+	DecisionStepUp = "step_up" // somebody is, and has to prove anew who they are
+)
+
 // Record is one line. Fields that are empty are left out, except those that
 // every line has. It is filled by one goroutine while a request is served.
 type Record struct {
@@ -37,7 +45,7 @@ type Record struct {
 	RequestID string        // "http.request.id": also on every page a person sees
 
 	Action   Action // "event.action"
-	Decision string // "sallyport.decision": allow, deny, signin or step_up
+	Decision string // "sallyport.decision": one of the decisions
 	Reason   string // "event.reason": a stable code, never text of a client
 	Rule     string // "rule.name": what in the policy decided
 

@@ -46,7 +46,7 @@ func open(w http.ResponseWriter, r *http.Request, now time.Time) (*Exchange, *ht
 	host, port, _ := net.SplitHostPort(r.RemoteAddr)
 	ex := &Exchange{ResponseWriter: w, start: now}
 	ex.Record = accesslog.Record{
-		Time: now, Action: accesslog.ActionRefused, Decision: "deny",
+		Time: now, Action: accesslog.ActionRefused, Decision: accesslog.DecisionDeny,
 		Method: r.Method, Host: withoutPort(r.Host), Path: r.URL.Path, Protocol: protocol(r),
 		ClientAddress: host, ClientPort: port, UserAgent: r.UserAgent(), TLSVersion: tlsVersion(r.TLS),
 	}

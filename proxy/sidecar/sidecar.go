@@ -159,7 +159,7 @@ func (s *Sidecar) admit(r *http.Request, record *accesslog.Record) (status int, 
 		record.Reason = "access_log"
 		return http.StatusServiceUnavailable, err
 	}
-	record.Decision, record.Reason = "allow", "gateway"
+	record.Decision, record.Reason = accesslog.DecisionAllow, "gateway"
 	return 0, nil
 }
 

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -50,6 +51,67 @@ saml:
 	second.AuthnContext = AuthnContext{Classes: []string{}, Comparison: "exact"}
 	if diff := cmp.Diff([]IdP{first, second}, gateway.SAML.Providers()); diff != "" {
 		t.Errorf("providers (-want +got):\n%s", diff)
+	}
+}
+
+// TestAnIdPHasTheKeysOfTheSection holds the keys that stand in both to one another: each
+// is of one type, is the section's where the IdP says nothing, and its own where it does.
+func TestAnIdPHasTheKeysOfTheSection(t *testing.T) {
+	shared := 0
+	for _, own := range reflect.VisibleFields(reflect.TypeFor[IdP]()) {
+		field, both := reflect.TypeFor[SAML]().FieldByName(own.Name)
+		if !both || own.Name == "EntityID" { // ours there, and the identity provider's here
+			continue
+		}
+		shared++
+		if own.Type != field.Type || own.Tag != field.Tag {
+			t.Errorf("%s is %s %s here and %s %s there", own.Name, own.Type, own.Tag, field.Type, field.Tag)
+			continue
+		}
+		if own.Name == "Preset" { // means the names of attributes, which are as these are; see TestAPresetGivesWayKeyByKey
+			continue
+		}
+		for name, tt := range map[string]struct{ section, idp, want string }{
+			"left out": {"urn:section", "", "urn:section"}, "said": {"", "urn:own", "urn:own"}, "said in both": {"urn:section", "urn:own", "urn:own"},
+		} {
+			section, idp, want := SAML{}, IdP{}, IdP{}
+			fill(t, reflect.ValueOf(&section).Elem().FieldByIndex(field.Index), tt.section)
+			fill(t, reflect.ValueOf(&idp).Elem().FieldByIndex(own.Index), tt.idp)
+			fill(t, reflect.ValueOf(&want).Elem().FieldByIndex(own.Index), tt.want)
+			section.IdPs = []IdP{idp}
+			got := reflect.ValueOf(section.Providers()[0]).FieldByIndex(own.Index).Interface()
+			if diff := cmp.Diff(reflect.ValueOf(want).FieldByIndex(own.Index).Interface(), got); diff != "" {
+				t.Errorf("%s, %s (-want +got):\n%s", own.Name, name, diff)
+			}
+		}
+	}
+	if shared != 11 {
+		t.Errorf("%d keys stand in both", shared)
+	}
+}
+
+// fill puts something of s wherever there is room in v; the empty one leaves it as it is.
+func fill(t *testing.T, v reflect.Value, s string) {
+	t.Helper()
+	if s == "" {
+		return
+	}
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(s)
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Int64:
+		v.SetInt(int64(len(s)))
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		fill(t, v.Index(0), s)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			fill(t, v.Field(i), s)
+		}
+	default:
+		t.Fatalf("a key of the kind %s", v.Kind())
 	}
 }
 

@@ -161,11 +161,50 @@ func TestANameStaysWithItsIdP(t *testing.T) {
 		"put back as another":    {without, load(staff + ", " + loose), true},
 		"put back, unsigned":     {without, load(staff + ", " + strings.Replace(pinned, "{", "{unsafe_metadata_unsigned: true, ", 1)), true},
 		"put back as it was":     {without, both, false},
+		"moved, signed":          {both, load(staff + ", " + strings.Replace(pinned, "{", "{metadata_url: 'https://b/m', metadata_ca_file: /ca.pem, ", 1)), false},
 		"another beside, pinned": {without, load(staff + ", {name: new, user_domains: [c.test], idp_entity_id: 'https://c'}"), true},
 	} {
 		if err := needsRestart(tt.before, tt.after, state.known); (err != nil) != tt.refused {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// Where nobody signs the metadata, its place is all that says whose it is: who may write
+// the configuration alone must not name another, nor who vouches for it.
+func TestUnsignedMetadataStaysWhereItIs(t *testing.T) {
+	load := func(keys string) *config.Gateway {
+		t.Helper()
+		cfg, err := config.LoadGateway("test", []byte("door: {host: door}\nsaml: {unsafe_metadata_unsigned: true"+keys+"}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cfg
+	}
+	const url, ca = ", metadata_url: 'https://a/m'", ", metadata_ca_file: /ca.pem"
+	for name, tt := range map[string]struct{ before, after, refused string }{
+		"as it was":           {url + ca, url + ca, ""},
+		"fetched more often":  {url, url + ", metadata_refresh: 5m", ""},
+		"moved":               {url, ", metadata_url: 'https://evil/m'", `metadata_url changes from "https://a/m" to "https://evil/m"`},
+		"other CAs":           {url + ca, url + ", metadata_ca_file: /evil.pem", `metadata_ca_file changes from "/ca.pem" to "/evil.pem"`},
+		"the public CAs":      {url + ca, url, `metadata_ca_file changes from "/ca.pem" to ""`},
+		"a first place":       {"", url, `metadata_url changes from "" to "https://a/m"`},
+		"given up":            {url, "", ""},
+		"moved, by its entry": {url, url + ", idps: [{name: idp, metadata_url: 'https://evil/m'}]", `saml.idps[idp].metadata_url changes from "https://a/m"`},
+	} {
+		before, after := load(tt.before), load(tt.after)
+		err := needsRestart(before, after, (*gatewayState)(nil).knownWith(before.SAML))
+		if (err != nil) != (tt.refused != "") || err != nil && !strings.Contains(err.Error(), tt.refused) {
+			t.Errorf("%s: %v, want %q", name, err, tt.refused)
+		}
+	}
+	first, given := load(url), load("")
+	known := (&gatewayState{known: (*gatewayState)(nil).knownWith(first.SAML)}).knownWith(given.SAML)
+	if err := needsRestart(given, load(", metadata_url: 'https://evil/m'"), known); err == nil {
+		t.Error("given up, and put back elsewhere: not refused")
+	}
+	if err := needsRestart(given, first, known); err != nil {
+		t.Errorf("given up, and put back: %v", err)
 	}
 }
 

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/pem"
 	"fmt"
 	"maps"
 	"net/http"
@@ -9,6 +12,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/beevik/etree"
+	dsig "github.com/russellhaering/goxmldsig"
 )
 
 // testChangesPastExpiredMetadata: an identity provider whose metadata has expired
@@ -47,7 +53,11 @@ func testChangesPastExpiredMetadata(t *testing.T, s *stand) {
 // one says after the move counts for nothing.
 func testMetadataMoves(t *testing.T, s *stand) {
 	text := idpMetadata(t)
-	document := func(host string) []byte { return []byte(strings.ReplaceAll(text, "idp.example.com", host)) }
+	signer, certificate := metadataSigner(t)
+	documents := map[string][]byte{}
+	for _, host := range []string{"old.example.net", "new.example.net", "late.example.net"} {
+		documents[host] = signer(strings.ReplaceAll(text, "idp.example.com", host))
+	}
 	var answered, up atomic.Bool
 	asked, release := make(chan struct{}, 100), make(chan struct{})
 	t.Cleanup(func() { // also if the test has failed
@@ -62,20 +72,20 @@ func testMetadataMoves(t *testing.T, s *stand) {
 		case r.URL.Path == "/new" && !up.Load():
 			w.WriteHeader(http.StatusServiceUnavailable)
 		case r.URL.Path == "/new":
-			_, _ = w.Write(document("new.example.net"))
+			_, _ = w.Write(documents["new.example.net"])
 		case answered.CompareAndSwap(false, true):
-			_, _ = w.Write(document("old.example.net"))
+			_, _ = w.Write(documents["old.example.net"])
 		default:
 			asked <- struct{}{}
 			<-release
-			_, _ = w.Write(document("late.example.net"))
+			_, _ = w.Write(documents["late.example.net"])
 		}
 	})
-	g := &liveGatewayTest{stand: s, https: free(t), admin: free(t), saml: maps.Clone(s.saml), place: "cases/moves"}
+	g := &liveGatewayTest{stand: s, https: free(t), admin: free(t), saml: with(s.saml, fieldIdPSigner, certificate), place: "cases/moves"}
 	g.writeKV(t, g.place+"/saml", g.saml)
 	g.writeKV(t, g.place+"/session", s.session)
 	move := func(path string) {
-		g.configure(t, g.yaml(fmt.Sprintf("saml: {metadata_url: %q, metadata_ca_file: %q, unsafe_metadata_unsigned: true}\n", server.URL+path, cfg.SAML.MetadataCAFile)))
+		g.configure(t, g.yaml(fmt.Sprintf("saml: {metadata_url: %q, metadata_ca_file: %q}\n", server.URL+path, cfg.SAML.MetadataCAFile)))
 	}
 	move("/old")
 	g.p = s.startGateway(t, caseRole, s.introduce(t, caseRole).file, "vault:secret/"+g.place+"/gateway")
@@ -95,8 +105,42 @@ func testMetadataMoves(t *testing.T, s *stand) {
 		t.Errorf("people sign on at %q", at)
 	}
 	close(release)
-	g.inUse(t, "metadata", versionOfText(document("new.example.net")))
+	g.inUse(t, "metadata", versionOfText(documents["new.example.net"]))
 	if at := g.signOnAt(t); at != "new.example.net" {
 		t.Errorf("a late answer of the old place counts: people sign on at %q", at)
 	}
+}
+
+// metadataSigner signs metadata, and is known by that certificate in PEM.
+func metadataSigner(t *testing.T) (sign func(text string) []byte, certificate string) {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der := selfSigned(t, key)
+	ctx, err := dsig.NewSigningContext(key, [][]byte{der})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx.Canonicalizer = dsig.MakeC14N10ExclusiveCanonicalizerWithPrefixList("")
+	sign = func(text string) []byte {
+		document := etree.NewDocument()
+		if err := document.ReadFromString(text); err != nil {
+			t.Fatal(err)
+		}
+		root := document.Root()
+		root.CreateAttr("ID", "_metadata")
+		signature, err := ctx.ConstructSignature(root, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		root.InsertChildAt(0, signature)
+		raw, err := document.WriteToBytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
+	return sign, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }

@@ -248,8 +248,21 @@ func trustSettings(before, after config.SAML, known map[string]config.IdP) []set
 			settings = append(settings, setting{key + "unsafe_metadata_unsigned", fmt.Sprint(old.UnsafeMetadataUnsigned), fmt.Sprint(idp.UnsafeMetadataUnsigned)})
 		}
 		settings = append(settings, setting{key + "idp_entity_id", old.EntityID, idp.EntityID})
+		settings = append(settings, placeSettings(key, old, idp)...)
 	}
 	return settings
+}
+
+// placeSettings are where unsigned metadata comes from, and who vouches for that place:
+// nothing else says whose it is. To give the place up is no harm.
+func placeSettings(key string, before, after config.IdP) []setting {
+	if !after.UnsafeMetadataUnsigned || after.MetadataURL == "" {
+		return nil
+	}
+	return []setting{
+		{key + "metadata_url", before.MetadataURL, after.MetadataURL},
+		{key + "metadata_ca_file", before.MetadataCAFile, after.MetadataCAFile},
+	}
 }
 
 // knownWith is s.known with what cfg adds; s may be nil.

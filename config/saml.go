@@ -159,8 +159,9 @@ type Attributes struct {
 	// Email becomes X-Forwarded-Email. Default: the usual names of the mail
 	// address, then eduPersonPrincipalName.
 	Email []string `yaml:"email"`
-	// Name is shown to the person and becomes X-Forwarded-Preferred-Username.
-	// Default: the usual names of the display name.
+	// Name is shown to the person and becomes X-Forwarded-Preferred-Username, by
+	// which no tool may know people: two may have the same. Default: the usual names
+	// of the display name.
 	Name []string `yaml:"name"`
 	// Groups becomes X-Forwarded-Groups and is what routes allow. Default:
 	// the usual names of group membership.

@@ -23,9 +23,11 @@ import (
 // The names that carry identity to a backend. They are the de-facto standard
 // of forward-authentication proxies.
 const (
-	User              = "X-Forwarded-User"
-	Email             = "X-Forwarded-Email"
-	Groups            = "X-Forwarded-Groups"
+	User   = "X-Forwarded-User"
+	Email  = "X-Forwarded-Email"
+	Groups = "X-Forwarded-Groups"
+	// PreferredUsername is the display name, whatever the name of the header suggests:
+	// two people may have the same, and no tool may know anybody by it.
 	PreferredUsername = "X-Forwarded-Preferred-Username"
 )
 
@@ -59,7 +61,7 @@ type Identity struct {
 	User string
 	// Email may be empty when the identity provider sends none.
 	Email string
-	// Name is the display name; it may hold any letters.
+	// Name is the display name; it may hold any letters, and be another person's too.
 	Name string
 	// Groups are released in this order.
 	Groups []string

@@ -25,6 +25,9 @@ type Config struct {
 	DoorHost string
 	// PublicPort is the port in the addresses that browsers see.
 	PublicPort int
+	// EntityID is our name towards identity providers, for whom a NameID is unless it
+	// says otherwise. Empty compares what it says to the letter.
+	EntityID string
 	// Routes are the tools; hosts are unique and none is DoorHost.
 	Routes []Route
 	// IdPs are the identity providers that sign people in, in the order of the

@@ -249,7 +249,7 @@ func (w *world) config(upstream string) proxy.Config {
 		return proxy.Route{Name: name, Title: name, Host: host, Backend: address, TLS: dial.Clone(), Rule: rule, WebSocket: true}
 	}
 	return proxy.Config{
-		DoorHost: doorHost,
+		DoorHost: doorHost, EntityID: ourEntityID,
 		Routes: []proxy.Route{
 			route("headers", headersHost, policy.NewRule(nil, []string{"engineers", "support"}, false)),
 			route("notes", notesHost, policy.NewRule(nil, []string{"engineers"}, false)),

@@ -17,6 +17,7 @@ import (
 const (
 	idpLogout   = "https://idp.example.org/slo"
 	idpEntityID = "https://idp.example.org"
+	ourEntityID = "https://door.example.org/saml/metadata"
 )
 
 // scriptedLogout is the part of a scriptedSAML that signs out: it believes what the

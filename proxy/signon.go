@@ -237,7 +237,7 @@ func (g *Gateway) startSession(r *http.Request, p *saml.Principal, pending sessi
 	return g.cfg.Sessions.Start(r, session.State{
 		User: p.User, Email: p.Email, Name: p.Name, Groups: g.keptGroups(p.Groups),
 		IdP: p.IdP, AuthnContext: p.AuthnContext, AuthnAt: g.authenticatedAt(p.AuthnInstant, pending).Unix(),
-		Subject: subjectKey(p.IdP, p.Subject, ""), Index: subjectKey(p.IdP, p.Subject, p.SessionIndex),
+		Subject: g.subjectKey(p.IdP, p.Subject, ""), Index: g.subjectKey(p.IdP, p.Subject, p.SessionIndex),
 	}, p.SessionNotOnOrAfter)
 }
 

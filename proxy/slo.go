@@ -72,7 +72,7 @@ func (g *Gateway) takeLogoutRequest(ex *exchange, r *http.Request, message saml.
 		return err
 	}
 	ex.Note(accesslog.ActionSignOut, accesslog.DecisionAllow, "logout_request")
-	subject, indexes := logoutKeys(ex.Record.IdP, request)
+	subject, indexes := g.logoutKeys(ex.Record.IdP, request)
 	g.noteEnded(ex, g.cfg.Sessions.EndRemote(ex.Record.IdP, subject, indexes))
 	linked, ok := g.cfg.Sessions.Linked(r)
 	if ok && linked.Subject == subject && g.cfg.Sessions.Revocations().Ended(linked) {
@@ -197,10 +197,10 @@ func (g *Gateway) keepRemote(ex *exchange, s *session.State, idp string, p *saml
 // logoutKeys are the State.Subject that a request ends, or the values of State.Index
 // if it names sessions: then also that of a session that the identity provider gave
 // no name, which may be one of them.
-func logoutKeys(idp string, request *saml.LogoutRequest) (subject string, indexes []string) {
-	subject = subjectKey(idp, request.Subject, "")
+func (g *Gateway) logoutKeys(idp string, request *saml.LogoutRequest) (subject string, indexes []string) {
+	subject = g.subjectKey(idp, request.Subject, "")
 	for _, index := range request.SessionIndexes {
-		indexes = append(indexes, subjectKey(idp, request.Subject, index))
+		indexes = append(indexes, g.subjectKey(idp, request.Subject, index))
 	}
 	if len(indexes) > 0 {
 		indexes = append(indexes, subject)
@@ -215,15 +215,19 @@ const formatUnspecified = "urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified
 // in a form that fits into a cookie and tells nobody who it is: what a logout
 // request is matched by. What an identity provider may as well leave out counts as
 // left out. Whoever has no name has no key.
-func subjectKey(idp string, s saml.Subject, index string) string {
+func (g *Gateway) subjectKey(idp string, s saml.Subject, index string) string {
 	if s.NameID == "" {
 		return ""
 	}
 	if s.Format == "" {
 		s.Format = formatUnspecified
 	}
-	if s.NameQualifier == idp { // the default (saml-core 8.3.7)
+	// The defaults of both (saml-core 8.3.7).
+	if s.NameQualifier == idp {
 		s.NameQualifier = ""
+	}
+	if s.SPNameQualifier == g.cfg.EntityID {
+		s.SPNameQualifier = ""
 	}
 	sum := sha256.New()
 	for _, part := range []string{idp, s.NameID, s.Format, s.NameQualifier, s.SPNameQualifier, index} {

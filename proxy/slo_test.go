@@ -40,12 +40,16 @@ func TestLogoutRequestFindsSessionsWithoutCookies(t *testing.T) {
 		"a name of another kind":  {"alice-4711", nil, func(r *saml.LogoutRequest) { r.Subject.Format = "urn:x" }, [3]bool{true, true, true}},
 		"what goes without saying": {"alice-4711", nil, func(r *saml.LogoutRequest) {
 			r.Subject.Format, r.Subject.NameQualifier = "urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified", idpEntityID
+			r.Subject.SPNameQualifier = ourEntityID
 		}, [3]bool{false, false, true}},
+		"qualified by us in the request alone": {"alice-4711", nil, func(r *saml.LogoutRequest) { r.Subject.SPNameQualifier = ourEntityID }, [3]bool{false, false, true}},
+		"qualified by us, one session":         {"alice-4711", []string{"alice-2"}, func(r *saml.LogoutRequest) { r.Subject.SPNameQualifier = ourEntityID }, [3]bool{true, false, true}},
+		"qualified the wrong way round":        {"alice-4711", nil, func(r *saml.LogoutRequest) { r.Subject.NameQualifier = ourEntityID }, [3]bool{true, true, true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, nil)
 			second := w.saml.people["alice"]
-			second.SessionIndex = "alice-2"
+			second.SessionIndex, second.Subject.SPNameQualifier = "alice-2", ourEntityID // which is the default
 			w.saml.people["alice again"] = second
 			var people [3]*browser
 			for i, person := range []string{"alice", "alice again", "bob"} {

@@ -130,7 +130,7 @@ func (g *liveGateway) read(ctx context.Context, cfg *config.Gateway) (p gatewayP
 // build makes the gateway of p. The caller holds mu, or is the only one yet.
 func (g *liveGateway) build(p gatewayParts, d domain) (*proxy.Gateway, error) {
 	cfg := proxy.Config{
-		DoorHost: string(p.cfg.Door.Host), PublicPort: p.cfg.Door.PublicPort, Routes: withIdPs(routes(p.cfg, g.dialTo), d.idps),
+		DoorHost: string(p.cfg.Door.Host), PublicPort: p.cfg.Door.PublicPort, EntityID: p.cfg.SAML.EntityID, Routes: withIdPs(routes(p.cfg, g.dialTo), d.idps),
 		IdPs: proxyIdPs(d.idps), OutIdPs: outIdPs(d.idps), Sessions: d.sessions, Access: g.access, QueryKeys: p.cfg.AccessLog.QueryKeys,
 		Refresh: g.refreshIdP, Traces: g.traces, Log: g.log, Metrics: g.metrics,
 	}

@@ -215,12 +215,12 @@ func (m *Manager) Start(r *http.Request, s State, notAfter time.Time) *State {
 // follow has s go on under the id of the session before it, or ends that one.
 func (m *Manager) follow(s, before *State) {
 	if before.User != s.User || m.revoked.Ended(before) {
-		m.revoke(before.ID)
+		m.revoke(before)
 		return
 	}
 	s.ID = before.ID
 	if s.Index != "" && s.Index != before.Index {
-		m.revoked.Join(s.IdP, s.Index, s.ID, m.forgettable())
+		m.revoked.Join(s, m.forgettable())
 	}
 }
 
@@ -284,7 +284,7 @@ func (m *Manager) Refresh(s *State) *State {
 
 // End revokes s everywhere and takes the cookies of this host away.
 func (m *Manager) End(w http.ResponseWriter, s *State) {
-	m.revoke(s.ID)
+	m.revoke(s)
 	m.Forget(w)
 }
 
@@ -295,8 +295,8 @@ func (m *Manager) EndRemote(idp, subject string, indexes []string) (open []*Stat
 	return m.revoked.RevokeRemote(idp, subject, indexes, m.forgettable())
 }
 
-// revoke ends all states with this id.
-func (m *Manager) revoke(id string) { m.revoked.Revoke(id, m.forgettable()) }
+// revoke ends all states with the id of s.
+func (m *Manager) revoke(s *State) { m.revoked.Revoke(s, m.forgettable()) }
 
 // forgettable is when a session that ends now will have expired on every host.
 // Another host may have a state that expires later, since a person who signs on

@@ -339,7 +339,7 @@ func TestSignOutOutlivesTheStateItCameFrom(t *testing.T) {
 	for range 9 {
 		c.advance(time.Hour)
 		renewed.Seen = c.now.Unix()
-		m.revoked.Revoke(NewID(), c.now) // sweeps
+		m.revoked.Revoke(&State{ID: NewID()}, c.now) // sweeps
 		if _, absence := m.judge(renewed); absence != AbsentRevoked {
 			t.Fatalf("after the sign-out, at %v, the session is %q", c.now, absence)
 		}
@@ -365,7 +365,7 @@ func TestSignOutOutlivesAShorterLimit(t *testing.T) {
 	manager(time.Hour).End(httptest.NewRecorder(), s)
 	c.advance(5 * time.Hour)
 	s.Seen = c.now.Unix()
-	memory.revoked.Revoke(NewID(), c.now) // sweeps
+	memory.revoked.Revoke(&State{ID: NewID()}, c.now) // sweeps
 	if _, absence := manager(10 * time.Hour).judge(s); absence != AbsentRevoked {
 		t.Errorf("after the limit was raised again, the session is %q", absence)
 	}

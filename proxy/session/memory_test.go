@@ -73,15 +73,15 @@ func TestOnceUnderConcurrency(t *testing.T) {
 func TestRevocationsAreForgottenInTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := NewRevocations(time.Now)
-		r.Revoke("a", time.Now().Add(time.Hour))
-		r.Revoke("a", time.Now().Add(time.Minute)) // does not shorten
+		r.Revoke(&State{ID: "a"}, time.Now().Add(time.Hour))
+		r.Revoke(&State{ID: "a"}, time.Now().Add(time.Minute)) // does not shorten
 		<-time.After(30 * time.Minute)
-		r.Revoke("b", time.Now().Add(time.Hour))
+		r.Revoke(&State{ID: "b"}, time.Now().Add(time.Hour))
 		if !r.Ended(&State{ID: "a"}) || !r.Ended(&State{ID: "b"}) || r.Ended(&State{ID: "c"}) {
 			t.Errorf("revoked: a %t, b %t, c %t", r.Ended(&State{ID: "a"}), r.Ended(&State{ID: "b"}), r.Ended(&State{ID: "c"}))
 		}
 		<-time.After(31 * time.Minute)
-		r.Revoke("c", time.Now().Add(time.Hour))
+		r.Revoke(&State{ID: "c"}, time.Now().Add(time.Hour))
 		if r.Ended(&State{ID: "a"}) || !r.Ended(&State{ID: "b"}) {
 			t.Errorf("revoked: a %t, b %t", r.Ended(&State{ID: "a"}), r.Ended(&State{ID: "b"}))
 		}
@@ -96,10 +96,10 @@ func TestBind(t *testing.T) {
 		after time.Duration
 	}{
 		{name: "at the absolute end", cause: ErrEnded, after: time.Hour},
-		{name: "when the session is revoked", act: func(r *Revocations, _ context.CancelFunc, _ func()) { r.Revoke("a", time.Now()) }, cause: ErrEnded},
+		{name: "when the session is revoked", act: func(r *Revocations, _ context.CancelFunc, _ func()) { r.Revoke(&State{ID: "a"}, time.Now()) }, cause: ErrEnded},
 		{name: "when the request ends", act: func(_ *Revocations, parent context.CancelFunc, _ func()) { parent() }, cause: context.Canceled},
 		{name: "when it is released", act: func(_ *Revocations, _ context.CancelFunc, release func()) { release() }, cause: context.Canceled},
-		{name: "not when another session is revoked", act: func(r *Revocations, _ context.CancelFunc, _ func()) { r.Revoke("b", time.Now()) }, cause: ErrEnded, after: time.Hour},
+		{name: "not when another session is revoked", act: func(r *Revocations, _ context.CancelFunc, _ func()) { r.Revoke(&State{ID: "b"}, time.Now()) }, cause: ErrEnded, after: time.Hour},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -131,7 +131,7 @@ func TestBind(t *testing.T) {
 
 func TestBindOfARevokedSessionEndsAtOnce(t *testing.T) {
 	r := NewRevocations(time.Now)
-	r.Revoke("a", time.Now().Add(time.Hour))
+	r.Revoke(&State{ID: "a"}, time.Now().Add(time.Hour))
 	bound, release := r.Bind(t.Context(), toolA, &State{ID: "a", Expires: time.Now().Add(time.Hour).Unix()})
 	defer release()
 	if !errors.Is(context.Cause(bound), ErrEnded) {
@@ -164,7 +164,7 @@ func TestRevokeEndsAllConnections(t *testing.T) {
 			bound, release := r.Bind(t.Context(), toolA, &State{ID: "a", Expires: expires.Unix()})
 			defer release()
 			if i == 16 {
-				r.Revoke("a", expires)
+				r.Revoke(&State{ID: "a"}, expires)
 			}
 			<-bound.Done()
 			if !errors.Is(context.Cause(bound), ErrEnded) {

@@ -24,9 +24,10 @@ type ending struct {
 	until time.Time
 }
 
-// joint is a session's id, and when it may be forgotten.
+// joint is a session's id, whose it is, and when it may be forgotten.
 type joint struct {
 	id    string
+	user  string
 	until time.Time
 }
 
@@ -42,17 +43,17 @@ func (r *Revocations) roomIn(idp string, until time.Time) *remoteEndings {
 	if !remote.makeRoom(r.now()) {
 		return remote
 	}
-	var ids []string
+	ended := map[string]string{}
 	for id, open := range r.streams {
 		for s := range open {
 			if s.state.IdP == idp {
-				ids = append(ids, id)
+				ended[id] = s.state.User
 				break
 			}
 		}
 	}
-	for _, id := range ids {
-		r.revoke(id, until)
+	for id, user := range ended {
+		r.revoke(id, user, until)
 	}
 	return remote
 }

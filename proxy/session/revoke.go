@@ -3,12 +3,11 @@ package session
 import (
 	"context"
 	"maps"
-	"slices"
 	"sync"
 	"time"
 )
 
-// revokedLimit bounds what is remembered of ended sessions: about 100 bytes each.
+// revokedLimit bounds what is remembered of ended sessions: about 200 bytes each.
 const revokedLimit = 1 << 18
 
 // Revocations remembers which sessions have ended before their time, on every
@@ -18,7 +17,9 @@ const revokedLimit = 1 << 18
 //
 // A session is known by its id, or by what its identity provider calls it: a
 // logout of the provider's comes without our cookies, so whatever was signed on
-// under such a name until then has ended, known to this process or not.
+// under such a name until then has ended, known to this process or not. Of a person
+// who has signed out very often, every session until then has ended, so that nobody
+// fills this memory alone by that.
 //
 // When there is no room, all sessions of this moment end, and nothing else needs
 // to be remembered: people sign on again, which is better than that somebody
@@ -30,6 +31,7 @@ type Revocations struct {
 
 	mu      sync.RWMutex
 	ended   map[string]time.Time      // session id to when it may be forgotten; guarded by mu
+	persons map[string]*personEndings // by State.User; guarded by mu
 	remote  map[string]*remoteEndings // by State.IdP; guarded by mu
 	all     int64                     // states signed before this have ended, Unix milliseconds; guarded by mu
 	streams connections               // open connections by session id; guarded by mu
@@ -70,24 +72,33 @@ func NewRevocations(now func() time.Time) *Revocations {
 
 // forget empties the memory. The caller holds mu, or is the only one.
 func (r *Revocations) forget() {
-	r.ended, r.remote = make(map[string]time.Time), make(map[string]*remoteEndings)
+	r.ended, r.persons, r.remote = make(map[string]time.Time), make(map[string]*personEndings), make(map[string]*remoteEndings)
 }
 
-// Revoke ends the session and every connection that was bound to it. It is
-// remembered until the given time, when the last state with this id will have
+// Revoke ends the session of a state and every connection that was bound to it. It
+// is remembered until the given time, when the last state with this id will have
 // expired; a second call never shortens that.
-func (r *Revocations) Revoke(id string, until time.Time) {
+func (r *Revocations) Revoke(s *State, until time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.makeRoom()
-	r.revoke(id, until)
+	r.revoke(s.ID, s.User, until)
 }
 
 // revoke is Revoke for a caller who holds mu and has made room.
-func (r *Revocations) revoke(id string, until time.Time) {
-	if r.ended[id].Before(until) {
+func (r *Revocations) revoke(id, user string, until time.Time) {
+	before, known := r.ended[id]
+	if before.Before(until) {
 		r.ended[id] = until
 	}
+	r.cut(id)
+	if !known {
+		r.note(id, user)
+	}
+}
+
+// cut ends the connections of the session with that id. The caller holds mu.
+func (r *Revocations) cut(id string) {
 	for s := range r.streams[id] {
 		s.cancel(ErrEnded)
 		r.people.remove(s.state.Subject, s)
@@ -111,37 +122,37 @@ func (r *Revocations) RevokeRemote(idp, subject string, indexes []string, until 
 	if len(indexes) == 0 {
 		remember(r.roomIn(idp, until).subjects, subject, e)
 	}
-	var ids []string // what else goes by these came from the same sign-ons
+	ended := map[string]string{} // ids to users; what else goes by these ids came from the same sign-ons
 	for _, index := range indexes {
 		remote := r.roomIn(idp, until)
 		remember(remote.indexes, index, e)
 		if j, ok := remote.joined[index]; ok {
-			ids = append(ids, j.id)
+			ended[j.id] = j.user
 		}
 	}
 	var open []*State
 	for s := range r.people[subject] {
-		if r.hasEnded(s.state) || slices.Contains(ids, s.state.ID) {
+		if _, joined := ended[s.state.ID]; joined || r.hasEnded(s.state) {
 			open = append(open, s.state)
 		}
 	}
 	for _, s := range open {
-		ids = append(ids, s.ID)
+		ended[s.ID] = s.User
 	}
-	for _, id := range ids {
-		r.revoke(id, until)
+	for id, user := range ended {
+		r.revoke(id, user, until)
 	}
 	return open
 }
 
-// Join notes that a sign-on at idp with this State.Index went on under the id of an
-// earlier one, which may have had another: an identity provider that names the
-// last one alone has ended both.
-func (r *Revocations) Join(idp, index, id string, until time.Time) {
+// Join notes that a sign-on, which has become s, went on under the id of an earlier one,
+// which may have had another State.Index: an identity provider that names the last one
+// alone has ended both.
+func (r *Revocations) Join(s *State, until time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.makeRoom()
-	r.roomIn(idp, until).joined[index] = joint{id, until}
+	r.roomIn(s.IdP, until).joined[s.Index] = joint{s.ID, s.User, until}
 }
 
 // makeRoom drops what may be forgotten, once in a while, and everything when that
@@ -153,6 +164,7 @@ func (r *Revocations) makeRoom() {
 	}
 	r.sweep = now.Add(time.Minute)
 	maps.DeleteFunc(r.ended, func(_ string, until time.Time) bool { return now.After(until) })
+	r.sweepPersons(now)
 	for _, e := range r.remote {
 		e.sweep(now)
 	}
@@ -180,6 +192,9 @@ func (r *Revocations) Ended(s *State) bool {
 // hasEnded is Ended for a caller who holds mu.
 func (r *Revocations) hasEnded(s *State) bool {
 	if _, ended := r.ended[s.ID]; ended || s.Signed < r.all {
+		return true
+	}
+	if p := r.persons[s.User]; p != nil && p.hasEnded(s) {
 		return true
 	}
 	remote := r.remote[s.IdP]

@@ -143,14 +143,14 @@ func TestRemoteRevocationsAreForgottenInTheEnd(t *testing.T) {
 		r.RevokeRemote("", "s", nil, time.Now().Add(time.Hour))
 		r.RevokeRemote("", "s", nil, time.Now().Add(time.Minute)) // does not shorten
 		r.RevokeRemote("", "s", []string{"i"}, time.Now().Add(time.Hour))
-		r.Join("", "j", s.ID, time.Now().Add(time.Hour))
+		r.Join(&State{IdP: "", Index: "j", ID: s.ID}, time.Now().Add(time.Hour))
 		<-time.After(30 * time.Minute)
-		r.Revoke("x", time.Now().Add(time.Second))
+		r.Revoke(&State{ID: "x"}, time.Now().Add(time.Second))
 		if !r.Ended(s) || size(r) != 4 {
 			t.Errorf("ended %t, %d entries", r.Ended(s), size(r))
 		}
 		<-time.After(31 * time.Minute)
-		r.Revoke("y", time.Now().Add(time.Hour))
+		r.Revoke(&State{ID: "y"}, time.Now().Add(time.Hour))
 		if size(r) != 1 {
 			t.Errorf("%d entries are left, want 1", size(r))
 		}
@@ -169,12 +169,12 @@ func TestRevocationsAreBounded(t *testing.T) {
 		until := time.Now().Add(time.Hour)
 		r.RevokeRemote("", "gone", nil, until)
 		for i := range revokedLimit {
-			r.Revoke(strconv.Itoa(i), until)
+			r.Revoke(&State{ID: strconv.Itoa(i)}, until)
 		}
 		if !r.Ended(gone) || r.Ended(here) || bound.Err() != nil {
 			t.Fatalf("a full memory: ended %t, %t, connection %v", r.Ended(gone), r.Ended(here), context.Cause(bound))
 		}
-		r.Revoke("one more", until)
+		r.Revoke(&State{ID: "one more"}, until)
 		if !r.Ended(gone) || !r.Ended(here) || !errors.Is(context.Cause(bound), ErrEnded) {
 			t.Errorf("after one more: ended %t, %t, connection %v", r.Ended(gone), r.Ended(here), context.Cause(bound))
 		}
@@ -184,6 +184,56 @@ func TestRevocationsAreBounded(t *testing.T) {
 		<-time.After(time.Millisecond)
 		if later := at(time.Now()); r.Ended(later) {
 			t.Error("a later sign-on has ended")
+		}
+	})
+}
+
+// TestWhoSignsOutAllDayEndsNobodyElsesSessions: each round ends one session, and in the
+// end it is all of that person's.
+func TestWhoSignsOutAllDayEndsNobodyElsesSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := NewRevocations(time.Now)
+		session := func(user string) *State {
+			s := at(time.Now())
+			s.User, s.Subject = user, user
+			return s
+		}
+		first, elsewhere, other := session("mallory"), session("mallory"), session("bob")
+		theirs, release := r.Bind(t.Context(), toolA, elsewhere)
+		defer release()
+		his, release := r.Bind(t.Context(), toolA, other)
+		defer release()
+		until := time.Now().Add(time.Hour)
+		r.Revoke(first, until.Add(time.Hour)) // the longest counts
+		for range personLimit - 1 {
+			r.Revoke(session("mallory"), until)
+			r.Revoke(first, until) // is one session
+		}
+		if !r.Ended(first) || r.Ended(elsewhere) || theirs.Err() != nil || size(r) != personLimit {
+			t.Fatalf("ended %t and %t, connection %v, %d entries", r.Ended(first), r.Ended(elsewhere), context.Cause(theirs), size(r))
+		}
+		for range 2 * revokedLimit {
+			r.Revoke(session("mallory"), until)
+		}
+		if !r.Ended(first) || !r.Ended(elsewhere) || !errors.Is(context.Cause(theirs), ErrEnded) {
+			t.Errorf("after the flood: ended %t and %t, connection %v", r.Ended(first), r.Ended(elsewhere), context.Cause(theirs))
+		}
+		if r.Ended(other) || his.Err() != nil || size(r) > personLimit || len(r.persons) != 1 {
+			t.Errorf("another's has ended: %t, connection %v; %d entries of %d people", r.Ended(other), context.Cause(his), size(r), len(r.persons))
+		}
+		<-time.After(time.Millisecond)
+		if r.Ended(session("mallory")) {
+			t.Error("a later sign-on has ended")
+		}
+		<-time.After(90 * time.Minute)
+		r.Revoke(other, time.Now().Add(time.Hour)) // sweeps
+		if !r.Ended(first) || len(r.persons) != 2 {
+			t.Errorf("before it may be forgotten: ended %t, %d people", r.Ended(first), len(r.persons))
+		}
+		<-time.After(31 * time.Minute)
+		r.Revoke(other, time.Now().Add(time.Hour))
+		if size(r) != 1 || len(r.persons) != 1 {
+			t.Errorf("in the end: %d entries of %d people", size(r), len(r.persons))
 		}
 	})
 }
@@ -222,7 +272,7 @@ func TestFloodOfLogoutsEndsNobodyElsesSessions(t *testing.T) {
 		open, release := r.Bind(t.Context(), toolA, here)
 		defer release()
 		for i := range remoteLimit { // sign-ons of one browser
-			r.Join("https://theirs", "again"+strconv.Itoa(i), "id", until)
+			r.Join(&State{IdP: "https://theirs", Index: "again" + strconv.Itoa(i), ID: "id"}, until)
 		}
 		if !r.Ended(here) || !errors.Is(context.Cause(open), ErrEnded) || r.Ended(ours) || bound.Err() != nil {
 			t.Errorf("after a flood of sign-ons its own has ended: %t, %v; the other's: %t, %v", r.Ended(here), context.Cause(open), r.Ended(ours), bound.Err())
@@ -242,10 +292,10 @@ func TestFullMemoryOfOldRevocationsMakesRoom(t *testing.T) {
 		r := NewRevocations(time.Now)
 		here := at(time.Now())
 		for i := range revokedLimit {
-			r.Revoke(strconv.Itoa(i), time.Now().Add(time.Second))
+			r.Revoke(&State{ID: strconv.Itoa(i)}, time.Now().Add(time.Second))
 		}
 		<-time.After(2 * time.Second) // sooner than it is swept
-		r.Revoke("one more", time.Now().Add(time.Hour))
+		r.Revoke(&State{ID: "one more"}, time.Now().Add(time.Hour))
 		if r.Ended(here) || size(r) != 1 {
 			t.Errorf("ended %t, %d entries", r.Ended(here), size(r))
 		}

@@ -82,6 +82,8 @@ func (j *judgement) note(name string, err error) {
 		}
 	case name == "encryption" && err == nil:
 		t.Encrypted = j.sealed.describe()
+	case name == "response signature" && err == nil:
+		t.Certificate = fingerprint(j.verifier.cert.Raw)
 	case name == "signature" && err == nil:
 		t.Certificate = fingerprint(j.verifier.cert.Raw)
 		t.Attributes = tracedAttributes(j.response.Assertions)

@@ -161,7 +161,7 @@ func (t trace) print(w io.Writer) error {
 	line("clock", clockOf(t.ClockOffset))
 	line("encrypted", t.Encrypted)
 	if len(t.Checks) > 0 {
-		line("signed with", cmp.Or(t.Certificate, "nothing that is known"))
+		line("signed with", cmp.Or(t.Certificate, "not verified, see the checks"))
 	}
 	var attributes []string
 	for _, a := range t.Attributes {

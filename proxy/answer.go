@@ -72,18 +72,26 @@ func (g *Gateway) verify(ex *exchange, r *http.Request, a *answer) error {
 	}
 	want := g.expectation(a.pending)
 	want.Trace = a.trace
-	err = a.verifyWith(r.Context(), a.idp.SAML, post, want)
-	if g.cfg.Refresh == nil || !saysNewKey(err) {
+	return g.verifyByNewest(r.Context(), a, func(sp ServiceProvider) error { return a.verifyWith(r.Context(), sp, post, want) })
+}
+
+// verifyByNewest has verify judge a message of a.idp, and once more with newer metadata if
+// there is some that may help: then that is what counts, and stands in a.trace. Anybody
+// can send what nobody has asked for: on account of that, it is looked for once a minute
+// at most.
+func (g *Gateway) verifyByNewest(ctx context.Context, a *answer, verify func(ServiceProvider) error) error {
+	err := verify(a.idp.SAML)
+	if g.cfg.Refresh == nil || !saysNewKey(err) || !a.solicited && !g.alarms.due("refresh for strangers "+a.idp.Name, g.cfg.Now()) {
 		return err
 	}
-	newer := g.refreshed(r.Context(), a.idp.Name)
+	newer := g.refreshed(ctx, a.idp.Name)
 	if newer == nil {
 		return err
 	}
 	if a.trace != nil {
-		*a.trace = saml.Trace{} // what counts is the second look
+		*a.trace = saml.Trace{}
 	}
-	return a.verifyWith(r.Context(), newer, post, want)
+	return verify(newer)
 }
 
 // verifyWith has sp verify the post, and holds it to what it says about itself.
@@ -116,7 +124,7 @@ func (g *Gateway) verifyUnsolicited(ctx context.Context, post saml.Post, a *answ
 	}
 	a.idp = idp
 	err = a.verifyWith(ctx, idp.SAML, post, saml.Expectation{Trace: a.trace})
-	if refused, ok := errors.AsType[*saml.Refusal](err); ok && refused.Code == saml.CodeInResponseTo {
+	if refusalCode(err) == saml.CodeInResponseTo {
 		// It answers a request of ours: of another browser, or of long ago.
 		return &saml.Refusal{Code: codeNoPending, Err: fmt.Errorf("looking at it as unsolicited: %w", err)}
 	}
@@ -136,8 +144,20 @@ func (g *Gateway) refreshed(ctx context.Context, name string) ServiceProvider {
 // saysNewKey reports whether an answer was refused in a way in which one is that
 // was signed with a key which the identity provider has had since.
 func saysNewKey(err error) bool {
-	refused, ok := errors.AsType[*saml.Refusal](err)
-	return ok && (refused.Code == saml.CodeUnknownCertificate || refused.Code == saml.CodeSignature)
+	code := refusalCode(err)
+	return code == saml.CodeUnknownCertificate || code == saml.CodeSignature
+}
+
+// refusalCode is the reason code of an error of package saml: CodeInternal if it is
+// no *saml.Refusal, and empty for none.
+func refusalCode(err error) string {
+	if refused, ok := errors.AsType[*saml.Refusal](err); ok {
+		return refused.Code
+	}
+	if err != nil {
+		return saml.CodeInternal
+	}
+	return ""
 }
 
 // mayStart reports whether a session may start from a verified answer, and answers

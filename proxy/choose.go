@@ -131,9 +131,7 @@ func (g *Gateway) serveChooser(ex *exchange, r *http.Request, host string, unkno
 		page.Choices = append(page.Choices, portal.Choice{Title: idp.Title, URL: choiceAddress(r, idp), Last: idp == last})
 		page.AskAddress = page.AskAddress || len(idp.Domains) > 0
 	}
-	if err := g.pages.WriteChooser(ex, page); err != nil {
-		ex.Fail(err)
-	}
+	ex.Fail(g.pages.WriteChooser(ex, page))
 }
 
 // serveChosen goes on after the form with the e-mail address. It is a page, and no

@@ -48,20 +48,14 @@ func (g *Gateway) serveHome(ex *exchange, r *http.Request) {
 	}
 	g.noteSession(ex, state)
 	ex.Note(accesslog.ActionPortal, "allow", "signed_in")
-	if renewed := g.cfg.Sessions.Refresh(state); renewed != nil {
-		if err := g.cfg.Sessions.SaveDoor(ex, r, g.cfg.DoorHost, renewed); err != nil {
-			ex.Fail(err)
-		}
-	}
+	g.renewAtDoor(ex, r, state)
 	home := portal.Home{User: state.User, Name: state.Name, SignOutURL: reservedPrefix + "sign_out"}
 	for _, rt := range g.order {
 		if g.vouched(state, rt) == session.Present && rt.Rule.Decide(state.User, state.Groups).Verdict == policy.Allow {
 			home.Tools = append(home.Tools, portal.Tool{Title: rt.Title, Description: rt.Description, URL: g.origin(rt.Host) + "/"})
 		}
 	}
-	if err := g.pages.WriteHome(ex, home); err != nil {
-		ex.Fail(err)
-	}
+	ex.Fail(g.pages.WriteHome(ex, home))
 }
 
 // serveMetadata is public: it is what an identity provider is given. Each may have
@@ -81,8 +75,4 @@ func (g *Gateway) serveMetadata(ex *exchange, r *http.Request) {
 }
 
 // notice shows a page that is no refusal.
-func (g *Gateway) notice(ex *exchange, n portal.Notice) {
-	if err := g.pages.WriteNotice(ex, n); err != nil {
-		ex.Fail(err)
-	}
-}
+func (g *Gateway) notice(ex *exchange, n portal.Notice) { ex.Fail(g.pages.WriteNotice(ex, n)) }

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -48,10 +47,7 @@ func (g *Gateway) refuseSignIn(ex *exchange, err error) { g.refuseWithHelp(ex, e
 // refuseWithHelp is refuseSignIn, with where the identity provider helps its people;
 // empty if that is not known. It is for what only they can mend there.
 func (g *Gateway) refuseWithHelp(ex *exchange, err error, help string) {
-	reason := "internal"
-	if refused, ok := errors.AsType[*saml.Refusal](err); ok {
-		reason = refused.Code
-	}
+	reason := refusalCode(err)
 	ex.Record.Decision, ex.Record.Reason = "deny", reason
 	ex.Fail(err)
 	notice := refusedSignOn(reason)

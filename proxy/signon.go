@@ -136,26 +136,35 @@ func (g *Gateway) send(ex *exchange, m saml.Message, idp *IdP) {
 		g.redirect(ex, m.URL)
 		return
 	}
-	form := portal.Form{
-		Title: "Signing in with " + idp.Title, Message: "If nothing happens in a moment, go on yourself.", Action: m.URL, Button: "Continue",
-	}
+	ex.Fail(g.pages.WriteForm(ex, formOf(m, portal.Form{
+		Title: "Signing in with " + idp.Title, Message: "If nothing happens in a moment, go on yourself.", Button: "Continue",
+	})))
+}
+
+// formOf is the page that posts a message to the identity provider.
+func formOf(m saml.Message, page portal.Form) portal.Form {
+	page.Action = m.URL
 	for _, f := range m.Form {
-		form.Fields = append(form.Fields, portal.Field(f))
+		page.Fields = append(page.Fields, portal.Field(f))
 	}
-	if err := g.pages.WriteForm(ex, form); err != nil {
-		ex.Fail(err)
+	return page
+}
+
+// renewAtDoor notes in the door's cookie that the session was used, if it is time for
+// that, and returns the state as it then is.
+func (g *Gateway) renewAtDoor(ex *exchange, r *http.Request, state *session.State) *session.State {
+	renewed := g.cfg.Sessions.Refresh(state)
+	if renewed == nil {
+		return state
 	}
+	ex.Fail(g.cfg.Sessions.SaveDoor(ex, r, g.cfg.DoorHost, renewed))
+	return renewed
 }
 
 // carry sends a signed-in browser from the door to a tool's host with a
 // single-use ticket.
 func (g *Gateway) carry(ex *exchange, r *http.Request, state *session.State, host, ret string) {
-	if renewed := g.cfg.Sessions.Refresh(state); renewed != nil {
-		state = renewed
-		if err := g.cfg.Sessions.SaveDoor(ex, r, g.cfg.DoorHost, state); err != nil {
-			ex.Fail(err)
-		}
-	}
+	state = g.renewAtDoor(ex, r, state)
 	g.redirect(ex, g.origin(host)+reservedPrefix+"ticket?ticket="+g.cfg.Sessions.Issue(state, host, ret))
 }
 

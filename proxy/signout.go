@@ -145,14 +145,9 @@ func (g *Gateway) sendLogout(ex *exchange, message saml.Message) error {
 
 // logoutForm is the page that posts a logout message.
 func logoutForm(message saml.Message) portal.Form {
-	form := portal.Form{
-		Title: "Signing you out", Message: "Your browser goes to your identity provider now. If it does not, press the button.",
-		Action: message.URL, Button: "Go on",
-	}
-	for _, field := range message.Form {
-		form.Fields = append(form.Fields, portal.Field(field))
-	}
-	return form
+	return formOf(message, portal.Form{
+		Title: "Signing you out", Message: "Your browser goes to your identity provider now. If it does not, press the button.", Button: "Go on",
+	})
 }
 
 // leaving is the page that leads on after a sign-out. It is no redirect: that would

@@ -42,26 +42,14 @@ func (g *Gateway) serveSLO(ex *exchange, r *http.Request) {
 	}
 }
 
-// verifyLogout has verify judge a logout message of a.idp, once more with newer
-// metadata if there is some that may help, and notes what came of it. Anybody can
-// send a demand: on account of those, it is looked for once a minute at most.
+// verifyLogout has verify judge a logout message of a.idp, and notes who has signed it.
 func (g *Gateway) verifyLogout(ex *exchange, r *http.Request, a *answer, verify func(ServiceProvider, *saml.Trace) error) error {
 	ex.Record.IdP = a.idp.SAML.IdP().EntityID
-	trace := new(saml.Trace)
-	defer func() {
-		ex.Record.IdPCertificate = trace.Certificate
-		if a.trace != nil {
-			*a.trace = *trace
-		}
-	}()
-	err := verify(a.idp.SAML, trace)
-	if g.cfg.Refresh == nil || !saysNewKey(err) || !a.solicited && !g.alarms.due("refresh for strangers "+a.idp.Name, g.cfg.Now()) {
-		return err
+	if a.trace == nil {
+		a.trace = new(saml.Trace) // for the certificate
 	}
-	if newer := g.refreshed(r.Context(), a.idp.Name); newer != nil {
-		trace = new(saml.Trace) // what counts is the second look
-		return verify(newer, trace)
-	}
+	err := g.verifyByNewest(r.Context(), a, func(sp ServiceProvider) error { return verify(sp, a.trace) })
+	ex.Record.IdPCertificate = a.trace.Certificate
 	return err
 }
 
@@ -163,10 +151,7 @@ func errNoSignOff() error {
 // refuseLogout answers with one and the same page, whatever was wrong: the details
 // are for the log.
 func (g *Gateway) refuseLogout(ex *exchange, err error) {
-	ex.Record.Decision, ex.Record.Reason = "deny", saml.CodeInternal
-	if refused, ok := errors.AsType[*saml.Refusal](err); ok {
-		ex.Record.Reason = refused.Code
-	}
+	ex.Record.Decision, ex.Record.Reason = "deny", refusalCode(err)
 	ex.Fail(err)
 	notice := portal.Notice{
 		Status: http.StatusForbidden, Title: "Signing out did not work",

@@ -65,10 +65,10 @@ func TestWriteCorpus(t *testing.T) {
 // export builds the case as run does.
 func (a attack) export(t *testing.T) exported {
 	t.Helper()
-	idp, cfg, request := a.scene(t)
+	s := a.scene(t)
 	return exported{
-		ID: a.id, Name: a.name, Response: a.build(t, idp), Code: a.want, Request: request, Expect: a.expect, Now: cfg.Now(),
-		Provider: exportProvider(t, cfg),
+		ID: a.id, Name: a.name, Response: s.response, Code: a.want, Request: s.request, Expect: a.expect, Now: s.cfg.Now(),
+		Provider: exportProvider(t, s.cfg),
 	}
 }
 

@@ -2,6 +2,7 @@ package saml
 
 import (
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,10 +39,41 @@ type attack struct {
 	want     string                                  // code; empty: accepted
 }
 
-// corpus is every case, in the order of their letters.
-func corpus() []attack {
+// corpus is every case, in the order of their letters. It must not be changed.
+var corpus = sync.OnceValue(func() []attack {
 	return slices.Concat(wellBehaved(), wrappings(), coverage(), signatureForms(), keys(), pairs(),
 		contents(), encryptions(), occasions(), signOns(), identities(), documents(), resources(), inventions())
+})
+
+// scene is a case of the corpus ready to be played: who sends the response, who judges
+// it, which request this browser was given, and the response as it arrives.
+type scene struct {
+	idp               *testIdP
+	cfg               Config
+	request, response string
+}
+
+// scenes are those that were made in this run, by the id of their case: several tests
+// play each, and what takes the time is to sign it.
+var scenes sync.Map // id -> *onceScene
+
+type onceScene struct {
+	mu   sync.Mutex
+	made *scene // guarded by mu
+}
+
+// scene makes the scene of a case of the corpus, once. It must not be changed.
+func (a attack) scene(t *testing.T) scene {
+	t.Helper()
+	entry, _ := scenes.LoadOrStore(a.id, &onceScene{})
+	once := entry.(*onceScene)
+	once.mu.Lock()
+	defer once.mu.Unlock()
+	if once.made == nil {
+		made := a.newScene(t)
+		once.made = &made
+	}
+	return *once.made
 }
 
 // build returns the response as it arrives.
@@ -73,9 +105,8 @@ func (a attack) build(t testing.TB, idp *testIdP) string {
 	return encode(raw)
 }
 
-// scene is who sends the response, who judges it, and which request this browser
-// was given.
-func (a attack) scene(t *testing.T) (*testIdP, Config, string) {
+// newScene makes the scene of any case.
+func (a attack) newScene(t *testing.T) scene {
 	t.Helper()
 	key := a.key
 	if key == "" {
@@ -97,7 +128,7 @@ func (a attack) scene(t *testing.T) (*testIdP, Config, string) {
 	if a.request != nil {
 		request = *a.request
 	}
-	return idp, cfg, request
+	return scene{idp, cfg, request, a.build(t, idp)}
 }
 
 // run posts the response and returns the code and who came of it.
@@ -110,11 +141,11 @@ func (a attack) run(t *testing.T) (string, *Principal) {
 // traced is run, with the trace, which is looked at too.
 func (a attack) traced(t *testing.T) (string, *Principal, Trace) {
 	t.Helper()
-	idp, cfg, request := a.scene(t)
+	s := a.scene(t)
 	var trace Trace
 	want := a.expect
-	want.RequestID, want.Trace = request, &trace
-	principal, err := newTestSP(t, cfg).Verify(t.Context(), Post{Response: a.build(t, idp)}, want)
+	want.RequestID, want.Trace = s.request, &trace
+	principal, err := newTestSP(t, s.cfg).Verify(t.Context(), Post{Response: s.response}, want)
 	if err != nil {
 		t.Logf("refused: %v", err)
 	}
@@ -125,6 +156,7 @@ func (a attack) traced(t *testing.T) (string, *Principal, Trace) {
 func TestCorpus(t *testing.T) {
 	for _, a := range corpus() {
 		t.Run(a.id+" "+a.name, func(t *testing.T) {
+			t.Parallel()
 			got, principal := a.run(t)
 			if got != a.want {
 				t.Fatalf("code %q, want %q", got, a.want)

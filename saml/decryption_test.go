@@ -17,8 +17,8 @@ func TestFaultsOfDecryptionAreOne(t *testing.T) {
 		if a.want != CodeDecryption {
 			continue
 		}
-		idp, cfg, _ := a.scene(t)
-		_, err := newTestSP(t, cfg).Verify(t.Context(), Post{Response: a.build(t, idp)}, Expectation{RequestID: testRequestID})
+		s := a.scene(t)
+		_, err := newTestSP(t, s.cfg).Verify(t.Context(), Post{Response: s.response}, Expectation{RequestID: testRequestID})
 		texts[err.Error()]++
 	}
 	if len(texts) != 1 {

@@ -26,8 +26,10 @@
 // response's own signature if there is one, and what comes out begins again at the
 // second; decryption.go says why that is safe.
 //
-// A logout message takes the same road, by checks of its own in logout.go: its
-// signature is over the octets of the query, or in the message.
+// A logout message takes the same road, by checks of its own in logoutchecks.go, whose
+// order is in logout.go: its signature is over the octets of the query, or in the
+// message. Both are judged step by step in one way, in steps.go, which also tells a
+// [Trace] what each step found.
 //
 // Each step sees only what the one before let through. The first three bound
 // what an unauthenticated request can cost before an XML tree exists, and make

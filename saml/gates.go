@@ -6,16 +6,10 @@ import (
 	"github.com/beevik/etree"
 )
 
-// checkRoot parses with the parser that the library uses.
-func (j *judgement) checkRoot() error {
-	doc := etree.NewDocument()
-	if err := doc.ReadFromBytes(j.raw); err != nil {
-		return refusef(CodeXML, "parsing XML: %s", quotable(err.Error()))
-	}
-	if j.root = doc.Root(); j.root == nil || !responseShape.matches(j.root) {
-		return refusef(CodeRoot, "root element is not a SAML 2.0 Response")
-	}
-	return nil
+// checkRoot reads the response.
+func (j *judgement) checkRoot() (err error) {
+	j.root, err = readRoot(j.raw, &responseShape)
+	return err
 }
 
 // checkStructure lets only one plain response through. An encrypted assertion is

@@ -76,8 +76,26 @@ var (
 	testKeys   = map[string]crypto.Signer{}
 )
 
-// testCertificate is valid for 360 days around testNow, moved by shift.
+// testCertificate is valid for 360 days around testNow, moved by shift. It is made
+// once in a run for each key, and must not be changed.
 func testCertificate(t testing.TB, key crypto.Signer, shift time.Duration) *x509.Certificate {
+	t.Helper()
+	id := certificateID{key, shift}
+	if cert, ok := testCertificates.Load(id); ok {
+		return cert.(*x509.Certificate)
+	}
+	cert, _ := testCertificates.LoadOrStore(id, newCertificate(t, key, shift))
+	return cert.(*x509.Certificate)
+}
+
+type certificateID struct {
+	key   crypto.Signer
+	shift time.Duration
+}
+
+var testCertificates sync.Map // certificateID -> *x509.Certificate
+
+func newCertificate(t testing.TB, key crypto.Signer, shift time.Duration) *x509.Certificate {
 	t.Helper()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1),
@@ -152,6 +170,13 @@ func testConfig(t testing.TB, idp *testIdP) Config {
 		ClockSkew: testSkew,
 		Now:       func() time.Time { return testNow },
 	}
+}
+
+// useKey signs with the named key.
+func (cfg *Config) useKey(t testing.TB, name string) {
+	t.Helper()
+	cfg.Key = testKey(t, name)
+	cfg.Certificate = testCertificate(t, cfg.Key, 0)
 }
 
 func newTestSP(t testing.TB, cfg Config) *ServiceProvider {

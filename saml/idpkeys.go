@@ -50,6 +50,18 @@ func metadataCertificate(data *etree.Element) (*x509.Certificate, error) {
 	if el == nil {
 		return nil, nil
 	}
+	cert, err := readCertificate(el)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkStrength(cert.PublicKey); err != nil {
+		return nil, err
+	}
+	return cert, nil
+}
+
+// readCertificate reads an X509Certificate.
+func readCertificate(el *etree.Element) (*x509.Certificate, error) {
 	der, err := decodeBase64(el.Text())
 	if err != nil {
 		return nil, fmt.Errorf("decoding base64: %w", err)
@@ -57,9 +69,6 @@ func metadataCertificate(data *etree.Element) (*x509.Certificate, error) {
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {
 		return nil, fmt.Errorf("parsing X.509: %w", err)
-	}
-	if err := checkStrength(cert.PublicKey); err != nil {
-		return nil, err
 	}
 	return cert, nil
 }

@@ -4,7 +4,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -208,22 +207,4 @@ func (sp *ServiceProvider) checkFresh(now time.Time) error {
 		return fmt.Errorf("the identity provider's metadata expired at %s", until.Format(time.RFC3339))
 	}
 	return nil
-}
-
-// info says it for the caller.
-func (idp *identityProvider) info() IdPInfo {
-	info := IdPInfo{
-		EntityID: idp.entityID, DisplayName: idp.displayName, ErrorURL: idp.errorURL, SSOURL: idp.ssoURL, SLO: len(idp.slo) > 0,
-		ValidUntil: idp.validUntil, CacheDuration: idp.cacheDuration,
-	}
-	unused := maps.Clone(idp.pins)
-	for _, cert := range idp.certificates {
-		info.Certificates = append(info.Certificates, IdPCertificate{
-			Fingerprint: fingerprint(cert.Raw), KeyHash: keyHash(cert), Pinned: idp.pinned(cert),
-			NotBefore: cert.NotBefore, NotAfter: cert.NotAfter,
-		})
-		delete(unused, keyHash(cert))
-	}
-	info.UnusedPins = slices.Sorted(maps.Keys(unused))
-	return info
 }

@@ -122,17 +122,20 @@ func TestInspectionAgreesWithVerify(t *testing.T) {
 		case CodeInResponseTo, CodeUser, CodeTransient, CodeAmbiguous, CodeValue, CodeEmail, CodeReplay, CodeEncoding:
 			continue // is for the configuration to say, or the form
 		}
-		idp, cfg, _ := a.scene(t)
-		got := InspectResponse([]byte(a.build(t, idp)), ResponseInspection{
-			IdPMetadata: cfg.IdPMetadata, EntityID: cfg.EntityID, ACSURL: cfg.ACSURL, Decryption: cfg.Decryption, ClockSkew: cfg.ClockSkew, Now: testNow,
+		t.Run(a.id+" "+a.name, func(t *testing.T) {
+			t.Parallel()
+			s := a.scene(t)
+			got := InspectResponse([]byte(s.response), ResponseInspection{
+				IdPMetadata: s.cfg.IdPMetadata, EntityID: s.cfg.EntityID, ACSURL: s.cfg.ACSURL, Decryption: s.cfg.Decryption, ClockSkew: s.cfg.ClockSkew, Now: testNow,
+			})
+			if (got.Problems() > 0) != (a.want != "") {
+				t.Errorf("%d problems, want the code %q\n%s", got.Problems(), a.want, got)
+			}
+			if text := got.String(); a.want != "" && !strings.Contains(text, a.want) || strings.Contains(text, "Fault of ours") {
+				t.Errorf("%q is not in it\n%s", a.want, text)
+			}
+			checkInspection(t, got)
 		})
-		if (got.Problems() > 0) != (a.want != "") {
-			t.Errorf("%s %s: %d problems, want the code %q\n%s", a.id, a.name, got.Problems(), a.want, got)
-		}
-		if text := got.String(); a.want != "" && !strings.Contains(text, a.want) || strings.Contains(text, "Fault of ours") {
-			t.Errorf("%s %s: %q is not in it\n%s", a.id, a.name, a.want, text)
-		}
-		checkInspection(t, got)
 	}
 }
 

@@ -1,6 +1,7 @@
 package saml
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/x509"
@@ -180,7 +181,7 @@ func (s *Section) explainAddress(el *etree.Element) {
 
 // explainKey says what a key is for, and how to name it.
 func (i *metadataInspector) explainKey(s *Section, descriptor *etree.Element) {
-	use := orElse(descriptor.SelectAttrValue("use", ""), "signing and encryption")
+	use := cmp.Or(descriptor.SelectAttrValue("use", ""), "signing and encryption")
 	found := descriptor.FindElements(".//X509Certificate")
 	if len(found) == 0 {
 		s.add(MarkProblem, "key for "+use, "no certificate: we know keys by certificates alone")
@@ -191,17 +192,12 @@ func (i *metadataInspector) explainKey(s *Section, descriptor *etree.Element) {
 }
 
 func (i *metadataInspector) explainKeyCertificate(s *Section, name string, el *etree.Element) {
-	der, err := decodeBase64(el.Text())
+	cert, err := readCertificate(el)
 	if err != nil {
-		s.add(MarkProblem, name, "decoding base64: %s", err)
+		s.add(MarkProblem, name, "%s", err)
 		return
 	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		s.add(MarkProblem, name, "parsing X.509: %s", err)
-		return
-	}
-	s.add(MarkInfo, name, "%s, from %s to %s", keyKind(cert.PublicKey), stamp(cert.NotBefore), stamp(cert.NotAfter))
+	s.say(name, describeCertificate(cert))
 	s.say("fingerprint", fingerprint(cert.Raw))
 	s.say("key hash, to pin", keyHash(cert))
 	if err := checkStrength(cert.PublicKey); err != nil {
@@ -237,6 +233,11 @@ func (i *metadataInspector) verdict(s *Section, root *etree.Element, entityID st
 		return
 	}
 	s.add(MarkPassed, entityID, "would be taken")
+}
+
+// describeCertificate is which key it is for, and when.
+func describeCertificate(cert *x509.Certificate) string {
+	return fmt.Sprintf("%s, from %s to %s", keyKind(cert.PublicKey), stamp(cert.NotBefore), stamp(cert.NotAfter))
 }
 
 // keyKind is the kind and the size of a public key.

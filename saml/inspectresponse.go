@@ -2,8 +2,8 @@ package saml
 
 import (
 	"bytes"
+	"cmp"
 	"compress/flate"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/xml"
 	"fmt"
@@ -139,8 +139,9 @@ func (i *responseInspector) prepare(document []byte) {
 		now = i.issued()
 	}
 	sp := &ServiceProvider{
-		entityID: orElse(i.opt.EntityID, orElse(i.text("Audience"), i.attribute("EncryptedKey", "Recipient"))), acsURL: orElse(i.opt.ACSURL, i.attribute("SubjectConfirmationData", "Recipient")),
-		idp: &identityProvider{entityID: i.text("Issuer")}, decryption: i.opt.Decryption,
+		entityID: cmp.Or(i.opt.EntityID, i.text("Audience"), i.attribute("EncryptedKey", "Recipient")),
+		acsURL:   cmp.Or(i.opt.ACSURL, i.attribute("SubjectConfirmationData", "Recipient")),
+		idp:      &identityProvider{entityID: i.text("Issuer")}, decryption: i.opt.Decryption,
 		skew: i.opt.ClockSkew, now: func() time.Time { return now },
 	}
 	if i.sealed() {
@@ -204,7 +205,7 @@ func (i *responseInspector) explainHead() {
 	s.say("issuer", i.text("Issuer"))
 	s.say("destination", i.attribute("", "Destination"))
 	s.say("answers", i.attribute("", "InResponseTo"))
-	s.say("status", strings.TrimPrefix(i.attribute("StatusCode", "Value"), "urn:oasis:names:tc:SAML:2.0:status:"))
+	s.say("status", strings.TrimPrefix(i.attribute("StatusCode", "Value"), statusPrefix))
 	s.say("status message", i.text("StatusMessage"))
 }
 
@@ -347,18 +348,13 @@ func (s *Section) explainCertificate(el *etree.Element) {
 		s.say("", "no certificate in it")
 		return
 	}
-	der, err := decodeBase64(el.Text())
+	cert, err := readCertificate(el)
 	if err != nil {
-		s.add(MarkProblem, "certificate", "decoding base64: %s", err)
-		return
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		s.add(MarkProblem, "certificate", "parsing X.509: %s", err)
+		s.add(MarkProblem, "certificate", "%s", err)
 		return
 	}
 	s.say("certificate", fingerprint(cert.Raw))
-	s.say("", fmt.Sprintf("%s, from %s to %s", keyKind(cert.PublicKey), stamp(cert.NotBefore), stamp(cert.NotAfter)))
+	s.say("", describeCertificate(cert))
 }
 
 // explainContents says what the assertion is about: names and numbers, and values
@@ -380,7 +376,7 @@ func (i *responseInspector) explainContents() {
 	s.say("authenticated", i.attribute("AuthnStatement", "AuthnInstant"))
 	s.say("session to", i.attribute("AuthnStatement", "SessionNotOnOrAfter"))
 	s.say("context", i.text("AuthnContextClassRef"))
-	s.say("NameID format", orElse(i.attribute("NameID", "Format"), "not said"))
+	s.say("NameID format", cmp.Or(i.attribute("NameID", "Format"), "not said"))
 	if i.opt.Values {
 		s.say("NameID", i.text("NameID"))
 	}
@@ -406,11 +402,4 @@ func (i *responseInspector) explainAttribute(s *Section, attribute *etree.Elemen
 	for _, value := range values {
 		s.add(MarkInfo, "", "%s", value.Text())
 	}
-}
-
-func orElse(s, other string) string {
-	if s == "" {
-		return other
-	}
-	return s
 }

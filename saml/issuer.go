@@ -1,7 +1,5 @@
 package saml
 
-import "github.com/beevik/etree"
-
 // Issuer is the entity ID that the response gives as its sender's, to choose the
 // [ServiceProvider] that shall judge it: the response's own issuer, or else its
 // assertion's. It has not been verified. The error is a *[Refusal].
@@ -13,13 +11,9 @@ func (p Post) Issuer() (string, error) {
 	if err := checkStream(raw, responseLimits()); err != nil {
 		return "", err
 	}
-	doc := etree.NewDocument()
-	if err := doc.ReadFromBytes(raw); err != nil {
-		return "", refusef(CodeXML, "parsing XML: %s", quotable(err.Error()))
-	}
-	root := doc.Root()
-	if root == nil || !responseShape.matches(root) {
-		return "", refusef(CodeRoot, "root element is not a SAML 2.0 Response")
+	root, err := readRoot(raw, &responseShape)
+	if err != nil {
+		return "", err
 	}
 	issuer := childOf(root, nsAssertion, "Issuer")
 	if assertion := childOf(root, nsAssertion, "Assertion"); issuer == nil && assertion != nil {

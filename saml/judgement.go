@@ -30,21 +30,6 @@ type judgement struct {
 	principal *Principal
 }
 
-// step is one check: a name in words, for traces, and a function. A step is
-// passed over if when says so.
-type step struct {
-	name string
-	when func(*judgement) bool // nil: always
-	run  func(*judgement) error
-}
-
-// phase is some steps that belong together.
-type phase struct {
-	prefix string                // of the names of its steps
-	when   func(*judgement) bool // nil: always
-	steps  []step
-}
-
 // order is every check of a response, in the one order that there is. The gates
 // stand in it twice: what comes out of a decryption was not seen by the first of
 // them, so it passes them as if it had just arrived.
@@ -96,35 +81,10 @@ func (j *judgement) isEncrypted() bool { return j.encrypted != nil }
 func (j *judgement) isOpened() bool    { return j.opened }
 func (j *judgement) isSigned() bool    { return len(j.env.signatures) > 0 }
 
-// run makes the checks until one refuses, and tells the trace of each. All of
-// this reads what a stranger wrote, by libraries that have panicked on that
-// before: a panic is a refusal.
-func (j *judgement) run(phases ...phase) (err error) {
-	current := ""
-	defer func() {
-		if p := recover(); p != nil {
-			err = refusef(CodeInternal, "checking the %s: panic: %.300v", current, p)
-			j.want.Trace.fail(current, err)
-		}
-	}()
-	for _, p := range phases {
-		if p.when != nil && !p.when(j) {
-			continue
-		}
-		for _, s := range p.steps {
-			if s.when != nil && !s.when(j) {
-				continue
-			}
-			current = s.name
-			err := s.run(j)
-			j.tell(p.prefix, s.name, err)
-			if err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
+// run makes the checks of some phases.
+func (j *judgement) run(phases ...phase) error { return runSteps(j, phases) }
+
+func (j *judgement) traced() *Trace { return j.want.Trace }
 
 // checkMetadata asks whether the metadata may still be used to judge by.
 func (j *judgement) checkMetadata() error {

@@ -6,15 +6,15 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/beevik/etree"
 )
 
-// ErrNoLogout is returned by [ServiceProvider.BeginLogout] for an identity provider
-// that takes no logout messages: only we can be left.
-var ErrNoLogout = errors.New("the identity provider has no SingleLogoutService")
+// ErrNoLogout is what [ServiceProvider.BeginLogout] and [ServiceProvider.AnswerLogout]
+// return if the identity provider takes no logout messages, or has given the person no
+// name to be asked by: only we can be left.
+var ErrNoLogout = errors.New("no logout message can be sent")
 
 // LogoutMessage is a logout message as a browser brought it. Nothing in it has been
 // verified. The zero value is not usable; see [ReadLogout].
@@ -53,6 +53,7 @@ type LogoutResponse struct {
 // logoutJudgement is one logout message on its way through the checks.
 type logoutJudgement struct {
 	LogoutMessage
+	sp        *ServiceProvider
 	requestID string // of ours, which a response must answer
 	now       time.Time
 	trace     *Trace
@@ -62,6 +63,8 @@ type logoutJudgement struct {
 	root     *etree.Element
 	request  LogoutRequest  // as far as it was read
 	response LogoutResponse // as far as it was read
+
+	found finding // by the check that is being made
 }
 
 // VerifyLogoutRequest judges a demand of the identity provider. Each is taken once.
@@ -70,11 +73,11 @@ type logoutJudgement struct {
 // It waits for its turn, at most ten seconds, and then runs to its end whatever
 // becomes of ctx.
 func (sp *ServiceProvider) VerifyLogoutRequest(ctx context.Context, m LogoutMessage, trace *Trace) (*LogoutRequest, error) {
-	j := &logoutJudgement{LogoutMessage: m, trace: trace}
+	j := &logoutJudgement{sp: sp, LogoutMessage: m, trace: trace}
 	if !m.IsRequest {
 		return nil, refusef(CodeRoot, "message came as a response, expected a LogoutRequest")
 	}
-	if err := sp.judge(ctx, j); err != nil {
+	if err := j.judge(ctx); err != nil {
 		return nil, err
 	}
 	return &j.request, nil
@@ -86,11 +89,11 @@ func (sp *ServiceProvider) VerifyLogoutRequest(ctx context.Context, m LogoutMess
 // It waits for its turn, at most ten seconds, and then runs to its end whatever
 // becomes of ctx.
 func (sp *ServiceProvider) VerifyLogoutResponse(ctx context.Context, m LogoutMessage, requestID string, trace *Trace) (*LogoutResponse, error) {
-	j := &logoutJudgement{LogoutMessage: m, requestID: requestID, trace: trace}
+	j := &logoutJudgement{sp: sp, LogoutMessage: m, requestID: requestID, trace: trace}
 	if m.IsRequest {
 		return nil, refusef(CodeRoot, "message came as a request, expected a LogoutResponse")
 	}
-	if err := sp.judge(ctx, j); err != nil {
+	if err := j.judge(ctx); err != nil {
 		return nil, err
 	}
 	return &j.response, nil
@@ -104,14 +107,6 @@ func (j *logoutJudgement) shape() *shape {
 	return &logoutResponseShape
 }
 
-// logoutStep is one thing that is looked at: a name in words, the same as of the step
-// of a sign-on that looks at the same thing, and a function. The error of that is a
-// *[Refusal].
-type logoutStep struct {
-	name string
-	run  func(*ServiceProvider, *logoutJudgement) (finding, error)
-}
-
 // finding is what a check wants and what it got, for a trace. Nothing in it is a
 // person's. A check that refused need not say what it got: its refusal does.
 type finding struct{ want, got string }
@@ -119,74 +114,57 @@ type finding struct{ want, got string }
 // The steps of each message, in their order. Each sees only what the ones before let
 // through, and the replay memory only what would be accepted.
 var (
-	logoutRequestOrder  = [][]logoutStep{logoutGates, logoutProfile, logoutRequestProfile, logoutEnd}
-	logoutResponseOrder = [][]logoutStep{logoutGates, logoutProfile, logoutResponseProfile, logoutEnd}
+	logoutRequestOrder  = []logoutPhase{{steps: logoutGates}, {steps: logoutProfile}, {steps: logoutRequestProfile}, {steps: logoutEnd}}
+	logoutResponseOrder = []logoutPhase{{steps: logoutGates}, {steps: logoutProfile}, {steps: logoutResponseProfile}, {steps: logoutEnd}}
 
 	logoutGates = []logoutStep{
-		{"metadata", (*ServiceProvider).checkLogoutMetadata},
-		{"root", (*ServiceProvider).checkLogoutRoot},
-		{"structure", (*ServiceProvider).checkLogoutStructure},
-		{"version", (*ServiceProvider).checkLogoutHead},
-		{"signature", (*ServiceProvider).checkLogoutSignature},
+		{name: "metadata", run: (*logoutJudgement).checkMetadata},
+		{name: "root", run: (*logoutJudgement).checkRoot},
+		{name: "structure", run: (*logoutJudgement).checkStructure},
+		{name: "version", run: (*logoutJudgement).checkHead},
+		{name: "signature", run: (*logoutJudgement).checkSignature},
 	}
 	logoutProfile = []logoutStep{
-		{"issuer", (*ServiceProvider).checkLogoutIssuer},
-		{"destination", (*ServiceProvider).checkLogoutDestination},
-		{"age", (*ServiceProvider).checkLogoutAge},
+		{name: "issuer", run: (*logoutJudgement).checkIssuer},
+		{name: "destination", run: (*logoutJudgement).checkDestination},
+		{name: "age", run: (*logoutJudgement).checkAge},
 	}
 	logoutRequestProfile = []logoutStep{
-		{"end", (*ServiceProvider).checkLogoutEnd},
-		{"name", (*ServiceProvider).takeLogoutSubject},
-		{"sessions", (*ServiceProvider).takeSessionIndexes},
+		{name: "end", run: (*logoutJudgement).checkEnd},
+		{name: "name", run: (*logoutJudgement).takeSubject},
+		{name: "sessions", run: (*logoutJudgement).takeSessionIndexes},
 	}
 	logoutResponseProfile = []logoutStep{
-		{"request", (*ServiceProvider).checkLogoutInResponseTo},
-		{"status", (*ServiceProvider).takeLogoutStatus},
+		{name: "request", run: (*logoutJudgement).checkInResponseTo},
+		{name: "status", run: (*logoutJudgement).takeStatus},
 	}
 	logoutEnd = []logoutStep{
-		{"replay", (*ServiceProvider).checkLogoutReplay},
+		{name: "replay", run: (*logoutJudgement).checkReplay},
 	}
 )
 
-// judge waits for a turn and takes the steps.
-func (sp *ServiceProvider) judge(ctx context.Context, j *logoutJudgement) error {
-	j.trace.begin(j.shape().tag, sp.now())
-	if err := sp.limiter.acquire(ctx); err != nil {
+// judge waits for a turn and makes the checks.
+func (j *logoutJudgement) judge(ctx context.Context) error {
+	j.trace.begin(j.shape().tag, j.sp.now())
+	if err := j.sp.limiter.acquire(ctx); err != nil {
 		j.trace.fail("turn", err)
 		return err
 	}
-	defer sp.limiter.release()
-	j.now = sp.now()
+	defer j.sp.limiter.release()
+	j.now = j.sp.now()
 	if j.IsRequest {
-		return sp.take(j, logoutRequestOrder...)
+		return runSteps(j, logoutRequestOrder)
 	}
-	return sp.take(j, logoutResponseOrder...)
+	return runSteps(j, logoutResponseOrder)
 }
 
-// take takes the steps until one refuses, and tells the trace of each. A panic is a
-// refusal, as in [judgement.run].
-func (sp *ServiceProvider) take(j *logoutJudgement, phases ...[]logoutStep) (err error) {
-	current := ""
-	defer func() {
-		if p := recover(); p != nil {
-			err = refusef(CodeInternal, "checking the %s: panic: %.300v", current, p)
-			j.trace.fail(current, err)
-		}
-	}()
-	for _, s := range slices.Concat(phases...) {
-		current = s.name
-		found, err := s.run(sp, j)
-		j.tell(s.name, found, err)
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
+func (j *logoutJudgement) traced() *Trace { return j.trace }
 
 // tell records a check in the trace.
-func (j *logoutJudgement) tell(name string, found finding, err error) {
-	c := Check{Name: name, Want: found.want, Got: found.got}
+func (j *logoutJudgement) tell(prefix, name string, err error) {
+	found := j.found
+	j.found = finding{}
+	c := Check{Name: prefix + name, Want: found.want, Got: found.got}
 	if refusal, ok := errors.AsType[*Refusal](err); ok {
 		c.Code, c.Got = refusal.Code, cmp.Or(found.got, refusal.Err.Error())
 		if c.Code == CodeValue { // what somebody is called
@@ -196,12 +174,13 @@ func (j *logoutJudgement) tell(name string, found finding, err error) {
 	j.trace.add(c)
 }
 
-// checkLogoutReplay lets each message in once. It is forgotten a minute after it
+// checkReplay lets each message in once. It is forgotten a minute after it
 // would be refused for its age.
-func (sp *ServiceProvider) checkLogoutReplay(j *logoutJudgement) (finding, error) {
+func (j *logoutJudgement) checkReplay() error {
 	id := j.root.SelectAttrValue("ID", "")
+	j.found = finding{want: "a message that was not used before", got: "ID " + id}
 	// The name of the element keeps it apart from an assertion with the same ID.
-	key := sha256.Sum256([]byte(sp.idp.entityID + "\x00" + j.root.Tag + "\x00" + id))
-	issued := instantOf(j.root, "IssueInstant")
-	return finding{want: "a message that was not used before", got: "ID " + id}, sp.remember(j.root.Tag+" "+id, hex.EncodeToString(key[:]), issued.Add(maxLogoutAge+sp.skew+time.Minute))
+	key := sha256.Sum256([]byte(j.sp.idp.entityID + "\x00" + j.root.Tag + "\x00" + id))
+	until := instantOf(j.root, "IssueInstant").Add(maxLogoutAge + j.sp.skew + time.Minute)
+	return j.sp.remember(j.root.Tag+" "+id, hex.EncodeToString(key[:]), until)
 }

@@ -1,7 +1,6 @@
 package saml
 
 import (
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -215,8 +214,9 @@ func testAssertion() string {
 
 func TestLogoutCorpus(t *testing.T) {
 	for _, c := range logoutCorpus() {
-		for binding, send := range map[string]func(logoutCase, testing.TB, *testIdP) *http.Request{"redirect": logoutCase.byRedirect, "post": logoutCase.byPost} {
+		for binding, send := range map[string]sending{"redirect": logoutCase.byRedirect, "post": logoutCase.byPost} {
 			t.Run(c.id+" "+c.name+" by "+binding, func(t *testing.T) {
+				t.Parallel()
 				idp, sp, request := c.scene(t)
 				trace := &Trace{}
 				got, demand, response := leave(t, sp, send(c, t, idp), request, trace)
@@ -272,7 +272,7 @@ func checkLogoutTrace(t *testing.T, trace Trace, code string) {
 }
 
 func TestLogoutRequestIsWhatWasSigned(t *testing.T) {
-	for binding, send := range map[string]func(logoutCase, testing.TB, *testIdP) *http.Request{"redirect": logoutCase.byRedirect, "post": logoutCase.byPost} {
+	for binding, send := range map[string]sending{"redirect": logoutCase.byRedirect, "post": logoutCase.byPost} {
 		c := logoutCase{clock: time.Minute}
 		idp, sp, _ := c.scene(t)
 		trace := &Trace{}

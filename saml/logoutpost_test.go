@@ -339,10 +339,10 @@ func TestLogoutWaitsForItsTurn(t *testing.T) {
 // TestPanicInALogoutCheckIsARefusal: and is the last entry of the trace.
 func TestPanicInALogoutCheckIsARefusal(t *testing.T) {
 	trace := &Trace{}
-	err := (&ServiceProvider{}).take(&logoutJudgement{trace: trace}, []logoutStep{
-		{"first", func(*ServiceProvider, *logoutJudgement) (finding, error) { return finding{}, nil }},
-		{"second", func(*ServiceProvider, *logoutJudgement) (finding, error) { panic("alas") }},
-	})
+	err := runSteps(&logoutJudgement{trace: trace}, []logoutPhase{{steps: []logoutStep{
+		{name: "first", run: func(*logoutJudgement) error { return nil }},
+		{name: "second", run: func(*logoutJudgement) error { panic("alas") }},
+	}}})
 	if codeOf(t, err) != CodeInternal || len(trace.Checks) != 2 || trace.Checks[1].Name != "second" || trace.Checks[1].Code != CodeInternal {
 		t.Errorf("%v, %+v", err, trace.Checks)
 	}

@@ -52,8 +52,8 @@ func readLogoutForm(w http.ResponseWriter, r *http.Request) (LogoutMessage, erro
 	if err != nil {
 		return LogoutMessage{}, err
 	}
-	requests := form["SAMLRequest"]
-	messages := append(requests[:len(requests):len(requests)], form["SAMLResponse"]...)
+	requests := form[fieldRequest]
+	messages := append(requests[:len(requests):len(requests)], form[fieldResponse]...)
 	if len(messages) != 1 || messages[0] == "" {
 		return LogoutMessage{}, refusef(CodeForm, "%d SAMLRequest and SAMLResponse fields, expected one that is not empty", len(messages))
 	}

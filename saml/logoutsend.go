@@ -2,19 +2,19 @@ package saml
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/beevik/etree"
 )
 
 const (
-	reasonUser      = "urn:oasis:names:tc:SAML:2.0:logout:user"
-	statusResponder = "urn:oasis:names:tc:SAML:2.0:status:Responder"
+	reasonUser          = "urn:oasis:names:tc:SAML:2.0:logout:user" // a person wants it (saml-core 3.7.3)
+	statusResponder     = statusPrefix + "Responder"
+	statusPartialLogout = statusPrefix + "PartialLogout"
 )
 
 // BeginLogout makes the request that ends a session at the identity provider. The
 // subject and the index are those of the [Principal] who signed on; without an
-// index, it ends all sessions of the subject. The error is [ErrNoLogout] if the
+// index, it ends all sessions of the subject. The error wraps [ErrNoLogout] if the
 // identity provider takes none, or has given the person no NameID to be asked by.
 func (sp *ServiceProvider) BeginLogout(s Subject, sessionIndex, relayState string) (Message, error) {
 	binding, to, err := sp.logoutService()
@@ -29,17 +29,15 @@ func (sp *ServiceProvider) BeginLogout(s Subject, sessionIndex, relayState strin
 			return Message{}, fmt.Errorf("beginning a logout: %w", check)
 		}
 	}
-	issued := sp.now().UTC().Truncate(time.Second)
-	root := newMessageElement("LogoutRequest", sp.entityID, to.location, issued)
-	root.CreateAttr("NotOnOrAfter", stamp(issued.Add(logoutLifetime)))
+	now := sp.now()
+	root := newMessageElement("LogoutRequest", sp.entityID, to.location, now)
+	root.CreateAttr("NotOnOrAfter", stamp(now.Add(logoutLifetime)))
 	root.CreateAttr("Reason", reasonUser)
 	s.appendTo(root)
 	if sessionIndex != "" {
 		root.CreateElement("samlp:SessionIndex").SetText(sessionIndex)
 	}
-	message, err := sp.sender.send(root, fieldRequest, binding, to.location, relayState)
-	message.IssuedAt = issued
-	return message, err
+	return sp.sender.send(root, fieldRequest, binding, to.location, relayState)
 }
 
 // appendTo writes the name as the identity provider did, without a word more: some
@@ -56,7 +54,7 @@ func (s Subject) appendTo(root *etree.Element) {
 
 // AnswerLogout makes the answer to a request of the identity provider, which goes
 // to where its metadata says, whatever the request came by. With partial it says
-// that some session may go on. The error is [ErrNoLogout] if there is nowhere to
+// that some session may go on. The error wraps [ErrNoLogout] if there is nowhere to
 // send it.
 //
 // That is said with the status Responder: PartialLogout is for whom others were
@@ -67,8 +65,7 @@ func (sp *ServiceProvider) AnswerLogout(r *LogoutRequest, partial bool) (Message
 	if err != nil {
 		return Message{}, err
 	}
-	issued := sp.now().UTC().Truncate(time.Second)
-	root := newMessageElement("LogoutResponse", sp.entityID, to.responseLocation, issued)
+	root := newMessageElement("LogoutResponse", sp.entityID, to.responseLocation, sp.now())
 	root.CreateAttr("InResponseTo", r.ID)
 	status := root.CreateElement("samlp:Status")
 	code := status.CreateElement("samlp:StatusCode")
@@ -77,9 +74,7 @@ func (sp *ServiceProvider) AnswerLogout(r *LogoutRequest, partial bool) (Message
 		code.CreateAttr("Value", statusResponder)
 		status.CreateElement("samlp:StatusMessage").SetText("Some sessions could not be ended.")
 	}
-	message, err := sp.sender.send(root, fieldResponse, binding, to.responseLocation, r.RelayState)
-	message.IssuedAt = issued
-	return message, err
+	return sp.sender.send(root, fieldResponse, binding, to.responseLocation, r.RelayState)
 }
 
 // logoutService is where logout messages go, and how: by HTTP-Redirect if that is
@@ -93,5 +88,5 @@ func (sp *ServiceProvider) logoutService() (Binding, endpoint, error) {
 			return binding, to, nil
 		}
 	}
-	return 0, endpoint{}, ErrNoLogout
+	return 0, endpoint{}, fmt.Errorf("the identity provider has no SingleLogoutService: %w", ErrNoLogout)
 }

@@ -79,8 +79,7 @@ func TestBeginLogout(t *testing.T) {
 	for name, tt := range sendings {
 		t.Run(name, func(t *testing.T) {
 			cfg := logoutConfig(t, newTestIdP(t, "rsa-idp"), tt.services...)
-			cfg.Key = testKey(t, tt.key)
-			cfg.Certificate = testCertificate(t, cfg.Key, 0)
+			cfg.useKey(t, tt.key)
 			sp := newTestSP(t, cfg)
 			m, err := sp.BeginLogout(subject, "_session", "state+/=1")
 			if err != nil {
@@ -199,8 +198,7 @@ func TestAnswerLogout(t *testing.T) {
 		for _, partial := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, partial %v", name, partial), func(t *testing.T) {
 				cfg := logoutConfig(t, newTestIdP(t, "rsa-idp"), tt.services...)
-				cfg.Key = testKey(t, tt.key)
-				cfg.Certificate = testCertificate(t, cfg.Key, 0)
+				cfg.useKey(t, tt.key)
 				m, err := newTestSP(t, cfg).AnswerLogout(request, partial)
 				if err != nil {
 					t.Fatal(err)
@@ -290,22 +288,27 @@ func publicPEM(t *testing.T, key crypto.Signer) []byte {
 	return pemOf("PUBLIC KEY", der)
 }
 
+// ourLogoutMessages are a request of ours, and an answer.
+func ourLogoutMessages(t *testing.T, sp *ServiceProvider) []Message {
+	t.Helper()
+	request, err := sp.BeginLogout(aliceLeaves().Subject, "_session", "state")
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := sp.AnswerLogout(&LogoutRequest{ID: "_logout", RelayState: "state"}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []Message{request, answer}
+}
+
 // TestOpenSSLVerifiesOurQueries: the signature is over the octets that are sent.
 func TestOpenSSLVerifiesOurQueries(t *testing.T) {
 	for _, keyName := range []string{"rsa-sp", "p256-sp"} {
 		cfg := logoutConfig(t, newTestIdP(t, "rsa-idp"))
-		cfg.Key = testKey(t, keyName)
-		cfg.Certificate = testCertificate(t, cfg.Key, 0)
+		cfg.useKey(t, keyName)
 		sp := newTestSP(t, cfg)
-		request, err := sp.BeginLogout(aliceLeaves().Subject, "_session", "state")
-		if err != nil {
-			t.Fatal(err)
-		}
-		answer, err := sp.AnswerLogout(&LogoutRequest{ID: "_logout", RelayState: "state"}, false)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range []Message{request, answer} {
+		for _, m := range ourLogoutMessages(t, sp) {
 			_, query, _ := strings.Cut(m.URL, "?")
 			octets, rest, _ := strings.Cut(query, "&Signature=")
 			encoded, err := url.QueryUnescape(rest)
@@ -355,18 +358,9 @@ var logoutIDs = []string{"--id-attr:ID", nsProtocol + ":LogoutRequest", "--id-at
 func TestXMLSecVerifiesOurForms(t *testing.T) {
 	for _, keyName := range []string{"rsa-sp", "p256-sp"} {
 		cfg := logoutConfig(t, newTestIdP(t, "rsa-idp"), logoutService(bindingPost))
-		cfg.Key = testKey(t, keyName)
-		cfg.Certificate = testCertificate(t, cfg.Key, 0)
+		cfg.useKey(t, keyName)
 		sp := newTestSP(t, cfg)
-		request, err := sp.BeginLogout(aliceLeaves().Subject, "_session", "state")
-		if err != nil {
-			t.Fatal(err)
-		}
-		answer, err := sp.AnswerLogout(&LogoutRequest{ID: "_logout", RelayState: "state"}, true)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range []Message{request, answer} {
+		for _, m := range ourLogoutMessages(t, sp) {
 			raw, err := decodeBase64(m.Form[0].Value)
 			if err != nil {
 				t.Fatal(err)

@@ -11,10 +11,7 @@ import (
 // offeredEncryption is what assertions may be encrypted with, best first. CBC is
 // not offered: it is let through at most, from whoever has nothing better.
 var offeredEncryption = []string{
-	"http://www.w3.org/2009/xmlenc11#aes256-gcm",
-	"http://www.w3.org/2009/xmlenc11#aes128-gcm",
-	"http://www.w3.org/2001/04/xmlenc#rsa-oaep-mgf1p",
-	"http://www.w3.org/2009/xmlenc11#rsa-oaep",
+	nsXMLEnc11 + "aes256-gcm", nsXMLEnc11 + "aes128-gcm", algOAEPMGF1P, algOAEP,
 }
 
 // buildMetadata writes our metadata (saml-metadata 2.4.4) by our own hand: gosaml2's

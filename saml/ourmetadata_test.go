@@ -162,8 +162,7 @@ func TestOurMetadataSigned(t *testing.T) {
 		t.Run(keyName, func(t *testing.T) {
 			cfg := fullConfig(t)
 			cfg.Description.Signed = true
-			cfg.Key = testKey(t, keyName)
-			cfg.Certificate = testCertificate(t, cfg.Key, 0)
+			cfg.useKey(t, keyName)
 			sp := newTestSP(t, cfg)
 			raw := sp.Metadata()
 			if out, ok := xmlsecVerify(t, raw, cfg.Certificate, "EntityDescriptor"); !ok {

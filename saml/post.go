@@ -64,7 +64,7 @@ func checkContentType(h http.Header) error {
 // newPost picks the two fields. A field that is there twice has no value that
 // everybody agrees on.
 func newPost(form url.Values) (Post, error) {
-	responses := form["SAMLResponse"]
+	responses := form[fieldResponse]
 	if len(responses) != 1 || responses[0] == "" {
 		return Post{}, refusef(CodeForm, "%d SAMLResponse fields, expected one that is not empty", len(responses))
 	}

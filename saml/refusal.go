@@ -3,8 +3,8 @@ package saml
 import "fmt"
 
 // Refusal is every error of [ReadPost], [ServiceProvider.Verify] and their
-// counterparts for logout. Error is for the log only: it may quote what the browser sent, bounded and escaped,
-// and the person at the browser must not see it.
+// counterparts for logout. Error is for the log only: it may quote what the browser
+// sent, bounded and escaped, and the person at the browser must not see it.
 type Refusal struct {
 	Code string // one of the Code constants: stable, fit for metrics
 	Err  error  // what exactly was wrong; never nil

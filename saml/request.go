@@ -1,8 +1,6 @@
 package saml
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"time"
 
@@ -42,16 +40,13 @@ func (s *SignOn) check() error {
 
 // begin makes one request.
 func (r *requester) begin(s SignOn) (Message, error) {
-	issued := r.now().UTC().Truncate(time.Second)
-	message, err := r.sender.send(r.build(s, issued), fieldRequest, r.binding, r.location, s.RelayState)
-	message.IssuedAt = issued
-	return message, err
+	return r.sender.send(r.build(s), fieldRequest, r.binding, r.location, s.RelayState)
 }
 
 // build writes the request. Attributes and elements that say what the identity
 // provider's default is are left out.
-func (r *requester) build(s SignOn, issued time.Time) *etree.Element {
-	root := newMessageElement("AuthnRequest", r.entityID, r.location, issued)
+func (r *requester) build(s SignOn) *etree.Element {
+	root := newMessageElement("AuthnRequest", r.entityID, r.location, r.now())
 	if s.ForceAuthn {
 		root.CreateAttr("ForceAuthn", "true")
 	}
@@ -67,25 +62,4 @@ func (r *requester) build(s SignOn, issued time.Time) *etree.Element {
 	}
 	s.AuthnContext.or(r.authnContext).appendTo(root)
 	return root
-}
-
-// newMessageElement writes what every message of ours begins with.
-func newMessageElement(tag, issuer, destination string, issued time.Time) *etree.Element {
-	root := etree.NewElement("samlp:" + tag)
-	root.CreateAttr("xmlns:samlp", nsProtocol)
-	root.CreateAttr("xmlns:saml", nsAssertion)
-	root.CreateAttr("ID", newRequestID())
-	root.CreateAttr("Version", "2.0")
-	root.CreateAttr("IssueInstant", stamp(issued))
-	root.CreateAttr("Destination", destination)
-	root.CreateElement("saml:Issuer").SetText(issuer)
-	return root
-}
-
-// newRequestID returns an XML ID with 160 random bits: whoever could guess it
-// could finish somebody else's sign-on.
-func newRequestID() string {
-	random := make([]byte, 20)
-	rand.Read(random) // never fails: crypto/rand ends the process instead
-	return "_" + hex.EncodeToString(random)
 }

@@ -76,8 +76,7 @@ func TestBegin(t *testing.T) {
 	for _, keyName := range []string{"rsa-sp", "p256-sp"} {
 		t.Run(keyName, func(t *testing.T) {
 			cfg := testConfig(t, newTestIdP(t, "rsa-idp"))
-			cfg.Key = testKey(t, keyName)
-			cfg.Certificate = testCertificate(t, cfg.Key, 0)
+			cfg.useKey(t, keyName)
 			request, err := newTestSP(t, cfg).Begin(SignOn{RelayState: "state+/=1"})
 			if err != nil {
 				t.Fatal(err)
@@ -140,7 +139,7 @@ func TestBeginRefusesRelayStates(t *testing.T) {
 func TestRequestIDs(t *testing.T) {
 	seen := map[string]bool{}
 	for range 1000 {
-		id := newRequestID()
+		id := newMessageID()
 		if !regexp.MustCompile(`^_[0-9a-f]{40}$`).MatchString(id) || seen[id] {
 			t.Fatalf("request ID %q", id)
 		}

@@ -212,68 +212,6 @@ type Post struct {
 	RelayState string // printable ASCII, at most 80 bytes; may be empty
 }
 
-// Principal is who the identity provider says it is. Every text in it has been
-// through the same rule: valid UTF-8, at most 256 characters, no white space at
-// its ends, no control or invisible characters. Nothing is folded: names that
-// differ in case, or in how an accent is composed, are different names.
-type Principal struct {
-	User   string   // never empty, never a transient NameID
-	Email  string   // empty, or with exactly one '@'
-	Name   string   // for display only; may be empty
-	Groups []string // in the order of the assertion, no repetition; a name may have commas
-
-	Subject      Subject // how the IdP names the person; may be empty
-	SessionIndex string  // the IdP's name for the session; may be empty
-	IdP          string  // entity ID
-	AssertionID  string
-	AuthnContext string // class of authentication; may be empty
-
-	AuthnInstant        time.Time // when the person proved who they are
-	SessionNotOnOrAfter time.Time // the session must end here; zero if not said
-
-	SigningCertificate string // SHA-256 of the certificate that verified, in hex
-}
-
-// Subject is a name identifier, whole: a logout must name the person exactly as
-// the identity provider did (saml-core 3.7.3, saml2int SDP-SP30).
-type Subject struct {
-	NameID, Format                 string
-	NameQualifier, SPNameQualifier string
-}
-
-// IdPInfo describes the identity provider as its metadata does.
-type IdPInfo struct {
-	EntityID    string
-	DisplayName string // from mdui:UIInfo or Organization, English first; may be empty
-	// ErrorURL is a page of its own for people whom it could not sign in so that they
-	// are of use here (saml-metadata 2.4.1, errorURL): https; empty if it has none.
-	// ERRORURL_RP in it is replaced by our entity ID; what happened is for the caller to
-	// fill in, in place of ERRORURL_CODE, _TS, _TID and _CTX (REFEDS errorURL 1.0).
-	ErrorURL     string
-	SSOURL       string
-	SLO          bool             // whether it can be sent logout messages
-	Certificates []IdPCertificate // as in the metadata, expired ones included
-	ValidUntil   time.Time        // of the metadata; zero if not said
-	// CacheDuration is how long the metadata may be used without being fetched
-	// again; zero if not said.
-	CacheDuration time.Duration
-	// UnusedPins are those of [Config.PinnedKeys] that no signing certificate has.
-	// That is no error: the metadata may drop an old key at any time, or bring a new
-	// one, and must not be refused because a pin was there before or is there still.
-	// But it may be a mistake in writing, so it is worth a warning.
-	UnusedPins []string
-}
-
-// IdPCertificate is one signing certificate of the identity provider. Responses
-// signed with one that is outside its validity are refused unless it is pinned, so
-// it is worth a warning long before NotAfter.
-type IdPCertificate struct {
-	Fingerprint         string // SHA-256 of the certificate, in hex
-	KeyHash             string // as in [Config.PinnedKeys]
-	Pinned              bool   // its end does not matter
-	NotBefore, NotAfter time.Time
-}
-
 // ServiceProvider is one side of a trust between us and one identity provider.
 // It is immutable, but for its replay memory, and safe for concurrent use. A
 // new key or new metadata means a new one; give both the same [Replay].

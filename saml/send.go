@@ -5,11 +5,14 @@ import (
 	"compress/flate"
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/rand"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/beevik/etree"
 	dsig "github.com/russellhaering/goxmldsig"
@@ -43,10 +46,31 @@ func newSender(key crypto.Signer, cert *x509.Certificate) (*sender, error) {
 	return s, nil
 }
 
-// send makes the message of an element, which has an ID and begins with its
-// Issuer. The field is one of those above.
+// newMessageElement writes what every message of ours begins with. It is stamped to
+// the second.
+func newMessageElement(tag, issuer, destination string, now time.Time) *etree.Element {
+	root := etree.NewElement("samlp:" + tag)
+	root.CreateAttr("xmlns:samlp", nsProtocol)
+	root.CreateAttr("xmlns:saml", nsAssertion)
+	root.CreateAttr("ID", newMessageID())
+	root.CreateAttr("Version", "2.0")
+	root.CreateAttr("IssueInstant", stamp(now))
+	root.CreateAttr("Destination", destination)
+	root.CreateElement("saml:Issuer").SetText(issuer)
+	return root
+}
+
+// newMessageID returns an XML ID with 160 random bits: whoever could guess it
+// could finish what somebody else has begun.
+func newMessageID() string {
+	random := make([]byte, 20)
+	rand.Read(random) // never fails: crypto/rand ends the process instead
+	return "_" + hex.EncodeToString(random)
+}
+
+// send makes the message of such an element. The field is one of those above.
 func (s *sender) send(root *etree.Element, field string, binding Binding, location, relayState string) (Message, error) {
-	m := Message{ID: root.SelectAttrValue("ID", ""), URL: location}
+	m := Message{ID: root.SelectAttrValue("ID", ""), IssuedAt: instantOf(root, "IssueInstant"), URL: location}
 	var err error
 	if binding == BindingPost {
 		m.Form, err = s.form(root, field, relayState)

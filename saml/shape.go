@@ -64,6 +64,20 @@ var encryptedResponseShape = shape{ns: nsProtocol, tag: "Response", children: []
 	encryptedAssertionShape,
 }}
 
+// readRoot reads a message with the parser that the library uses, and returns its
+// root if it is of that shape's name.
+func readRoot(raw []byte, want *shape) (*etree.Element, error) {
+	doc := etree.NewDocument()
+	if err := doc.ReadFromBytes(raw); err != nil {
+		return nil, refusef(CodeXML, "parsing XML: %s", quotable(err.Error()))
+	}
+	root := doc.Root()
+	if root == nil || !want.matches(root) {
+		return nil, refusef(CodeRoot, "root element is not a SAML 2.0 %s", want.tag)
+	}
+	return root, nil
+}
+
 var statusShape = shape{ns: nsProtocol, tag: "Status", min: 1, max: 1, children: []shape{
 	{ns: nsProtocol, tag: "StatusCode", min: 1, max: 1, children: []shape{
 		{ns: nsProtocol, tag: "StatusCode", max: 1},
@@ -311,4 +325,11 @@ func textOf(el *etree.Element) string {
 		return ""
 	}
 	return el.Text()
+}
+
+// instantOf reads a point in time; zero if there is none, or none that can be read,
+// which the shape gate lets through nowhere.
+func instantOf(el *etree.Element, name string) time.Time {
+	t, _ := time.Parse(time.RFC3339, el.SelectAttrValue(name, ""))
+	return t
 }

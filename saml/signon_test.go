@@ -59,8 +59,7 @@ func TestBeginByPost(t *testing.T) {
 		t.Run(keyName, func(t *testing.T) {
 			cfg := testConfig(t, newTestIdP(t, "rsa-idp"))
 			cfg.EntityID = `https://door.example.test/?a="b"&c=<d>`
-			cfg.Key = testKey(t, keyName)
-			cfg.Certificate = testCertificate(t, cfg.Key, 0)
+			cfg.useKey(t, keyName)
 			cfg.IdPMetadata = postMetadata(t, true)
 			m, err := newTestSP(t, cfg).Begin(SignOn{RelayState: "state+/=1", AuthnContext: AuthnContext{Classes: []string{classMFA}}})
 			if err != nil {

@@ -8,6 +8,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/beevik/etree"
 )
 
 // Trace is what was found out about one message, check by check, for an operator
@@ -67,6 +69,13 @@ func (t *Trace) Withheld() bool {
 func (t *Trace) begin(message string, now time.Time) {
 	if t != nil {
 		*t = Trace{Message: message, Received: now}
+	}
+}
+
+// describe notes what a message says about itself.
+func (t *Trace) describe(root *etree.Element) {
+	if t != nil {
+		t.ID, t.Issued = quotable(root.SelectAttrValue("ID", "")), instantOf(root, "IssueInstant")
 	}
 }
 

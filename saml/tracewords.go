@@ -1,6 +1,7 @@
 package saml
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -76,10 +77,7 @@ func (j *judgement) note(name string, err error) {
 	t := j.want.Trace
 	switch {
 	case name == "root" && j.root != nil && !j.opened:
-		t.ID = quotable(j.root.SelectAttrValue("ID", ""))
-		if issued, err := time.Parse(time.RFC3339, j.root.SelectAttrValue("IssueInstant", "")); err == nil {
-			t.Issued = issued
-		}
+		t.describe(j.root)
 	case name == "encryption" && err == nil:
 		t.Encrypted = j.sealed.describe()
 	case name == "response signature" && err == nil:
@@ -269,7 +267,7 @@ func wordsOfConfirmationTimes(j *judgement) (string, string) {
 
 func wordsOfAuthentication(j *judgement) (string, string) {
 	want := "an authentication in the past, of a session that goes on"
-	if most := j.sp.authnAge(j.want); most != 0 {
+	if most := j.authnAge(); most != 0 {
 		want = fmt.Sprintf("an authentication at most %s ago, of a session that goes on", most)
 	}
 	s := j.first().AuthnStatement
@@ -323,9 +321,4 @@ func wordsOfDomain(j *judgement) (string, string) {
 	return "user name and e-mail address in one of " + strings.Join(j.sp.userDomains, ", "), "so they are"
 }
 
-func orNone(s string) string {
-	if s == "" {
-		return "none"
-	}
-	return s
-}
+func orNone(s string) string { return cmp.Or(s, "none") }

@@ -73,9 +73,9 @@ func TestXMLSecVerifiesWhatPasses(t *testing.T) {
 		if a.want != "" || a.encode != nil {
 			continue
 		}
-		idp, cfg, _ := a.scene(t)
-		sp := newTestSP(t, cfg)
-		raw, err := decodeResponse(a.build(t, idp))
+		s := a.scene(t)
+		sp := newTestSP(t, s.cfg)
+		raw, err := decodeResponse(s.response)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -83,7 +83,7 @@ func TestXMLSecVerifiesWhatPasses(t *testing.T) {
 			if !signs(a.sign, tag) || a.encrypt != nil && tag == "Assertion" { // nobody can see that one
 				continue
 			}
-			if isDERIn(t, raw, idp, tag) { // which is not XML Signature's form
+			if isDERIn(t, raw, s.idp, tag) { // which is not XML Signature's form
 				continue
 			}
 			verified++
@@ -122,9 +122,9 @@ func TestXMLSecRefusesWhatDoesNotVerify(t *testing.T) {
 		if a.want != CodeSignature || a.encode != nil || a.encrypt != nil {
 			continue
 		}
-		idp, cfg, _ := a.scene(t)
-		sp := newTestSP(t, cfg)
-		raw, err := decodeResponse(a.build(t, idp))
+		s := a.scene(t)
+		sp := newTestSP(t, s.cfg)
+		raw, err := decodeResponse(s.response)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,5 +1,5 @@
 // Package session remembers, between two requests, that somebody is signed in
-// and which sign-ons are under way. Everything that it remembers about a person
+// and which sign-ons and sign-offs are under way. Everything that it remembers about a person
 // is sealed into cookies with keys from Vault, so that a restarted gateway or
 // another replica knows it with no database; what must happen once only, and
 // what was revoked, is remembered in memory for as long as it matters.
@@ -9,7 +9,7 @@
 //
 // Hostile input: every cookie and every token of a URL. Whatever does not open
 // under our keys, for exactly this purpose and this host, is as good as absent.
-// Output: a [State], a [Ticket], a [Begin] or a [Pending].
+// Output: a [State], a [Ticket], a [Begin], a [Pending] or a [Remote].
 //
 // Cookies follow RFC 6265bis: all carry the __Host- prefix, Secure and HttpOnly,
 // so that neither a tool nor a neighbouring host can set or read them.

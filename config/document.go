@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
@@ -160,6 +161,10 @@ func (c *collector) addSyntax(err error) {
 	if errors.As(err, &syntax) {
 		// Error() would repeat the lines around, which may hold anything.
 		line, message = lineOf(syntax.GetToken()), syntax.GetMessage()
+	}
+	if strings.Contains(message, `'	'`) {
+		c.addFile(line, "a tab", "spaces before a key")
+		return
 	}
 	c.addFile(line, "a syntax error ("+printable(message)+")", "YAML")
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -131,9 +132,32 @@ func TestOurMetadataIsTheSameForHalfOfItsValidity(t *testing.T) {
 	}
 }
 
+func TestNamesWithoutDomainsAreWarnedOf(t *testing.T) {
+	for name, tt := range map[string]struct {
+		idp  string
+		warn bool
+	}{
+		"a name":                 {"preset: keycloak, user_domains: [b.test]", true},
+		"one of several names":   {"preset: simplesamlphp, user_domains: [b.test]", true},
+		"a name, any domain":     {"preset: keycloak, unsafe_any_user_domain: true", false},
+		"an address by the list": {"preset: keycloak, user_domains: [b.test], attributes: {user: [email]}", false},
+		"an address":             {"preset: entra, user_domains: [b.test]", false},
+		"the defaults":           {"user_domains: [b.test]", false},
+	} {
+		gateway, err := LoadGateway("f", []byte("door: {host: door}\nsaml: {idps: [{name: a, user_domains: [a.test]}, {name: b, "+tt.idp+"}]}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := slices.ContainsFunc(gateway.Warnings(), func(w string) bool { return strings.HasPrefix(w, "saml.idps[1].user_domains: ") })
+		if got != tt.warn {
+			t.Errorf("%s: warnings %q", name, gateway.Warnings())
+		}
+	}
+}
+
 func TestGroupsOfAnyIdPAreWarnedOf(t *testing.T) {
 	const two = "saml: {idps: [{name: a, user_domains: [a.test]}, {name: b, user_domains: [b.test]}]}\n"
-	const want = "routes[0].allow.groups: each of saml.idps says who is in them; name those that may in idps"
+	const want = "routes[0].allow.groups: every identity provider in saml.idps says who is in them; list in routes[0].idps those that this route trusts"
 	for name, tt := range map[string]struct {
 		text string
 		warn bool

@@ -132,7 +132,7 @@ var durationText = regexp.MustCompile(`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`)
 func (d *Duration) UnmarshalText(text []byte) error {
 	span, err := time.ParseDuration(string(text))
 	if err != nil || !durationText.Match(text) || span%time.Millisecond != 0 {
-		return &mismatch{value: string(text), expected: "a duration with its unit, such as 90s, 15m or 1h30m"}
+		return &mismatch{value: string(text), expected: "a duration with its unit, h, m or s, such as 90s, 15m or 1h30m"}
 	}
 	d.Duration = span
 	return nil

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -19,14 +20,35 @@ func (g *Gateway) Warnings() []string {
 			warnings = append(warnings, entry("routes", i)+".allow: lets nobody in to "+route.Name)
 		}
 		if len(g.SAML.IdPs) > 1 && route.IdPs == nil && len(route.Allow.Groups) > 0 {
-			warnings = append(warnings, entry("routes", i)+".allow.groups: each of saml.idps says who is in them; name those that may in idps")
+			warnings = append(warnings, entry("routes", i)+".allow.groups: every identity provider in saml.idps says who is in them; list in "+
+				entry("routes", i)+".idps those that this route trusts")
 		}
 	}
+	warnings = append(warnings, g.SAML.namesWithoutDomains()...)
 	if !g.Vault.EdgeACME.On() { // how long an ACME server's certificates live is its own affair
 		warnings = append(warnings, g.Vault.EdgePKI.warnings("vault.edge_pki")...)
 	}
 	return append(warnings, g.Vault.BackendPKI.warnings("vault.backend_pki")...)
 }
+
+// namesWithoutDomains tells of identity providers that are held to domains, while
+// their user names come from attributes whose values have none as a rule: whoever
+// signs in there would be refused.
+func (s SAML) namesWithoutDomains() []string {
+	var warnings []string
+	for i, idp := range s.IdPs {
+		names := s.over(idp).Attributes.User
+		if len(idp.UserDomains) == 0 || slices.ContainsFunc(names, func(name string) bool { return !slices.Contains(bareNames[:], name) }) {
+			continue
+		}
+		warnings = append(warnings, fmt.Sprintf("%s.user_domains: user names come from %s, which has no domain as a rule, and are refused then; name an attribute with addresses in %s.attributes.user",
+			entry("saml.idps", i), strings.Join(names, ", "), entry("saml.idps", i)))
+	}
+	return warnings
+}
+
+// bareNames are the attributes of presets that hold names such as alice.
+var bareNames = [...]string{"username", "uid", oidUID}
 
 // Warnings returns what is allowed but probably not meant, or loosens the
 // sidecar's guard; see [Gateway.Warnings].

@@ -14,7 +14,10 @@ func (j *judgement) checkDomains() error {
 	if j.sp.userDomains == nil {
 		return nil
 	}
-	if user := j.principal.User; !j.sp.speaksFor(user) {
+	if user := j.principal.User; !strings.Contains(user, "@") {
+		return refusef(CodeDomain, "the user name is %.100q, without a domain, and the identity provider may speak for addresses in %.100q: map an attribute that holds an address",
+			user, j.sp.userDomains)
+	} else if !j.sp.speaksFor(user) {
 		return refusef(CodeDomain, "the user name is %.100q, the identity provider may speak for addresses in %.100q", user, j.sp.userDomains)
 	}
 	if email := j.principal.Email; email != "" && !j.sp.speaksFor(email) {

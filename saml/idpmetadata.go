@@ -110,9 +110,18 @@ func findIdP(root *etree.Element, entityID string) (*etree.Element, error) {
 	case entityID != "":
 		return nil, fmt.Errorf("%d IDPSSODescriptor elements for SAML 2.0 of the entity %.200q, expected exactly one", len(roles), entityID)
 	case len(roles) == 0:
-		return nil, errors.New("0 IDPSSODescriptor elements for SAML 2.0, expected exactly one")
+		return nil, fmt.Errorf("0 IDPSSODescriptor elements for SAML 2.0, expected exactly one%s", butService(root))
 	}
 	return nil, fmt.Errorf("%d IDPSSODescriptor elements for SAML 2.0, expected exactly one: choose one of %s by its entity ID", len(roles), listIdPs(roles))
+}
+
+// butService says that a document is about the other side, such as our own, which is
+// easily taken for the identity provider's.
+func butService(root *etree.Element) string {
+	if root.FindElement(".//SPSSODescriptor") == nil {
+		return ""
+	}
+	return "; this is the metadata of a service provider, such as our own: give that to the identity provider, and take its own"
 }
 
 // maxListed is how many entities an error names.

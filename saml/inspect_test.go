@@ -42,6 +42,8 @@ func TestInspectResponse(t *testing.T) {
 	metadata := ResponseInspection{IdPMetadata: testMetadata(idp.cert), EntityID: testEntityID, ACSURL: testACS, ClockSkew: testSkew}
 	withKey := metadata
 	withKey.Decryption = decryptionKeys(t, "rsa-dec")
+	elsewhere := metadata
+	elsewhere.KeysElsewhere = true
 	values := ResponseInspection{Values: true}
 	now := metadata
 	now.Now = testNow
@@ -52,18 +54,23 @@ func TestInspectResponse(t *testing.T) {
 		opt      ResponseInspection
 		problems int
 	}{
-		"in-the-clear":          {attack{sign: signBoth}, metadata, 0},
-		"without-metadata":      {attack{sign: signBoth}, ResponseInspection{}, 0},
-		"with-values":           {attack{}, values, 0},
-		"encrypted":             {attack{sign: signBoth, encrypt: &encryption{data: aes128CBC}}, withKey, 0},
-		"encrypted-without-key": {attack{sign: signBoth, encrypt: &encryption{}}, metadata, 1},
-		"a-day-later":           {attack{}, late, 4},
-		"audience":              {attack{edit: setText(".//Audience", "https://other.example.test/")}, metadata, 1},
-		"unsigned":              {attack{sign: signNothing}, metadata, 1},
-		"status":                {attack{edit: attr("StatusCode", "Value", "urn:oasis:names:tc:SAML:2.0:status:Responder")}, metadata, 1},
-		"doctype":               {attack{raw: func(s string) string { return "<!DOCTYPE x>" + s }}, now, 1},
-		"deflated":              {attack{encode: func(raw []byte) string { return encode(deflated(raw)) }}, metadata, 1},
-		"tampered":              {attack{after: func(_ testing.TB, m *message) { m.find("NameID").SetText("admin") }}, metadata, 1},
+		"in-the-clear":             {attack{sign: signBoth}, metadata, 0},
+		"without-metadata":         {attack{sign: signBoth}, ResponseInspection{}, 0},
+		"with-values":              {attack{}, values, 0},
+		"encrypted":                {attack{sign: signBoth, encrypt: &encryption{data: aes128CBC}}, withKey, 0},
+		"encrypted-without-key":    {attack{sign: signBoth, encrypt: &encryption{}}, metadata, 1},
+		"encrypted-keys-elsewhere": {attack{sign: signBoth, encrypt: &encryption{data: aes128CBC}}, elsewhere, 0},
+		"encrypted-tampered": {attack{sign: signBoth, encrypt: &encryption{}, after: func(_ testing.TB, m *message) {
+			m.find("Issuer").CreateAttr("Format", formatEntity)
+		}}, elsewhere, 1},
+		"encrypted-nothing-known": {attack{sign: signBoth, encrypt: &encryption{}}, ResponseInspection{KeysElsewhere: true}, 0},
+		"a-day-later":             {attack{}, late, 4},
+		"audience":                {attack{edit: setText(".//Audience", "https://other.example.test/")}, metadata, 1},
+		"unsigned":                {attack{sign: signNothing}, metadata, 1},
+		"status":                  {attack{edit: attr("StatusCode", "Value", "urn:oasis:names:tc:SAML:2.0:status:Responder")}, metadata, 1},
+		"doctype":                 {attack{raw: func(s string) string { return "<!DOCTYPE x>" + s }}, now, 1},
+		"deflated":                {attack{encode: func(raw []byte) string { return encode(deflated(raw)) }}, metadata, 1},
+		"tampered":                {attack{after: func(_ testing.TB, m *message) { m.find("NameID").SetText("admin") }}, metadata, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			response := tt.a.build(t, idp)

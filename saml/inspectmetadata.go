@@ -105,10 +105,18 @@ func (i *metadataInspector) explainTimes(s *Section, el *etree.Element) {
 	case !i.now.Before(until):
 		s.add(MarkProblem, "valid until", "%s, which has passed: fetch current metadata", v)
 	case until.Sub(i.now) < soon:
-		s.add(MarkInfo, "valid until", "%s, in %s: it must be fetched again before", v, until.Sub(i.now).Round(time.Hour))
+		s.add(MarkInfo, "valid until", "%s, in %s: it must be fetched again before", v, inDays(until.Sub(i.now)))
 	default:
 		s.say("valid until", v)
 	}
+}
+
+// inDays is a time to come in days, or in hours if there are few.
+func inDays(d time.Duration) string {
+	if d < 72*time.Hour {
+		return d.Round(time.Hour).String()
+	}
+	return fmt.Sprintf("%d days", d/(24*time.Hour))
 }
 
 // explainEntity says what an entity is and where it can be reached.
@@ -201,7 +209,7 @@ func (i *metadataInspector) explainKeyCertificate(s *Section, name string, el *e
 	case i.now.After(cert.NotAfter):
 		s.add(MarkProblem, name, "it ended: fetch metadata with a current certificate, or pin the key")
 	case cert.NotAfter.Sub(i.now) < soon:
-		s.add(MarkInfo, name, "ends in %s: the other side must renew it", cert.NotAfter.Sub(i.now).Round(time.Hour))
+		s.add(MarkInfo, name, "ends in %s: the other side must renew it", inDays(cert.NotAfter.Sub(i.now)))
 	}
 }
 

@@ -28,6 +28,10 @@ type ResponseInspection struct {
 	EntityID, ACSURL string
 	// Decryption are keys to open an encrypted assertion with.
 	Decryption []DecryptionKey
+	// KeysElsewhere says that the keys are where nobody can use them now, as those of a
+	// gateway are: an encrypted assertion is no problem then, and what is in it is not
+	// checked. It counts only without Decryption.
+	KeysElsewhere bool
 	// Now is when the response is judged; zero takes its own IssueInstant, so that one
 	// captured last week is not simply too old.
 	Now time.Time
@@ -135,9 +139,13 @@ func (i *responseInspector) prepare(document []byte) {
 		now = i.issued()
 	}
 	sp := &ServiceProvider{
-		entityID: cmp.Or(i.opt.EntityID, i.text("Audience")), acsURL: cmp.Or(i.opt.ACSURL, i.attribute("SubjectConfirmationData", "Recipient")),
-		idp: &identityProvider{entityID: i.text("Issuer")}, decryption: i.opt.Decryption,
+		entityID: cmp.Or(i.opt.EntityID, i.text("Audience"), i.attribute("EncryptedKey", "Recipient")),
+		acsURL:   cmp.Or(i.opt.ACSURL, i.attribute("SubjectConfirmationData", "Recipient")),
+		idp:      &identityProvider{entityID: i.text("Issuer")}, decryption: i.opt.Decryption,
 		skew: i.opt.ClockSkew, now: func() time.Time { return now },
+	}
+	if i.sealed() {
+		sp.decryption = make([]DecryptionKey, 1) // for the structure alone: nothing is opened
 	}
 	if i.opt.IdPMetadata != nil {
 		cfg := Config{IdPMetadata: i.opt.IdPMetadata, IdPEntityID: i.opt.IdPEntityID, Now: sp.now}
@@ -205,22 +213,38 @@ func (i *responseInspector) explainHead() {
 func (i *responseInspector) explainChecks() {
 	s := i.out.section("Checks as of " + stamp(i.j.now))
 	i.explainAssumptions(s)
-	end := stepOpening
-	if i.verifiable() {
-		end = stepComparison
-	}
-	// What refuses is in the trace, here and below.
-	_ = i.j.run(partOf(order, stepBody, end)...)
+	i.makeChecks()
 	i.checkProfile()
 	for _, c := range i.trace.Checks {
 		s.addCheck(c)
 	}
-	switch {
-	case i.verifiable():
-	case i.j.isEncrypted():
-		s.add(MarkSkipped, "decryption", "needs the identity provider's metadata, and a key that opens it")
-	default:
+	i.explainSkipped(s)
+}
+
+// makeChecks makes those before the profile, as far as they can be made here. What
+// refuses is in the trace, here and below.
+func (i *responseInspector) makeChecks() {
+	if err := i.j.run(partOf(order, stepBody, stepOpening)...); err != nil || !i.verifiable() {
+		return
+	}
+	end := stepComparison
+	if i.sealed() && i.j.isEncrypted() {
+		end = stepDecryption
+	}
+	_ = i.j.run(partOf(order, stepOpening, end)...)
+}
+
+// explainSkipped says which checks could not be made.
+func (i *responseInspector) explainSkipped(s *Section) {
+	if !i.verifiable() {
 		s.add(MarkSkipped, "signature", "needs the identity provider's metadata")
+	}
+	switch {
+	case !i.j.isEncrypted() || i.j.isOpened():
+	case i.sealed():
+		s.add(MarkSkipped, "decryption", "only the gateway has the key: its trace of this sign-on has the checks of what is inside")
+	case !i.verifiable():
+		s.add(MarkSkipped, "decryption", "needs the identity provider's metadata, and a key that opens it")
 	}
 }
 
@@ -229,12 +253,20 @@ func (i *responseInspector) explainAssumptions(s *Section) {
 	if i.known != nil {
 		s.add(MarkProblem, "metadata", "%s", i.known)
 	}
-	if i.opt.EntityID == "" {
+	if i.opt.EntityID == "" && !i.isSealed() {
 		s.add(MarkInfo, "taken for ours", "the audience %s", orNone(i.j.sp.entityID))
 	}
-	if i.opt.ACSURL == "" {
+	if i.opt.ACSURL == "" && !i.isSealed() {
 		s.add(MarkInfo, "taken for ours", "the address %s", orNone(i.j.sp.acsURL))
 	}
+}
+
+// sealed reports whether encrypted assertions are to stay so.
+func (i *responseInspector) sealed() bool { return i.opt.KeysElsewhere && len(i.opt.Decryption) == 0 }
+
+// isSealed reports whether this response has an assertion that stays encrypted.
+func (i *responseInspector) isSealed() bool {
+	return i.sealed() && i.find("EncryptedAssertion") != nil
 }
 
 func (i *responseInspector) verifiable() bool { return len(i.j.sp.verifiers) > 0 }
@@ -337,7 +369,7 @@ func (i *responseInspector) explainContents() {
 	}
 	s := i.out.section("The assertion")
 	if i.find("Assertion") == nil {
-		s.add(MarkInfo, "", "none in the clear")
+		s.add(MarkInfo, "", "%s", i.withoutAssertion())
 		return
 	}
 	s.say("audience", i.text("Audience"))
@@ -355,6 +387,14 @@ func (i *responseInspector) explainContents() {
 	for _, attribute := range i.find("").FindElements(".//AttributeStatement/Attribute") {
 		i.explainAttribute(s, attribute)
 	}
+}
+
+// withoutAssertion says why there is none to be read.
+func (i *responseInspector) withoutAssertion() string {
+	if i.isSealed() {
+		return "encrypted, as it should be if the gateway has the key: nobody else can read it"
+	}
+	return "none in the clear"
 }
 
 func (i *responseInspector) explainAttribute(s *Section, attribute *etree.Element) {

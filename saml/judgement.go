@@ -35,6 +35,7 @@ type judgement struct {
 const (
 	stepBody       = "body"                 // the first that reads the response
 	stepOpening    = "response certificate" // the first that needs the metadata
+	stepDecryption = "decryption"           // the first that needs a key of ours
 	stepComparison = "one assertion"        // what was verified with what was gated
 	stepProfile    = "destination"          // the first of the profile itself
 	stepIdentity   = "identity"             // the first that is about the configuration
@@ -73,7 +74,7 @@ var (
 		{name: stepOpening, when: (*judgement).isSigned, run: (*judgement).chooseCertificate},
 		{name: "response signature", when: (*judgement).isSigned, run: (*judgement).verifyEnvelope},
 		{name: "encryption", run: (*judgement).checkEncryption},
-		{name: "decryption", run: (*judgement).decrypt},
+		{name: stepDecryption, run: (*judgement).decrypt},
 	}
 	verification = []step{
 		{name: "certificate", when: (*judgement).isSigned, run: (*judgement).chooseCertificate},

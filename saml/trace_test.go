@@ -77,7 +77,7 @@ func TestTheOrderIsCutWhereItSaysSo(t *testing.T) {
 	}
 	whole := names(order)
 	last := -1
-	for _, name := range []string{stepBody, stepOpening, stepComparison, stepProfile, stepIdentity} {
+	for _, name := range []string{stepBody, stepOpening, stepDecryption, stepComparison, stepProfile, stepIdentity} {
 		at := slices.Index(whole, name)
 		if at <= last || slices.Contains(whole[at+1:], name) {
 			t.Fatalf("%q is at %d, want it once, behind %d: %q", name, at, last, whole)

@@ -19,7 +19,7 @@ func TestTraceSaysWhyThereIsNoEmail(t *testing.T) {
 			continue
 		}
 		_, _, trace := a.traced(t)
-		want := Check{Name: "identity", Want: `user name in one of ["name_id"]`, Got: `found, without an e-mail address: "mail" has 2 values`}
+		want := Check{Name: "identity", Want: "user name in one of name_id", Got: `found, without an e-mail address: "mail" has 2 values`}
 		if !slices.Contains(trace.Checks, want) {
 			t.Errorf("checks %+v, want %+v among them", trace.Checks, want)
 		}

@@ -80,6 +80,8 @@ func (j *judgement) note(name string, err error) {
 		t.describe(j.root)
 	case name == "encryption" && err == nil:
 		t.Encrypted = j.sealed.describe()
+	case name == "response signature" && err == nil:
+		t.Certificate = fingerprint(j.verifier.cert.Raw)
 	case name == "signature" && err == nil:
 		t.Certificate = fingerprint(j.verifier.cert.Raw)
 		t.Attributes = tracedAttributes(j.response.Assertions)
@@ -137,7 +139,7 @@ var words = map[string]description{
 		return "AES-GCM, or AES-CBC in a signed response; key by RSA-OAEP", got
 	},
 	"decryption": func(j *judgement) (string, string) {
-		return fmt.Sprintf("one of our %d keys to open it", len(j.sp.decryption)), "opened"
+		return "one of our keys to open it", "opened"
 	},
 	"certificate": wordsOfCertificate,
 	"signature":   constant("to cover what is used", "verified"),
@@ -185,12 +187,25 @@ func wordsOfSignatures(j *judgement) (string, string) {
 	switch {
 	case j.env == nil:
 		return want, ""
+	case j.vouched != nil && len(j.env.signatures) == 0:
+		return want, "response signed, around the encrypted assertion"
 	case j.vouched != nil:
-		return want, fmt.Sprintf("response signed, assertion in it %d times", len(j.env.signatures))
+		return want, "both signed"
 	case len(j.env.signatures) == 0:
 		return want, "none on the response"
 	}
-	return want, fmt.Sprintf("%d signatures, response signed: %t", len(j.env.signatures), j.env.responseSigned)
+	return want, signedParts(j)
+}
+
+// signedParts says which of the two are signed, of a response with a signature.
+func signedParts(j *judgement) string {
+	switch {
+	case !j.env.responseSigned:
+		return "assertion signed"
+	case len(j.env.signatures) == 1:
+		return "response signed"
+	}
+	return "both signed"
 }
 
 func wordsOfCertificate(j *judgement) (string, string) {
@@ -268,7 +283,7 @@ func wordsOfAuthentication(j *judgement) (string, string) {
 
 // wordsOfIdentity says too why there is no e-mail address, if there are several.
 func wordsOfIdentity(j *judgement) (string, string) {
-	want := fmt.Sprintf("user name in one of %q", j.sp.attributes.User)
+	want := "user name in one of " + strings.Join(j.sp.attributes.User, ", ")
 	if j.principal == nil {
 		return want, "found"
 	}

@@ -162,6 +162,9 @@ func libraryRefusal(err error) *Refusal {
 	code := CodeSignature
 	if value, ok := errors.AsType[saml2.ErrInvalidValue](err); ok {
 		code = invalidValueCode(value.Key)
+		if code == CodeExpired {
+			return refusef(code, "the confirmation ended at %.100q, and now less the clock skew is %.100q", value.Actual, value.Expected)
+		}
 	} else if missing, ok := errors.AsType[saml2.ErrMissingElement](err); ok {
 		code = missingElementCode(missing.Tag)
 	} else if strings.Contains(err.Error(), etreeutils.ErrTraversalLimit.Error()) {

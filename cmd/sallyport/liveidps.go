@@ -197,7 +197,7 @@ func titleOf(idp idpInUse) string {
 	case name != "":
 		return name
 	case idp.Name == config.DefaultIdP:
-		return "your company"
+		return "Your company" // a title: it may begin a sentence
 	}
 	return idp.Name
 }

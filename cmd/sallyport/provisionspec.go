@@ -144,20 +144,14 @@ func (f *provisionFlags) readMetadata(want *provision.Spec, gateway *config.Gate
 			return err
 		}
 	}
+	files := map[string]string{} // by the entity that they describe
 	for _, given := range f.idpMetadata {
 		name, file := splitMetadata(given)
 		text, err := os.ReadFile(file)
 		if err != nil {
 			return usageError{fmt.Errorf("reading the identity provider's metadata: %w", err)}
 		}
-		switch {
-		case name == config.DefaultIdP:
-			want.IdPMetadata = text
-		case want.NamedIdPMetadata == nil:
-			want.NamedIdPMetadata = map[string][]byte{name: text}
-		default:
-			want.NamedIdPMetadata[name] = text
-		}
+		storeMetadata(want, name, text)
 		if gateway == nil {
 			continue // without a host there is a fault that says so
 		}
@@ -165,11 +159,28 @@ func (f *provisionFlags) readMetadata(want *provision.Spec, gateway *config.Gate
 		if err != nil {
 			return err
 		}
-		if err := judgeMetadata(gateway, idp, text); err != nil {
+		entity, err := judgeMetadata(gateway, idp, text)
+		if err != nil {
 			return &hinted{usageError{fmt.Errorf("file %s: %w", file, err)}, "give --idp-metadata the metadata document of your identity provider, as it exports it"}
 		}
+		if other, twice := files[entity]; twice {
+			return usageError{fmt.Errorf("files %s and %s are both of the identity provider %.200q, expected another for each name", other, file, entity)}
+		}
+		files[entity] = file
 	}
 	return nil
+}
+
+// storeMetadata has the metadata stored for the identity provider of that name.
+func storeMetadata(want *provision.Spec, name string, text []byte) {
+	switch {
+	case name == config.DefaultIdP:
+		want.IdPMetadata = text
+	case want.NamedIdPMetadata == nil:
+		want.NamedIdPMetadata = map[string][]byte{name: text}
+	default:
+		want.NamedIdPMetadata[name] = text
+	}
 }
 
 // nameBefore is a NAME= in front of a file.
@@ -305,23 +316,26 @@ func refineSidecars(sidecars []provision.Sidecar, vault *config.Provision) []pro
 
 // judgeMetadata tries an identity provider's metadata the way a gateway will, so
 // that what it would refuse is not stored. The key is thrown away.
-func judgeMetadata(cfg *config.Gateway, idp config.IdP, metadata []byte) error {
+func judgeMetadata(cfg *config.Gateway, idp config.IdP, metadata []byte) (entityID string, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return fmt.Errorf("generating a key: %w", err)
+		return "", fmt.Errorf("generating a key: %w", err)
 	}
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
-		return fmt.Errorf("signing a certificate: %w", err)
+		return "", fmt.Errorf("signing a certificate: %w", err)
 	}
 	certificate, err := x509.ParseCertificate(der)
 	if err != nil {
-		return fmt.Errorf("parsing a certificate: %w", err)
+		return "", fmt.Errorf("parsing a certificate: %w", err)
 	}
 	own := ownKeys{keyPair: keyPair{key, certificate}}
 	settings := samlConfig(sharedSAML{cfg: cfg, own: own, from: cfg.SAML.OwnMetadata.ValidFrom(time.Now())}, idp)
 	settings.IdPMetadata, settings.IdPEntityID = metadata, idp.EntityID
-	_, err = newServiceProvider(settings)
-	return err
+	provider, err := newServiceProvider(settings)
+	if err != nil {
+		return "", err
+	}
+	return provider.IdP().EntityID, nil
 }

@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"strings"
 	"text/tabwriter"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 )
@@ -159,7 +161,7 @@ func (t trace) print(w io.Writer) error {
 	line("clock", clockOf(t.ClockOffset))
 	line("encrypted", t.Encrypted)
 	if len(t.Checks) > 0 {
-		line("signed with", cmp.Or(t.Certificate, "nothing that is known"))
+		line("signed with", cmp.Or(t.Certificate, "not verified, see the checks"))
 	}
 	var attributes []string
 	for _, a := range t.Attributes {
@@ -168,19 +170,56 @@ func (t trace) print(w io.Writer) error {
 	line("attributes", strings.Join(attributes, ", "))
 	if len(t.Checks) > 0 {
 		out.WriteString("\n")
-		table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-		_, _ = fmt.Fprintln(table, "CHECK\tVERDICT\tEXPECTED\tCAME")
-		for _, c := range t.Checks {
-			verdict := "passed"
-			if c.Code != "" {
-				verdict = "refused: " + visible(c.Code)
-			}
-			_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", visible(c.Name), verdict, orDash(visible(c.Want)), orDash(visible(c.Got)))
-		}
-		_ = table.Flush() // a Builder takes everything
+		t.printChecks(out)
 	}
 	_, err := io.WriteString(w, out.String())
 	return err
+}
+
+// cellWidth is how wide a column of the table of checks gets, unless one word is wider.
+const cellWidth = 50
+
+// printChecks writes the table of checks, with what is long on several lines.
+func (t trace) printChecks(out *strings.Builder) {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(table, "CHECK\tVERDICT\tEXPECTED\tCAME")
+	for _, c := range t.Checks {
+		name, verdict := visible(c.Name), "passed"
+		if c.Code != "" {
+			verdict = "refused: " + visible(c.Code)
+		}
+		want, got := folded(orDash(visible(c.Want)), cellWidth), folded(orDash(visible(c.Got)), cellWidth)
+		for i := range max(len(want), len(got)) {
+			_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", name, verdict, at(want, i), at(got, i))
+			name, verdict = "", ""
+		}
+	}
+	_ = table.Flush() // a Builder takes everything
+}
+
+// folded is text in lines of at most width characters, or of one word.
+func folded(text string, width int) []string {
+	lines := []string{""}
+	for _, word := range strings.Fields(text) {
+		last := &lines[len(lines)-1]
+		switch {
+		case *last == "":
+			*last = word
+		case utf8.RuneCountInString(*last)+1+utf8.RuneCountInString(word) <= width:
+			*last += " " + word
+		default:
+			lines = append(lines, word)
+		}
+	}
+	return lines
+}
+
+// at is the line with that index, empty if there is none.
+func at(lines []string, i int) string {
+	if i < len(lines) {
+		return lines[i]
+	}
+	return ""
 }
 
 // clockOf says how far the sender's clock is off, as the message tells it.
@@ -188,6 +227,8 @@ func clockOf(seconds *float64) string {
 	switch {
 	case seconds == nil:
 		return ""
+	case math.Abs(*seconds) < 0.05:
+		return "the sender's agrees with ours"
 	case *seconds > 0:
 		return fmt.Sprintf("the sender's is %.1f s ahead of ours, or more", *seconds)
 	}

@@ -31,15 +31,19 @@ func inspectCommand(std stdio) *cobra.Command {
 		Long: `Explain a metadata document or a captured response, offline: what it says, and what
 a gateway would refuse, all at once. FILE is "-" for the standard input. A response
 is XML, its base64, or the form that the browser posted, as its developer tools show
-it; which one it is shows by itself.
+it; which one it is shows by itself. What is in an encrypted assertion only the
+gateway can read: "sallyport saml trace" has the checks that it made.
 
 With --metadata, signatures are verified by the identity provider's metadata, and
 with --config, audience and addresses are held against a gateway's configuration;
 else a response is held against what it says itself. Values of a person are left
 out unless --values is given. The exit code is 1 if anything needs attention.`,
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return usageError{fmt.Errorf("%d files, expected one, or - for the standard input", len(args))}
+			switch err := fmt.Errorf("%d files, expected one, or - for the standard input", len(args)); {
+			case len(args) == 0 && flags.metadata != "":
+				return &hinted{usageError{err}, "--metadata goes with a response; to explain the metadata itself: sallyport saml inspect " + flags.metadata}
+			case len(args) != 1:
+				return usageError{err}
 			}
 			return nil
 		},
@@ -56,7 +60,7 @@ out unless --values is given. The exit code is 1 if anything needs attention.`,
 				return err
 			}
 			if n := found.Problems(); n > 0 {
-				return fmt.Errorf("%d lines need attention", n)
+				return fmt.Errorf("%s attention", needing(n))
 			}
 			return nil
 		},
@@ -66,6 +70,14 @@ out unless --values is given. The exit code is 1 if anything needs attention.`,
 	cmd.Flags().StringVar(&flags.config, "config", "", "the gateway's configuration `FILE`, for a response")
 	cmd.Flags().BoolVar(&flags.values, "values", false, "show the subject and the values of attributes")
 	return cmd
+}
+
+// needing says how many lines need something.
+func needing(lines int) string {
+	if lines == 1 {
+		return "1 line needs"
+	}
+	return fmt.Sprintf("%d lines need", lines)
 }
 
 // readInspected reads a file that may be anything, or the standard input.
@@ -96,7 +108,7 @@ func (f inspectFlags) inspect(text []byte, now time.Time) (saml.Inspection, erro
 	if looksLikeMetadata.Match(text) {
 		return saml.InspectMetadata(text, now), nil
 	}
-	against := saml.ResponseInspection{IdPEntityID: f.entity, Values: f.values}
+	against := saml.ResponseInspection{IdPEntityID: f.entity, KeysElsewhere: true, Values: f.values}
 	if f.metadata != "" {
 		metadata, err := os.ReadFile(f.metadata)
 		if err != nil {

@@ -45,6 +45,10 @@ func (r *reporter) ready(set settings, token string) {
 		{"", "root token " + token},
 	})
 	r.block([]row{
+		{"sign-ons", set.explainCommand() + "   (with a NUMBER: every check of that one)"},
+		{"gateway.yaml", set.in("gateway.yaml") + "   (change it: it is in use within a minute)"},
+	})
+	r.block([]row{
 		{"logs", set.in("log") + string(filepath.Separator)},
 		{"", strings.Join(set.logNames(), "  ")},
 	})
@@ -101,6 +105,11 @@ func (s settings) openedBy(user idp.User) []string {
 		}
 	}
 	return names
+}
+
+// explainCommand shows what the gateway has made of the identity provider's messages.
+func (s settings) explainCommand() string {
+	return fmt.Sprintf("%s saml trace --admin-url http://%s", s.program("sallyport"), loopback(s.adminPort()))
 }
 
 // logNames are the logs in the order of a request's way through the stack.

@@ -261,7 +261,18 @@ func identities() []attack {
 		{id: "C35e", name: "empty values say nothing", edit: inside(`.//Attribute[@Name='groups']`, value("")), check: groups("engineers", "admins")},
 		{id: "C36", name: "value of 257 characters", want: CodeValue, edit: setText(group, strings.Repeat("é", 257))},
 		{id: "C36b", name: "value of 256 characters", edit: setText(group, strings.Repeat("é", 256))},
-		{id: "C37", name: "600 groups", want: CodeTooManyValues, edit: manyGroups(600)},
+		{id: "C37", name: "1,200 groups", want: CodeTooManyValues, edit: manyGroups(1200)},
+		{id: "C37c", name: "groups of 500 bytes, 600 of them", want: CodeTooManyValues, edit: func(t testing.TB, m *message) {
+			manyGroups(600)(t, m)
+			for _, value := range m.root.FindElements(".//AttributeValue") {
+				value.SetText(strings.Repeat("g", 500) + value.Text())
+			}
+		}},
+		{id: "C37d", name: "900 groups", edit: manyGroups(900), check: func(t *testing.T, p Principal) {
+			if len(p.Groups) < 900 {
+				t.Errorf("%d groups, want all 900", len(p.Groups))
+			}
+		}},
 		{id: "C37b", name: "400 groups", edit: manyGroups(400), check: func(t *testing.T, p Principal) {
 			if len(p.Groups) != 402 {
 				t.Errorf("%d groups, want 402", len(p.Groups))

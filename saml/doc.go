@@ -15,8 +15,9 @@
 // because a person may choose their own display name. The metadata of the
 // identity provider is trusted for what it says, not for how it is written.
 //
-// The signature is verified by gosaml2 and goxmldsig. They are good at that and
-// leave the rest of the profile to their caller, so [ServiceProvider.Verify]
+// The signature is verified by goxmldsig, and what was signed is read by gosaml2.
+// They are good at that and leave the rest of the profile to their caller, so
+// [ServiceProvider.Verify]
 // puts gates in front of them and checks behind them, in a fixed order that is
 // written down once, in judgement.go:
 //

@@ -2,9 +2,8 @@ package saml
 
 import "time"
 
-// What a message may cost and how old it may be, all in one place. A response
-// with the greatest number of group values that the signature library can take
-// (about 470) is a fifth of these sizes.
+// What a message may cost and how old it may be, all in one place. A response has
+// room for about 950 values of attributes.
 const (
 	maxBodySize       = 512 << 10 // of the POST, in bytes
 	maxResponseSize   = 256 << 10 // of the XML in it

@@ -69,7 +69,7 @@ const (
 	CodeIdPCertificate     = "idp_certificate"      // the metadata's certificate is outside its validity
 	CodeIdPMetadataExpired = "idp_metadata_expired" // the metadata is past its validUntil
 	CodeSignature          = "signature"            // does not verify
-	CodeTooManyValues      = "too_many_values"      // more attribute values than the signature library takes
+	CodeTooManyValues      = "too_many_values"      // more attribute values than there is room for
 )
 
 // Codes of an encrypted assertion. What goes wrong once a key of ours is used has

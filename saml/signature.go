@@ -231,12 +231,6 @@ func (e *envelope) signedBy(cert *x509.Certificate) bool {
 	return !slices.ContainsFunc(e.signatures, func(s signature) bool { return !s.madeBy(cert) })
 }
 
-// paired reports whether any signature has the form that XML Signature prescribes
-// for the ECDSA key of this certificate.
-func (e *envelope) paired(cert *x509.Certificate) bool {
-	return slices.ContainsFunc(e.signatures, func(s signature) bool { return isPair(s.value, cert.PublicKey) })
-}
-
 // fingerprints are of the certificates that the signatures name.
 func (e *envelope) fingerprints() string {
 	var all []string

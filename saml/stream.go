@@ -41,6 +41,7 @@ type frame struct {
 // and ambiguity it cannot bound.
 type streamGate struct {
 	limits   streamLimits
+	raw      []byte
 	dec      *xml.Decoder
 	stack    []frame
 	scope    []binding
@@ -51,6 +52,23 @@ type streamGate struct {
 	started  bool // a token was read
 }
 
+// tooMuch refuses a document that is too large in some way. If it is full of attribute
+// values, that is the code: somebody is in very many groups, and can be told so. Nothing
+// is verified yet, and nothing but a page and a line in the log depends on it.
+func tooMuch(raw []byte, format string, args ...any) error {
+	code := CodeXMLLimit
+	if bytes.Count(raw, valueEnd) > manyValues {
+		code = CodeTooManyValues
+	}
+	return refusef(code, format, args...)
+}
+
+// valueEnd is the end of a value's tag, whatever its prefix is; manyValues is how many
+// of them nobody has who is not in hundreds of groups.
+var valueEnd = []byte("AttributeValue>")
+
+const manyValues = 400
+
 // checkStream refuses what is not one well-formed, namespace-well-formed
 // element within limits, with nothing around it but an XML declaration.
 func checkStream(raw []byte, limits streamLimits) error { return checkStreamIn(raw, limits, nil) }
@@ -59,7 +77,7 @@ func checkStream(raw []byte, limits streamLimits) error { return checkStreamIn(r
 // in the scope of its namespaces.
 func checkStreamIn(raw []byte, limits streamLimits, scope []binding) error {
 	if len(raw) > limits.size {
-		return refusef(CodeXMLLimit, "document of %d bytes, at most %d are allowed", len(raw), limits.size)
+		return tooMuch(raw, "document of %d bytes, at most %d are allowed", len(raw), limits.size)
 	}
 	if !utf8.Valid(raw) {
 		return refusef(CodeEncoding, "document is not valid UTF-8")
@@ -67,7 +85,7 @@ func checkStreamIn(raw []byte, limits streamLimits, scope []binding) error {
 	if !limits.comments && bytes.Contains(raw, cdataStart) {
 		return refusef(CodeComment, "CDATA section")
 	}
-	g := &streamGate{limits: limits, dec: xml.NewDecoder(bytes.NewReader(raw)), uris: map[string]string{}, scope: scope}
+	g := &streamGate{limits: limits, raw: raw, dec: xml.NewDecoder(bytes.NewReader(raw)), uris: map[string]string{}, scope: scope}
 	for {
 		token, err := g.dec.RawToken()
 		if errors.Is(err, io.EOF) {
@@ -155,7 +173,7 @@ func (g *streamGate) open(t xml.StartElement) error {
 	}
 	g.rooted = true
 	if g.elements++; g.elements > g.limits.elements {
-		return refusef(CodeXMLLimit, "more than %d elements", g.limits.elements)
+		return tooMuch(g.raw, "more than %d elements", g.limits.elements)
 	}
 	if len(g.stack) >= g.limits.depth {
 		return refusef(CodeXMLLimit, "elements nested deeper than %d", g.limits.depth)
@@ -164,7 +182,7 @@ func (g *streamGate) open(t xml.StartElement) error {
 		return refusef(CodeXMLLimit, "%d attributes on one element, at most %d are allowed", len(t.Attr), g.limits.attributes)
 	}
 	if g.attrs += len(t.Attr); g.attrs > g.limits.allAttributes {
-		return refusef(CodeXMLLimit, "more than %d attributes", g.limits.allAttributes)
+		return tooMuch(g.raw, "more than %d attributes", g.limits.allAttributes)
 	}
 	g.stack = append(g.stack, frame{name: t.Name, scope: len(g.scope)})
 	for _, a := range t.Attr {

@@ -15,11 +15,11 @@ func (v *verifier) validate(el *etree.Element) (*etree.Element, error) {
 	return ctx.Validate(readableBy(el, v.cert.PublicKey))
 }
 
-// verifyPaired makes a response of one in the clear of whose signatures the library
-// cannot read the form; see [derValue]. It does what gosaml2 does, one signature
+// verify makes a response of one in the clear. It does what gosaml2 does, one signature
 // after the other: the response's own covers the assertion's as it was sent, so the
-// two cannot be put into another form at once.
-func (v *verifier) verifyPaired(root, assertion *etree.Element) (*types.Response, error) {
+// two cannot be put into another form at once (see [derValue]). gosaml2 itself would
+// parse again what was parsed, and walk the tree several times more.
+func (v *verifier) verify(root, assertion *etree.Element) (*types.Response, error) {
 	if childOf(root, nsDsig, "Signature") == nil {
 		return v.verifyAlone(root, assertion)
 	}

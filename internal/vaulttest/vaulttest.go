@@ -215,8 +215,12 @@ func (s *Server) awaitAnswer(ctx context.Context) error {
 	}
 }
 
-// initialise makes key and root token, or reads those of an earlier run.
+// initialise makes key and root token, or reads those of an earlier run. They are the
+// storage's: a server that is started again has them, and others may be reading them.
 func (s *Server) initialise(ctx context.Context) error {
+	if s.key != "" {
+		return nil
+	}
 	path := filepath.Join(s.Dir, "init.json")
 	var kept initFile
 	raw, err := os.ReadFile(path)

@@ -123,7 +123,7 @@ func postedLogout(metadata []byte) []byte {
 // crowd is somebody who is in more groups than a sign-on can carry.
 func crowd() idp.User {
 	u := idp.User{Name: "dave", Password: "dave-pw", FullName: "Dave Dunn", Email: "dave@example.com"}
-	for i := range 600 {
+	for i := range 1200 {
 		u.Groups = append(u.Groups, "group-"+strconv.Itoa(i))
 	}
 	return u

@@ -65,12 +65,22 @@ func waitTogether() error {
 	return flag.Set("test.parallel", "12")
 }
 
+// onlyFuzzing reports whether nothing but a fuzz target is to run. None of them needs
+// a Vault, and each of their workers, which are processes of their own, would start one.
+func onlyFuzzing() bool {
+	flag.Parse()
+	return flag.Lookup("test.fuzz").Value.String() != "" && flag.Lookup("test.run").Value.String() == "^$"
+}
+
 func TestMain(m *testing.M) { os.Exit(runTests(m)) }
 
 func runTests(m *testing.M) int {
 	ctx := context.Background()
 	if told := os.Getenv(childVariable); told != "" {
 		return runChild(ctx, told)
+	}
+	if onlyFuzzing() {
+		return m.Run()
 	}
 	dir, err := os.MkdirTemp("", "vaultpki")
 	err = errors.Join(err, waitTogether(), quickenACME())

@@ -21,6 +21,7 @@ func validateGateway(g *Gateway, faults *collector) {
 	faults.session(g.Session)
 	faults.accessLog(g.AccessLog)
 	faults.stop("stop", g.Stop)
+	faults.forwardAuth(g)
 	for i, route := range g.Routes {
 		faults.route(entry("routes", i), route)
 		faults.signOnOf(entry("routes", i), route, g)
@@ -84,7 +85,7 @@ func (c *collector) route(at string, route Route) {
 	}
 	c.shown(join(at, "title"), route.Title)
 	c.shown(join(at, "description"), route.Description)
-	if route.Backend.URL.Scheme != "https" {
+	if route.Backend.URL.Scheme != "https" && !route.IngressOnly() {
 		c.refuse(join(at, "backend.url"), "https://host[:port] of the tool's sidecar, such as https://grafana:8443")
 	}
 	c.allow(join(at, "allow"), route.Allow)

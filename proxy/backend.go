@@ -44,7 +44,9 @@ func newTransport(config *tls.Config) *http.Transport {
 // Call it after the client certificate was renewed.
 func (g *Gateway) CloseIdleConnections() {
 	for _, rt := range g.order {
-		rt.transport.CloseIdleConnections()
+		if !rt.ingressOnly() {
+			rt.transport.CloseIdleConnections()
+		}
 	}
 }
 

@@ -36,6 +36,8 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *route, state *sessi
 			ex.Record.Reason, ex.Record.Cause = "access_withdrawn", "access was withdrawn while the connection was open"
 		case errors.Is(cause, errAuthnAge):
 			ex.Record.Reason, ex.Record.Cause = policy.ReasonTooOld, "sign-on became too old while the connection was open"
+		case errors.Is(cause, errStopping):
+			ex.Record.Cause = cause.Error()
 		}
 	}()
 	out := &outgoing{exchange: ex, state: state}

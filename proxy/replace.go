@@ -17,7 +17,7 @@ func (g *Gateway) inherit(before *Gateway) {
 	g.answers, g.begins, g.alarms, g.forms = before.answers, before.begins, before.alarms, before.forms
 	for host, rt := range g.routes {
 		old := before.routes[host]
-		if old == nil || old.TLS != rt.TLS || *old.Backend != *rt.Backend {
+		if old == nil || old.ingressOnly() || rt.ingressOnly() || old.TLS != rt.TLS || *old.Backend != *rt.Backend {
 			continue
 		}
 		rt.transport = old.transport
@@ -30,7 +30,7 @@ func (g *Gateway) inherit(before *Gateway) {
 // it when this one gets no more requests; those under way go on to their end.
 func (g *Gateway) Retire() {
 	for _, rt := range g.order {
-		if !rt.inherited.Load() {
+		if !rt.ingressOnly() && !rt.inherited.Load() {
 			rt.transport.CloseIdleConnections()
 		}
 	}

@@ -41,6 +41,9 @@ type Route struct {
 	// UnsafeCrossOrigin lets pages of other origins send requests that change
 	// something.
 	UnsafeCrossOrigin bool
+	// ForwardAuth lets an ingress that may ask (Config.Asks) learn who may pass.
+	// Backend and TLS may be nil then: nobody gets to the tool through the gateway.
+	ForwardAuth bool
 }
 
 // route is a Route with the means to serve it.
@@ -55,16 +58,18 @@ type route struct {
 }
 
 func (g *Gateway) newRoute(spec Route) (*route, error) {
+	origin := g.origin(spec.Host)
+	rt := &route{Route: spec, origin: origin, authority: strings.TrimPrefix(origin, "https://")}
+	if rt.ingressOnly() {
+		return rt, nil
+	}
 	if spec.TLS == nil {
 		return nil, fmt.Errorf("route %q has no TLS configuration: a backend is never reached in the clear", spec.Name)
 	}
 	if spec.Backend == nil || spec.Backend.Scheme != "https" {
 		return nil, fmt.Errorf("route %q has backend %v, expected https://host:port", spec.Name, spec.Backend)
 	}
-	origin := g.origin(spec.Host)
-	rt := &route{
-		Route: spec, origin: origin, authority: strings.TrimPrefix(origin, "https://"), transport: newTransport(spec.TLS),
-	}
+	rt.transport = newTransport(spec.TLS)
 	rt.proxy = &httputil.ReverseProxy{
 		Rewrite:        rt.rewrite,
 		Transport:      relay.WithoutTrailers{Base: rt.transport},
@@ -75,3 +80,7 @@ func (g *Gateway) newRoute(spec Route) (*route, error) {
 	}
 	return rt, nil
 }
+
+// ingressOnly reports whether an ingress alone passes requests on to the tool; such a
+// route has no transport.
+func (rt *route) ingressOnly() bool { return rt.ForwardAuth && rt.Backend == nil }

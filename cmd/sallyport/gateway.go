@@ -47,6 +47,11 @@ names a file. docs/exit-codes.md lists the ways in which a start can fail.`,
 // introduction.
 func runGateway(ctx context.Context, from source, identity *identityFlags, log *slog.Logger) error {
 	var out io.WriteCloser
+	inherited, err := inheritSockets(socketHTTPS, socketAdmin, socketForwardAuth)
+	if err != nil {
+		return err
+	}
+	defer inherited.Close()
 	clock, hup := newStopwatch(), catchHangup()
 	defer hup.release()
 	parse := func(name string, text []byte) (*config.Gateway, error) {
@@ -55,7 +60,7 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, log *
 			return nil, err
 		}
 		logConfig(log, name, cfg.Warnings())
-		if err := checkFree(ctx, cfg.Listen.HTTPS, cfg.Listen.Admin); err != nil {
+		if err = (sockets{inherited, cfg.Listen.ReusePort}).checkFree(ctx, gatewayAddresses(cfg)); err != nil {
 			return nil, err
 		}
 		if out, err = accesslog.Open(cfg.AccessLog.File); err != nil {
@@ -77,6 +82,7 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, log *
 	if err != nil {
 		return err
 	}
+	l.sockets = sockets{inherited, start.cfg.Listen.ReusePort}
 	l.followed, l.startup, l.hangup, l.probe = g.follow(from, start), clock, hup, newTokenProbe(client, g.refresh)
 	return l.run(ctx)
 }
@@ -131,7 +137,17 @@ func equipGateway(ctx context.Context, cfg *config.Gateway, g *liveGateway, cloc
 	return &life{
 		service: "gateway", log: g.log, client: g.client, access: g.access, metrics: registry, more: g.artefacts, traces: g.traces,
 		certificates: []heldCertificates{{g.edge, "browsers reach that host"}, {g.backend, "every tool is reached"}},
-		listen:       cfg.Listen.HTTPS, admin: cfg.Listen.Admin, tls: g.edge.EdgeTLS(), handler: g.live, drain: cfg.Stop.Drain.Duration,
-		strangers: slog.LevelDebug,
+		listen:       gatewayAddresses(cfg), tls: g.edge.EdgeTLS(), handler: g.live,
+		announce: cfg.Stop.Announce.Duration, drain: cfg.Stop.Drain.Duration,
+		strangers: slog.LevelDebug, asked: g.live.ForwardAuth(), askTLS: g.askTLS(),
 	}, nil
+}
+
+// gatewayAddresses are where a gateway listens all its life.
+func gatewayAddresses(cfg *config.Gateway) addresses {
+	at := addresses{work: cfg.Listen.HTTPS, admin: cfg.Listen.Admin}
+	if cfg.Listen.AsksForwardAuth() {
+		at.forwardAuth = cfg.Listen.ForwardAuth
+	}
+	return at
 }

@@ -133,6 +133,7 @@ func (g *liveGateway) build(p gatewayParts, d domain) (*proxy.Gateway, error) {
 		DoorHost: string(p.cfg.Door.Host), PublicPort: p.cfg.Door.PublicPort, EntityID: p.cfg.SAML.EntityID, Routes: withIdPs(routes(p.cfg, g.dialTo), d.idps),
 		IdPs: proxyIdPs(d.idps), OutIdPs: outIdPs(d.idps), Sessions: d.sessions, Access: g.access, QueryKeys: p.cfg.AccessLog.QueryKeys,
 		Refresh: g.refreshIdP, Traces: g.traces, Log: g.log, Metrics: g.metrics,
+		Asks: g.asks(p.cfg.ForwardAuth),
 	}
 	if g.live != nil {
 		cfg.Replaces = g.live.Gateway()
@@ -271,7 +272,10 @@ func needsRestart(before, after *config.Gateway, known map[string]config.IdP) er
 		{"listen.https", before.Listen.HTTPS, after.Listen.HTTPS},
 		{"listen.admin", before.Listen.Admin, after.Listen.Admin},
 		{"listen.acme_http", before.Listen.ACMEHTTP, after.Listen.ACMEHTTP},
+		{"listen.forward_auth", before.Listen.ForwardAuth, after.Listen.ForwardAuth},
+		{"listen.reuse_port", strconv.FormatBool(before.Listen.ReusePort), strconv.FormatBool(after.Listen.ReusePort)},
 		{"access_log.file", before.AccessLog.File, after.AccessLog.File},
+		{"stop.announce", before.Stop.Announce.String(), after.Stop.Announce.String()},
 		{"stop.drain", before.Stop.Drain.String(), after.Stop.Drain.String()},
 		{"vault.kv_mount", before.Vault.KVMount, after.Vault.KVMount},
 		{"vault.saml_path", before.Vault.SAMLPath, after.Vault.SAMLPath},

@@ -53,6 +53,8 @@ func (r *Record) what(e *encoder) {
 		e.number("client.port", int64(port))
 	}
 	e.optional("tls.version", r.TLSVersion)
+	e.optional("sallyport.via", r.Via)
+	e.optional("sallyport.peer", r.Peer)
 	e.optional("user_agent.original", r.UserAgent)
 }
 

@@ -20,6 +20,7 @@ type Listener struct {
 // all of them say so; elsewhere than on Linux that is an error.
 func Listen(ctx context.Context, address string, beside bool) (*Listener, error) {
 	var with net.ListenConfig
+	with.SetMultipathTCP(false) // Go's default, which knows no filters (see Quiet); no browser uses it
 	if beside {
 		with.Control = func(_, _ string, conn syscall.RawConn) error { return control(conn, listenBeside) }
 	}

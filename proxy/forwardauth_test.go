@@ -305,7 +305,6 @@ func TestOddQuestionsAreRefused(t *testing.T) {
 		"caddy: no host":                    {"/auth/caddy", doorHost, forwarded(func(h http.Header) { delete(h, "X-Forwarded-Host") })},
 		"envoy: in the clear":               {"/auth/envoy/", headersHost, http.Header{"X-Forwarded-Proto": {"http"}, "Cookie": {alice}}},
 		"envoy: no path of its own":         {"/auth/envoy", headersHost, http.Header{"Cookie": {alice}}},
-		"a question with a query":           {"/auth/nginx?x", doorHost, nginx("GET", "https://"+headersHost+"/")},
 		"a question of no known kind":       {"/auth/", doorHost, nginx("GET", "https://"+headersHost+"/")},
 		"a path beside those for questions": {"/auth/envoyx/", headersHost, http.Header{"Cookie": {alice}}},
 	}

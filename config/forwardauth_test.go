@@ -17,6 +17,17 @@ func TestShippedIngressConfigurationIsLoaded(t *testing.T) {
 	}
 }
 
+// TestExampleOfAnIngressIsTrue loads what the page on it shows.
+func TestExampleOfAnIngressIsTrue(t *testing.T) {
+	blocks := fence.FindAllStringSubmatch(string(read(t, "../docs/forward-auth.md")), -1)
+	if len(blocks) != 1 {
+		t.Fatalf("%d blocks of YAML, want 1", len(blocks))
+	}
+	if g, err := LoadGateway("gateway.yaml", []byte(blocks[0][2])); err != nil || len(g.Warnings()) > 0 {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestSecondLooksAtForwardAuth shows what is allowed and probably not meant.
 func TestSecondLooksAtForwardAuth(t *testing.T) {
 	const route = "\nroutes: [{name: a, host: a, forward_auth: true, allow: {any_signed_in: true}}]"

@@ -384,6 +384,31 @@ func TestNobodyPassesAnIngressUnrecorded(t *testing.T) {
 	}
 }
 
+// A route may go from the ingress to the gateway and back while both run.
+func TestRouteMovesBetweenIngressAndGateway(t *testing.T) {
+	w, ingress := newIngressWorld(t, nil)
+	b := w.browser()
+	b.signIn(w.origin(headersHost)+"/", "alice")
+	backend, dial := w.cfg.Routes[0].Backend, w.cfg.Routes[0].TLS
+	alice := w.sessionOf(headersHost, "alice")
+	for _, mine := range []bool{false, true, false, true} {
+		w.replace(func(cfg *proxy.Config) {
+			cfg.Routes[0].Backend, cfg.Routes[0].TLS = nil, nil
+			if mine {
+				cfg.Routes[0].Backend, cfg.Routes[0].TLS = backend, dial
+			}
+		})
+		w.live.Gateway().CloseIdleConnections()
+		want := map[bool]int{true: http.StatusOK, false: http.StatusMisdirectedRequest}[mine]
+		if got := b.navigate(w.origin(headersHost) + "/"); got.StatusCode != want {
+			t.Errorf("with a backend %t: the gateway answers %d", mine, got.StatusCode)
+		}
+		if got := ingress.about("traefik", original{"GET", headersHost, "/", withHeader(nil, "Cookie", alice)}); got.StatusCode != http.StatusOK {
+			t.Errorf("with a backend %t: the ingress is told %d", mine, got.StatusCode)
+		}
+	}
+}
+
 // FuzzQuestions: whatever an ingress may have been made to ask, only a target that is
 // what it seems gets somebody in.
 func FuzzQuestions(f *testing.F) {

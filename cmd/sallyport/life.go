@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -85,7 +86,7 @@ func (l *life) run(ctx context.Context) error {
 	group, background := errgroup.WithContext(background)
 	// Both listen since open, so it is true; and it precedes any line of theirs.
 	l.startup.lap("listening")
-	l.log.Info("serving", "https", open.work.Addr().String(), "admin", open.admin.Addr().String(), "startup", l.startup)
+	l.log.Info("serving", "https", open.work.Addr().String(), "admin", open.admin.Addr().String(), "forward_auth", open.asks(), "startup", l.startup)
 	l.notify(ctx, handover.Ready)
 	l.keepFresh(background, group)
 	group.Go(func() error {
@@ -129,6 +130,14 @@ func (l *life) adminHandler() http.Handler {
 // listeners are what a process answers on. forwardAuth is nil if nobody may ask there.
 type listeners struct{ work, admin, forwardAuth *handover.Listener }
 
+// asks is where an ingress may ask, "none" if nowhere.
+func (l listeners) asks() string {
+	if l.forwardAuth == nil {
+		return "none"
+	}
+	return l.forwardAuth.Addr().String()
+}
+
 // open listens on every address, or on none.
 func (l *life) open(ctx context.Context) (open listeners, err error) {
 	if open.work, err = l.sockets.listen(ctx, socketHTTPS, l.listen.work, "requests"); err != nil {
@@ -146,12 +155,16 @@ func (l *life) open(ctx context.Context) (open listeners, err error) {
 	return open, nil
 }
 
-// serve answers requests, and an ingress if one may ask, until ctx ends.
+// serve answers requests, and an ingress if one may ask, until ctx ends or one of the
+// listeners breaks.
 func (l *life) serve(ctx context.Context, open listeners) error {
-	var group errgroup.Group
+	group, ctx := errgroup.WithContext(ctx)
+	// What is between the socket and TLS (limits, PROXY protocol) wraps this; Quiet
+	// stays the socket's own.
+	var work net.Listener = open.work
 	group.Go(func() error {
 		return proxy.Serve(ctx, proxy.ServerConfig{
-			Listener: open.work, Quiet: open.work.Quiet, TLS: l.tls, Handler: l.handler,
+			Listener: work, Quiet: open.work.Quiet, TLS: l.tls, Handler: l.handler,
 			Announce: l.announce, Drain: l.drain, Log: l.log, Strangers: l.strangers,
 		})
 	})

@@ -143,6 +143,8 @@ type Route struct {
 	Backend Backend `yaml:"backend"`
 	// Allow says who may open the tool. Default: nobody.
 	Allow Allow `yaml:"allow"`
+	// Identity says what the tool is told of a person, and how.
+	Identity Identity `yaml:"identity"`
 	// PassAuthorization lets the browser's Authorization header through to
 	// the tool. Default false: it is removed.
 	PassAuthorization bool `yaml:"pass_authorization"`
@@ -262,6 +264,7 @@ const defaultGatewayName = "gateway.sallyport.internal"
 // setDefaults makes r what an empty entry of routes means.
 func (r *Route) setDefaults() {
 	r.WebSocket = true
+	r.Identity.setDefaults()
 	r.StepUp.AuthnContext.Comparison = comparisonExact
 }
 

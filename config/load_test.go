@@ -120,7 +120,15 @@ routes: [{name: grafana, host: grafana.example.com, backend: {url: https://grafa
 			Host:      "grafana.example.com",
 			Backend:   Backend{URL: Origin{Scheme: "https", Host: "grafana", Port: 443}, Name: "grafana.backend.sallyport.internal"},
 			WebSocket: true,
-			StepUp:    StepUp{AuthnContext: AuthnContext{Comparison: "exact"}},
+			Identity: Identity{
+				Headers: []string{"x-forwarded"}, Custom: CustomHeaders{User: "none", Email: "none", Name: "none", Groups: "none"},
+				GroupSeparator: "auto", NonASCII: "percent_encode", ReleaseGroups: "policy",
+				Credentials: Credentials{
+					Basic:  BasicCredential{Path: "none", UsernameField: "username", PasswordField: "password"},
+					Bearer: BearerCredential{Path: "none", Field: "token"},
+				},
+			},
+			StepUp: StepUp{AuthnContext: AuthnContext{Comparison: "exact"}},
 		}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

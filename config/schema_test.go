@@ -80,6 +80,17 @@ func constraints() map[string]schema {
 		"routes[].idps":                             {MinItems: 1},
 		"routes[].step_up.authn_context.comparison": oneOf(comparisons[:]),
 
+		"routes[].identity.headers[]":               oneOf(headerSets[:]),
+		"routes[].identity.custom.user":             {Pattern: headerName.String()},
+		"routes[].identity.custom.email":            {Pattern: headerName.String()},
+		"routes[].identity.custom.name":             {Pattern: headerName.String()},
+		"routes[].identity.custom.groups":           {Pattern: headerName.String()},
+		"routes[].identity.group_separator":         oneOf(separators[:]),
+		"routes[].identity.non_ascii":               oneOf(nonASCII[:]),
+		"routes[].identity.release_groups":          oneOf(releases[:]),
+		"routes[].identity.credentials.basic.path":  path,
+		"routes[].identity.credentials.bearer.path": path,
+
 		"routes[]":         {Required: []string{"name", "host", "backend"}},
 		"routes[].name":    {Pattern: routeName.String()},
 		"routes[].backend": {Required: []string{"url"}},

@@ -88,6 +88,7 @@ func (c *collector) route(at string, route Route) {
 		c.refuse(join(at, "backend.url"), "https://host[:port] of the tool's sidecar, such as https://grafana:8443")
 	}
 	c.allow(join(at, "allow"), route.Allow)
+	c.identity(join(at, "identity"), route)
 }
 
 // shown reports text that the portal could not show on one line.
@@ -124,6 +125,7 @@ func (c *collector) conflicts(g *Gateway) {
 			c.unique("vault.edge_acme.eab_path", secrets, g.Vault.EdgeACME.EABPath)
 		}
 	}
+	c.credentialPlaces(g, secrets)
 }
 
 // unique reports a value that another key has; owners maps values to the paths

@@ -77,6 +77,7 @@ type Gateway struct {
 	crossSite *http.CrossOriginProtection
 	named     map[string]bool // groups that some route mentions
 	queryKeys map[string]bool
+	foreign   []string   // header names that only some routes set; see ownNames
 	answers   *admission // of identity providers
 	begins    *admission // requests to them
 	forms     *keep.Store
@@ -137,7 +138,7 @@ func (g *Gateway) addRoutes() error {
 		}
 		g.routes[spec.Host] = rt
 		g.order = append(g.order, rt)
-		for _, group := range spec.Rule.Groups() {
+		for _, group := range spec.releasedGroups() {
 			g.named[group] = true
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/sallyport/sallyport/proxy/header"
 	"github.com/sallyport/sallyport/proxy/policy"
 	"github.com/sallyport/sallyport/proxy/relay"
 )
@@ -34,7 +35,10 @@ type Route struct {
 	// IdPs are the names of the identity providers whose people may open the tool;
 	// nil for all.
 	IdPs []string
-	// PassAuthorization lets the client's own Authorization header through.
+	// Identity is what the tool is told of a person, and how.
+	Identity Identity
+	// PassAuthorization lets the client's own Authorization header through. It cannot
+	// stand beside a credential of Identity's.
 	PassAuthorization bool
 	// WebSocket lets connections be upgraded to WebSocket, and to nothing else.
 	WebSocket bool
@@ -50,6 +54,7 @@ type route struct {
 	authority string // host and port of origin
 	transport backend
 	proxy     *httputil.ReverseProxy
+	template  *header.Template // of what the backend is told
 	// inherited is set once the transport is a later Gateway's.
 	inherited atomic.Bool
 }
@@ -61,9 +66,14 @@ func (g *Gateway) newRoute(spec Route) (*route, error) {
 	if spec.Backend == nil || spec.Backend.Scheme != "https" {
 		return nil, fmt.Errorf("route %q has backend %v, expected https://host:port", spec.Name, spec.Backend)
 	}
+	template, err := g.templateOf(spec)
+	if err != nil {
+		return nil, err
+	}
 	origin := g.origin(spec.Host)
 	rt := &route{
-		Route: spec, origin: origin, authority: strings.TrimPrefix(origin, "https://"), transport: newTransport(spec.TLS),
+		template: template,
+		Route:    spec, origin: origin, authority: strings.TrimPrefix(origin, "https://"), transport: newTransport(spec.TLS),
 	}
 	rt.proxy = &httputil.ReverseProxy{
 		Rewrite:        rt.rewrite,

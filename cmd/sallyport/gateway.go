@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -85,7 +86,8 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, log *
 // and known to logs and metrics, by its place.
 func apart(from source, start loaded[config.Gateway]) error {
 	v := start.cfg.Vault
-	if start.kv.Mount != v.KVMount || (start.kv.Path != v.SAMLPath && start.kv.Path != v.SessionPath) {
+	keys := append([]string{v.SAMLPath, v.SessionPath}, start.cfg.CredentialPaths()...)
+	if start.kv.Mount != v.KVMount || !slices.Contains(keys, start.kv.Path) {
 		return nil
 	}
 	return usageError{&hinted{

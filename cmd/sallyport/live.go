@@ -31,7 +31,10 @@ type gatewayParts struct {
 	// metadata is that of the identity providers, by their names, from its URL; one is
 	// not in it while the SAML secret's is used. It is immutable.
 	metadata map[string]*fetched
-	from     time.Time // from when our own metadata is valid; zero if it is for ever
+	// credentials are the secrets that routes show to their tools, by their paths. It is
+	// immutable.
+	credentials map[string]credentialSecret
+	from        time.Time // from when our own metadata is valid; zero if it is for ever
 }
 
 // liveGateway is a gateway that takes changes without a restart: of a change in
@@ -51,9 +54,10 @@ type liveGateway struct {
 	replay  saml.Replay
 
 	traces *proxy.Traces
-	// published are the identity providers' metadata, secret is the follower of the SAML
-	// secret; both are set by follow.
-	published *metadataFollowers
+	// published are the identity providers' metadata, shown the credentials for tools,
+	// secret is the follower of the SAML secret; all are set by follow.
+	published *followers[*fetched]
+	shown     *followers[vaultpki.KV]
 	secret    *follower[vaultpki.KV]
 	asked     asked
 
@@ -123,6 +127,9 @@ func (g *liveGateway) read(ctx context.Context, cfg *config.Gateway) (p gatewayP
 	if d.sessions, err = readSessions(cfg, p.session, g.memory); err != nil {
 		return p, d, err
 	}
+	if p.credentials, err = g.firstCredentials(ctx, cfg); err != nil {
+		return p, d, err
+	}
 	g.log.Info("session keys read", "path", p.session.Mount+"/"+p.session.Path, "version", p.session.Version)
 	return p, d, nil
 }
@@ -130,7 +137,7 @@ func (g *liveGateway) read(ctx context.Context, cfg *config.Gateway) (p gatewayP
 // build makes the gateway of p. The caller holds mu, or is the only one yet.
 func (g *liveGateway) build(p gatewayParts, d domain) (*proxy.Gateway, error) {
 	cfg := proxy.Config{
-		DoorHost: string(p.cfg.Door.Host), PublicPort: p.cfg.Door.PublicPort, EntityID: p.cfg.SAML.EntityID, Routes: withIdPs(routes(p.cfg, g.dialTo), d.idps),
+		DoorHost: string(p.cfg.Door.Host), PublicPort: p.cfg.Door.PublicPort, EntityID: p.cfg.SAML.EntityID, Routes: withCredentials(withIdPs(routes(p.cfg, g.dialTo), d.idps), p),
 		IdPs: proxyIdPs(d.idps), OutIdPs: outIdPs(d.idps), Sessions: d.sessions, Access: g.access, QueryKeys: p.cfg.AccessLog.QueryKeys,
 		Refresh: g.refreshIdP, Traces: g.traces, Log: g.log, Metrics: g.metrics,
 	}
@@ -166,6 +173,7 @@ func (g *liveGateway) open(p gatewayParts, d domain) error {
 func (g *liveGateway) settle(p gatewayParts, d domain) {
 	before := g.current.Load()
 	g.tellOfOut(before, d)
+	g.tellOfCredentials(before, p)
 	g.current.Store(&gatewayState{gatewayParts: p, domain: d, since: time.Now(), known: before.knownWith(p.cfg.SAML)})
 }
 
@@ -252,13 +260,20 @@ func (g *liveGateway) useConfig(ctx context.Context, name string, text []byte) e
 	if err != nil {
 		return err
 	}
+	secrets, err := g.newCredentials(ctx, cfg)
+	if err != nil {
+		return err
+	}
 	err = g.change(ctx, func(p *gatewayParts) error {
+		before := *p
 		p.metadata = stillFrom(cfg, p.metadata, arrived)
+		p.credentials = stillShown(cfg, p.credentials, secrets)
 		p.cfg = cfg
-		return nil
+		return refuseWorse(before, *p)
 	})
 	if err == nil {
 		g.published.wake() // it may come from elsewhere now
+		g.shown.wake()
 		logConfig(g.log, name, cfg.Warnings())
 	}
 	return err
@@ -319,13 +334,15 @@ func (g *liveGateway) identityChanged(ctx context.Context, change vaultpki.Chang
 // follow keeps an eye on everything that a gateway was made from.
 func (g *liveGateway) follow(from source, start loaded[config.Gateway]) []followed {
 	w := watcher{g.client, g.refresh, g.log}
-	g.published = newMetadataFollowers(g)
+	g.published = metadataFollowers(g)
+	g.shown = newFollowers(func() []string { return g.current.Load().cfg.CredentialPaths() }, g.credentialFollower)
 	g.secret = w.secret(func() vaultpki.KV { return g.current.Load().saml }, g.useSAML)
 	return []followed{
 		watchConfig(w, from, start, func(ctx context.Context, text []byte) error { return g.useConfig(ctx, string(from), text) }),
 		g.secret,
 		w.secret(func() vaultpki.KV { return g.current.Load().session }, g.useSession),
 		g.published,
+		g.shown,
 		g.followOwnMetadata(),
 	}
 }

@@ -48,6 +48,7 @@ func TestProcesses(t *testing.T) {
 			"roles are printed, and refusals explained":  testProvision,
 			"a file says what vault holds":               testProvisionFile,
 			"everything in Vault is live":                testLiveSecrets,
+			"a tool is shown a credential":               testLiveCredentials,
 			"a configuration file is live":               testFileConfiguration,
 			"a status is shown":                          testStatus,
 			"changes get past expired metadata":          testChangesPastExpiredMetadata,

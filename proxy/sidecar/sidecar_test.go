@@ -59,7 +59,7 @@ func TestHeadersReachTheAppExactly(t *testing.T) {
 		"X-Forwarded-Proto: https", "X-Request-Id: abcdefghij234567",
 		"X_Forwarded_User: root", "X.Forwarded.User: root", "X-Forwarded_User: root", "x~forwarded~user: root",
 		"Remote-User: root", "Remote_User: root", "X-Remote-User: root", "Forwarded: for=127.0.0.1", "X-Real-IP: 127.0.0.1",
-		"X-Forwarded-Prefix: /evil", "X-Original-URL: /admin", "Proxy: http://evil", "Proxy-Authorization: Basic eA==",
+		"X-Forwarded-Port: 1", "X-Original-URL: /admin", "Proxy: http://evil", "Proxy-Authorization: Basic eA==",
 		"X-Sallyport-Fault: x", "Keep-Alive: timeout=5", "TE: trailers", "HTTP2-Settings: AAMAAABkAAQAAP__",
 		"Accept: text/html", "Cookie: a=1; b=2", "Authorization: Bearer t", "Accept: text/plain", "User-Agent: x"))
 	if res.StatusCode != http.StatusOK {

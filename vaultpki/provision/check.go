@@ -76,6 +76,9 @@ func (s Spec) names() map[string]string {
 		texts["PKIRole of sidecar "+sidecar.Name] = sidecar.PKIRole
 		texts["ConfigPath of sidecar "+sidecar.Name] = sidecar.ConfigPath
 	}
+	for i, path := range s.CredentialPaths {
+		texts[fmt.Sprintf("CredentialPaths[%d]", i)] = path
+	}
 	for i, path := range s.Driver.KVPaths {
 		texts[fmt.Sprintf("Driver.KVPaths[%d]", i)] = path
 	}
@@ -134,7 +137,13 @@ func (s Spec) checkSecrets() error {
 			faults = append(faults, fmt.Errorf("secret %q: it is the gateway's, and %s would read it: expected another path", path, readers[path]))
 		}
 	}
-	for _, path := range slices.Concat(own, others) {
+	for _, path := range s.CredentialPaths {
+		// The secret driver may serve it to the tool that it is for.
+		if reader := readers[path]; slices.Contains(own, path) || strings.HasPrefix(reader, "sidecar ") {
+			faults = append(faults, fmt.Errorf("secret %q: it holds more than a credential for a tool: expected a path of its own", path))
+		}
+	}
+	for _, path := range slices.Concat(own, others, s.CredentialPaths) {
 		if s.ACMEPath != "" && strings.HasPrefix(path+"/", s.ACMEPath+"/") {
 			faults = append(faults, fmt.Errorf("ACMEPath %q: secret %q is there, which the gateway could then write: expected a path of its own", s.ACMEPath, path))
 		}

@@ -403,6 +403,9 @@ func TestSecretsOfTheGatewayAreItsOwn(t *testing.T) {
 		"ACME is kept at the session secret":  {func(s *provision.Spec) { s.ACMEPath = "sallyport/session" }, `ACMEPath "sallyport/session"`},
 		"ACME is kept above what is served":   {func(s *provision.Spec) { s.ACMEPath, s.Driver.KVPaths = "apps", []string{"apps/notes"} }, `secret "apps/notes"`},
 		"ACME is kept above its own account":  {func(s *provision.Spec) { s.ACMEPath, s.ACMEBindingPath = "acme", "acme/eab" }, `secret "acme/eab"`},
+		"a tool is shown the session keys":    {func(s *provision.Spec) { s.CredentialPaths = []string{"sallyport/session"} }, `secret "sallyport/session"`},
+		"a tool is shown a sidecar's file":    {func(s *provision.Spec) { s.CredentialPaths = []string{"sallyport/sidecar/notes"} }, `secret "sallyport/sidecar/notes"`},
+		"ACME is kept above a credential":     {func(s *provision.Spec) { s.ACMEPath, s.CredentialPaths = "tools", []string{"tools/notes"} }, `secret "tools/notes"`},
 		"ACME is kept above a sidecar's file": {func(s *provision.Spec) { s.ACMEPath = "sallyport/sidecar" }, `secret "sallyport/sidecar/notes"`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -415,6 +418,7 @@ func TestSecretsOfTheGatewayAreItsOwn(t *testing.T) {
 	}
 	spec := specFor("own")
 	spec.ACMEPath, spec.ACMEBindingPath, spec.Driver.KVPaths = "sallyport/acme", "sallyport/acme-account", []string{"sallyport/saml-of-others"}
+	spec.CredentialPaths = spec.Driver.KVPaths // the tool itself has it from the driver
 	if _, err := provision.New(spec); err != nil {
 		t.Errorf("paths that only begin alike: %v", err)
 	}

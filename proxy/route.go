@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/sallyport/sallyport/proxy/assertion"
 	"github.com/sallyport/sallyport/proxy/policy"
 	"github.com/sallyport/sallyport/proxy/relay"
 )
@@ -38,6 +39,9 @@ type Route struct {
 	PassAuthorization bool
 	// WebSocket lets connections be upgraded to WebSocket, and to nothing else.
 	WebSocket bool
+	// Assertion sends along a signed assertion of who asks, made by
+	// Config.Assertions.
+	Assertion bool
 	// UnsafeCrossOrigin lets pages of other origins send requests that change
 	// something.
 	UnsafeCrossOrigin bool
@@ -46,8 +50,9 @@ type Route struct {
 // route is a Route with the means to serve it.
 type route struct {
 	Route
-	origin    string // as browsers write it
-	authority string // host and port of origin
+	origin    string            // as browsers write it
+	authority string            // host and port of origin
+	vouches   *assertion.Issuer // nil for none
 	transport backend
 	proxy     *httputil.ReverseProxy
 	// inherited is set once the transport is a later Gateway's.
@@ -64,6 +69,12 @@ func (g *Gateway) newRoute(spec Route) (*route, error) {
 	origin := g.origin(spec.Host)
 	rt := &route{
 		Route: spec, origin: origin, authority: strings.TrimPrefix(origin, "https://"), transport: newTransport(spec.TLS),
+	}
+	if spec.Assertion {
+		if g.cfg.Assertions == nil {
+			return nil, fmt.Errorf("route %q wants assertions, and there is nothing to sign them", spec.Name)
+		}
+		rt.vouches = g.cfg.Assertions
 	}
 	rt.proxy = &httputil.ReverseProxy{
 		Rewrite:        rt.rewrite,

@@ -37,4 +37,5 @@ func (rt *route) introduce(h http.Header, with *outgoing) {
 	header.Set(h, header.Identity{
 		User: with.state.User, Email: with.state.Email, Name: with.state.Name, Groups: with.state.Groups,
 	})
+	rt.vouch(h, with)
 }

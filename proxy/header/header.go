@@ -29,6 +29,8 @@ const (
 	// PreferredUsername is the display name, whatever the name of the header suggests:
 	// two people may have the same, and no tool may know anybody by it.
 	PreferredUsername = "X-Forwarded-Preferred-Username"
+	// Assertion says all of it under a signature, for one route.
+	Assertion = "X-Sallyport-Assertion"
 )
 
 // The names that tell a backend about the request's way to it.
@@ -50,7 +52,7 @@ const GroupSeparator = ","
 // carried are the names that a sidecar takes over from the gateway, and the
 // only managed names that reach a backend.
 var carried = [...]string{
-	User, Email, Groups, PreferredUsername,
+	User, Email, Groups, PreferredUsername, Assertion,
 	ForwardedFor, ForwardedHost, ForwardedProto, RequestID,
 }
 

@@ -19,12 +19,15 @@ type KeyRequest struct {
 	Role string        // a PKI role of the mount, whose certificates are for AssertionUsage alone
 	Name string        // the one DNS name in the certificate
 	TTL  time.Duration // the life that is asked for; Vault may grant less. At least 10 seconds.
+	// Patient waits for an unreachable Vault as long as the Client's Config.Wait, and
+	// asks again. Otherwise it is asked once.
+	Patient bool
 }
 
 // CertifyKey has Vault sign a certificate of the key, and returns it with what
 // leads from it to the roots of the mount, which are left out: leaf first. It is
 // checked as all certificates are that come from Vault: our own key, just that name
-// and that use, a chain to a root that is trusted. Vault is asked once. Nothing is
+// and that use, a chain to a root that is trusted. Nothing is
 // remembered, and nothing renewed: that is the caller's.
 //
 // The error is an [*Error] with ReasonConfig, ReasonDenied, ReasonUnreachable or
@@ -50,11 +53,18 @@ func (c *Certificates) CertifyKey(ctx context.Context, want KeyRequest) ([]*x509
 		client: c.cfg.Client, mount: c.cfg.Mount, role: want.Role, ttl: want.TTL, usage: AssertionUsage,
 		log: c.cfg.Log.With("pki_role", want.Role), trust: c.trust.Load, refresh: c.refreshRoots,
 	}
-	issued, err := by.sign(ctx, request)
-	if err != nil {
-		return nil, err
+	var chain []*x509.Certificate
+	ask := func(ctx context.Context) error {
+		issued, err := by.sign(ctx, request)
+		if err == nil {
+			chain, err = parseChain(string(issued.Certificate))
+		}
+		return err
 	}
-	return parseChain(string(issued.Certificate))
+	if want.Patient {
+		return chain, c.cfg.Client.patience.do(ctx, "issuing a certificate for "+want.Name, ask)
+	}
+	return chain, ask(ctx)
 }
 
 // checkRequest returns every fault of a request.

@@ -25,7 +25,7 @@ func routes(cfg *config.Gateway, dial func(name string) *tls.Config) []proxy.Rou
 				MaxAge: route.StepUp.MaxAge.Duration, Contexts: route.StepUp.AuthnContext.Classes, Minimum: route.StepUp.AuthnContext.Minimum(),
 			},
 			IdPs:              route.IdPs,
-			PassAuthorization: route.PassAuthorization, WebSocket: route.WebSocket, UnsafeCrossOrigin: route.UnsafeCrossOrigin,
+			PassAuthorization: route.PassAuthorization, WebSocket: route.WebSocket, Assertion: route.Assertion, UnsafeCrossOrigin: route.UnsafeCrossOrigin,
 		})
 	}
 	return out
@@ -112,9 +112,10 @@ func certificates(pki config.PKI, client *vaultpki.Client, usage vaultpki.Usage,
 // routes, need from Vault.
 func spec(cfg *config.Gateway) provision.Spec {
 	s := provision.Spec{
-		KVMount: cfg.Vault.KVMount, SAMLPath: cfg.Vault.SAMLPath, SessionPath: cfg.Vault.SessionPath,
+		KVMount: cfg.Vault.KVMount, SAMLPath: cfg.Vault.SAMLPath, SessionPath: cfg.Vault.SessionPath, AssertionPath: cfg.Vault.AssertionPath,
 		EdgeMount: cfg.Vault.EdgePKI.Mount, EdgeRole: cfg.Vault.EdgePKI.Role, EdgeHosts: cfg.Hosts(),
 		BackendMount: cfg.Vault.BackendPKI.Mount, ClientRole: cfg.Vault.BackendPKI.Role, ClientName: string(cfg.Vault.ClientName),
+		AssertionRole: cfg.Vault.AssertionRole, AssertionName: string(cfg.Vault.AssertionName),
 		GatewayConfigPath: "sallyport/gateway", SPEntityID: cfg.SAML.EntityID,
 		CertTTL:        max(cfg.Vault.EdgePKI.TTL.Duration, cfg.Vault.BackendPKI.TTL.Duration),
 		EdgeRevocation: cfg.Vault.EdgePKI.RevokeOnStop, ClientRevocation: cfg.Vault.BackendPKI.RevokeOnStop,

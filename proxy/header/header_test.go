@@ -142,7 +142,7 @@ func TestCarryBetweenTwoHeaders(t *testing.T) {
 
 // TestCarryRefusesEachNameTwice: whichever header is doubled, the error names it.
 func TestCarryRefusesEachNameTwice(t *testing.T) {
-	for _, name := range []string{User, Email, Groups, PreferredUsername, ForwardedFor, ForwardedHost, ForwardedProto, RequestID} {
+	for _, name := range []string{User, Email, Groups, PreferredUsername, Assertion, ForwardedFor, ForwardedHost, ForwardedProto, RequestID} {
 		in, out := http.Header{name: {"a", "a"}}, http.Header{User: {"root"}}
 		err := Carry(out, in)
 		if err == nil || !strings.Contains(err.Error(), name) || len(out) != 0 {

@@ -11,6 +11,22 @@ import (
 // Withdraw is what Live does a minute after a replacement.
 var Withdraw = (*Gateway).withdraw
 
+// What the fuzz targets of routing call.
+var (
+	NormalHost    = normalHost
+	JudgedPath    = judgedPath
+	PlainSegments = plainSegments
+)
+
+// RouteOf is the name of the route, and of the rule, that decide about a request; empty
+// if none does.
+func RouteOf(g *Gateway, host, method, path string) (route, rule string) {
+	if p := g.placeUsed(session.Use{Host: host, Method: method, Path: path}); p != nil {
+		return p.Name, p.ruleName()
+	}
+	return "", ""
+}
+
 // What the fuzz target of the mark calls.
 var (
 	CutFormMark  = cutFormMark
@@ -20,7 +36,7 @@ var (
 // BoundByAge is when a request of somebody who proved who they are at that instant
 // would be cut, on the route of that host.
 func BoundByAge(g *Gateway, r *http.Request, host string, authnAt time.Time) (until time.Time, bound bool) {
-	ctx, stop := g.boundByAge(r.Context(), r, g.routes[host], &session.State{AuthnAt: authnAt.Unix()})
+	ctx, stop := g.boundByAge(r.Context(), r, g.frontOf(host), &session.State{AuthnAt: authnAt.Unix()})
 	defer stop()
 	return ctx.Deadline()
 }

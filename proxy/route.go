@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/http/httputil"
 	"net/url"
-	"strings"
 	"sync/atomic"
 
 	"github.com/sallyport/sallyport/proxy/policy"
@@ -18,9 +17,27 @@ type Route struct {
 	// Name identifies the route in logs and metrics; Title and Description are
 	// what people read.
 	Name, Title, Description string
-	// Host is the tool's own host name, lower-case.
+	// Host is the tool's own host name, lower-case; or *.DOMAIN, for every host that
+	// has one label before DOMAIN and no route of its own. No route is on the portal
+	// for a wildcard.
 	Host string
-	// Backend is the sidecar's address, https://host:port.
+	// Path is where at Host the tool begins, by whole segments, such as "/grafana",
+	// without a slash at its end; empty or "/" for all of Host. The longest wins.
+	Path string
+	// Rules are parts of the route in which others may enter than Rule says; the first
+	// that covers a request decides. Names are unique.
+	Rules []policy.PathRule
+	// StripPath takes Path from what the backend is asked for.
+	StripPath bool
+	// BackendHost is the Host that the backend is told; empty for the address that the
+	// browser knows.
+	BackendHost string
+	// Redirect or Respond answers in place of a backend, for whoever may enter; with
+	// one of them Backend and TLS are nil. Nil for neither.
+	Redirect *Redirect
+	Respond  *Respond
+	// Backend is the sidecar's address, https://host:port. Required, but for Redirect
+	// and Respond.
 	Backend *url.URL
 	// TLS is how to speak to it: our client certificate, and the sidecar's name
 	// pinned. It must not be changed any more; the same value again, in a Gateway
@@ -46,8 +63,7 @@ type Route struct {
 // route is a Route with the means to serve it.
 type route struct {
 	Route
-	origin    string // as browsers write it
-	authority string // host and port of origin
+	places    []place // one for each of Rules, and Rule; nil for a wildcard
 	transport backend
 	proxy     *httputil.ReverseProxy
 	// inherited is set once the transport is a later Gateway's.
@@ -55,16 +71,16 @@ type route struct {
 }
 
 func (g *Gateway) newRoute(spec Route) (*route, error) {
+	if spec.Redirect != nil || spec.Respond != nil {
+		return newOwnRoute(spec)
+	}
 	if spec.TLS == nil {
 		return nil, fmt.Errorf("route %q has no TLS configuration: a backend is never reached in the clear", spec.Name)
 	}
 	if spec.Backend == nil || spec.Backend.Scheme != "https" {
 		return nil, fmt.Errorf("route %q has backend %v, expected https://host:port", spec.Name, spec.Backend)
 	}
-	origin := g.origin(spec.Host)
-	rt := &route{
-		Route: spec, origin: origin, authority: strings.TrimPrefix(origin, "https://"), transport: newTransport(spec.TLS),
-	}
+	rt := &route{Route: spec, transport: newTransport(spec.TLS)}
 	rt.proxy = &httputil.ReverseProxy{
 		Rewrite:        rt.rewrite,
 		Transport:      relay.WithoutTrailers{Base: rt.transport},

@@ -36,7 +36,10 @@ const (
 	ForwardedFor   = "X-Forwarded-For"
 	ForwardedHost  = "X-Forwarded-Host"
 	ForwardedProto = "X-Forwarded-Proto"
-	RequestID      = "X-Request-Id"
+	// ForwardedPrefix is the beginning of the path that was taken away before the
+	// backend was asked.
+	ForwardedPrefix = "X-Forwarded-Prefix"
+	RequestID       = "X-Request-Id"
 )
 
 // Fault is how a sidecar tells the gateway, in an answer, that the application
@@ -51,7 +54,7 @@ const GroupSeparator = ","
 // only managed names that reach a backend.
 var carried = [...]string{
 	User, Email, Groups, PreferredUsername,
-	ForwardedFor, ForwardedHost, ForwardedProto, RequestID,
+	ForwardedFor, ForwardedHost, ForwardedProto, ForwardedPrefix, RequestID,
 }
 
 // Identity is what a backend is told about a signed-in person. The zero value

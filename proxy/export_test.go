@@ -2,9 +2,12 @@ package proxy
 
 import (
 	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"time"
 
 	"github.com/sallyport/sallyport/proxy/keep"
+	"github.com/sallyport/sallyport/proxy/relay"
 	"github.com/sallyport/sallyport/proxy/session"
 )
 
@@ -13,10 +16,19 @@ var Withdraw = (*Gateway).withdraw
 
 // What the fuzz targets of routing call.
 var (
-	NormalHost    = normalHost
-	JudgedPath    = judgedPath
-	PlainSegments = plainSegments
+	NormalHost = normalHost
+	JudgedPath = judgedPath
 )
+
+// SentPath is the path that a backend is asked for, where the route has that path and
+// takes it away.
+func SentPath(r *http.Request, prefix string) string {
+	at := &place{route: &route{Route: Route{Path: prefix, StripPath: true}}}
+	pr := &httputil.ProxyRequest{In: r, Out: r.Clone(r.Context())}
+	relay.Retarget(pr, &url.URL{Scheme: "https", Host: "backend:8443"})
+	at.address(pr.Out)
+	return pr.Out.URL.EscapedPath()
+}
 
 // RouteOf is the name of the route, and of the rule, that decide about a request; empty
 // if none does.

@@ -109,7 +109,9 @@ func checkGateway(t *testing.T, g *Gateway) {
 		names[host] = true
 	}
 	for _, route := range g.Routes {
-		if route.Backend.URL.Scheme != "https" || route.Backend.URL.Port == 0 || route.Backend.Name == "" || route.Title == "" {
+		own := route.Redirect.On() || route.Respond.On()
+		backed := route.Backend.URL.Scheme == "https" && route.Backend.URL.Port != 0 && route.Backend.Name != ""
+		if backed == own || route.Title == "" || route.Path == "" || route.Path[0] != '/' {
 			t.Errorf("route %+v", route)
 		}
 		for _, name := range append(route.Allow.Groups, route.Allow.Users...) {

@@ -1,7 +1,9 @@
 package config
 
 import (
+	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -26,7 +28,7 @@ type Gateway struct {
 	// Stop is how the process ends.
 	Stop Stop `yaml:"stop"`
 	// Routes are the tools behind the gateway, in the order of the portal.
-	// Names and hosts are unique.
+	// Names are unique, and so are host and path together.
 	Routes []Route `yaml:"routes"`
 }
 
@@ -145,8 +147,21 @@ type Route struct {
 	Title string `yaml:"title"`
 	// Description is one line below the title. Default none.
 	Description string `yaml:"description"`
-	// Host is the tool's own DNS name. Required, unique, not the door's.
-	Host Host `yaml:"host"`
+	// Host is the tool's own DNS name, or a wildcard. Required, not the door's.
+	Host RouteHost `yaml:"host"`
+	// Path is where at Host the tool begins, by whole segments; of several routes the
+	// longest wins. Default "/".
+	Path string `yaml:"path"`
+	// StripPath takes Path away before the tool is asked. Default false.
+	StripPath bool `yaml:"strip_path"`
+	// HostHeader is the Host that the tool sees: "public", as browsers do, "backend",
+	// as in Backend.URL, or a host. Default "public".
+	HostHeader string `yaml:"host_header"`
+	// Rules are parts of the route in which others may enter. Default none.
+	Rules []RouteRule `yaml:"rules"`
+	// Redirect or Respond answers in place of Backend. Default: neither.
+	Redirect Redirect `yaml:"redirect"`
+	Respond  Respond  `yaml:"respond"`
 	// Backend is the tool's sidecar.
 	Backend Backend `yaml:"backend"`
 	// Allow says who may open the tool. Default: nobody.
@@ -232,11 +247,14 @@ func (g *Gateway) SLOURL() string {
 }
 
 // Hosts returns every name that browsers may ask for: the door's first, then
-// the routes' in their order. The edge certificates are issued for them.
+// the routes' in their order, each once, and wildcards as they are written. The edge
+// certificates are issued for them.
 func (g *Gateway) Hosts() []string {
 	hosts := []string{string(g.Door.Host)}
 	for _, route := range g.Routes {
-		hosts = append(hosts, string(route.Host))
+		if !slices.Contains(hosts, string(route.Host)) {
+			hosts = append(hosts, string(route.Host))
+		}
 	}
 	return hosts
 }
@@ -281,6 +299,7 @@ func (r *Route) setDefaults() {
 	r.WebSocket = true
 	r.Identity.setDefaults()
 	r.Assertion = true
+	r.setRoutingDefaults()
 	r.StepUp.AuthnContext.Comparison = comparisonExact
 }
 
@@ -300,7 +319,12 @@ func (r *Route) complete() {
 	if r.Title == "" {
 		r.Title = r.Name
 	}
-	if r.Backend.Name == "" {
+	for i := range r.Rules {
+		if r.Rules[i].Name == "" {
+			r.Rules[i].Name = fmt.Sprintf("rule-%d", i+1)
+		}
+	}
+	if r.Backend.Name == "" && r.HasBackend() {
 		r.Backend.Name = Peer(r.Name + ".backend.sallyport.internal")
 	}
 }

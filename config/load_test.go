@@ -120,9 +120,10 @@ routes: [{name: grafana, host: grafana.example.com, backend: {url: https://grafa
 		AccessLog: AccessLog{File: "-"},
 		Stop:      Stop{Drain: Duration{30 * time.Second}},
 		Routes: []Route{{
-			Name:      "grafana",
-			Title:     "grafana",
-			Host:      "grafana.example.com",
+			Name:  "grafana",
+			Title: "grafana",
+			Host:  "grafana.example.com",
+			Path:  "/", HostHeader: "public", Redirect: Redirect{Status: 302}, Respond: Respond{Status: 503},
 			Backend:   Backend{URL: Origin{Scheme: "https", Host: "grafana", Port: 443}, Name: "grafana.backend.sallyport.internal"},
 			WebSocket: true, Assertion: true,
 			Identity: Identity{
@@ -264,10 +265,26 @@ routes:
     title: Grafana
     description: Dashboards of the production systems
     host: grafana.example.com
+    path: /grafana
+    rules:
+      - name: writes
+        methods: [POST, PUT, DELETE]
+        paths: [/grafana/api]
+        exact: [/grafana/logout]
+        allow: {groups: [engineers], users: [auditor@example.com]}
+        deny: {groups: [interns], users: [mallory@example.com]}
     backend: {url: https://grafana:8443}
     allow: {groups: [engineers, support], users: [auditor@example.com]}
     idps: [idp]
     step_up: {authn_context: {classes: ["https://refeds.org/profile/mfa"]}}
+  - name: old-grafana
+    host: dashboards.example.com
+    redirect: {to: https://grafana.example.com/grafana, keep_path: true}
+    allow: {any_signed_in: true}
+  - name: wiki
+    host: wiki.example.com
+    respond: {title: The wiki is being moved, message: It is back on Monday.}
+    allow: {any_signed_in: true}
 `,
 		"sidecar": "name: grafana.backend.sallyport.internal\napp: http://127.0.0.1:3000\n",
 		"provision": `

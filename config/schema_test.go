@@ -41,6 +41,9 @@ type schema struct {
 // It accepts a little more: the parser also judges lengths, and IP addresses.
 const hostPattern = `^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`
 
+// routeHostPattern is hostPattern, or a wildcard.
+const routeHostPattern = `^(\*\.)?` + `[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`
+
 // peerPattern accepts a little more, too: the parser judges lengths and dots.
 func peerPattern() string { return hostPattern + "|" + spiffeText.String() }
 
@@ -93,18 +96,27 @@ func constraints() map[string]schema {
 		"routes[].identity.credentials.basic.path":  path,
 		"routes[].identity.credentials.bearer.path": path,
 
-		"routes[]":         {Required: []string{"name", "host", "backend"}},
-		"routes[].name":    {Pattern: routeName.String()},
-		"routes[].backend": {Required: []string{"url"}},
-		"pki.mount":        path,
-		"pki.role":         role,
-		"roles[]":          {Required: []string{"role"}},
-		"roles[].role":     role,
-		"secrets[]":        {Required: []string{"path"}},
-		"secrets[].mount":  path,
-		"secrets[].path":   path,
-		"gateways":         {MinItems: 1},
-		"gateways[]":       {Pattern: peerPattern()},
+		"routes[]":      {Required: []string{"name", "host"}},
+		"routes[].name": {Pattern: routeName.String()},
+
+		"routes[].path":              {Pattern: pathText.String()},
+		"routes[].rules[].name":      {Pattern: routeName.String()},
+		"routes[].rules[].methods[]": {Pattern: methodName.String()},
+		"routes[].rules[].paths[]":   {Pattern: pathText.String()},
+		"routes[].redirect":          {Required: []string{"to"}},
+		"routes[].redirect.status":   {Minimum: 301, Maximum: 308},
+		"routes[].respond":           {Required: []string{"title", "message"}},
+		"routes[].respond.status":    {Minimum: 200, Maximum: 599},
+		"routes[].backend":           {Required: []string{"url"}},
+		"pki.mount":                  path,
+		"pki.role":                   role,
+		"roles[]":                    {Required: []string{"role"}},
+		"roles[].role":               role,
+		"secrets[]":                  {Required: []string{"path"}},
+		"secrets[].mount":            path,
+		"secrets[].path":             path,
+		"gateways":                   {MinItems: 1},
+		"gateways[]":                 {Pattern: peerPattern()},
 
 		"kv.mount":                     path,
 		"kv.saml_path":                 path,
@@ -119,7 +131,7 @@ func constraints() map[string]schema {
 		"approle.mount":                path,
 		"approle.introducer_policy":    role,
 		"gateway.role":                 role,
-		"gateway.hosts[]":              {Pattern: hostPattern},
+		"gateway.hosts[]":              {Pattern: routeHostPattern},
 		"gateway.edge_pki_role":        role,
 		"gateway.backend_pki_role":     role,
 		"gateway.assertion_pki_role":   role,
@@ -230,8 +242,12 @@ func (k kind) descriptions(t *testing.T) map[string]string {
 	}
 	lines := strings.Split(k.reference, "\n")
 	found := map[string]string{}
+	index := regexp.MustCompile(`\[[0-9]+\]`)
 	for path, at := range faults.places {
-		found[strings.ReplaceAll(path, "[0]", "[]")] = commentAbove(lines, at.line-1)
+		// Of keys that stand in several entries the first explains.
+		if key := index.ReplaceAllString(path, "[]"); found[key] == "" || key == strings.ReplaceAll(path, "[0]", "[]") {
+			found[key] = commentAbove(lines, at.line-1)
+		}
 	}
 	return found
 }
@@ -259,6 +275,8 @@ func (b schemaBuilder) build(value reflect.Value, path string) *schema {
 	switch {
 	case value.Type() == reflect.TypeFor[Host]():
 		s.Pattern = hostPattern
+	case value.Type() == reflect.TypeFor[RouteHost]():
+		s.Pattern = routeHostPattern
 	case value.Type() == reflect.TypeFor[Peer]():
 		s.Pattern = peerPattern()
 	case value.Type() == reflect.TypeFor[Window]():

@@ -15,9 +15,9 @@ import (
 // is still reached in the same way.
 func (g *Gateway) inherit(before *Gateway) {
 	g.answers, g.begins, g.alarms, g.forms = before.answers, before.begins, before.alarms, before.forms
-	for host, rt := range g.routes {
-		old := before.routes[host]
-		if old == nil || old.TLS != rt.TLS || *old.Backend != *rt.Backend {
+	for _, rt := range g.order {
+		old := before.table.same(rt)
+		if old == nil || rt.itself() || old.itself() || old.TLS != rt.TLS || *old.Backend != *rt.Backend {
 			continue
 		}
 		rt.transport = old.transport
@@ -63,16 +63,16 @@ const withdrawAfter = time.Minute
 // more ends at once: it may have been taken out because it cannot be trusted.
 func (l *Live) Replace(g *Gateway) {
 	l.current.Swap(g).Retire()
-	g.cfg.Sessions.Revocations().Withdraw(func(_ string, s *session.State) bool { return g.vouched(s, nil) == session.Present })
+	g.cfg.Sessions.Revocations().Withdraw(func(_ session.Use, s *session.State) bool { return g.vouched(s, nil) == session.Present })
 	time.AfterFunc(withdrawAfter, func() { l.Gateway().withdraw() })
 }
 
 // withdraw ends what is under way and would not be let in. Whoever asked a
 // Gateway before this one has been let in, and bound, long ago.
 func (g *Gateway) withdraw() {
-	g.cfg.Sessions.Revocations().Withdraw(func(host string, s *session.State) bool {
-		rt := g.routes[host]
-		return rt != nil && g.vouched(s, rt) == session.Present && g.judge(rt, s).Verdict == policy.Allow
+	g.cfg.Sessions.Revocations().Withdraw(func(use session.Use, s *session.State) bool {
+		rt := g.placeUsed(use)
+		return rt != nil && g.vouched(s, rt.route) == session.Present && g.judge(rt, s).Verdict == policy.Allow
 	})
 }
 

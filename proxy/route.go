@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/http/httputil"
 	"net/url"
-	"strings"
 	"sync/atomic"
 
 	"github.com/sallyport/sallyport/proxy/assertion"
@@ -20,9 +19,27 @@ type Route struct {
 	// Name identifies the route in logs and metrics; Title and Description are
 	// what people read.
 	Name, Title, Description string
-	// Host is the tool's own host name, lower-case.
+	// Host is the tool's own host name, lower-case; or *.DOMAIN, for every host that
+	// has one label before DOMAIN and no route of its own. No route is on the portal
+	// for a wildcard.
 	Host string
-	// Backend is the sidecar's address, https://host:port.
+	// Path is where at Host the tool begins, by whole segments, such as "/grafana",
+	// without a slash at its end; empty or "/" for all of Host. The longest wins.
+	Path string
+	// Rules are parts of the route in which others may enter than Rule says; the first
+	// that covers a request decides. Names are unique.
+	Rules []policy.PathRule
+	// StripPath takes Path from what the backend is asked for.
+	StripPath bool
+	// BackendHost is the Host that the backend is told; empty for the address that the
+	// browser knows.
+	BackendHost string
+	// Redirect or Respond answers in place of a backend, for whoever may enter; with
+	// one of them Backend and TLS are nil. Nil for neither.
+	Redirect *Redirect
+	Respond  *Respond
+	// Backend is the sidecar's address, https://host:port. Required, but for Redirect
+	// and Respond.
 	Backend *url.URL
 	// TLS is how to speak to it: our client certificate, and the sidecar's name
 	// pinned. It must not be changed any more; the same value again, in a Gateway
@@ -54,8 +71,7 @@ type Route struct {
 // route is a Route with the means to serve it.
 type route struct {
 	Route
-	origin    string            // as browsers write it
-	authority string            // host and port of origin
+	places    []place           // one for each of Rules, and Rule; nil for a wildcard
 	vouches   *assertion.Issuer // nil for none
 	transport backend
 	proxy     *httputil.ReverseProxy
@@ -65,6 +81,9 @@ type route struct {
 }
 
 func (g *Gateway) newRoute(spec Route) (*route, error) {
+	if spec.Redirect != nil || spec.Respond != nil {
+		return newOwnRoute(spec)
+	}
 	if spec.TLS == nil {
 		return nil, fmt.Errorf("route %q has no TLS configuration: a backend is never reached in the clear", spec.Name)
 	}
@@ -75,11 +94,7 @@ func (g *Gateway) newRoute(spec Route) (*route, error) {
 	if err != nil {
 		return nil, err
 	}
-	origin := g.origin(spec.Host)
-	rt := &route{
-		template: template,
-		Route:    spec, origin: origin, authority: strings.TrimPrefix(origin, "https://"), transport: newTransport(spec.TLS),
-	}
+	rt := &route{Route: spec, template: template, transport: newTransport(spec.TLS)}
 	if spec.Assertion {
 		if g.cfg.Assertions == nil {
 			return nil, fmt.Errorf("route %q wants assertions, and there is nothing to sign them", spec.Name)

@@ -473,7 +473,7 @@ func TestSchemaAcceptsEveryGoodFile(t *testing.T) {
 func TestSchemaRefusesWhatAnEditorShouldMark(t *testing.T) {
 	names := []string{
 		"gateway/unknown-keys", "gateway/wrong-types", "gateway/hosts", "gateway/durations", "gateway/origins",
-		"gateway/missing-keys", "gateway/vault-paths", "gateway/route-names", "gateway/idps", "sidecar/unknown-keys", "sidecar/gateways",
+		"gateway/missing-keys", "gateway/routing", "gateway/vault-paths", "gateway/route-names", "gateway/idps", "sidecar/unknown-keys", "sidecar/gateways",
 		"secret-driver/unknown-keys", "secret-driver/vault-paths",
 		"provision/unknown-keys", "provision/wrong-types", "provision/paths", "provision/authorities", "provision/names", "provision/audit",
 	}

@@ -191,7 +191,7 @@ func (c *collector) rule(at string, rule RouteRule, route Route) {
 // does.
 func (c *collector) shadowed(at string, rules []RouteRule, i int) {
 	for j := range i {
-		if rules[j].covers(rules[i]) {
+		if !c.faulty[entry(at, j)] && rules[j].covers(rules[i]) {
 			c.add(entry(at, i), "a rule that never decides",
 				fmt.Sprintf("something that %s on line %d does not cover; the first rule that covers a request decides", entry(at, j), c.line(entry(at, j))))
 			return

@@ -65,6 +65,7 @@ func (g *Gateway) sameTarget(r *http.Request, rt *place, id string) bool {
 func (g *Gateway) serveDiscard(ex *exchange, r *http.Request, rt *place) {
 	ex.Note(accesslog.ActionForm, accesslog.DecisionDeny, "")
 	id := formID(r.URL.Query().Get("id"))
+	rt = g.placeOfForm(r, rt, id)
 	state, absence := g.find(ex, r, rt)
 	switch err := g.crossSite.Check(r); {
 	case absence != session.Present:

@@ -281,3 +281,19 @@ func (g *Gateway) aim(p *place) session.Aim {
 	}
 	return session.Aim{Host: p.Host, Route: p.Name, Rule: p.ruleName()}
 }
+
+// findAnywhere is find for a host as a whole: the session counts if it does at any of
+// the host's routes, which may take the people of different identity providers.
+func (g *Gateway) findAnywhere(ex *exchange, r *http.Request, rt *place) (*session.State, session.Absence) {
+	state, absence := g.find(ex, r, rt)
+	if absence != absentOther {
+		return state, absence
+	}
+	state, _ = g.cfg.Sessions.Find(r, rt.Host)
+	for _, other := range g.table.site(rt.Host).routes {
+		if g.vouched(state, other) == session.Present {
+			return state, session.Present
+		}
+	}
+	return nil, absence
+}

@@ -304,11 +304,11 @@ func TestRedirectsAndPagesAreForWhoMayOpenThem(t *testing.T) {
 			t.Errorf("%s: %d to %q, expected %d to %q", test.path, res.StatusCode, res.Header.Get("Location"), test.status, test.location)
 		}
 	}
-	if res := alice.do(background(alice, at+"/x")); res.StatusCode != 503 || !strings.Contains(res.body, `"message":"Back on Monday`) {
+	if res := alice.do(background(alice, at+"/x")); res.StatusCode != http.StatusServiceUnavailable || !strings.Contains(res.body, `"message":"Back on Monday`) {
 		t.Errorf("a program gets %d %s", res.StatusCode, res.body)
 	}
 	req := alice.request(http.MethodPost, at+"/old", io.MultiReader(strings.NewReader("a form")))
-	if res := alice.do(req); res.StatusCode != 308 {
+	if res := alice.do(req); res.StatusCode != http.StatusPermanentRedirect {
 		t.Errorf("a form: %d", res.StatusCode)
 	}
 }
@@ -330,5 +330,32 @@ func TestOwnRoutesThatMakeNoSenseAreRefused(t *testing.T) {
 		if _, err := proxy.New(proxy.Config{DoorHost: doorHost, PublicPort: 443, Routes: []proxy.Route{route}}); err == nil || !strings.Contains(err.Error(), `route "a"`) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// Routes of one host may take the people of different identity providers: which one is
+// asked, and whether a session counts, is the route's, and who is signed in the host's.
+func TestRoutesOfAHostMayTakeDifferentIdPs(t *testing.T) {
+	w, _ := newPartners(t, func(cfg *proxy.Config) {
+		shared := cfg.Routes[1]
+		shared.Name, shared.Path, shared.IdPs = "notes-partner", "/partner", []string{"partner"}
+		cfg.Routes = append(cfg.Routes, shared)
+	})
+	b := w.browser()
+	begun := b.toDoor(w.origin(notesHost) + "/partner/x")
+	if got := askedWith(begun); got != partnerSignOn {
+		t.Fatalf("asked with %q", got)
+	}
+	if res := b.finish(begun, "carol"); res.StatusCode != http.StatusOK || res.body != "backend: carol@partner.example" {
+		t.Errorf("at her own route: %d %s", res.StatusCode, res.body)
+	}
+	if res := b.do(background(b, w.origin(notesHost)+"/")); res.StatusCode != http.StatusUnauthorized || !strings.Contains(res.body, "other_idp") {
+		t.Errorf("at the other: %d %s", res.StatusCode, res.body)
+	}
+	if res := b.do(background(b, w.origin(notesHost)+"/.sallyport/whoami")); res.StatusCode != http.StatusOK || !strings.Contains(res.body, "carol@partner.example") {
+		t.Errorf("who am I: %d %s", res.StatusCode, res.body)
+	}
+	if got := askedWith(b.toDoor(w.origin(notesHost) + "/")); got != idpSignOn {
+		t.Errorf("at the other she is asked with %q", got)
 	}
 }

@@ -58,7 +58,7 @@ func (g *Gateway) serveTicket(ex *exchange, r *http.Request, rt *place) {
 // serveWhoAmI tells a tool's own pages who is signed in, how and when they proved it,
 // and until when. Times are Unix seconds.
 func (g *Gateway) serveWhoAmI(ex *exchange, r *http.Request, rt *place) {
-	state, absence := g.find(ex, r, rt)
+	state, absence := g.findAnywhere(ex, r, rt)
 	if absence != session.Present {
 		ex.Note(accesslog.ActionAccess, accesslog.DecisionDeny, string(absence))
 		notSignedIn(ex, absence, rt.url())

@@ -129,6 +129,10 @@ INTEROP := php-xml php-mbstring libplack-perl liblemonldap-ng-portal-perl lemonl
 	apache2-bin libapache2-mod-auth-mellon libfaketime
 NEEDS += php-cgi:php-cgi $(foreach package,$(INTEROP),/usr/share/doc/$(package):$(package))
 
+# What package backends meets: servers that read X_Forwarded_User as X-Forwarded-User. None
+# of these packages starts anything.
+NEEDS += php:php-cli gunicorn:gunicorn uwsgi:uwsgi-core /usr/lib/uwsgi/plugins/python3_plugin.so:uwsgi-plugin-python3
+
 .PHONY: packages
 packages:
 	@missing=; \

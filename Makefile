@@ -129,6 +129,11 @@ INTEROP := php-xml php-mbstring libplack-perl liblemonldap-ng-portal-perl lemonl
 	apache2-bin libapache2-mod-auth-mellon libfaketime
 NEEDS += php-cgi:php-cgi $(foreach package,$(INTEROP),/usr/share/doc/$(package):$(package))
 
+# What the verifiers of docs/backends run on. The test calls Debian's own Python, whatever
+# other there is.
+VERIFY := python3-jwt python3-cryptography python3-openssl
+NEEDS += node:nodejs php:php-cli ruby:ruby /usr/bin/python3:python3 $(foreach package,$(VERIFY),/usr/share/doc/$(package):$(package))
+
 .PHONY: packages
 packages:
 	@missing=; \

@@ -109,7 +109,7 @@ func checkGateway(t *testing.T, g *Gateway) {
 		names[host] = true
 	}
 	for _, route := range g.Routes {
-		if route.Backend.URL.Scheme != "https" || route.Backend.URL.Port == 0 || route.Backend.Name == "" || route.Title == "" {
+		if route.Backend.Upstreams()[0].Scheme != "https" || route.Backend.Upstreams()[0].Port == 0 || route.Backend.Name == "" || route.Title == "" {
 			t.Errorf("route %+v", route)
 		}
 		for _, name := range append(route.Allow.Groups, route.Allow.Users...) {

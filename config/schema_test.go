@@ -29,6 +29,7 @@ type schema struct {
 	Maximum     int                `json:"maximum,omitempty"`
 	MinLength   int                `json:"minLength,omitempty"`
 	MinItems    int                `json:"minItems,omitempty"`
+	MaxItems    int                `json:"maxItems,omitempty"`
 	Unique      bool               `json:"uniqueItems,omitempty"`
 	Default     any                `json:"default,omitempty"`
 	Required    []string           `json:"required,omitempty"`
@@ -80,9 +81,15 @@ func constraints() map[string]schema {
 		"routes[].idps":                             {MinItems: 1},
 		"routes[].step_up.authn_context.comparison": oneOf(comparisons[:]),
 
+		"routes[].backend.protocol":         oneOf(protocols[:]),
+		"routes[].backend.max_requests":     {Maximum: maxBackendRequests},
+		"routes[].backend.urls":             {MaxItems: maxUpstreams},
+		"routes[].backend.health.path":      {Pattern: "^(none|/.*)$"},
+		"routes[].backend.health.unhealthy": {Minimum: 1, Maximum: maxInARow},
+		"routes[].backend.health.healthy":   {Minimum: 1, Maximum: maxInARow},
+
 		"routes[]":         {Required: []string{"name", "host", "backend"}},
 		"routes[].name":    {Pattern: routeName.String()},
-		"routes[].backend": {Required: []string{"url"}},
 		"pki.mount":        path,
 		"pki.role":         role,
 		"roles[]":          {Required: []string{"role"}},
@@ -278,7 +285,7 @@ func (b schemaBuilder) build(value reflect.Value, path string) *schema {
 func (b schemaBuilder) constrain(s *schema, path string) {
 	if extra, ok := b.constraints[path]; ok {
 		s.Pattern = s.Pattern + extra.Pattern
-		s.Minimum, s.Maximum, s.MinItems = extra.Minimum, extra.Maximum, extra.MinItems
+		s.Minimum, s.Maximum, s.MinItems, s.MaxItems = extra.Minimum, extra.Maximum, extra.MinItems, extra.MaxItems
 		s.Required = extra.Required
 	}
 }

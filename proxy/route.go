@@ -2,15 +2,14 @@ package proxy
 
 import (
 	"crypto/tls"
-	"fmt"
 	"log/slog"
 	"net/http/httputil"
 	"net/url"
 	"strings"
-	"sync/atomic"
 
 	"github.com/sallyport/sallyport/proxy/policy"
 	"github.com/sallyport/sallyport/proxy/relay"
+	"github.com/sallyport/sallyport/proxy/upstream"
 )
 
 // Route is one tool behind the door. It must not be changed after New.
@@ -20,12 +19,17 @@ type Route struct {
 	Name, Title, Description string
 	// Host is the tool's own host name, lower-case.
 	Host string
-	// Backend is the sidecar's address, https://host:port.
+	// Backend is the sidecar's address, https://host:port. Required.
 	Backend *url.URL
-	// TLS is how to speak to it: our client certificate, and the sidecar's name
+	// MoreBackends are further sidecars of the same tool, with the same name in
+	// their certificates; nil for none.
+	MoreBackends []*url.URL
+	// TLS is how to speak to them: our client certificate, and the sidecar's name
 	// pinned. It must not be changed any more; the same value again, in a Gateway
 	// that replaces this one, lets the connections go on. Required.
 	TLS *tls.Config
+	// Upstream is how they are reached, chosen and watched.
+	Upstream upstream.Options
 	// Rule says who may open the tool; the zero Rule lets nobody in.
 	Rule policy.Rule
 	// StepUp is how the person has to have signed in besides; the zero value leaves
@@ -48,26 +52,21 @@ type route struct {
 	Route
 	origin    string // as browsers write it
 	authority string // host and port of origin
-	transport backend
+	pool      *upstream.Pool
 	proxy     *httputil.ReverseProxy
-	// inherited is set once the transport is a later Gateway's.
-	inherited atomic.Bool
 }
 
 func (g *Gateway) newRoute(spec Route) (*route, error) {
-	if spec.TLS == nil {
-		return nil, fmt.Errorf("route %q has no TLS configuration: a backend is never reached in the clear", spec.Name)
-	}
-	if spec.Backend == nil || spec.Backend.Scheme != "https" {
-		return nil, fmt.Errorf("route %q has backend %v, expected https://host:port", spec.Name, spec.Backend)
-	}
 	origin := g.origin(spec.Host)
-	rt := &route{
-		Route: spec, origin: origin, authority: strings.TrimPrefix(origin, "https://"), transport: newTransport(spec.TLS),
+	authority := strings.TrimPrefix(origin, "https://")
+	pool, err := g.newPool(spec, authority)
+	if err != nil {
+		return nil, err
 	}
+	rt := &route{Route: spec, origin: origin, authority: authority, pool: pool}
 	rt.proxy = &httputil.ReverseProxy{
 		Rewrite:        rt.rewrite,
-		Transport:      relay.WithoutTrailers{Base: rt.transport},
+		Transport:      relay.WithoutTrailers{Base: pool},
 		ModifyResponse: filterResponse,
 		ErrorHandler:   g.backendFailed,
 		BufferPool:     new(relay.Buffers),

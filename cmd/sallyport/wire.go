@@ -17,9 +17,10 @@ import (
 func routes(cfg *config.Gateway, dial func(name string) *tls.Config) []proxy.Route {
 	var out []proxy.Route
 	for _, route := range cfg.Routes {
+		backends := origins(route.Backend.Upstreams())
 		out = append(out, proxy.Route{
 			Name: route.Name, Title: route.Title, Description: route.Description, Host: string(route.Host),
-			Backend: route.Backend.URL.URL(), TLS: dial(string(route.Backend.Name)),
+			Backend: backends[0], MoreBackends: backends[1:], TLS: dial(string(route.Backend.Name)), Upstream: upstreamOptions(route.Backend),
 			Rule: policy.NewRule(route.Allow.Users, route.Allow.Groups, route.Allow.Anyone),
 			StepUp: policy.StepUp{
 				MaxAge: route.StepUp.MaxAge.Duration, Contexts: route.StepUp.AuthnContext.Classes, Minimum: route.StepUp.AuthnContext.Minimum(),

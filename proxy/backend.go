@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -15,6 +16,10 @@ const (
 	backendHeaderBytes   = 256 << 10
 	backendIdleTimeout   = 90 * time.Second
 	backendIdleConns     = 256
+	// backendContinue is how long a backend may take to say whether it wants the body
+	// of a request that asks first ("Expect: 100-continue"). The client is not told to
+	// go on before; then it is sent anyhow.
+	backendContinue = time.Second
 )
 
 // backend is how a route's requests are answered by its tool: whoever makes a
@@ -26,17 +31,20 @@ type backend interface {
 	CloseIdleConnections()
 }
 
-// newTransport is HTTP/1.1 over mutual TLS, which WebSockets need.
+// newTransport is HTTP/1.1 over mutual TLS, which WebSockets need, or HTTP/2 where
+// config offers it, which gRPC needs.
 func newTransport(config *tls.Config) *http.Transport {
 	return &http.Transport{
 		DialContext:            (&net.Dialer{Timeout: backendDialTimeout, KeepAlive: 30 * time.Second}).DialContext,
 		TLSClientConfig:        config,
+		ForceAttemptHTTP2:      slices.Contains(config.NextProtos, "h2"),
 		TLSHandshakeTimeout:    backendDialTimeout,
 		ResponseHeaderTimeout:  backendHeaderTimeout,
 		MaxResponseHeaderBytes: backendHeaderBytes,
 		MaxIdleConnsPerHost:    backendIdleConns,
 		IdleConnTimeout:        backendIdleTimeout,
 		DisableCompression:     true,
+		ExpectContinueTimeout:  backendContinue,
 	}
 }
 

@@ -23,10 +23,13 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *route, state *sessi
 	}
 	if r.ContentLength != 0 {
 		ex.ExpectBody(0)
+		ex.Duplex()
 	}
 	ctx, release := g.cfg.Sessions.Revocations().Bind(r.Context(), rt.Host, state)
 	defer release()
 	ctx, stop := g.boundByAge(ctx, r, rt, state)
+	defer stop()
+	ctx, stop = g.boundByUse(ctx, ex, r)
 	defer stop()
 	defer func() {
 		switch cause := context.Cause(ctx); {
@@ -36,6 +39,8 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *route, state *sessi
 			ex.Record.Reason, ex.Record.Cause = "access_withdrawn", "access was withdrawn while the connection was open"
 		case errors.Is(cause, errAuthnAge):
 			ex.Record.Reason, ex.Record.Cause = policy.ReasonTooOld, "sign-on became too old while the connection was open"
+		case errors.Is(cause, errUnused):
+			ex.Record.Reason, ex.Record.Cause = string(session.AbsentIdle), errUnused.Error()
 		}
 	}()
 	out := &outgoing{exchange: ex, state: state}
@@ -45,7 +50,7 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *route, state *sessi
 	ex.Record.Upstream = rt.Backend.Host
 	ctx = context.WithValue(ex.Trace(ctx, g.cfg.Now), outgoingKey{}, out)
 	rt.proxy.ServeHTTP(ex, r.WithContext(ctx))
-	if cause := context.Cause(ctx); errors.Is(cause, session.ErrEnded) || errors.Is(cause, session.ErrWithdrawn) || errors.Is(cause, errAuthnAge) {
+	if cause := context.Cause(ctx); errors.Is(cause, session.ErrEnded) || errors.Is(cause, session.ErrWithdrawn) || errors.Is(cause, errAuthnAge) || errors.Is(cause, errUnused) {
 		// The backend was hung up on, and may have had time to end its answer
 		// as if it were whole.
 		panic(http.ErrAbortHandler)

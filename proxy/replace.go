@@ -21,7 +21,7 @@ func (g *Gateway) inherit(before *Gateway) {
 			continue
 		}
 		rt.transport = old.transport
-		rt.proxy.Transport = relay.WithoutTrailers{Base: old.transport}
+		rt.proxy.Transport = relay.SafeTrailers{Base: old.transport}
 		old.inherited.Store(true)
 	}
 }

@@ -67,7 +67,7 @@ func (g *Gateway) newRoute(spec Route) (*route, error) {
 	}
 	rt.proxy = &httputil.ReverseProxy{
 		Rewrite:        rt.rewrite,
-		Transport:      relay.WithoutTrailers{Base: rt.transport},
+		Transport:      relay.SafeTrailers{Base: rt.transport},
 		ModifyResponse: filterResponse,
 		ErrorHandler:   g.backendFailed,
 		BufferPool:     new(relay.Buffers),

@@ -34,11 +34,17 @@ func (ex *Exchange) closeIfEarly() {
 	}
 }
 
-// leaveBody bounds the wait for a body that was answered before its end.
+// leaveBody ends with a body that was answered before its end, and bounds the wait
+// for it; net/http, when it throws away the rest by itself, does not. The answer goes
+// out first.
 func (ex *Exchange) leaveBody() {
-	if ex.duplex && !ex.body.ended.Load() {
-		_ = http.NewResponseController(ex.ResponseWriter).SetReadDeadline(time.Now().Add(lateBody))
+	if !ex.duplex || ex.body.ended.Load() {
+		return
 	}
+	control := http.NewResponseController(ex.ResponseWriter)
+	_ = control.Flush()
+	_ = control.SetReadDeadline(time.Now().Add(lateBody))
+	_ = ex.body.ReadCloser.Close()
 }
 
 // countedBody counts the bytes of a body, and knows whether it has come to its end.

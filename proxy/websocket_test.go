@@ -109,8 +109,8 @@ func TestAnOpenWebSocketEndsWithItsSession(t *testing.T) {
 		least          time.Duration // until the end
 		reason         string
 	}{
-		"idle from the beginning": {2 * time.Second, time.Hour, 0, 2 * time.Second, "session_idle"},
-		"idle after a while":      {3 * time.Second, time.Hour, 2 * time.Second, 4 * time.Second, "session_idle"},
+		"idle from the beginning": {2 * time.Second, time.Hour, 0, 1500 * time.Millisecond, "session_idle"},
+		"idle after a while":      {3 * time.Second, time.Hour, 2 * time.Second, 3500 * time.Millisecond, "session_idle"},
 		"expired while in use":    {4 * time.Second, 4 * time.Second, time.Hour, time.Second, "session_ended"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -16,6 +16,8 @@ type Gateway struct {
 	Door Door `yaml:"door"`
 	// Listen says on which addresses to accept connections.
 	Listen Listen `yaml:"listen"`
+	// Clients says how the gateway learns whom a request comes from.
+	Clients Clients `yaml:"clients"`
 	// Vault says where in Vault the gateway's secrets and certificates are.
 	// How to reach Vault and how to log in is said by flags and environment.
 	Vault Vault `yaml:"vault"`
@@ -47,6 +49,9 @@ type Door struct {
 type Listen struct {
 	// HTTPS is the address for browsers. Default ":8443".
 	HTTPS string `yaml:"https"`
+	// HTTP3 has the gateway speak HTTP/3 besides, on the UDP port with HTTPS's number,
+	// and tell browsers so. Default false.
+	HTTP3 bool `yaml:"http3"`
 	// Admin is the plain-HTTP address of probes and metrics; nobody signs in
 	// there. Default "127.0.0.1:9090"; only loopback unless
 	// UnsafeAdminNotLoopback.

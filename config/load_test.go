@@ -152,14 +152,15 @@ func TestDefaultsOfASidecar(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &Sidecar{
-		Name:     "grafana.backend.sallyport.internal",
-		Listen:   ":8443",
-		App:      Origin{Scheme: "http", Host: "localhost", Port: 3000},
-		Gateways: []string{"gateway.sallyport.internal"},
-		PKI:      PKI{Mount: "pki-backend", Role: "sidecar-grafana", TTL: Duration{24 * time.Hour}},
-		Refresh:  Duration{time.Minute},
-		Admin:    "127.0.0.1:9091",
-		Stop:     Stop{Drain: Duration{30 * time.Second}},
+		Name:        "grafana.backend.sallyport.internal",
+		Listen:      ":8443",
+		App:         Origin{Scheme: "http", Host: "localhost", Port: 3000},
+		AppProtocol: "http1",
+		Gateways:    []string{"gateway.sallyport.internal"},
+		PKI:         PKI{Mount: "pki-backend", Role: "sidecar-grafana", TTL: Duration{24 * time.Hour}},
+		Refresh:     Duration{time.Minute},
+		Admin:       "127.0.0.1:9091",
+		Stop:        Stop{Drain: Duration{30 * time.Second}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)

@@ -115,6 +115,7 @@ func constraints() map[string]schema {
 		"secrets[]":                         {Required: []string{"path"}},
 		"secrets[].mount":                   path,
 		"secrets[].path":                    path,
+		"app_protocol":                      oneOf(appProtocols[:]),
 		"gateways":                          {MinItems: 1},
 		"gateways[]":                        {Pattern: peerPattern()},
 		"routes[].backend.protocol":         oneOf(protocols[:]),

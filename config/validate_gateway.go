@@ -16,6 +16,7 @@ func validateGateway(g *Gateway, faults *collector) {
 	faults.listen("listen.https", g.Listen.HTTPS)
 	faults.listen("listen.acme_http", g.Listen.ACMEHTTP)
 	faults.admin("listen.admin", g.Listen.Admin, g.Listen.UnsafeAdminNotLoopback)
+	faults.clients(g)
 	faults.vault(g.Vault)
 	faults.saml(g)
 	faults.session(g.Session)

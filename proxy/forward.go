@@ -32,10 +32,13 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *place, state *sessi
 	}
 	if r.ContentLength != 0 {
 		ex.ExpectBody(0)
+		ex.Duplex()
 	}
 	ctx, release := g.cfg.Sessions.Revocations().Bind(r.Context(), session.Use{Host: rt.Host, Method: r.Method, Path: relay.SentPath(r.URL)}, state)
 	defer release()
 	ctx, stop := g.boundByAge(ctx, r, rt, state)
+	defer stop()
+	ctx, stop = g.boundByUse(ctx, ex, r)
 	defer stop()
 	defer func() {
 		switch cause := context.Cause(ctx); {
@@ -45,6 +48,8 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *place, state *sessi
 			ex.Record.Reason, ex.Record.Cause = "access_withdrawn", "access was withdrawn while the connection was open"
 		case errors.Is(cause, errAuthnAge):
 			ex.Record.Reason, ex.Record.Cause = policy.ReasonTooOld, "sign-on became too old while the connection was open"
+		case errors.Is(cause, errUnused):
+			ex.Record.Reason, ex.Record.Cause = string(session.AbsentIdle), errUnused.Error()
 		}
 	}()
 	out := &outgoing{exchange: ex, at: rt, state: state, card: card}
@@ -53,7 +58,7 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *place, state *sessi
 	}
 	ctx = context.WithValue(ex.Trace(ctx, g.cfg.Now), outgoingKey{}, out)
 	rt.proxy.ServeHTTP(ex, r.WithContext(ctx))
-	if cause := context.Cause(ctx); errors.Is(cause, session.ErrEnded) || errors.Is(cause, session.ErrWithdrawn) || errors.Is(cause, errAuthnAge) {
+	if cause := context.Cause(ctx); errors.Is(cause, session.ErrEnded) || errors.Is(cause, session.ErrWithdrawn) || errors.Is(cause, errAuthnAge) || errors.Is(cause, errUnused) {
 		// The backend was hung up on, and may have had time to end its answer
 		// as if it were whole.
 		panic(http.ErrAbortHandler)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -45,6 +46,8 @@ type Config struct {
 	// QueryKeys are the query parameters whose values the access log keeps;
 	// nil means none.
 	QueryKeys []string
+	// TrustedProxies are the peers whose X-Forwarded-For is believed; nil for nobody.
+	TrustedProxies []netip.Prefix
 	// Refresh looks whether the named identity provider has new metadata, for an
 	// answer that was signed with an unknown key, and returns it with that; nil if
 	// there is nothing new, or it was asked too often. On account of messages that
@@ -132,6 +135,10 @@ func New(cfg Config) (*Gateway, error) {
 // ServeHTTP takes one request the whole way and writes its line.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.cfg.Metrics.begin()
+	if len(g.cfg.TrustedProxies) > 0 {
+		g.serveForwarded(w, r)
+		return
+	}
 	g.recorder.Serve(w, r, g.serve)
 }
 

@@ -104,7 +104,7 @@ func (g *Gateway) newRoute(spec Route) (*route, error) {
 	}
 	rt.proxy = &httputil.ReverseProxy{
 		Rewrite:        rt.rewrite,
-		Transport:      relay.WithoutTrailers{Base: pool},
+		Transport:      relay.SafeTrailers{Base: pool},
 		ModifyResponse: filterResponse,
 		ErrorHandler:   g.backendFailed,
 		BufferPool:     new(relay.Buffers),

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/proxy/policy"
@@ -21,8 +22,14 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *route, state *sessi
 		g.refuse(ex, r, *rf)
 		return
 	}
+	if rf := rt.enter(r); rf != nil {
+		g.shedOr(ex, r, rf)
+		return
+	}
+	defer rt.inHand.Add(-1)
 	if r.ContentLength != 0 {
 		ex.ExpectBody(0)
+		r = boundBody(ex, r, rt.Limits.BodyBytes)
 	}
 	ctx, release := g.cfg.Sessions.Revocations().Bind(r.Context(), rt.Host, state)
 	defer release()
@@ -36,9 +43,13 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *route, state *sessi
 			ex.Record.Reason, ex.Record.Cause = "access_withdrawn", "access was withdrawn while the connection was open"
 		case errors.Is(cause, errAuthnAge):
 			ex.Record.Reason, ex.Record.Cause = policy.ReasonTooOld, "sign-on became too old while the connection was open"
+		case ex.SlowReader():
+			ex.Record.Reason, ex.Record.Cause = "client_too_slow", "client took nothing of the answer"
 		}
 	}()
 	out := &outgoing{exchange: ex, state: state}
+	ctx, done := rt.boundAnswer(ctx, out)
+	defer done()
 	if renewed := g.cfg.Sessions.Refresh(state); renewed != nil {
 		out.renewal = g.sealedCookies(ex, r, rt.Host, renewed)
 	}
@@ -57,6 +68,15 @@ type outgoing struct {
 	exchange *exchange
 	state    *session.State
 	renewal  []string // Set-Cookie lines that renew the session; nil for none
+	body     backendBody
+	late     *time.Timer // runs out if no answer begins; nil for none
+}
+
+// answered notes that the backend's answer has begun.
+func (out *outgoing) answered() {
+	if out != nil && out.late != nil {
+		out.late.Stop()
+	}
 }
 
 type outgoingKey struct{}

@@ -52,6 +52,9 @@ type Config struct {
 	// Traces keeps what was found out about the last messages of identity providers;
 	// nil keeps nothing.
 	Traces *Traces
+	// Limits are how much is served at once, and how much strangers may ask for. The
+	// zero value has defaults.
+	Limits Limits
 	// Log is for what no request is to blame for; nil discards.
 	Log *slog.Logger
 	// Metrics counts; nil counts nowhere.
@@ -82,6 +85,12 @@ type Gateway struct {
 	forms     *keep.Store
 	recorder  relay.Recorder
 	alarms    *alarms
+	limits    Limits       // defaults filled in
+	load      *load        // what is in hand
+	strangers *rates       // how often each address has asked
+	watch     *relay.Watch // who waits for a client that does not move
+	full      *canned      // the answer of a gateway that is asked for too much
+	often     *canned      // the answer to whoever asks too often
 }
 
 // New returns a Gateway, or an error that names what is wrong with cfg.
@@ -106,6 +115,9 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	g.cfg.Replaces = nil // or every one that ever was would be kept
 	g.door = g.origin(cfg.DoorHost)
+	g.limits = cfg.Limits.orDefaults()
+	g.load, g.strangers, g.watch = newLoad(), newRates(g.limits.StrangersPerSecond), relay.NewWatch(g.limits.Stall)
+	g.watch.Cut = func(why string) { cfg.Metrics.slow.WithLabelValues(why).Inc() }
 	for _, key := range cfg.QueryKeys {
 		g.queryKeys[key] = true
 	}
@@ -120,6 +132,9 @@ func New(cfg Config) (*Gateway, error) {
 		return nil, err
 	}
 	g.pages = pages
+	if err := g.prepareRefusals(); err != nil {
+		return nil, err
+	}
 	if cfg.Replaces != nil {
 		g.inherit(cfg.Replaces)
 	}
@@ -155,6 +170,8 @@ func (g *Gateway) origin(host string) string {
 // ServeHTTP takes one request the whole way and writes its line.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.cfg.Metrics.begin()
+	g.load.inHand.Add(1)
+	defer g.load.inHand.Add(-1)
 	g.recorder.Serve(w, r, g.serve)
 }
 
@@ -164,7 +181,17 @@ func (g *Gateway) serve(ex *exchange, r *http.Request) {
 	if r.ContentLength != 0 {
 		ex.ExpectBody(strangerPatience) // forward lets those who are let in take longer
 	}
-	if rf := clean(r); rf != nil {
+	g.watch.Follow(ex)
+	defer g.watch.Forget(ex)
+	if level, why := g.pressure(ex.Record.Time); !g.load.admits(level, ex.Record.Time) {
+		g.shed(ex, r, why)
+		return
+	}
+	rf := clean(r)
+	if rf == nil {
+		rf = g.limits.exceeded(r)
+	}
+	if rf != nil {
 		g.refuse(ex, r, *rf)
 		return
 	}
@@ -256,6 +283,9 @@ func (g *Gateway) noteSession(ex *exchange, s *session.State) {
 // is not signed in: a background request must never start SAML.
 func (g *Gateway) askToSignIn(ex *exchange, r *http.Request, rt *route, absence session.Absence) {
 	ex.Note(accesslog.ActionAccess, accesslog.DecisionDeny, string(absence))
+	if g.shedStranger(ex, r) {
+		return
+	}
 	switch {
 	case navigates(r):
 		ex.Note(accesslog.ActionSignInBegin, accesslog.DecisionSignIn, string(absence))

@@ -15,6 +15,16 @@ import (
 // is still reached in the same way.
 func (g *Gateway) inherit(before *Gateway) {
 	g.answers, g.begins, g.alarms, g.forms = before.answers, before.begins, before.alarms, before.forms
+	g.load, g.strangers, g.watch = before.load, before.strangers, before.watch
+	g.strangers.allow(g.limits.StrangersPerSecond)
+	g.watch.SetPatience(g.limits.Stall)
+	for _, rt := range g.order {
+		for _, old := range before.order {
+			if old.Name == rt.Name {
+				rt.inHand = old.inHand
+			}
+		}
+	}
 	for host, rt := range g.routes {
 		old := before.routes[host]
 		if old == nil || old.TLS != rt.TLS || *old.Backend != *rt.Backend {

@@ -41,6 +41,9 @@ type Route struct {
 	// UnsafeCrossOrigin lets pages of other origins send requests that change
 	// something.
 	UnsafeCrossOrigin bool
+	// Answers is what becomes of the tool's answers, Limits how much may be asked of it.
+	Answers Answers
+	Limits  RouteLimits
 }
 
 // route is a Route with the means to serve it.
@@ -50,6 +53,8 @@ type route struct {
 	authority string // host and port of origin
 	transport backend
 	proxy     *httputil.ReverseProxy
+	answers   *answers
+	inHand    *atomic.Int64 // requests that it is asked now, shared with later Gateways
 	// inherited is set once the transport is a later Gateway's.
 	inherited atomic.Bool
 }
@@ -62,13 +67,21 @@ func (g *Gateway) newRoute(spec Route) (*route, error) {
 		return nil, fmt.Errorf("route %q has backend %v, expected https://host:port", spec.Name, spec.Backend)
 	}
 	origin := g.origin(spec.Host)
+	answers, err := newAnswers(spec.Answers, origin, spec.Backend)
+	if err != nil {
+		return nil, fmt.Errorf("route %q: %w", spec.Name, err)
+	}
 	rt := &route{
 		Route: spec, origin: origin, authority: strings.TrimPrefix(origin, "https://"), transport: newTransport(spec.TLS),
+		answers: answers, inHand: new(atomic.Int64),
+	}
+	if rt.Limits.Requests == 0 {
+		rt.Limits.Requests = (g.limits.Requests + 1) / 2
 	}
 	rt.proxy = &httputil.ReverseProxy{
 		Rewrite:        rt.rewrite,
 		Transport:      relay.WithoutTrailers{Base: rt.transport},
-		ModifyResponse: filterResponse,
+		ModifyResponse: rt.filterResponse,
 		ErrorHandler:   g.backendFailed,
 		BufferPool:     new(relay.Buffers),
 		ErrorLog:       slog.NewLogLogger(g.cfg.Log.With("route", spec.Name).Handler(), slog.LevelDebug),

@@ -37,6 +37,8 @@ type Exchange struct {
 	status   int
 	in, out  atomic.Int64
 	upstream atomic.Int64 // nanoseconds from Trace to the backend's first byte
+	begun    atomic.Bool  // whether the answer has begun, for whoever reads the body
+	progress progress
 }
 
 // open begins an exchange; the record says "deny" until somebody decides
@@ -116,6 +118,7 @@ func (ex *Exchange) WriteHeader(status int) {
 	if ex.status == 0 {
 		ex.status = status
 	}
+	ex.begun.Store(true)
 	if h := ex.Header(); h["Content-Type"] == nil {
 		h["Content-Type"] = nil // present and empty: this is how net/http is told
 	}
@@ -127,7 +130,9 @@ func (ex *Exchange) Write(p []byte) (int, error) {
 	if ex.status == 0 {
 		ex.status = http.StatusOK
 	}
+	ex.progress.writing.Store(sinceBirth())
 	n, err := ex.ResponseWriter.Write(p)
+	ex.progress.writing.Store(0)
 	ex.out.Add(int64(n))
 	return n, err
 }

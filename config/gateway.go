@@ -25,6 +25,8 @@ type Gateway struct {
 	AccessLog AccessLog `yaml:"access_log"`
 	// Stop is how the process ends.
 	Stop Stop `yaml:"stop"`
+	// Limits are how much is served at once, and how much strangers may ask for.
+	Limits Limits `yaml:"limits"`
 	// Routes are the tools behind the gateway, in the order of the portal.
 	// Names and hosts are unique.
 	Routes []Route `yaml:"routes"`
@@ -156,6 +158,10 @@ type Route struct {
 	// UnsafeCrossOrigin lets pages of other origins, sibling tools among them,
 	// send requests that change something in a person's name. Default false.
 	UnsafeCrossOrigin bool `yaml:"unsafe_cross_origin"`
+	// Answers is what becomes of the tool's answers.
+	Answers Answers `yaml:"answers"`
+	// Limits are how much may be asked of the tool.
+	Limits RouteLimits `yaml:"limits"`
 }
 
 // Backend is the sidecar in front of a tool.
@@ -248,6 +254,7 @@ func defaultGateway() Gateway {
 		Session:   Session{Idle: Duration{time.Hour}, Absolute: Duration{10 * time.Hour}},
 		AccessLog: AccessLog{File: "-"},
 		Stop:      defaultStop(),
+		Limits:    defaultLimits(),
 	}
 }
 
@@ -263,6 +270,7 @@ const defaultGatewayName = "gateway.sallyport.internal"
 func (r *Route) setDefaults() {
 	r.WebSocket = true
 	r.StepUp.AuthnContext.Comparison = comparisonExact
+	r.Answers.Frames = framesSameOrigin
 }
 
 // complete fills in the defaults that follow from other keys.

@@ -114,6 +114,10 @@ routes: [{name: grafana, host: grafana.example.com, backend: {url: https://grafa
 		Session:   Session{Idle: Duration{time.Hour}, Absolute: Duration{10 * time.Hour}},
 		AccessLog: AccessLog{File: "-"},
 		Stop:      Stop{Drain: Duration{30 * time.Second}},
+		Limits: Limits{
+			Connections: 20000, ConnectionsPerAddress: 2000, Requests: 20000, StrangersPerSecond: 100,
+			URLBytes: 16384, HeaderNames: 100, Stall: Duration{30 * time.Second},
+		},
 		Routes: []Route{{
 			Name:      "grafana",
 			Title:     "grafana",
@@ -121,6 +125,7 @@ routes: [{name: grafana, host: grafana.example.com, backend: {url: https://grafa
 			Backend:   Backend{URL: Origin{Scheme: "https", Host: "grafana", Port: 443}, Name: "grafana.backend.sallyport.internal"},
 			WebSocket: true,
 			StepUp:    StepUp{AuthnContext: AuthnContext{Comparison: "exact"}},
+			Answers:   Answers{Frames: "same_origin"},
 		}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -255,6 +260,11 @@ routes:
     allow: {groups: [engineers, support], users: [auditor@example.com]}
     idps: [idp]
     step_up: {authn_context: {classes: ["https://refeds.org/profile/mfa"]}}
+    answers:
+      frame_origins: [https://wiki.example.com]
+      set_headers: [{name: Permissions-Policy, value: "camera=(), microphone=()"}]
+      remove_headers: [X-Powered-By]
+      rewrite_location: [http://grafana.internal:3000]
 `,
 		"sidecar": "name: grafana.backend.sallyport.internal\napp: http://127.0.0.1:3000\n",
 		"provision": `

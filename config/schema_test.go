@@ -80,6 +80,22 @@ func constraints() map[string]schema {
 		"routes[].idps":                             {MinItems: 1},
 		"routes[].step_up.authn_context.comparison": oneOf(comparisons[:]),
 
+		"limits.connections":                   between(1, maxCount),
+		"limits.connections_per_address":       between(1, maxCount),
+		"limits.requests":                      between(4, maxCount),
+		"limits.memory_mib":                    {Maximum: maxMiB},
+		"limits.strangers_per_second":          between(1, maxRate),
+		"limits.url_bytes":                     between(minURL, maxURL),
+		"limits.header_names":                  between(minNames, maxNames),
+		"routes[].limits.requests":             {Maximum: maxCount},
+		"routes[].limits.body_mib":             {Maximum: maxMiB},
+		"routes[].limits.header_bytes":         {Maximum: maxHeader},
+		"routes[].answers.frames":              oneOf(frames[:]),
+		"routes[].answers.set_headers[]":       {Required: []string{"name", "value"}},
+		"routes[].answers.set_headers[].name":  {Pattern: headerName.String()},
+		"routes[].answers.set_headers[].value": {Pattern: headerValue.String()},
+		"routes[].answers.remove_headers[]":    {Pattern: headerName.String()},
+
 		"routes[]":         {Required: []string{"name", "host", "backend"}},
 		"routes[].name":    {Pattern: routeName.String()},
 		"routes[].backend": {Required: []string{"url"}},
@@ -131,6 +147,9 @@ func constraints() map[string]schema {
 
 // followed are the keys whose default follows from other keys or files.
 var followed = regexp.MustCompile(`^(certificate_ttl|saml\.idps\[\]\..*|approle\.access\.secret_id_ttl|(gateway|sidecars\[\]|secret_driver)\.access\..*)$`)
+
+// between constrains a number.
+func between(least, most int) schema { return schema{Minimum: least, Maximum: most} }
 
 // oneOf constrains text to a few words.
 func oneOf(words []string) schema {

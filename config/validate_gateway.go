@@ -21,6 +21,7 @@ func validateGateway(g *Gateway, faults *collector) {
 	faults.session(g.Session)
 	faults.accessLog(g.AccessLog)
 	faults.stop("stop", g.Stop)
+	faults.limits("limits", g.Limits)
 	for i, route := range g.Routes {
 		faults.route(entry("routes", i), route)
 		faults.signOnOf(entry("routes", i), route, g)
@@ -88,6 +89,8 @@ func (c *collector) route(at string, route Route) {
 		c.refuse(join(at, "backend.url"), "https://host[:port] of the tool's sidecar, such as https://grafana:8443")
 	}
 	c.allow(join(at, "allow"), route.Allow)
+	c.answers(join(at, "answers"), route.Answers)
+	c.routeLimits(join(at, "limits"), route.Limits)
 }
 
 // shown reports text that the portal could not show on one line.

@@ -26,6 +26,7 @@ func routes(cfg *config.Gateway, dial func(name string) *tls.Config) []proxy.Rou
 			},
 			IdPs:              route.IdPs,
 			PassAuthorization: route.PassAuthorization, WebSocket: route.WebSocket, UnsafeCrossOrigin: route.UnsafeCrossOrigin,
+			Answers: answersOf(route.Answers), Limits: routeLimits(route.Limits),
 		})
 	}
 	return out

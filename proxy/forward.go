@@ -29,7 +29,7 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *route, state *sessi
 	defer rt.inHand.Add(-1)
 	if r.ContentLength != 0 {
 		ex.ExpectBody(0)
-		r = boundBody(ex, r, rt.Limits.BodyBytes)
+		r = boundBody(ex, r, rt.Limits.BodyBytes, g.limits.Stall)
 	}
 	ctx, release := g.cfg.Sessions.Revocations().Bind(r.Context(), rt.Host, state)
 	defer release()

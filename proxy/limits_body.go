@@ -10,13 +10,10 @@ import (
 	"time"
 )
 
-// What a request's body has to keep up with while the tool waits for it: bodyRate bytes
-// in each second, over what it was granted at first. bodyCredit is also the most that a
-// fast one saves up.
-const (
-	bodyRate   = 240
-	bodyCredit = 30 * time.Second
-)
+// bodyRate is what a request's body has to keep up with while the tool waits for it, in
+// bytes a second, over the time that it is granted at first. That is also the most that
+// a fast one saves up.
+const bodyRate = 240
 
 var (
 	errBodyTooLarge = errors.New("body is larger than the route takes")
@@ -53,17 +50,18 @@ type boundedBody struct {
 	bounded  bool          // whether left counts
 	steady   bool          // whether it has to keep up with bodyRate
 	credit   time.Duration // for how long it may still be waited for
+	most     time.Duration // of credit
 }
 
 // boundBody returns r with its body held to limit, if that is not zero, and to coming
-// in time. Streams of gRPC are open for as long as both sides like.
-func boundBody(ex *exchange, r *http.Request, limit int64) *http.Request {
+// in time: it may stand still for stall. Streams of gRPC are open for as long as both sides like.
+func boundBody(ex *exchange, r *http.Request, limit int64, stall time.Duration) *http.Request {
 	if r.Body == nil || r.Body == http.NoBody {
 		return r
 	}
 	bounded := *r
 	bounded.Body = &boundedBody{
-		ReadCloser: r.Body, exchange: ex, left: limit, bounded: limit > 0, credit: bodyCredit,
+		ReadCloser: r.Body, exchange: ex, left: limit, bounded: limit > 0, credit: stall, most: stall,
 		steady: !strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc"),
 	}
 	return &bounded
@@ -81,7 +79,7 @@ func (b *boundedBody) Read(p []byte) (n int, err error) {
 		b.exchange.WaitsForBody(true)
 		n, err = b.ReadCloser.Read(p)
 		b.exchange.WaitsForBody(false)
-		b.credit = min(b.credit-time.Since(begun)+time.Duration(n)*time.Second/bodyRate, bodyCredit)
+		b.credit = min(b.credit-time.Since(begun)+time.Duration(n)*time.Second/bodyRate, b.most)
 	}
 	if b.left -= int64(n); b.bounded && b.left < 0 {
 		return 0, errBodyTooLarge

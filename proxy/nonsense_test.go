@@ -222,4 +222,3 @@ func TestProgramsGetNoPages(t *testing.T) {
 		}
 	}
 }
-

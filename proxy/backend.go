@@ -61,6 +61,9 @@ func (f sidecarFault) Error() string {
 func (g *Gateway) backendFailed(_ http.ResponseWriter, r *http.Request, err error) {
 	ex := outgoingOf(r.Context()).exchange
 	if rf := bodyFault(err); rf != nil {
+		// net/http would read on before it answers, and after that.
+		ex.Header().Set("Connection", "close")
+		ex.ExpectBody(time.Millisecond)
 		g.refuse(ex, r, *rf)
 		return
 	}

@@ -36,7 +36,9 @@ func (f ForwardAuth) Prefixes() []netip.Prefix {
 func (l Listen) AsksForwardAuth() bool { return l.ForwardAuth != none }
 
 // IngressOnly reports whether an ingress alone passes requests on to the tool.
-func (r Route) IngressOnly() bool { return r.ForwardAuth && r.Backend.URL == (Origin{}) }
+func (r Route) IngressOnly() bool {
+	return r.ForwardAuth && r.Backend.URL == (Origin{}) && len(r.Backend.URLs) == 0
+}
 
 // parsePrefix reads "10.1.0.0/16" or a single address.
 func parsePrefix(text string) (netip.Prefix, error) {
@@ -69,6 +71,14 @@ func judgePrefix(text string) string {
 func (c *collector) forwardAuth(g *Gateway) {
 	if g.Listen.AsksForwardAuth() {
 		c.listen("listen.forward_auth", g.Listen.ForwardAuth)
+	}
+	if g.Listen.ReusePort && g.Listen.HTTP3 {
+		c.refuse("listen.reuse_port", "false beside http3: packets of one connection would reach either process")
+	}
+	for i, route := range g.Routes {
+		if route.ForwardAuth && (route.Redirect.On() || route.Respond.On()) {
+			c.refuse(join(entry("routes", i), "forward_auth"), "false beside redirect and respond, which the gateway answers itself")
+		}
 	}
 	c.texts("forward_auth.peers", g.ForwardAuth.Peers, judgePeer)
 	c.texts("forward_auth.unsafe_addresses", g.ForwardAuth.UnsafeAddresses, judgePrefix)

@@ -64,9 +64,8 @@ func (g *Gateway) answerAsked(ex *exchange, r *http.Request, d *dialect) {
 		return
 	}
 	g.noteAsked(ex, r, asked)
-	rt, rf := g.routeAsked(ex, asked)
-	if rf != nil {
-		g.refuse(ex, asked, *rf)
+	rt := g.placeAsked(ex, asked)
+	if rt == nil {
 		return
 	}
 	ex.Record.Route, ex.Record.Action = rt.Name, accesslog.ActionAccess
@@ -107,43 +106,63 @@ func (g *Gateway) noteAsked(ex *exchange, r, asked *http.Request) {
 	}
 }
 
-// routeAsked finds the route of a request that is asked about, if it may be judged.
-func (g *Gateway) routeAsked(ex *exchange, asked *http.Request) (*route, *refusal) {
-	if rf := clean(asked); rf != nil {
-		return nil, rf
+// placeAsked finds where a request that is asked about wants to go, if it may be judged;
+// else it answers and returns nil.
+func (g *Gateway) placeAsked(ex *exchange, asked *http.Request) *place {
+	rf := clean(asked)
+	if rf == nil {
+		rf = g.limits.exceeded(asked)
 	}
-	if rf := g.unrecorded(); rf != nil {
-		return nil, rf
+	if rf == nil {
+		rf = g.unrecorded()
 	}
 	host, ok := normalHost(asked.Host)
-	rt := g.routes[host]
 	ex.Record.Host = host
+	at := g.table.site(host)
 	switch {
-	case !ok || rt == nil:
-		return nil, &refusal{
+	case rf != nil:
+	case !ok || at == nil || host == g.cfg.DoorHost:
+		rf = &refusal{
 			status: http.StatusForbidden, reason: "unknown_host",
 			title: "There is no tool here", message: "No tool is known under this address. Check it, or start from your list of tools.",
 			link: g.door + "/", text: "Your tools",
 		}
-	case !rt.ForwardAuth:
-		return nil, &refusal{
-			status: http.StatusForbidden, reason: "forward_auth_off",
-			title: "Not allowed", message: "This tool is not reached in this way.",
-		}
 	case asked.URL.Path+"/" == reservedPrefix || strings.HasPrefix(asked.URL.Path, reservedPrefix):
-		return nil, &refusal{ // the ingress has to send these here, and not to the tool
+		rf = &refusal{ // the ingress has to send these here, and not to the tool
 			status: http.StatusForbidden, reason: "reserved_path",
 			title: "Not allowed", message: "This address is Sallyport's own, and the tool never gets it.",
 		}
+	default:
+		return g.mayBeAsked(ex, asked, g.locate(ex, asked, at, host))
 	}
-	return rt, nil
+	g.refuse(ex, asked, *rf)
+	return nil
+}
+
+// mayBeAsked returns rt if an ingress may ask about it; else it answers and returns nil,
+// unless that was done for want of a place.
+func (g *Gateway) mayBeAsked(ex *exchange, asked *http.Request, rt *place) *place {
+	if rt == nil || rt.ForwardAuth && !rt.itself() {
+		return rt
+	}
+	g.refuse(ex, asked, refusal{
+		status: http.StatusForbidden, reason: "forward_auth_off",
+		title: "Not allowed", message: "This tool is not reached in this way.",
+	})
+	return nil
 }
 
 // letPass tells the ingress that the request may pass, and what the tool gets with it:
 // who asks, and the cookies but for ours.
-func (g *Gateway) letPass(ex *exchange, asked *http.Request, rt *route, state *session.State, d *dialect) {
+func (g *Gateway) letPass(ex *exchange, asked *http.Request, rt *place, state *session.State, d *dialect) {
+	card, rf := rt.cardOf(state)
+	if rf != nil {
+		ex.Record.Decision = accesslog.DecisionDeny
+		g.refuse(ex, asked, *rf)
+		return
+	}
 	told := http.Header{}
-	rt.introduce(told, &outgoing{exchange: ex, state: state})
+	rt.introduce(told, &outgoing{exchange: ex, at: rt, state: state, card: card})
 	if cookies := cookiesForTool(asked); cookies != "" {
 		told["Cookie"] = []string{cookies}
 	}
@@ -152,7 +171,7 @@ func (g *Gateway) letPass(ex *exchange, asked *http.Request, rt *route, state *s
 		h[name] = values
 	}
 	if d.removes {
-		h.Set(headersToRemove, strings.Join(untold(asked.Header, told), ","))
+		h.Set(headersToRemove, strings.Join(rt.untold(asked.Header, told), ","))
 	}
 	h.Set("Cache-Control", "no-store")
 	if renewed := g.cfg.Sessions.Refresh(state); renewed != nil {
@@ -172,13 +191,15 @@ func cookiesForTool(asked *http.Request) string {
 // untold are the names by which the client could pass for somebody else, since we say
 // nothing under them; in lower case and alphabetical order. Those of the request's way
 // are the ingress's to set.
-func untold(client, told http.Header) []string {
+func (rt *place) untold(client, told http.Header) []string {
+	left := client.Clone()
+	rt.template.Strip(left)
 	names := map[string]bool{header.User: true, header.Email: true, header.Groups: true, header.PreferredUsername: true, "Cookie": true}
 	for name := range client {
 		switch name {
 		case header.ForwardedFor, header.ForwardedHost, header.ForwardedProto:
 		default:
-			if header.Managed(name) {
+			if left[name] == nil {
 				names[name] = true
 			}
 		}

@@ -41,8 +41,14 @@ type life struct {
 
 	// asked answers an ingress that asks who may pass, and askTLS lets it in; both
 	// are nil if listen.forwardAuth is empty.
-	asked  http.Handler
-	askTLS *tls.Config
+	asked     http.Handler
+	askTLS    *tls.Config
+	reception reception
+	// limit holds the work's connections to their limits, overload says whether requests
+	// are turned away, http2Error counts faults of clients; nil for a sidecar.
+	limit      func(net.Listener) net.Listener
+	overload   func() (shedding, stuck bool)
+	http2Error func(kind string)
 
 	// followed are kept fresh beside token and certificates, and at once on hangup.
 	followed []followed
@@ -52,6 +58,8 @@ type life struct {
 	more func() []artefact
 	// traces are the last messages of identity providers; nil for a sidecar.
 	traces *proxy.Traces
+	// tools are where a gateway sends requests; nil for a sidecar.
+	tools *proxy.Live
 
 	startup  *stopwatch // of the steps before run
 	started  time.Time  // by run
@@ -76,6 +84,13 @@ func (l *life) run(ctx context.Context) error {
 			held.Close()
 		}
 		return err
+	}
+	socket, err := l.reception.socket(ctx, open.work)
+	if err != nil {
+		for _, held := range l.certificates {
+			held.Close()
+		}
+		return errors.Join(err, open.close())
 	}
 	l.started = time.Now()
 	l.metrics.MustRegister(&identityMetrics{life: l})
@@ -104,7 +119,7 @@ func (l *life) run(ctx context.Context) error {
 			l.log.Info("stopping", "announce", l.announce.String(), "drain", l.drain.String())
 			l.notify(context.WithoutCancel(ctx), handover.Stopping)
 		})()
-		return l.serve(serving, open)
+		return l.serve(serving, open, socket)
 	})
 	err = group.Wait()
 	l.log.Info("stopped", "clean", err == nil)
@@ -129,6 +144,15 @@ func (l *life) adminHandler() http.Handler {
 
 // listeners are what a process answers on. forwardAuth is nil if nobody may ask there.
 type listeners struct{ work, admin, forwardAuth *handover.Listener }
+
+// close closes all of them.
+func (l listeners) close() error {
+	err := errors.Join(l.work.Close(), l.admin.Close())
+	if l.forwardAuth != nil {
+		err = errors.Join(err, l.forwardAuth.Close())
+	}
+	return err
+}
 
 // asks is where an ingress may ask, "none" if nowhere.
 func (l listeners) asks() string {
@@ -157,16 +181,19 @@ func (l *life) open(ctx context.Context) (open listeners, err error) {
 
 // serve answers requests, and an ingress if one may ask, until ctx ends or one of the
 // listeners breaks.
-func (l *life) serve(ctx context.Context, open listeners) error {
+func (l *life) serve(ctx context.Context, open listeners, socket net.PacketConn) error {
 	group, ctx := errgroup.WithContext(ctx)
 	// What is between the socket and TLS (limits, PROXY protocol) wraps this; Quiet
 	// stays the socket's own.
 	var work net.Listener = open.work
+	if l.limit != nil {
+		work = l.limit(work)
+	}
 	group.Go(func() error {
-		return proxy.Serve(ctx, proxy.ServerConfig{
+		return l.reception.serve(ctx, proxy.ServerConfig{
 			Listener: work, Quiet: open.work.Quiet, TLS: l.tls, Handler: l.handler,
-			Announce: l.announce, Drain: l.drain, Log: l.log, Strangers: l.strangers,
-		})
+			Announce: l.announce, Drain: l.drain, Log: l.log, Strangers: l.strangers, HTTP2Error: l.http2Error,
+		}, socket)
 	})
 	if open.forwardAuth != nil {
 		group.Go(func() error {
@@ -206,6 +233,9 @@ func (l *life) keepFresh(ctx context.Context, group *errgroup.Group) {
 	}
 	group.Go(func() error { return l.probe.run(ctx) })
 	group.Go(func() error { return l.hangup.obey(ctx, l.log, sleepers...) })
+	if l.tools != nil {
+		group.Go(func() error { return l.tools.Run(ctx) })
+	}
 	watch := &sentinel{artefacts: l.artefacts, log: l.log}
 	group.Go(func() error { return watch.run(ctx) })
 	group.Go(func() error { return l.client.Run(ctx) }) // ends by itself only if it is to stop the process
@@ -220,6 +250,9 @@ func (l *life) unready() []string {
 	if l.stopping.Load() {
 		reasons = append(reasons, "stopping")
 	}
+	if _, stuck := l.overloaded(); stuck {
+		reasons = append(reasons, "overloaded: nobody was let in for ten seconds")
+	}
 	if err := l.access.Err(); err != nil {
 		reasons = append(reasons, "access log: "+err.Error())
 	}
@@ -231,6 +264,14 @@ func (l *life) unready() []string {
 		}
 	}
 	return reasons
+}
+
+// overloaded says whether requests were turned away of late, and whether all were.
+func (l *life) overloaded() (shedding, stuck bool) {
+	if l.overload == nil {
+		return false, false
+	}
+	return l.overload()
 }
 
 // firstStop is the first moment at which something stops that people notice.

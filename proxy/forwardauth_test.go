@@ -139,7 +139,7 @@ func TestIngressLearnsWhoMayPass(t *testing.T) {
 				t.Fatalf("status %d, body %q, want %d", got.StatusCode, got.body, want)
 			}
 			for name, value := range map[string]string{
-				"X-Forwarded-User": "alice@example.com", "X-Forwarded-Email": "alice@example.com", "X-Forwarded-Groups": "engineers,admins",
+				"X-Forwarded-User": "alice@example.com", "X-Forwarded-Email": "alice@example.com", "X-Forwarded-Groups": "engineers",
 				"Cookie": "theme=dark; lang=en",
 			} {
 				if values := got.Header.Values(name); len(values) != 1 || values[0] != value {
@@ -255,6 +255,19 @@ func TestSignOnBeginsAtAnIngress(t *testing.T) {
 		end := b.signIn(location, "alice")
 		if end.StatusCode != http.StatusMisdirectedRequest || end.Request.URL.RequestURI() != "/deep?x=1" {
 			t.Errorf("%s: the sign-on ends at %s with %d, want the page that was asked for, which is not the gateway's", kind, end.Request.URL, end.StatusCode)
+		}
+	}
+}
+
+// The rules for parts of a tool are those of the path that the ingress says.
+func TestIngressIsHeldToRulesOfPaths(t *testing.T) {
+	w, ingress := newIngressWorld(t, func(cfg *proxy.Config) {
+		cfg.Routes[0].Rules = []policy.PathRule{{Name: "admin", Paths: []string{"/admin"}, Allow: policy.NewRule(nil, []string{"support"}, false)}}
+	})
+	alice := w.sessionOf(headersHost, "alice")
+	for target, want := range map[string]int{"/": 200, "/admin": 403, "/admin/x": 403, "/%61dmin": 400, "//admin": 400, "/x%2f..%2fadmin": 400, "/administrators": 200} {
+		if got := ingress.about("traefik", original{"GET", headersHost, target, withHeader(nil, "Cookie", alice)}); got.StatusCode != want {
+			t.Errorf("%s: status %d, want %d", target, got.StatusCode, want)
 		}
 	}
 }

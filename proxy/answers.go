@@ -106,9 +106,9 @@ func newAnswers(spec Answers, origin string, backend *url.URL) (*answers, error)
 	if err != nil {
 		return nil, fmt.Errorf("origin %q: %w", origin, err)
 	}
-	clear := *public
-	clear.Scheme = "http"
-	a.moved[originOf(&clear)] = true
+	unguarded := *public
+	unguarded.Scheme = "http"
+	a.moved[originOf(&unguarded)] = true
 	a.moved[originOf(&url.URL{Scheme: "http", Host: public.Hostname()})] = true
 	for _, host := range append(slices.Clone(spec.Origins), "https://"+backend.Host) {
 		u, err := url.Parse(host)

@@ -222,7 +222,7 @@ func TestRequestsThatAreTooLarge(t *testing.T) {
 	})
 	w.backend.mux.HandleFunc("/upload", func(rw http.ResponseWriter, r *http.Request) {
 		n, _ := io.Copy(io.Discard, r.Body)
-		fmt.Fprintf(rw, "got %d", n)
+		_, _ = fmt.Fprintf(rw, "got %d", n)
 	})
 	b := w.browser()
 	b.signIn(w.origin(headersHost)+"/", "alice")
@@ -275,7 +275,7 @@ func slowWorld(t *testing.T) (*world, *browser) {
 	w := newWorld(t, func(cfg *proxy.Config) { cfg.Limits.Stall, cfg.Metrics = 400*time.Millisecond, proxy.NewMetrics() })
 	w.backend.mux.HandleFunc("/upload", func(rw http.ResponseWriter, r *http.Request) {
 		n, err := io.Copy(io.Discard, r.Body)
-		fmt.Fprintf(rw, "got %d, %v", n, err)
+		_, _ = fmt.Fprintf(rw, "got %d, %v", n, err)
 	})
 	w.backend.mux.HandleFunc("/endless", func(rw http.ResponseWriter, r *http.Request) {
 		for piece := make([]byte, 64<<10); r.Context().Err() == nil; {
@@ -315,7 +315,7 @@ func rawUpload(t *testing.T, w *world, b *browser) net.Conn {
 	for _, cookie := range b.client.Jar.Cookies(req.URL) {
 		req.AddCookie(cookie)
 	}
-	fmt.Fprintf(conn, "PUT /upload HTTP/1.1\r\nHost: %s\r\nCookie: %s\r\nSec-Fetch-Site: same-origin\r\nContent-Length: 100000\r\n\r\n",
+	_, _ = fmt.Fprintf(conn, "PUT /upload HTTP/1.1\r\nHost: %s\r\nCookie: %s\r\nSec-Fetch-Site: same-origin\r\nContent-Length: 100000\r\n\r\n",
 		req.URL.Host, req.Header.Get("Cookie"))
 	return conn
 }

@@ -155,10 +155,10 @@ func TestBackendThatAnswersNonsense(t *testing.T) {
 				body, err = io.ReadAll(res.Body)
 				res.Body.Close()
 			} else {
-				res = &http.Response{StatusCode: 200} // the header was not sent on yet
+				res = &http.Response{StatusCode: http.StatusOK} // the header was not sent on yet
 			}
 			switch {
-			case test.status == cut && (res.StatusCode != 200 || err == nil):
+			case test.status == cut && (res.StatusCode != http.StatusOK || err == nil):
 				t.Errorf("half an answer looks whole: %d %q", res.StatusCode, body)
 			case test.status > 0 && (res.StatusCode != test.status || err != nil):
 				t.Errorf("answer %d, %v, want %d: %.100q", res.StatusCode, err, test.status, body)

@@ -78,9 +78,8 @@ func SettableHeader(name string) bool {
 	return httpguts.ValidHeaderFieldName(name) && !unsettable[canonical] && !header.Managed(name)
 }
 
-// newAnswers makes spec ready for a tool that is reached at origin and whose sidecar
-// is at backend.
-func newAnswers(spec Answers, origin string, backend *url.URL) (*answers, error) {
+// newAnswers makes spec ready for a tool whose sidecars are at backends.
+func newAnswers(spec Answers, backends []*url.URL) (*answers, error) {
 	a := &answers{Answers: spec, set: http.Header{}, moved: map[string]bool{}}
 	for _, line := range spec.Set {
 		if !SettableHeader(line.Name) || !httpguts.ValidHeaderFieldValue(line.Value) {
@@ -102,22 +101,16 @@ func newAnswers(spec Answers, origin string, backend *url.URL) (*answers, error)
 	case spec.Frames == FramesNobody:
 		a.ancestors = "frame-ancestors 'none'"
 	}
-	public, err := url.Parse(origin)
-	if err != nil {
-		return nil, fmt.Errorf("origin %q: %w", origin, err)
-	}
-	unguarded := *public
-	unguarded.Scheme = "http"
-	a.moved[originOf(&unguarded)] = true
-	a.moved[originOf(&url.URL{Scheme: "http", Host: public.Hostname()})] = true
-	for _, host := range append(slices.Clone(spec.Origins), "https://"+backend.Host) {
-		u, err := url.Parse(host)
+	for _, origin := range spec.Origins {
+		u, err := url.Parse(origin)
 		if err != nil || u.Host == "" {
-			return nil, fmt.Errorf("%q is no origin of a tool", host)
+			return nil, fmt.Errorf("%q is no origin of a tool", origin)
 		}
 		a.moved[originOf(u)] = true
 	}
-	delete(a.moved, originOf(public))
+	for _, backend := range backends {
+		a.moved[originOf(backend)] = true
+	}
 	return a, nil
 }
 
@@ -224,40 +217,50 @@ func withoutAncestors(lines []string) []string {
 
 // relocate has Location, Content-Location and Refresh lead to the public origin where
 // they lead to one of the tool's own, which no browser reaches.
-func (a *answers) relocate(h http.Header, origin string) {
+func (a *answers) relocate(h http.Header, at *place) {
 	for _, name := range [...]string{"Location", "Content-Location"} {
 		if lines := h[name]; len(lines) == 1 {
-			lines[0] = a.moveTo(lines[0], origin)
+			lines[0] = a.moveTo(lines[0], at)
 		}
 	}
 	if lines := h["Refresh"]; len(lines) == 1 {
-		if at := strings.Index(strings.ToLower(lines[0]), "url="); at >= 0 {
-			lines[0] = lines[0][:at+4] + a.moveTo(lines[0][at+4:], origin)
+		if from := strings.Index(strings.ToLower(lines[0]), "url="); from >= 0 {
+			lines[0] = lines[0][:from+4] + a.moveTo(lines[0][from+4:], at)
 		}
 	}
 }
 
+// leadsToTool reports whether u is where no browser reaches the tool: at one of its own
+// origins, or at the public host in the clear.
+func (a *answers) leadsToTool(u *url.URL, at *place) bool {
+	origin := originOf(u)
+	if strings.HasPrefix(origin, "http://") && strings.EqualFold(strings.TrimSuffix(u.Hostname(), "."), at.Host) {
+		return true
+	}
+	return a.moved[origin] && u.Host != at.authority
+}
+
 // moveTo returns where location leads in a browser. What follows the host stays as it
 // came, byte for byte.
-func (a *answers) moveTo(location, origin string) string {
+func (a *answers) moveTo(location string, at *place) string {
 	u, err := url.Parse(location)
 	switch {
 	case err != nil:
 		return location
 	case u.Host != "":
-		if u.User != nil || !a.moved[originOf(u)] {
+		if u.User != nil || !a.leadsToTool(u, at) {
 			return location
 		}
 		_, rest, _ := strings.Cut(location, "//")
-		if at := strings.IndexAny(rest, "/?#"); at >= 0 {
-			rest = rest[at:]
+		if path := strings.IndexAny(rest, "/?#"); path >= 0 {
+			rest = rest[path:]
 		} else {
 			rest = ""
 		}
 		if a.Prefix != "" && (rest == "" || rest[0] != '/') {
 			rest = "/" + rest
 		}
-		return origin + a.Prefix + rest
+		return at.origin + a.Prefix + rest
 	case a.Prefix != "" && strings.HasPrefix(location, "/"):
 		return a.Prefix + location
 	}

@@ -11,9 +11,14 @@ import (
 
 const toolOrigin = "https://tool.example.test:8443"
 
+// toolPlace is where the tool is, for browsers.
+func toolPlace() *place {
+	return &place{Host: "tool.example.test", origin: toolOrigin, authority: "tool.example.test:8443"}
+}
+
 func answersOf(t *testing.T, spec Answers) *answers {
 	t.Helper()
-	a, err := newAnswers(spec, toolOrigin, &url.URL{Scheme: "https", Host: "tool-sidecar:8443"})
+	a, err := newAnswers(spec, []*url.URL{{Scheme: "https", Host: "tool-sidecar:8443"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +53,7 @@ func TestLocationsOfTheToolItselfBecomePublic(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			h := http.Header{"Location": {test.in}, "Content-Location": {test.in}, "Refresh": {"5; URL=" + test.in}}
-			test.of.relocate(h, toolOrigin)
+			test.of.relocate(h, toolPlace())
 			want := http.Header{"Location": {test.out}, "Content-Location": {test.out}, "Refresh": {"5; URL=" + test.out}}
 			if diff := cmp.Diff(want, h); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
@@ -153,14 +158,14 @@ func TestHeadersThatCannotBeSet(t *testing.T) {
 		"Set-Cookie", "content-length", "Transfer-Encoding", "Connection", "Trailer", "X-Forwarded-User", "X_Forwarded_User",
 		"X-Sallyport-Fault", "Location", "Alt-Svc", "Clear-Site-Data", "", "a b", "a:b", "a\r\nb",
 	} {
-		if _, err := newAnswers(Answers{Set: []HeaderLine{{name, "x"}}}, toolOrigin, &url.URL{Host: "a:1"}); err == nil {
+		if _, err := newAnswers(Answers{Set: []HeaderLine{{name, "x"}}}, []*url.URL{{Host: "a:1"}}); err == nil {
 			t.Errorf("%q can be set", name)
 		}
-		if _, err := newAnswers(Answers{Remove: []string{name}}, toolOrigin, &url.URL{Host: "a:1"}); err == nil {
+		if _, err := newAnswers(Answers{Remove: []string{name}}, []*url.URL{{Host: "a:1"}}); err == nil {
 			t.Errorf("%q can be removed", name)
 		}
 	}
-	if _, err := newAnswers(Answers{Set: []HeaderLine{{"X-A", "b\r\nSet-Cookie: c"}}}, toolOrigin, &url.URL{Host: "a:1"}); err == nil {
+	if _, err := newAnswers(Answers{Set: []HeaderLine{{"X-A", "b\r\nSet-Cookie: c"}}}, []*url.URL{{Host: "a:1"}}); err == nil {
 		t.Error("a value can hold another header")
 	}
 }
@@ -193,7 +198,7 @@ func TestConnectionsAreNobodys(t *testing.T) {
 func FuzzConfine(f *testing.F) {
 	f.Add("a=b; Domain=example.test; Path=/")
 	f.Add("a=b;;;DOMAIN\t=x;domain")
-	a, err := newAnswers(Answers{}, toolOrigin, &url.URL{Host: "a:1"})
+	a, err := newAnswers(Answers{}, []*url.URL{{Host: "a:1"}})
 	if err != nil {
 		f.Fatal(err)
 	}

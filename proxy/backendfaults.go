@@ -15,11 +15,13 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/sallyport/sallyport/proxy/relay"
+	"github.com/sallyport/sallyport/proxy/upstream"
 )
 
 // What went wrong with a backend that has given no answer.
 const (
 	codeBackendUnreachable = "backend_unreachable"
+	codeBackendBusy        = "backend_busy"
 	codeBackendTimeout     = "backend_timeout"
 	codeBackendBrokeOff    = "backend_broke_off"
 	codeBackendNonsense    = "backend_nonsense"
@@ -61,6 +63,8 @@ func backendFault(err error) (status int, reason string) {
 	var fault sidecarFault
 	var timeout net.Error
 	switch {
+	case errors.Is(err, upstream.ErrBusy):
+		return http.StatusServiceUnavailable, codeBackendBusy
 	case errors.As(err, &fault):
 		if fault == codeAppUnreachable {
 			return http.StatusBadGateway, codeAppUnreachable

@@ -11,7 +11,7 @@ import (
 // filterResponse takes from a backend's answer what is not the backend's to
 // say: our cookies, identity headers, and where this host is served otherwise. It adds
 // what protects the person and the backend has not said.
-func (rt *route) filterResponse(res *http.Response) error {
+func filterResponse(res *http.Response) error {
 	h := res.Header
 	if fault := h.Get(header.Fault); fault != "" {
 		return sidecarFault(fault)
@@ -22,15 +22,13 @@ func (rt *route) filterResponse(res *http.Response) error {
 	out := outgoingOf(res.Request.Context())
 	out.answered()
 	cleanseAnswer(h)
-	rt.answers.confine(h)
-	rt.answers.relocate(h, rt.origin)
+	at := out.at
+	at.answers.confine(h)
+	at.answers.relocate(h, at)
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		return nil // nothing that a browser would show, and its body is a connection
 	}
-	rt.answers.protect(h)
-	if out == nil {
-		return nil
-	}
+	at.answers.protect(h)
 	if len(out.renewal) > 0 && private(h) {
 		h["Set-Cookie"] = append(h["Set-Cookie"], out.renewal...)
 	}

@@ -160,7 +160,7 @@ func (g *Gateway) crowdedOut(ex *exchange, r *http.Request) bool {
 	if level, _ := g.pressure(ex.Record.Time); level < pressureStrangers {
 		return false
 	}
-	if _, absence := g.find(ex, r, g.cfg.DoorHost); absence == session.Present {
+	if _, absence := g.find(ex, r, nil); absence == session.Present {
 		return false
 	}
 	return g.shedStranger(ex, r)

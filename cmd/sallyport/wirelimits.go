@@ -67,7 +67,7 @@ func routeLimits(l config.RouteLimits) proxy.RouteLimits {
 // answersOf translates what becomes of a route's answers.
 func answersOf(a config.Answers) proxy.Answers {
 	answers := proxy.Answers{
-		FrameOrigins: origins(a.FrameOrigins), Remove: a.RemoveHeaders, Origins: origins(a.RewriteLocation), UnsafeCookieDomain: a.UnsafeCookieDomain,
+		FrameOrigins: originTexts(a.FrameOrigins), Remove: a.RemoveHeaders, Origins: originTexts(a.RewriteLocation), UnsafeCookieDomain: a.UnsafeCookieDomain,
 	}
 	switch a.Frames {
 	case "nobody":
@@ -81,7 +81,7 @@ func answersOf(a config.Answers) proxy.Answers {
 	return answers
 }
 
-func origins(list []config.Origin) []string {
+func originTexts(list []config.Origin) []string {
 	var texts []string
 	for _, o := range list {
 		texts = append(texts, o.String())

@@ -101,6 +101,9 @@ func (g *Gateway) newRoute(spec Route) (*route, error) {
 	if err != nil {
 		return nil, err
 	}
+	if spec.StripPath && spec.Path != "/" {
+		spec.Answers.Prefix = spec.Path
+	}
 	answers, err := newAnswers(spec.Answers, append([]*url.URL{spec.Backend}, spec.MoreBackends...))
 	if err != nil {
 		return nil, fmt.Errorf("route %q: %w", spec.Name, err)

@@ -136,13 +136,15 @@ func equipGateway(ctx context.Context, cfg *config.Gateway, g *liveGateway, cloc
 	if err := g.open(parts, d); err != nil {
 		return nil, err
 	}
+	received := receptionOf(cfg)
+	received.limit = connectionLimits(cfg.Limits, g.metrics)
 	registry := newRegistry()
 	registry.MustRegister(g.metrics, proxy.NewUpstreamMetrics(g.live.Upstreams))
 	return &life{
 		service: "gateway", log: g.log, client: g.client, access: g.access, metrics: registry, more: g.artefacts, traces: g.traces, tools: g.live,
 		certificates: []heldCertificates{{g.edge, "browsers reach that host"}, {g.backend, "every tool is reached"}},
 		listen:       cfg.Listen.HTTPS, admin: cfg.Listen.Admin, tls: g.edge.EdgeTLS(), handler: g.live, drain: cfg.Stop.Drain.Duration,
-		strangers: slog.LevelDebug, reception: receptionOf(cfg),
-		limit: connectionLimits(cfg.Limits, g.metrics), overload: func() (bool, bool) { return g.live.Gateway().Overload() }, http2Error: g.metrics.HTTP2Error,
+		strangers: slog.LevelDebug, reception: received,
+		overload: func() (bool, bool) { return g.live.Gateway().Overload() }, http2Error: g.metrics.HTTP2Error,
 	}, nil
 }

@@ -36,9 +36,8 @@ type life struct {
 	drain         time.Duration
 	strangers     slog.Level // of a failed handshake
 	reception     reception
-	// limit holds the work's connections to their limits, overload says whether requests
-	// are turned away, http2Error counts faults of clients; nil for a sidecar.
-	limit      func(net.Listener) net.Listener
+	// overload says whether requests are turned away, http2Error counts faults of
+	// clients; nil for a sidecar.
 	overload   func() (shedding, stuck bool)
 	http2Error func(kind string)
 
@@ -91,9 +90,6 @@ func (l *life) run(ctx context.Context) error {
 	background, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	group, background := errgroup.WithContext(background)
-	if l.limit != nil {
-		work = l.limit(work)
-	}
 	// Both listen since open, so it is true; and it precedes any line of theirs.
 	l.startup.lap("listening")
 	l.log.Info("serving", "https", work.Addr().String(), "admin", admin.Addr().String(), "startup", l.startup)

@@ -1,6 +1,10 @@
 package main
 
 import (
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -95,5 +99,34 @@ func TestMemoryLimitOfTheContainer(t *testing.T) {
 				t.Errorf("limit %d, want %d", got, test.want)
 			}
 		})
+	}
+}
+
+// TestClientsOfABalancerAreCountedEach: behind the PROXY protocol, one address is one
+// client's and not the balancer's.
+func TestClientsOfABalancerAreCountedEach(t *testing.T) {
+	r := reception{
+		balancers: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+		limit:     connectionLimits(config.Limits{Connections: 100, ConnectionsPerAddress: 1, Stall: config.Duration{Duration: time.Minute}}, proxy.NewMetrics()),
+	}
+	address, trust, _ := receiveWith(t, r)
+	greet := func(client string) error {
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		if _, err := fmt.Fprintf(conn, "PROXY TCP4 %s 192.0.2.99 1111 443\r\n", client); err != nil {
+			t.Fatal(err)
+		}
+		return tls.Client(conn, trust).HandshakeContext(t.Context())
+	}
+	for _, client := range []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"} {
+		if err := greet(client); err != nil {
+			t.Errorf("the first connection of %s: %v", client, err)
+		}
+	}
+	if err := greet("192.0.2.2"); err == nil {
+		t.Error("a second connection of one client was let in")
 	}
 }

@@ -42,7 +42,7 @@ func noteAttempt(ctx context.Context, address string, attempt int) {
 // Call it after the client certificate was renewed.
 func (g *Gateway) CloseIdleConnections() {
 	for _, rt := range g.order {
-		if !rt.itself() {
+		if rt.pool != nil {
 			rt.pool.CloseIdleConnections()
 		}
 	}

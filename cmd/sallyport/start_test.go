@@ -31,6 +31,8 @@ func TestProcesses(t *testing.T) {
 			"a gateway stops in time":                    testGatewayDrainEnds,
 			"a gateway stops at once when told twice":    testGatewayStopsAtOnce,
 			"a sidecar starts and stops":                 testSidecar,
+			"an upgrade side by side loses nothing":      testUpgradeBeside,
+			"an upgrade by sockets loses nothing":        testUpgradeBySocket,
 			"a gateway restarts with its heir":           testHeir,
 			"a revoked token stops a gateway":            testRevocationStops,
 			"a revoked token is noticed":                 testRevocationIsNoticed,

@@ -305,7 +305,6 @@ func TestOddQuestionsAreRefused(t *testing.T) {
 		"caddy: no host":                    {"/auth/caddy", doorHost, forwarded(func(h http.Header) { delete(h, "X-Forwarded-Host") })},
 		"envoy: in the clear":               {"/auth/envoy/", headersHost, http.Header{"X-Forwarded-Proto": {"http"}, "Cookie": {alice}}},
 		"envoy: no path of its own":         {"/auth/envoy", headersHost, http.Header{"Cookie": {alice}}},
-		"a question with a query":           {"/auth/nginx?x", doorHost, nginx("GET", "https://"+headersHost+"/")},
 		"a question of no known kind":       {"/auth/", doorHost, nginx("GET", "https://"+headersHost+"/")},
 		"a path beside those for questions": {"/auth/envoyx/", headersHost, http.Header{"Cookie": {alice}}},
 	}
@@ -381,6 +380,31 @@ func TestNobodyPassesAnIngressUnrecorded(t *testing.T) {
 		got := ingress.about("nginx", asked)
 		if i > 0 && got.StatusCode != http.StatusServiceUnavailable {
 			t.Errorf("question %d: status %d", i, got.StatusCode)
+		}
+	}
+}
+
+// A route may go from the ingress to the gateway and back while both run.
+func TestRouteMovesBetweenIngressAndGateway(t *testing.T) {
+	w, ingress := newIngressWorld(t, nil)
+	b := w.browser()
+	b.signIn(w.origin(headersHost)+"/", "alice")
+	backend, dial := w.cfg.Routes[0].Backend, w.cfg.Routes[0].TLS
+	alice := w.sessionOf(headersHost, "alice")
+	for _, mine := range []bool{false, true, false, true} {
+		w.replace(func(cfg *proxy.Config) {
+			cfg.Routes[0].Backend, cfg.Routes[0].TLS = nil, nil
+			if mine {
+				cfg.Routes[0].Backend, cfg.Routes[0].TLS = backend, dial
+			}
+		})
+		w.live.Gateway().CloseIdleConnections()
+		want := map[bool]int{true: http.StatusOK, false: http.StatusMisdirectedRequest}[mine]
+		if got := b.navigate(w.origin(headersHost) + "/"); got.StatusCode != want {
+			t.Errorf("with a backend %t: the gateway answers %d", mine, got.StatusCode)
+		}
+		if got := ingress.about("traefik", original{"GET", headersHost, "/", withHeader(nil, "Cookie", alice)}); got.StatusCode != http.StatusOK {
+			t.Errorf("with a backend %t: the ingress is told %d", mine, got.StatusCode)
 		}
 	}
 }

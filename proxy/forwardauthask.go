@@ -32,14 +32,15 @@ const (
 )
 
 // dialectOf returns the dialect of a question by the target in its request line, to
-// the letter; nil for none.
+// the letter; nil for none. A query says nothing: Caddy adds the client's.
 func dialectOf(target string) *dialect {
+	path, _, _ := strings.Cut(target, "?")
 	switch {
-	case target == askNginx:
+	case path == askNginx:
 		return &dialect{name: "nginx", read: readNginx, wrap: newNginxAnswer}
-	case target == askTraefik:
+	case path == askTraefik:
 		return &dialect{name: "traefik", read: readForwarded}
-	case target == askCaddy:
+	case path == askCaddy:
 		return &dialect{name: "caddy", read: readForwarded}
 	case strings.HasPrefix(target, askEnvoy+"/"):
 		return &dialect{name: "envoy", read: readEnvoy, removes: true}

@@ -70,20 +70,21 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 		ErrorLog:                     slog.NewLogLogger(cfg.Log.Handler(), cfg.Strangers),
 		BaseContext:                  func(net.Listener) context.Context { return requests },
 	}
-	failed := make(chan error, 1)
-	go func() { failed <- serveListener(server, cfg) }()
+	accepting := make(chan error, 1)
+	go func() { accepting <- serveListener(server, cfg) }()
 	select {
-	case err := <-failed:
+	case err := <-accepting:
 		return fmt.Errorf("serving on %s: %w", cfg.Listener.Addr(), err)
 	case <-ctx.Done():
 	}
-	err := stop(context.WithoutCancel(ctx), server, handler, cfg)
+	stopped := leave(context.WithoutCancel(ctx), handler, cfg, accepting)
+	err := drain(context.WithoutCancel(ctx), server, handler, cfg)
 	cut()
 	_ = server.Close() // what is left is cut: there is nobody to tell
 	if !handler.ended(context.WithoutCancel(ctx), cutPatience) {
 		err = ErrDrain
 	}
-	if stopped := <-failed; !errors.Is(stopped, http.ErrServerClosed) && !errors.Is(stopped, net.ErrClosed) {
+	if !errors.Is(stopped, net.ErrClosed) {
 		return errors.Join(err, stopped)
 	}
 	return err
@@ -96,17 +97,25 @@ func serveListener(server *http.Server, cfg ServerConfig) error {
 	return server.ServeTLS(cfg.Listener, "", "")
 }
 
-// stop goes through the phases of a stop until nothing is left, or the time is up.
-// http.Server.Shutdown comes last: it closes idle connections at once, on which a
-// request may be on its way, and every connection whose answer has said that it
-// would go on.
-func stop(ctx context.Context, server *http.Server, handler *awaited, cfg ServerConfig) error {
+// leave has clients leave, and then takes no new ones. It returns how accepting them
+// has ended: with it, the server knows of every connection that it was given, and waits
+// for its first request.
+func leave(ctx context.Context, handler *awaited, cfg ServerConfig, accepting <-chan error) error {
 	handler.leave()
 	pause(ctx, cfg.Announce)
 	if cfg.Quiet != nil {
 		cfg.Quiet(ctx)
 	}
-	_ = cfg.Listener.Close() // the server has not closed it before, so there is no fault to tell
+	if err := cfg.Listener.Close(); err != nil {
+		return errors.Join(err, <-accepting) // it was closed by a fault of its own, so nothing is accepted any more
+	}
+	return <-accepting
+}
+
+// drain waits until nothing is left, or the time is up. http.Server.Shutdown comes last:
+// it closes idle connections at once, on which a request may be on its way, and every
+// connection whose answer has said that it would go on.
+func drain(ctx context.Context, server *http.Server, handler *awaited, cfg ServerConfig) error {
 	handler.endStreams()
 	ctx, cancel := context.WithTimeout(ctx, cfg.Drain)
 	defer cancel()

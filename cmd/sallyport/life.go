@@ -101,7 +101,7 @@ func (l *life) run(ctx context.Context) error {
 	group, background := errgroup.WithContext(background)
 	// Both listen since open, so it is true; and it precedes any line of theirs.
 	l.startup.lap("listening")
-	l.log.Info("serving", "https", open.work.Addr().String(), "admin", open.admin.Addr().String(), "startup", l.startup)
+	l.log.Info("serving", "https", open.work.Addr().String(), "admin", open.admin.Addr().String(), "forward_auth", open.asks(), "startup", l.startup)
 	l.notify(ctx, handover.Ready)
 	l.keepFresh(background, group)
 	group.Go(func() error {
@@ -145,6 +145,7 @@ func (l *life) adminHandler() http.Handler {
 // listeners are what a process answers on. forwardAuth is nil if nobody may ask there.
 type listeners struct{ work, admin, forwardAuth *handover.Listener }
 
+<<<<<<< HEAD
 // close lets go of all of them, on a failed start.
 func (o listeners) close() error {
 	err := errors.Join(o.work.Close(), o.admin.Close())
@@ -152,6 +153,14 @@ func (o listeners) close() error {
 		err = errors.Join(err, o.forwardAuth.Close())
 	}
 	return err
+=======
+// asks is where an ingress may ask, "none" if nowhere.
+func (l listeners) asks() string {
+	if l.forwardAuth == nil {
+		return "none"
+	}
+	return l.forwardAuth.Addr().String()
+>>>>>>> work/forwardauth
 }
 
 // open listens on every address, or on none.
@@ -171,6 +180,7 @@ func (l *life) open(ctx context.Context) (open listeners, err error) {
 	return open, nil
 }
 
+<<<<<<< HEAD
 // serve answers requests, and an ingress if one may ask, until ctx ends.
 func (l *life) serve(ctx context.Context, open listeners, socket net.PacketConn) error {
 	var work net.Listener = open.work
@@ -183,6 +193,20 @@ func (l *life) serve(ctx context.Context, open listeners, socket net.PacketConn)
 			Listener: work, Quiet: open.work.Quiet, TLS: l.tls, Handler: l.handler,
 			Announce: l.announce, Drain: l.drain, Log: l.log, Strangers: l.strangers, HTTP2Error: l.http2Error,
 		}, socket)
+=======
+// serve answers requests, and an ingress if one may ask, until ctx ends or one of the
+// listeners breaks.
+func (l *life) serve(ctx context.Context, open listeners) error {
+	group, ctx := errgroup.WithContext(ctx)
+	// What is between the socket and TLS (limits, PROXY protocol) wraps this; Quiet
+	// stays the socket's own.
+	var work net.Listener = open.work
+	group.Go(func() error {
+		return proxy.Serve(ctx, proxy.ServerConfig{
+			Listener: work, Quiet: open.work.Quiet, TLS: l.tls, Handler: l.handler,
+			Announce: l.announce, Drain: l.drain, Log: l.log, Strangers: l.strangers,
+		})
+>>>>>>> work/forwardauth
 	})
 	if open.forwardAuth != nil {
 		group.Go(func() error {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/sallyport/sallyport/proxy/handover"
@@ -55,27 +54,35 @@ func (s sockets) listen(ctx context.Context, name, address, what string) (*hando
 // empty is not listened on.
 type addresses struct{ work, admin, forwardAuth string }
 
-// checkFree finds an address that cannot be listened on before the introduction
-// is used up. Nothing is accepted, and the addresses are let go at once: only
-// run listens in earnest. Where another process listens meanwhile, nothing is
-// tried: the kernel would send clients to a socket that is closed at once.
-func (s sockets) checkFree(ctx context.Context, at addresses) error {
-	if s.beside {
-		return nil
+// listening is one of the addresses, with what it is for.
+type listening struct{ name, address, what string }
+
+func (a addresses) all() []listening {
+	return []listening{
+		{socketHTTPS, a.work, "requests"}, {socketAdmin, a.admin, "probes and metrics"}, {socketForwardAuth, a.forwardAuth, "questions of an ingress"},
 	}
-	var faults []error
-	for _, one := range []struct{ name, address, what string }{
-		{socketHTTPS, at.work, "requests"}, {socketAdmin, at.admin, "probes and metrics"}, {socketForwardAuth, at.forwardAuth, "questions of an ingress"},
-	} {
-		if one.address == "" || s.inherited.Has(one.name) {
+}
+
+// checkFree finds an address that cannot be listened on, and a socket that nobody
+// would listen on, before the introduction is used up. Nothing is accepted, and the
+// addresses are let go at once: only run listens in earnest. Where another process
+// listens meanwhile, no address is tried: the kernel would send clients to a socket
+// that is closed at once.
+func (s sockets) checkFree(ctx context.Context, at addresses) error {
+	for _, one := range at.all() {
+		if one.address == "" && s.inherited.Has(one.name) {
+			return &hinted{fmt.Errorf("listening for %s: the socket %q is held for this process, and its configuration has no use for it", one.what, one.name), hintSockets}
+		}
+	}
+	for _, one := range at.all() {
+		if one.address == "" || s.beside || s.inherited.Has(one.name) {
 			continue
 		}
 		l, err := handover.Listen(ctx, one.address, false)
 		if err != nil {
-			faults = append(faults, &hinted{fmt.Errorf("listening for %s: %w", one.what, err), hintAddress})
-			continue
+			return &hinted{fmt.Errorf("listening for %s: %w", one.what, err), hintAddress}
 		}
 		defer l.Close() // after the others were tried: two may have one address
 	}
-	return errors.Join(faults...)
+	return nil
 }

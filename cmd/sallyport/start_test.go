@@ -32,6 +32,7 @@ func TestProcesses(t *testing.T) {
 			"a gateway stops at once when told twice":    testGatewayStopsAtOnce,
 			"a sidecar starts and stops":                 testSidecar,
 			"an upgrade side by side loses nothing":      testUpgradeBeside,
+			"an ingress asks who may pass":               testForwardAuth,
 			"an upgrade by sockets loses nothing":        testUpgradeBySocket,
 			"a gateway restarts with its heir":           testHeir,
 			"a revoked token stops a gateway":            testRevocationStops,

@@ -98,6 +98,7 @@ const navigation = "Accept: text/html\r\nSec-Fetch-Mode: navigate"
 func testFront(t *testing.T, f *front) {
 	alice := f.cookie(toolHost, "alice@example.com", "engineers")
 	t.Run("who may is let in, as who they are", func(t *testing.T) { f.testLetIn(t, alice) })
+	t.Run("a session is renewed", f.testRenewal)
 	t.Run("who has not signed in is sent to the door", f.testSignOn)
 	t.Run("who may not is refused", f.testRefused)
 	t.Run("nobody says for the ingress what is asked", func(t *testing.T) { f.testSpoofed(t, alice) })
@@ -132,6 +133,22 @@ func (f *front) testLetIn(t *testing.T, alice string) {
 			t.Errorf("the tool got our cookie: %q", r.Header["Cookie"])
 		}
 	}
+}
+
+// A session that is used goes on: the browser gets it anew, and only when it is due.
+func (f *front) testRenewal(t *testing.T) {
+	for name, old := range map[string]time.Duration{"fresh": 0, "used a while ago": 30 * time.Minute} {
+		cookie := f.cookieOf(toolHost, time.Now().Add(-old), "alice@example.com", "engineers")
+		res, _ := f.send("GET / HTTP/1.1", "Host: "+toolHost, "Cookie: "+cookie)
+		want := 0
+		if old > 0 {
+			want = 1
+		}
+		if cookies := res.Cookies(); res.StatusCode != http.StatusOK || len(cookies) != want || want > 0 && cookies[0].Name != session.CookieName {
+			t.Errorf("%s: status %d, Set-Cookie %q", name, res.StatusCode, res.Header["Set-Cookie"])
+		}
+	}
+	f.toolPlain.seen()
 }
 
 func (f *front) testSignOn(t *testing.T) {

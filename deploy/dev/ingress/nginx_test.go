@@ -2,7 +2,6 @@ package ingress
 
 import (
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -50,24 +49,4 @@ func TestNginxWithoutAGatewayLetsNobodyIn(t *testing.T) {
 	if res.StatusCode < 500 || len(f.toolPlain.seen()) > 0 {
 		t.Errorf("status %d", res.StatusCode)
 	}
-}
-
-// startCaddy runs the Caddy that SALLYPORT_CADDY names.
-func startCaddy(t *testing.T, s *stage, program string) *front {
-	t.Helper()
-	at := free(t)
-	conf := s.file("Caddyfile",
-		"grafana.example.com {", "{\nadmin off\nauto_https disable_redirects\nskip_install_trust\n}\nhttps://grafana.example.com:"+at[strings.LastIndexByte(at, ':')+1:]+" {\nbind 127.0.0.1\ntls "+filepath.Join(s.dir, "grafana.pem")+" "+filepath.Join(s.dir, "grafana.key"),
-		"/etc/caddy/tls", s.dir, "https://gateway:8444", "https://"+s.asked, "https://gateway:8443", "https://"+s.gateway, "http://grafana:3000", "http://"+s.tool)
-	return s.run("caddy", at, program, "run", "--config", conf, "--adapter", "caddyfile")
-}
-
-// TestCaddyAsks needs a Caddy, which no package of Debian's is new enough for.
-func TestCaddyAsks(t *testing.T) {
-	program := os.Getenv("SALLYPORT_CADDY")
-	if program == "" {
-		t.Log("SALLYPORT_CADDY names no Caddy: NOT RUN")
-		return
-	}
-	testFront(t, startCaddy(t, newStage(t), program))
 }

@@ -45,7 +45,6 @@ type stage struct {
 	ca        *x509.Certificate
 	key       *ecdsa.PrivateKey
 	dir       string // with the files that the ingress reads
-	sessions  *session.Manager
 	gateway   string // listen.https
 	asked     string // listen.forward_auth
 	tool      string
@@ -54,9 +53,8 @@ type stage struct {
 
 // recorder is a tool.
 type recorder struct {
-	mu   sync.Mutex // guards got
-	got  []*http.Request
-	body string
+	mu  sync.Mutex // guards got
+	got []*http.Request
 }
 
 func (r *recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
@@ -95,16 +93,23 @@ func newStage(t *testing.T) *stage {
 	return s
 }
 
-func (s *stage) startGateway() {
+// sessionsAt is the gateway's session manager with another clock.
+func (s *stage) sessionsAt(now func() time.Time) *session.Manager {
 	s.t.Helper()
-	var err error
-	if s.sessions, err = session.New(session.Config{
-		Keys: session.Keys{Current: bytes.Repeat([]byte{7}, session.KeySize)}, Hosts: []string{doorHost, toolHost, otherHost}, Idle: time.Hour, Absolute: 10 * time.Hour,
-	}); err != nil {
+	sessions, err := session.New(session.Config{
+		Keys:  session.Keys{Current: bytes.Repeat([]byte{7}, session.KeySize)},
+		Hosts: []string{doorHost, toolHost, otherHost}, Idle: time.Hour, Absolute: 10 * time.Hour, Now: now,
+	})
+	if err != nil {
 		s.t.Fatal(err)
 	}
+	return sessions
+}
+
+func (s *stage) startGateway() {
+	s.t.Helper()
 	g, err := proxy.New(proxy.Config{
-		DoorHost: doorHost, PublicPort: 443, Sessions: s.sessions, Access: accesslog.New(io.Discard, "gateway"),
+		DoorHost: doorHost, PublicPort: 443, Sessions: s.sessionsAt(time.Now), Access: accesslog.New(io.Discard, "gateway"),
 		Routes: []proxy.Route{
 			{Name: "grafana", Title: "Grafana", Host: toolHost, ForwardAuth: true, WebSocket: true, Rule: policy.NewRule(nil, []string{"engineers"}, false)},
 			{Name: "notes", Title: "Notes", Host: otherHost, ForwardAuth: true, Rule: policy.NewRule(nil, nil, true)},
@@ -139,21 +144,31 @@ func (s *stage) serve(handler http.Handler, config *tls.Config) (address string)
 	ctx, stop := context.WithCancel(s.t.Context())
 	done := make(chan error, 1)
 	go func() { done <- proxy.Serve(ctx, proxy.ServerConfig{Listener: l, TLS: config, Handler: handler}) }()
-	s.t.Cleanup(func() { stop(); <-done })
+	s.t.Cleanup(func() {
+		stop()
+		_ = <-done // cut, at the end of a test
+	})
 	return l.Addr().String()
 }
 
 // cookie is somebody's session at a host.
 func (s *stage) cookie(host, user string, groups ...string) string {
 	s.t.Helper()
+	return s.cookieOf(host, time.Now(), user, groups...)
+}
+
+// cookieOf is a session as it was saved at a time.
+func (s *stage) cookieOf(host string, at time.Time, user string, groups ...string) string {
+	s.t.Helper()
+	sessions := s.sessionsAt(func() time.Time { return at })
 	r, w := httptest.NewRequest(http.MethodGet, "https://"+host+"/", nil), httptest.NewRecorder()
-	state := s.sessions.Start(r, session.State{User: user, Groups: groups, IdP: "https://idp.example.com", AuthnAt: time.Now().Unix()}, time.Time{})
-	if err := s.sessions.Save(w, r, host, state); err != nil {
+	state := sessions.Start(r, session.State{User: user, Groups: groups, IdP: "https://idp.example.com", AuthnAt: at.Unix()}, time.Time{})
+	if err := sessions.Save(w, r, host, state); err != nil {
 		s.t.Fatal(err)
 	}
 	cookies := w.Result().Cookies()
-	at := slices.IndexFunc(cookies, func(c *http.Cookie) bool { return c.Name == session.CookieName })
-	return session.CookieName + "=" + cookies[at].Value
+	mine := slices.IndexFunc(cookies, func(c *http.Cookie) bool { return c.Name == session.CookieName })
+	return session.CookieName + "=" + cookies[mine].Value
 }
 
 func (s *stage) newAuthority() {

@@ -282,7 +282,7 @@ certificate_ttl: 24h
 approle: {mount: approle}
 gateway:
   role: sallyport-gateway
-  hosts: [door.example.com, grafana.example.com]
+  hosts: [door.example.com, grafana.example.com, dashboards.example.com, wiki.example.com]
   entity_id: https://door.example.com/saml/metadata
   edge_pki_role: sallyport-edge
   backend_pki_role: sallyport-gateway

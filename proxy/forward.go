@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/proxy/header"
 	"github.com/sallyport/sallyport/proxy/policy"
 	"github.com/sallyport/sallyport/proxy/relay"
 	"github.com/sallyport/sallyport/proxy/session"
@@ -18,6 +19,14 @@ import (
 func (g *Gateway) forward(ex *exchange, r *http.Request, rt *place, state *session.State) {
 	if rf := g.refuseForeign(r, rt); rf != nil {
 		ex.Record.Decision = accesslog.DecisionDeny
+		g.refuse(ex, r, *rf)
+		return
+	}
+	card, rf := rt.cardOf(state)
+	if rf != nil {
+		if rf.status == http.StatusForbidden {
+			ex.Record.Decision = accesslog.DecisionDeny
+		}
 		g.refuse(ex, r, *rf)
 		return
 	}
@@ -38,7 +47,7 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *place, state *sessi
 			ex.Record.Reason, ex.Record.Cause = policy.ReasonTooOld, "sign-on became too old while the connection was open"
 		}
 	}()
-	out := &outgoing{exchange: ex, at: rt, state: state}
+	out := &outgoing{exchange: ex, at: rt, state: state, card: card}
 	if renewed := g.cfg.Sessions.Refresh(state); renewed != nil {
 		out.renewal = g.sealedCookies(ex, r, rt.Host, renewed)
 	}
@@ -57,7 +66,8 @@ type outgoing struct {
 	exchange *exchange
 	at       *place // where the request goes
 	state    *session.State
-	renewal  []string // Set-Cookie lines that renew the session; nil for none
+	card     *header.Card // what the backend is told of the person; nil for nothing
+	renewal  []string     // Set-Cookie lines that renew the session; nil for none
 }
 
 type outgoingKey struct{}

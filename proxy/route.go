@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"sync/atomic"
 
+	"github.com/sallyport/sallyport/proxy/assertion"
+	"github.com/sallyport/sallyport/proxy/header"
 	"github.com/sallyport/sallyport/proxy/policy"
 	"github.com/sallyport/sallyport/proxy/relay"
 )
@@ -51,10 +53,16 @@ type Route struct {
 	// IdPs are the names of the identity providers whose people may open the tool;
 	// nil for all.
 	IdPs []string
-	// PassAuthorization lets the client's own Authorization header through.
+	// Identity is what the tool is told of a person, and how.
+	Identity Identity
+	// PassAuthorization lets the client's own Authorization header through. It cannot
+	// stand beside a credential of Identity's.
 	PassAuthorization bool
 	// WebSocket lets connections be upgraded to WebSocket, and to nothing else.
 	WebSocket bool
+	// Assertion sends along a signed assertion of who asks, made by
+	// Config.Assertions.
+	Assertion bool
 	// UnsafeCrossOrigin lets pages of other origins send requests that change
 	// something.
 	UnsafeCrossOrigin bool
@@ -63,9 +71,11 @@ type Route struct {
 // route is a Route with the means to serve it.
 type route struct {
 	Route
-	places    []place // one for each of Rules, and Rule; nil for a wildcard
+	places    []place           // one for each of Rules, and Rule; nil for a wildcard
+	vouches   *assertion.Issuer // nil for none
 	transport backend
 	proxy     *httputil.ReverseProxy
+	template  *header.Template // of what the backend is told
 	// inherited is set once the transport is a later Gateway's.
 	inherited atomic.Bool
 }
@@ -80,7 +90,17 @@ func (g *Gateway) newRoute(spec Route) (*route, error) {
 	if spec.Backend == nil || spec.Backend.Scheme != "https" {
 		return nil, fmt.Errorf("route %q has backend %v, expected https://host:port", spec.Name, spec.Backend)
 	}
-	rt := &route{Route: spec, transport: newTransport(spec.TLS)}
+	template, err := g.templateOf(spec)
+	if err != nil {
+		return nil, err
+	}
+	rt := &route{Route: spec, template: template, transport: newTransport(spec.TLS)}
+	if spec.Assertion {
+		if g.cfg.Assertions == nil {
+			return nil, fmt.Errorf("route %q wants assertions, and there is nothing to sign them", spec.Name)
+		}
+		rt.vouches = g.cfg.Assertions
+	}
 	rt.proxy = &httputil.ReverseProxy{
 		Rewrite:        rt.rewrite,
 		Transport:      relay.WithoutTrailers{Base: rt.transport},

@@ -206,20 +206,11 @@ func (g *Gateway) addRoutes() error {
 			}
 		}
 		g.order = append(g.order, rt)
-		g.nameGroups(rt)
+		for _, group := range rt.releasedGroups() {
+			g.named[group] = true
+		}
 	}
 	return nil
-}
-
-// nameGroups notes the groups that decide something at rt.
-func (g *Gateway) nameGroups(rt *route) {
-	named := rt.Rule.Groups()
-	for _, rule := range rt.Rules {
-		named = append(append(named, rule.Allow.Groups()...), rule.Deny.Groups()...)
-	}
-	for _, group := range named {
-		g.named[group] = true
-	}
 }
 
 // placeOf returns the place for a request of that method and judged path at host, or

@@ -3,8 +3,8 @@ package config
 import (
 	"errors"
 	"net/url"
-	"path"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"

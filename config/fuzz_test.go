@@ -117,7 +117,8 @@ func checkGateway(t *testing.T, g *Gateway) {
 			places[place] = true
 		}
 		own := route.Redirect.On() || route.Respond.On()
-		backed := route.Backend.URL.Scheme == "https" && route.Backend.URL.Port != 0 && route.Backend.Name != ""
+		first := route.Backend.Upstreams()[0]
+		backed := first.Scheme == "https" && first.Port != 0 && route.Backend.Name != ""
 		if backed == own || route.Title == "" || route.Path == "" || route.Path[0] != '/' {
 			t.Errorf("route %+v", route)
 		}

@@ -185,15 +185,6 @@ type Route struct {
 	UnsafeCrossOrigin bool `yaml:"unsafe_cross_origin"`
 }
 
-// Backend is the sidecar in front of a tool.
-type Backend struct {
-	// URL is where to dial: https://host[:port]. Required.
-	URL Origin `yaml:"url"`
-	// Name is the name that the sidecar's certificate must carry, whatever URL
-	// says. Default NAME.backend.sallyport.internal with the route's name.
-	Name Peer `yaml:"name"`
-}
-
 // Allow says who may open a tool: a person with one of the users' names, or
 // in one of the groups, or anyone who has signed in. The zero value lets
 // nobody in.
@@ -301,6 +292,7 @@ func (r *Route) setDefaults() {
 	r.Assertion = true
 	r.setRoutingDefaults()
 	r.StepUp.AuthnContext.Comparison = comparisonExact
+	r.Backend = defaultBackend()
 }
 
 // complete fills in the defaults that follow from other keys.

@@ -124,7 +124,11 @@ routes: [{name: grafana, host: grafana.example.com, backend: {url: https://grafa
 			Title: "grafana",
 			Host:  "grafana.example.com",
 			Path:  "/", HostHeader: "public", Redirect: Redirect{Status: 302}, Respond: Respond{Status: 503},
-			Backend:   Backend{URL: Origin{Scheme: "https", Host: "grafana", Port: 443}, Name: "grafana.backend.sallyport.internal"},
+			Backend: Backend{
+				URL: Origin{Scheme: "https", Host: "grafana", Port: 443}, Name: "grafana.backend.sallyport.internal", Protocol: "http1",
+				Timeouts: BackendTimeouts{Connect: Duration{10 * time.Second}, ResponseHeader: Duration{5 * time.Minute}},
+				Health:   Health{Path: "none", Interval: Duration{10 * time.Second}, Timeout: Duration{2 * time.Second}, Unhealthy: 3, Healthy: 2},
+			},
 			WebSocket: true, Assertion: true,
 			Identity: Identity{
 				Headers: []string{"x-forwarded"}, Custom: CustomHeaders{User: "none", Email: "none", Name: "none", Groups: "none"},

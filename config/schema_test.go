@@ -29,6 +29,7 @@ type schema struct {
 	Maximum     int                `json:"maximum,omitempty"`
 	MinLength   int                `json:"minLength,omitempty"`
 	MinItems    int                `json:"minItems,omitempty"`
+	MaxItems    int                `json:"maxItems,omitempty"`
 	Unique      bool               `json:"uniqueItems,omitempty"`
 	Default     any                `json:"default,omitempty"`
 	Required    []string           `json:"required,omitempty"`
@@ -99,24 +100,29 @@ func constraints() map[string]schema {
 		"routes[]":      {Required: []string{"name", "host"}},
 		"routes[].name": {Pattern: routeName.String()},
 
-		"routes[].path":              {Pattern: pathText.String()},
-		"routes[].rules[].name":      {Pattern: routeName.String()},
-		"routes[].rules[].methods[]": {Pattern: methodName.String()},
-		"routes[].rules[].paths[]":   {Pattern: pathText.String()},
-		"routes[].redirect":          {Required: []string{"to"}},
-		"routes[].redirect.status":   {Minimum: 301, Maximum: 308},
-		"routes[].respond":           {Required: []string{"title", "message"}},
-		"routes[].respond.status":    {Minimum: 200, Maximum: 599},
-		"routes[].backend":           {Required: []string{"url"}},
-		"pki.mount":                  path,
-		"pki.role":                   role,
-		"roles[]":                    {Required: []string{"role"}},
-		"roles[].role":               role,
-		"secrets[]":                  {Required: []string{"path"}},
-		"secrets[].mount":            path,
-		"secrets[].path":             path,
-		"gateways":                   {MinItems: 1},
-		"gateways[]":                 {Pattern: peerPattern()},
+		"routes[].path":                     {Pattern: pathText.String()},
+		"routes[].rules[].name":             {Pattern: routeName.String()},
+		"routes[].rules[].methods[]":        {Pattern: methodName.String()},
+		"routes[].rules[].paths[]":          {Pattern: pathText.String()},
+		"routes[].redirect":                 {Required: []string{"to"}},
+		"routes[].redirect.status":          {Minimum: 301, Maximum: 308},
+		"routes[].respond":                  {Required: []string{"title", "message"}},
+		"routes[].respond.status":           {Minimum: 200, Maximum: 599},
+		"pki.mount":                         path,
+		"pki.role":                          role,
+		"roles[]":                           {Required: []string{"role"}},
+		"roles[].role":                      role,
+		"secrets[]":                         {Required: []string{"path"}},
+		"secrets[].mount":                   path,
+		"secrets[].path":                    path,
+		"gateways":                          {MinItems: 1},
+		"gateways[]":                        {Pattern: peerPattern()},
+		"routes[].backend.protocol":         oneOf(protocols[:]),
+		"routes[].backend.max_requests":     {Maximum: maxBackendRequests},
+		"routes[].backend.urls":             {MaxItems: maxUpstreams},
+		"routes[].backend.health.path":      {Pattern: "^(none|/.*)$"},
+		"routes[].backend.health.unhealthy": {Minimum: 1, Maximum: maxInARow},
+		"routes[].backend.health.healthy":   {Minimum: 1, Maximum: maxInARow},
 
 		"kv.mount":                     path,
 		"kv.saml_path":                 path,
@@ -311,7 +317,7 @@ func (b schemaBuilder) build(value reflect.Value, path string) *schema {
 func (b schemaBuilder) constrain(s *schema, path string) {
 	if extra, ok := b.constraints[path]; ok {
 		s.Pattern = s.Pattern + extra.Pattern
-		s.Minimum, s.Maximum, s.MinItems = extra.Minimum, extra.Maximum, extra.MinItems
+		s.Minimum, s.Maximum, s.MinItems, s.MaxItems = extra.Minimum, extra.Maximum, extra.MinItems, extra.MaxItems
 		s.Required = extra.Required
 	}
 }

@@ -100,8 +100,8 @@ func (c *collector) route(at string, route Route) {
 	}
 	c.shown(join(at, "title"), route.Title)
 	c.shown(join(at, "description"), route.Description)
-	if route.Backend.URL.Scheme != "https" && !c.isGiven(join(at, "redirect")) && !c.isGiven(join(at, "respond")) {
-		c.refuse(join(at, "backend.url"), "https://host[:port] of the tool's sidecar, such as https://grafana:8443")
+	if !c.isGiven(join(at, "redirect")) && !c.isGiven(join(at, "respond")) {
+		c.backend(join(at, "backend"), route.Backend)
 	}
 	c.allow(join(at, "allow"), route.Allow)
 	c.identity(join(at, "identity"), route)

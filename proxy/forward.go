@@ -51,7 +51,6 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *place, state *sessi
 	if renewed := g.cfg.Sessions.Refresh(state); renewed != nil {
 		out.renewal = g.sealedCookies(ex, r, rt.Host, renewed)
 	}
-	ex.Record.Upstream = rt.Backend.Host
 	ctx = context.WithValue(ex.Trace(ctx, g.cfg.Now), outgoingKey{}, out)
 	rt.proxy.ServeHTTP(ex, r.WithContext(ctx))
 	if cause := context.Cause(ctx); errors.Is(cause, session.ErrEnded) || errors.Is(cause, session.ErrWithdrawn) || errors.Is(cause, errAuthnAge) {

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -42,7 +41,7 @@ func newOwnRoute(spec Route) (*route, error) {
 	case spec.Redirect != nil && !spec.Redirect.valid():
 		return nil, fmt.Errorf("route %q redirects to %q with status %d, expected an https URL or a path, and 301, 302, 307 or 308", spec.Name, spec.Redirect.To, spec.Redirect.Status)
 	}
-	return &route{Route: spec, transport: noBackend{}}, nil
+	return &route{Route: spec}, nil
 }
 
 // valid reports whether r leads somewhere, and to no host but the one that it names:
@@ -97,14 +96,3 @@ func (g *Gateway) answerItself(ex *exchange, r *http.Request, rt *place) {
 		Link: g.door + "/", LinkText: "Your tools",
 	})
 }
-
-// noBackend is that of a route which answers itself.
-type noBackend struct{}
-
-var errNoBackend = errors.New("the route has no backend")
-
-// RoundTrip implements http.RoundTripper, and is never called.
-func (noBackend) RoundTrip(*http.Request) (*http.Response, error) { return nil, errNoBackend }
-
-// CloseIdleConnections has none to close.
-func (noBackend) CloseIdleConnections() {}

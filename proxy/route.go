@@ -6,12 +6,12 @@ import (
 	"log/slog"
 	"net/http/httputil"
 	"net/url"
-	"sync/atomic"
 
 	"github.com/sallyport/sallyport/proxy/assertion"
 	"github.com/sallyport/sallyport/proxy/header"
 	"github.com/sallyport/sallyport/proxy/policy"
 	"github.com/sallyport/sallyport/proxy/relay"
+	"github.com/sallyport/sallyport/proxy/upstream"
 )
 
 // Route is one tool behind the door. It must not be changed after New.
@@ -41,10 +41,15 @@ type Route struct {
 	// Backend is the sidecar's address, https://host:port. Required, but for Redirect
 	// and Respond.
 	Backend *url.URL
-	// TLS is how to speak to it: our client certificate, and the sidecar's name
+	// MoreBackends are further sidecars of the same tool, with the same name in
+	// their certificates; nil for none.
+	MoreBackends []*url.URL
+	// TLS is how to speak to them: our client certificate, and the sidecar's name
 	// pinned. It must not be changed any more; the same value again, in a Gateway
 	// that replaces this one, lets the connections go on. Required.
 	TLS *tls.Config
+	// Upstream is how they are reached, chosen and watched.
+	Upstream upstream.Options
 	// Rule says who may open the tool; the zero Rule lets nobody in.
 	Rule policy.Rule
 	// StepUp is how the person has to have signed in besides; the zero value leaves
@@ -71,30 +76,26 @@ type Route struct {
 // route is a Route with the means to serve it.
 type route struct {
 	Route
-	places    []place           // one for each of Rules, and Rule; nil for a wildcard
-	vouches   *assertion.Issuer // nil for none
-	transport backend
-	proxy     *httputil.ReverseProxy
-	template  *header.Template // of what the backend is told
-	// inherited is set once the transport is a later Gateway's.
-	inherited atomic.Bool
+	places   []place           // one for each of Rules, and Rule; nil for a wildcard
+	vouches  *assertion.Issuer // nil for none
+	pool     *upstream.Pool    // nil for a route that answers itself
+	proxy    *httputil.ReverseProxy
+	template *header.Template // of what the backend is told
 }
 
 func (g *Gateway) newRoute(spec Route) (*route, error) {
 	if spec.Redirect != nil || spec.Respond != nil {
 		return newOwnRoute(spec)
 	}
-	if spec.TLS == nil {
-		return nil, fmt.Errorf("route %q has no TLS configuration: a backend is never reached in the clear", spec.Name)
-	}
-	if spec.Backend == nil || spec.Backend.Scheme != "https" {
-		return nil, fmt.Errorf("route %q has backend %v, expected https://host:port", spec.Name, spec.Backend)
-	}
 	template, err := g.templateOf(spec)
 	if err != nil {
 		return nil, err
 	}
-	rt := &route{Route: spec, template: template, transport: newTransport(spec.TLS)}
+	pool, err := g.newPool(spec)
+	if err != nil {
+		return nil, err
+	}
+	rt := &route{Route: spec, template: template, pool: pool}
 	if spec.Assertion {
 		if g.cfg.Assertions == nil {
 			return nil, fmt.Errorf("route %q wants assertions, and there is nothing to sign them", spec.Name)
@@ -103,7 +104,7 @@ func (g *Gateway) newRoute(spec Route) (*route, error) {
 	}
 	rt.proxy = &httputil.ReverseProxy{
 		Rewrite:        rt.rewrite,
-		Transport:      relay.WithoutTrailers{Base: rt.transport},
+		Transport:      relay.WithoutTrailers{Base: pool},
 		ModifyResponse: filterResponse,
 		ErrorHandler:   g.backendFailed,
 		BufferPool:     new(relay.Buffers),

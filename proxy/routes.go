@@ -132,20 +132,6 @@ func (t table) add(rt *route) error {
 	return nil
 }
 
-// same returns the route that has the host and path of rt, or nil.
-func (t table) same(rt *route) *route {
-	sites, key := t.sites(rt.Host)
-	s := sites[key]
-	if s == nil {
-		return nil
-	}
-	i := slices.IndexFunc(s.routes, func(other *route) bool { return other.Path == rt.Path })
-	if i < 0 {
-		return nil
-	}
-	return s.routes[i]
-}
-
 // isLabel reports whether a wildcard may stand for label: letters, digits and inner
 // hyphens in lower case (RFC 1123 section 2.1), as in every name that browsers look up.
 func isLabel(label string) bool {

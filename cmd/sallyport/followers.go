@@ -68,7 +68,7 @@ func (m *followers[T]) reconcile(ctx context.Context, all *sync.WaitGroup) {
 			continue
 		}
 		var own context.Context
-		own, f.end = context.WithCancel(ctx)
+		own, f.end = context.WithCancel(ctx) //nolint:gosec // stop calls it, or ctx ends
 		m.running[name] = f
 		all.Go(func() { _ = f.run(own) }) // it returns nil
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/config"
+	"github.com/sallyport/sallyport/proxy"
 	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/vaultpki"
 )
@@ -133,9 +134,9 @@ func equipGateway(ctx context.Context, cfg *config.Gateway, g *liveGateway, cloc
 		return nil, err
 	}
 	registry := newRegistry()
-	registry.MustRegister(g.metrics)
+	registry.MustRegister(g.metrics, proxy.NewUpstreamMetrics(g.live.Upstreams))
 	return &life{
-		service: "gateway", log: g.log, client: g.client, access: g.access, metrics: registry, more: g.artefacts, traces: g.traces,
+		service: "gateway", log: g.log, client: g.client, access: g.access, metrics: registry, more: g.artefacts, traces: g.traces, tools: g.live,
 		certificates: []heldCertificates{{g.edge, "browsers reach that host"}, {g.backend, "every tool is reached"}},
 		listen:       cfg.Listen.HTTPS, admin: cfg.Listen.Admin, tls: g.edge.EdgeTLS(), handler: g.live, drain: cfg.Stop.Drain.Duration,
 		strangers: slog.LevelDebug,

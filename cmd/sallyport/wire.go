@@ -20,7 +20,8 @@ func routes(cfg *config.Gateway, dial func(name string) *tls.Config) []proxy.Rou
 	for _, route := range cfg.Routes {
 		out = append(out, routed(&route, proxy.Route{
 			Name: route.Name, Title: route.Title, Description: route.Description, Host: string(route.Host),
-			Rule: policy.NewRule(route.Allow.Users, route.Allow.Groups, route.Allow.Anyone),
+			Upstream: upstreamOptions(route.Backend),
+			Rule:     policy.NewRule(route.Allow.Users, route.Allow.Groups, route.Allow.Anyone),
 			StepUp: policy.StepUp{
 				MaxAge: route.StepUp.MaxAge.Duration, Contexts: route.StepUp.AuthnContext.Classes, Minimum: route.StepUp.AuthnContext.Minimum(),
 			},

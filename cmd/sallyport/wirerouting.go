@@ -25,7 +25,8 @@ func routed(route *config.Route, out proxy.Route, dial func(name string) *tls.Co
 	case route.Respond.On():
 		out.Respond = &proxy.Respond{Status: route.Respond.Status, Title: route.Respond.Title, Message: route.Respond.Message}
 	default:
-		out.Backend, out.TLS = route.Backend.URL.URL(), dial(string(route.Backend.Name))
+		backends := origins(route.Backend.Upstreams())
+		out.Backend, out.MoreBackends, out.TLS = backends[0], backends[1:], dial(string(route.Backend.Name))
 	}
 	return out
 }

@@ -101,6 +101,9 @@ func (c *collector) answering(at string, route Route) {
 	if expected := judgeHostHeader(route.HostHeader); expected != "" {
 		c.refuse(join(at, "host_header"), expected)
 	}
+	if route.HostHeader == hostBackend && len(route.Backend.Upstreams()) > 1 {
+		c.refuse(join(at, "host_header"), "public or a host: "+join(at, "backend.urls")+" has several")
+	}
 }
 
 // judgeHostHeader accepts public, backend, and a host with or without a port.

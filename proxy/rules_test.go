@@ -119,6 +119,9 @@ func TestAmbiguousPathsAreRefusedWhereTheyDecide(t *testing.T) {
 		if res := b.rawGet(headersHost, path); res.StatusCode != http.StatusOK {
 			t.Errorf("%q: %d", path, res.StatusCode)
 		}
+		if got, _ := w.backend.seen(); got.RequestURI != strings.NewReplacer("|", "%7C", "^", "%5E").Replace(path) {
+			t.Errorf("%q reached the tool as %q", path, got.RequestURI)
+		}
 	}
 }
 

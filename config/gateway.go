@@ -16,6 +16,8 @@ type Gateway struct {
 	Door Door `yaml:"door"`
 	// Listen says on which addresses to accept connections.
 	Listen Listen `yaml:"listen"`
+	// Clients says how the gateway learns whom a request comes from.
+	Clients Clients `yaml:"clients"`
 	// Vault says where in Vault the gateway's secrets and certificates are.
 	// How to reach Vault and how to log in is said by flags and environment.
 	Vault Vault `yaml:"vault"`
@@ -27,6 +29,8 @@ type Gateway struct {
 	AccessLog AccessLog `yaml:"access_log"`
 	// Stop is how the process ends.
 	Stop Stop `yaml:"stop"`
+	// Limits are how much is served at once, and how much strangers may ask for.
+	Limits Limits `yaml:"limits"`
 	// Routes are the tools behind the gateway, in the order of the portal.
 	// Names are unique, and so are host and path together.
 	Routes []Route `yaml:"routes"`
@@ -47,6 +51,9 @@ type Door struct {
 type Listen struct {
 	// HTTPS is the address for browsers. Default ":8443".
 	HTTPS string `yaml:"https"`
+	// HTTP3 has the gateway speak HTTP/3 besides, on the UDP port with HTTPS's number,
+	// and tell browsers so. Default false.
+	HTTP3 bool `yaml:"http3"`
 	// Admin is the plain-HTTP address of probes and metrics; nobody signs in
 	// there. Default "127.0.0.1:9090"; only loopback unless
 	// UnsafeAdminNotLoopback.
@@ -183,6 +190,10 @@ type Route struct {
 	// UnsafeCrossOrigin lets pages of other origins, sibling tools among them,
 	// send requests that change something in a person's name. Default false.
 	UnsafeCrossOrigin bool `yaml:"unsafe_cross_origin"`
+	// Answers is what becomes of the tool's answers.
+	Answers Answers `yaml:"answers"`
+	// Limits are how much may be asked of the tool.
+	Limits RouteLimits `yaml:"limits"`
 }
 
 // Allow says who may open a tool: a person with one of the users' names, or
@@ -274,6 +285,7 @@ func defaultGateway() Gateway {
 		Session:   Session{Idle: Duration{time.Hour}, Absolute: Duration{10 * time.Hour}},
 		AccessLog: AccessLog{File: "-"},
 		Stop:      defaultStop(),
+		Limits:    defaultLimits(),
 	}
 }
 
@@ -293,6 +305,7 @@ func (r *Route) setDefaults() {
 	r.setRoutingDefaults()
 	r.StepUp.AuthnContext.Comparison = comparisonExact
 	r.Backend = defaultBackend()
+	r.Answers.Frames = framesSameOrigin
 }
 
 // complete fills in the defaults that follow from other keys.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/proxy/header"
@@ -30,12 +31,21 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *place, state *sessi
 		g.refuse(ex, r, *rf)
 		return
 	}
+	if rf := rt.enter(r); rf != nil {
+		g.shedOr(ex, r, rf)
+		return
+	}
+	defer rt.inHand.Add(-1)
 	if r.ContentLength != 0 {
 		ex.ExpectBody(0)
+		ex.Duplex()
+		r = boundBody(ex, r, rt.Limits.BodyBytes, g.limits.Stall)
 	}
 	ctx, release := g.cfg.Sessions.Revocations().Bind(r.Context(), session.Use{Host: rt.Host, Method: r.Method, Path: relay.SentPath(r.URL)}, state)
 	defer release()
 	ctx, stop := g.boundByAge(ctx, r, rt, state)
+	defer stop()
+	ctx, stop = g.boundByUse(ctx, ex, r)
 	defer stop()
 	defer func() {
 		switch cause := context.Cause(ctx); {
@@ -45,15 +55,21 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *place, state *sessi
 			ex.Record.Reason, ex.Record.Cause = "access_withdrawn", "access was withdrawn while the connection was open"
 		case errors.Is(cause, errAuthnAge):
 			ex.Record.Reason, ex.Record.Cause = policy.ReasonTooOld, "sign-on became too old while the connection was open"
+		case errors.Is(cause, errUnused):
+			ex.Record.Reason, ex.Record.Cause = string(session.AbsentIdle), errUnused.Error()
+		case ex.SlowReader():
+			ex.Record.Reason, ex.Record.Cause = "client_too_slow", "client took nothing of the answer"
 		}
 	}()
 	out := &outgoing{exchange: ex, at: rt, state: state, card: card}
+	ctx, done := rt.boundAnswer(ctx, out)
+	defer done()
 	if renewed := g.cfg.Sessions.Refresh(state); renewed != nil {
 		out.renewal = g.sealedCookies(ex, r, rt.Host, renewed)
 	}
 	ctx = context.WithValue(ex.Trace(ctx, g.cfg.Now), outgoingKey{}, out)
 	rt.proxy.ServeHTTP(ex, r.WithContext(ctx))
-	if cause := context.Cause(ctx); errors.Is(cause, session.ErrEnded) || errors.Is(cause, session.ErrWithdrawn) || errors.Is(cause, errAuthnAge) {
+	if cause := context.Cause(ctx); errors.Is(cause, session.ErrEnded) || errors.Is(cause, session.ErrWithdrawn) || errors.Is(cause, errAuthnAge) || errors.Is(cause, errUnused) {
 		// The backend was hung up on, and may have had time to end its answer
 		// as if it were whole.
 		panic(http.ErrAbortHandler)
@@ -67,6 +83,15 @@ type outgoing struct {
 	state    *session.State
 	card     *header.Card // what the backend is told of the person; nil for nothing
 	renewal  []string     // Set-Cookie lines that renew the session; nil for none
+	body     backendBody
+	late     *time.Timer // runs out if no answer begins; nil for none
+}
+
+// answered notes that the backend's answer has begun.
+func (out *outgoing) answered() {
+	if out != nil && out.late != nil {
+		out.late.Stop()
+	}
 }
 
 type outgoingKey struct{}

@@ -232,6 +232,7 @@ func newWorld(tb testing.TB, change func(*proxy.Config)) *world {
 		Certificates: []tls.Certificate{w.ca.issue(x509.ExtKeyUsageServerAuth, "tool.backend.test")},
 		ClientCAs:    w.ca.pool, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13,
 	}
+	upstream.EnableHTTP2 = true // for those who ask for it
 	upstream.StartTLS()
 	tb.Cleanup(upstream.Close)
 	w.start(w.config(upstream.Listener.Addr().String()), change)
@@ -257,6 +258,7 @@ func (w *world) config(upstream string) proxy.Config {
 			route("closed", closedHost, policy.Rule{}),
 		},
 		IdPs: []proxy.IdP{{Name: "corp", Title: "Corporate", SAML: w.saml}}, Access: accesslog.New(w.log, "gateway"),
+		Limits: proxy.Limits{StrangersPerSecond: 1e6}, // every browser of a test has one and the same address
 	}
 }
 

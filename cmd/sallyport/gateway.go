@@ -60,6 +60,9 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, log *
 		if err := checkFree(ctx, cfg.Listen.HTTPS, cfg.Listen.Admin); err != nil {
 			return nil, err
 		}
+		if err := receptionOf(cfg).checkFree(ctx, cfg.Listen.HTTPS); err != nil {
+			return nil, err
+		}
 		if out, err = accesslog.Open(cfg.AccessLog.File); err != nil {
 			return nil, &hinted{err, "choose a file in access_log.file that this process may append to"}
 		}
@@ -139,6 +142,7 @@ func equipGateway(ctx context.Context, cfg *config.Gateway, g *liveGateway, cloc
 		service: "gateway", log: g.log, client: g.client, access: g.access, metrics: registry, more: g.artefacts, traces: g.traces, tools: g.live,
 		certificates: []heldCertificates{{g.edge, "browsers reach that host"}, {g.backend, "every tool is reached"}},
 		listen:       cfg.Listen.HTTPS, admin: cfg.Listen.Admin, tls: g.edge.EdgeTLS(), handler: g.live, drain: cfg.Stop.Drain.Duration,
-		strangers: slog.LevelDebug,
+		strangers: slog.LevelDebug, reception: receptionOf(cfg),
+		limit: connectionLimits(cfg.Limits, g.metrics), overload: func() (bool, bool) { return g.live.Gateway().Overload() }, http2Error: g.metrics.HTTP2Error,
 	}, nil
 }

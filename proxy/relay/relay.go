@@ -84,23 +84,6 @@ func SentPath(u *url.URL) string {
 	return raw.String()
 }
 
-// WithoutTrailers hides trailers from a reverse proxy: they arrive after the
-// answer was filtered. net/http stores them, announced or not, in the Response
-// that it made, so the proxy is given a copy.
-type WithoutTrailers struct{ Base http.RoundTripper }
-
-// RoundTrip implements http.RoundTripper.
-func (t WithoutTrailers) RoundTrip(r *http.Request) (*http.Response, error) {
-	res, err := t.Base.RoundTrip(r)
-	if err != nil {
-		return nil, err
-	}
-	filtered := *res
-	filtered.Trailer = nil
-	delete(filtered.Header, "Trailer")
-	return &filtered, nil
-}
-
 // Buffers lends the buffers that bodies are copied through. The zero value is
 // ready, and safe for concurrent use.
 type Buffers struct{ pool sync.Pool }

@@ -125,6 +125,9 @@ func New(cfg Config) (*Manager, error) {
 	return m, nil
 }
 
+// Idle is for how long a session may go without being used.
+func (m *Manager) Idle() time.Duration { return m.cfg.Idle }
+
 // Revocations are the sessions that ended before their time.
 func (m *Memory) Revocations() *Revocations { return m.revoked }
 

@@ -116,7 +116,7 @@ func (r *Route) BackendHost() string {
 	case hostPublic:
 		return ""
 	case hostBackend:
-		return r.Backend.URL.Address()
+		return r.Backend.Upstreams()[0].Address()
 	}
 	return r.HostHeader
 }

@@ -115,9 +115,9 @@ routes: [{name: grafana, host: grafana.example.com, backend: {url: https://grafa
 		AccessLog: AccessLog{File: "-"},
 		Stop:      Stop{Drain: Duration{30 * time.Second}},
 		Routes: []Route{{
-			Name:      "grafana",
-			Title:     "grafana",
-			Host:      "grafana.example.com",
+			Name:  "grafana",
+			Title: "grafana",
+			Host:  "grafana.example.com",
 			Backend: Backend{
 				URL: Origin{Scheme: "https", Host: "grafana", Port: 443}, Name: "grafana.backend.sallyport.internal", Protocol: "http1",
 				Timeouts: BackendTimeouts{Connect: Duration{10 * time.Second}, ResponseHeader: Duration{5 * time.Minute}},

@@ -41,7 +41,7 @@ func (p *Pool) best(session string, out marks, anybody bool, now int64) int {
 	for n := range p.slots {
 		i := (first + n) % len(p.slots)
 		s := p.slots[i]
-		if out.has(i) || s.draining || !(anybody || s.available(now, p.cfg.Health.on())) {
+		if out.has(i) || s.draining || !anybody && !s.available(now, p.cfg.Health.on()) {
 			continue
 		}
 		if r := s.rank(session); best < 0 || r > rank {
@@ -57,7 +57,7 @@ func (p *Pool) best(session string, out marks, anybody bool, now int64) int {
 // sessions move. Without, it is how little m has under way.
 func (m *member) rank(session string) uint64 {
 	if session == "" {
-		return ^uint64(0) - uint64(max(m.inFlight.Load(), 0)) //nolint:gosec // not negative
+		return ^uint64(0) - uint64(max(m.inFlight.Load(), 0))
 	}
 	return mix(hashOf(session) ^ m.hash)
 }

@@ -270,7 +270,7 @@ func (p *Pool) Status() []Status {
 	for _, s := range p.slots {
 		s.mu.Lock()
 		all = append(all, Status{
-			Address: s.address, Draining: s.draining, Healthy: s.until.Load() == 0 && !(p.cfg.Health.on() && s.sick.Load()),
+			Address: s.address, Draining: s.draining, Healthy: s.until.Load() == 0 && s.well(p.cfg.Health.on()),
 			InFlight: s.inFlight.Load(), Faults: s.faults.Load(), Since: s.since, Cause: s.cause,
 		})
 		s.mu.Unlock()

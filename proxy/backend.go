@@ -27,6 +27,9 @@ func noteAttempt(ctx context.Context, address string, attempt int) {
 	record.Upstream, record.Attempts = address, attempt
 }
 
+// busyRetry is after how many seconds a busy tool is worth another try.
+const busyRetry = "5"
+
 // CloseIdleConnections makes new requests shake hands anew with every backend.
 // Call it after the client certificate was renewed.
 func (g *Gateway) CloseIdleConnections() {
@@ -62,6 +65,8 @@ func (g *Gateway) backendFailed(_ http.ResponseWriter, r *http.Request, err erro
 	switch {
 	case errors.Is(err, upstream.ErrBusy):
 		rf.status, rf.reason = http.StatusServiceUnavailable, "backend_busy"
+		rf.title, rf.message = "The tool is busy", "You are signed in and allowed, but the tool behind this address has as much to do as it may. Try again in a moment."
+		ex.Header().Set("Retry-After", busyRetry)
 	case errors.As(err, &fault):
 		rf.reason = "app_unreachable"
 		if fault != "app_unreachable" {

@@ -183,7 +183,10 @@ func TestDrainingUpstreamGetsNoNewRequests(t *testing.T) {
 	}
 	first := make2(upstream.Options{Draining: []string{two.address()}}, one.url, two.url)
 	slow := make(chan string, 1)
-	go func() { _, body, err := ask(first, request(t.Context(), http.MethodGet, "")); slow <- fmt.Sprint(body, err) }()
+	go func() {
+		_, body, err := ask(first, request(t.Context(), http.MethodGet, ""))
+		slow <- fmt.Sprint(body, err)
+	}()
 	<-begun
 
 	draining := make2(upstream.Options{Draining: []string{one.address()}}, one.url, two.url)

@@ -16,9 +16,17 @@ func (g *Gateway) newPool(spec Route, authority string) (*upstream.Pool, error) 
 	return upstream.New(upstream.Config{
 		Route: spec.Name, Host: authority, TLS: spec.TLS, Options: spec.Upstream, Log: g.cfg.Log,
 		Upstreams: append([]*url.URL{spec.Backend}, spec.MoreBackends...),
-		Session:   func(ctx context.Context) string { return outgoingOf(ctx).state.ID },
+		Session:   sessionOf,
 		Note:      noteAttempt,
 	})
+}
+
+// sessionOf is the id of the session that a request belongs to, or "".
+func sessionOf(ctx context.Context) string {
+	if state := outgoingOf(ctx).state; state != nil {
+		return state.ID
+	}
+	return ""
 }
 
 // noteAttempt writes into the record where a request was sent, and how often.

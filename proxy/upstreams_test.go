@@ -327,7 +327,12 @@ func (w *world) sidecar(app string) (*url.URL, *lines) {
 			ClientCAs: w.ca.pool, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13,
 		}})
 	}()
-	w.tb.Cleanup(func() { cancel(); _ = <-done })
+	w.tb.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			w.tb.Errorf("stopping the sidecar: %v", err)
+		}
+	})
 	return &url.URL{Scheme: "https", Host: listener.Addr().String()}, log
 }
 

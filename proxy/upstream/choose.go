@@ -34,10 +34,7 @@ func (p *Pool) acquire(session string, tried *marks) *slot {
 // some; -1 if none is left.
 func (p *Pool) best(session string, out marks, anybody bool, now int64) int {
 	best, rank := -1, uint64(0)
-	first := 0
-	if len(p.slots) > 1 {
-		first = int(p.turn.Add(1)) % len(p.slots)
-	}
+	first := int(p.turn.Add(1)) % len(p.slots)
 	for n := range p.slots {
 		i := (first + n) % len(p.slots)
 		s := p.slots[i]

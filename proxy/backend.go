@@ -1,20 +1,22 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/sallyport/sallyport/proxy/upstream"
 )
 
 // newPool is the way to the tool of a route.
-func (g *Gateway) newPool(spec Route, authority string) (*upstream.Pool, error) {
+func (g *Gateway) newPool(spec Route) (*upstream.Pool, error) {
 	return upstream.New(upstream.Config{
-		Route: spec.Name, Host: authority, TLS: spec.TLS, Options: spec.Upstream, Log: g.cfg.Log,
+		Route: spec.Name, Host: g.probedHost(spec), TLS: spec.TLS, Options: spec.Upstream, Log: g.cfg.Log,
 		Upstreams: append([]*url.URL{spec.Backend}, spec.MoreBackends...),
 		Session:   sessionOf,
 		Note:      noteAttempt,
@@ -27,6 +29,15 @@ func sessionOf(ctx context.Context) string {
 		return state.ID
 	}
 	return ""
+}
+
+// probedHost is the Host of probes: the one that people ask for, or any of a wildcard.
+func (g *Gateway) probedHost(spec Route) string {
+	host := spec.Host
+	if parent, wild := strings.CutPrefix(host, "*."); wild {
+		host = "probe." + parent
+	}
+	return cmp.Or(spec.BackendHost, strings.TrimPrefix(g.origin(host), "https://"))
 }
 
 // noteAttempt writes into the record where a request was sent, and how often.
@@ -42,7 +53,9 @@ const busyRetry = "5"
 // Call it after the client certificate was renewed.
 func (g *Gateway) CloseIdleConnections() {
 	for _, rt := range g.order {
-		rt.pool.CloseIdleConnections()
+		if !rt.itself() {
+			rt.pool.CloseIdleConnections()
+		}
 	}
 }
 

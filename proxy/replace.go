@@ -19,7 +19,7 @@ func (g *Gateway) inherit(before *Gateway) {
 		pools[old.Name] = old
 	}
 	for _, rt := range g.order {
-		if old := pools[rt.Name]; old != nil {
+		if old := pools[rt.Name]; old != nil && !rt.itself() && !old.itself() {
 			rt.pool.TakeOver(old.pool)
 		}
 	}
@@ -29,7 +29,9 @@ func (g *Gateway) inherit(before *Gateway) {
 // this one gets no more requests; those under way go on to their end.
 func (g *Gateway) Retire() {
 	for _, rt := range g.order {
-		rt.pool.Retire()
+		if !rt.itself() {
+			rt.pool.Retire()
+		}
 	}
 }
 
@@ -62,16 +64,16 @@ const withdrawAfter = time.Minute
 func (l *Live) Replace(g *Gateway) {
 	l.current.Swap(g).Retire()
 	l.wake()
-	g.cfg.Sessions.Revocations().Withdraw(func(_ string, s *session.State) bool { return g.vouched(s, nil) == session.Present })
+	g.cfg.Sessions.Revocations().Withdraw(func(_ session.Use, s *session.State) bool { return g.vouched(s, nil) == session.Present })
 	time.AfterFunc(withdrawAfter, func() { l.Gateway().withdraw() })
 }
 
 // withdraw ends what is under way and would not be let in. Whoever asked a
 // Gateway before this one has been let in, and bound, long ago.
 func (g *Gateway) withdraw() {
-	g.cfg.Sessions.Revocations().Withdraw(func(host string, s *session.State) bool {
-		rt := g.routes[host]
-		return rt != nil && g.vouched(s, rt) == session.Present && g.judge(rt, s).Verdict == policy.Allow
+	g.cfg.Sessions.Revocations().Withdraw(func(use session.Use, s *session.State) bool {
+		rt := g.placeUsed(use)
+		return rt != nil && g.vouched(s, rt.route) == session.Present && g.judge(rt, s).Verdict == policy.Allow
 	})
 }
 

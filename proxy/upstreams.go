@@ -26,7 +26,9 @@ func (l *Live) watch(ctx context.Context) {
 	defer probing.Wait()
 	defer stop()
 	for _, rt := range l.Gateway().order {
-		probing.Go(func() { rt.pool.Run(ctx) })
+		if !rt.itself() {
+			probing.Go(func() { rt.pool.Run(ctx) })
+		}
 	}
 	select {
 	case <-ctx.Done():
@@ -57,6 +59,9 @@ type RouteUpstreams struct {
 func (l *Live) Upstreams() []RouteUpstreams {
 	var all []RouteUpstreams
 	for _, rt := range l.Gateway().order {
+		if rt.itself() {
+			continue
+		}
 		all = append(all, RouteUpstreams{Route: rt.Name, Upstreams: rt.pool.Status(), Retries: rt.pool.Retries()})
 	}
 	return all

@@ -35,6 +35,7 @@ type life struct {
 	handler       http.Handler
 	drain         time.Duration
 	strangers     slog.Level // of a failed handshake
+	reception     reception
 
 	// followed are kept fresh beside token and certificates, and at once on hangup.
 	followed []followed
@@ -71,6 +72,13 @@ func (l *life) run(ctx context.Context) error {
 		}
 		return err
 	}
+	socket, err := l.reception.socket(ctx, work)
+	if err != nil {
+		for _, held := range l.certificates {
+			held.Close()
+		}
+		return errors.Join(err, work.Close(), admin.Close())
+	}
 	l.started = time.Now()
 	l.metrics.MustRegister(&identityMetrics{life: l})
 	// Renewals and probes outlive ctx by the drain: a certificate may end, and
@@ -96,7 +104,7 @@ func (l *life) run(ctx context.Context) error {
 			l.stopping.Store(true)
 			l.log.Info("stopping", "drain", l.drain.String())
 		})()
-		return proxy.Serve(serving, proxy.ServerConfig{Listener: work, TLS: l.tls, Handler: l.handler, Drain: l.drain, Log: l.log, Strangers: l.strangers})
+		return l.reception.serve(serving, proxy.ServerConfig{Listener: work, TLS: l.tls, Handler: l.handler, Drain: l.drain, Log: l.log, Strangers: l.strangers}, socket)
 	})
 	err = group.Wait()
 	l.log.Info("stopped", "clean", err == nil)

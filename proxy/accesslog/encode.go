@@ -52,6 +52,7 @@ func (r *Record) what(e *encoder) {
 	if port, err := strconv.ParseUint(r.ClientPort, 10, 16); err == nil {
 		e.number("client.port", int64(port))
 	}
+	e.optional("source.address", r.Proxy)
 	e.optional("tls.version", r.TLSVersion)
 	e.optional("user_agent.original", r.UserAgent)
 }

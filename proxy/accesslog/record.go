@@ -74,6 +74,7 @@ type Record struct {
 	UpstreamTime  time.Duration // "sallyport.upstream.duration": until its first byte
 	ClientAddress string        // "client.address"
 	ClientPort    string        // "client.port"
+	Proxy         string        // "source.address": the trusted proxy that passed the request on
 	TLSVersion    string        // "tls.version"
 	UserAgent     string        // "user_agent.original"
 

@@ -38,6 +38,10 @@ const (
 	// maxIdle bounds what a burst leaves behind, until idleTimeout. Go's default of
 	// two has nearly every request of a busy tool shake hands anew.
 	maxIdle = 1024
+	// continueTimeout is how long a backend may take to say whether it wants the body
+	// of a request that asks first ("Expect: 100-continue"). The client is not told to
+	// go on before; then it is sent anyhow.
+	continueTimeout = time.Second
 	// Of an HTTP/2 connection on which nothing comes: all requests hang on it.
 	pingAfter   = 30 * time.Second
 	pingTimeout = 15 * time.Second
@@ -108,6 +112,7 @@ func tuned(w way, offer []string) *http.Transport {
 		MaxIdleConnsPerHost:    maxIdle,
 		IdleConnTimeout:        idleTimeout,
 		DisableCompression:     true,
+		ExpectContinueTimeout:  continueTimeout,
 	}
 }
 

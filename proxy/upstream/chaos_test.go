@@ -46,7 +46,7 @@ func bodyOf(key string) string {
 // unruly is an upstream that does as it likes with half of the requests.
 func (c *tally) unruly(where string, seed uint64) http.HandlerFunc {
 	var mu sync.Mutex
-	random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a test that can be repeated
+	random := rand.New(rand.NewPCG(seed, 1))
 	return func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		c.note(r.Header.Get("Key"), where, string(body))
@@ -83,7 +83,7 @@ func TestNoRequestThatChangesSomethingIsSeenTwice(t *testing.T) {
 			c := &tally{seen: map[string][]string{}}
 			at := nobody(t, 1)
 			for i := range 4 {
-				at = append(at, a.start(true, c.unruly(fmt.Sprint("upstream ", i), uint64(i))).url) //nolint:gosec // small
+				at = append(at, a.start(true, c.unruly(fmt.Sprint("upstream ", i), uint64(i))).url)
 			}
 			p, _ := a.newPool(upstream.Options{Protocol: protocol}, at...)
 			methods := []string{"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}

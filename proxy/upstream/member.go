@@ -193,7 +193,7 @@ func (m *member) judge(epoch int64, res *http.Response, err error) (change, erro
 		}
 		return m.strike(epoch, err), err
 	}
-	if !wasUnsent(err) || errors.Is(err, context.Canceled) {
+	if !Unsent(err) || errors.Is(err, context.Canceled) {
 		return unchanged, err // slow, broken off, or given up: that can be the request's doing
 	}
 	m.faults.Add(1)

@@ -54,6 +54,7 @@ func TestProcesses(t *testing.T) {
 			"a tool is shown a credential":               testLiveCredentials,
 			"a configuration file is live":               testFileConfiguration,
 			"a status is shown":                          testStatus,
+			"upstreams are watched":                      testUpstreams,
 			"changes get past expired metadata":          testChangesPastExpiredMetadata,
 			"metadata moves to another URL":              testMetadataMoves,
 			"metadata comes from a URL":                  testMetadataFromURL,

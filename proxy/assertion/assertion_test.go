@@ -21,6 +21,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -426,4 +427,33 @@ func BenchmarkAssertSigned(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// FuzzAssert: what an identity provider says of somebody is told as it is, or not at
+// all.
+func FuzzAssert(f *testing.F) {
+	f.Add("alice@example.com", "a@b", "Alice", "engineers", "urn:mfa")
+	f.Add("j\u00fcrgen", "", "\x00\u2028</script>", "a\",\"admins", "\xff")
+	key := newKey(f)
+	issuer := newIssuer(f, assertion.Key{Signer: key})
+	f.Fuzz(func(t *testing.T, user, email, name, group, acr string) {
+		s := alice()
+		s.User, s.Email, s.Name, s.Groups, s.AuthnContext = user, email, name, []string{group}, acr
+		token, err := issuer.Assert("grafana", s, s.Groups)
+		valid := utf8.ValidString(user) && utf8.ValidString(email) && utf8.ValidString(name) && utf8.ValidString(group) && utf8.ValidString(acr)
+		if valid != (err == nil) || valid != (token != "") {
+			t.Fatalf("token %q, error %v", token, err)
+		}
+		if !valid {
+			return
+		}
+		_, claims := open(t, token, key.Public())
+		text := func(claim string) string { value, _ := claims[claim].(string); return value }
+		if text("sub") != user || text("email") != email || text("name") != name || text("acr") != acr {
+			t.Errorf("claims %v", claims)
+		}
+		if diff := cmp.Diff([]any{group}, claims["groups"]); diff != "" || text("aud") != "sallyport:route:grafana" || text("iss") != origin {
+			t.Errorf("claims %v", claims)
+		}
+	})
 }

@@ -166,6 +166,10 @@ func (i *Issuer) Assert(route string, s *session.State, groups []string) (string
 	return e.token, e.err
 }
 
+// Forget drops what is remembered, of an Issuer that is hardly used any more. Who asks
+// again has another one signed.
+func (i *Issuer) Forget() { i.memory.forget() }
+
 // sign makes the assertion of e.
 func (i *Issuer) sign(e *entry, now time.Time) (string, error) {
 	s := &e.state

@@ -304,6 +304,27 @@ func TestMemoryIsBounded(t *testing.T) {
 	})
 }
 
+func TestForgettingLosesNothingButTime(t *testing.T) {
+	key, s := newKey(t), alice()
+	issuer := newIssuer(t, assertion.Key{Signer: key})
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 50 {
+				issuer.Forget()
+				if token, err := issuer.Assert("grafana", s, s.Groups); err != nil || token == "" {
+					t.Errorf("token %q, %v", token, err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	issuer.Forget()
+	if entries, bytes := assertion.Remembered(issuer); entries != 0 || bytes != 0 {
+		t.Errorf("%d assertions in %d bytes are remembered", entries, bytes)
+	}
+}
+
 func TestTheChainIsSentWhileItOutlivesTheAssertion(t *testing.T) {
 	for life, want := range map[time.Duration]bool{time.Hour: true, 3 * time.Minute: false, -time.Minute: false} {
 		t.Run(life.String(), func(t *testing.T) {

@@ -61,6 +61,18 @@ func (m *memory) prepare() {
 	}
 }
 
+// forget drops what is signed.
+func (m *memory) forget() {
+	for i := range m.part {
+		p := &m.part[i]
+		p.mu.Lock()
+		clear(p.entries)
+		p.age.Init()
+		p.bytes = 0
+		p.mu.Unlock()
+	}
+}
+
 func (m *memory) partOf(id string) *part { return &m.part[maphash.String(m.seed, id)%parts] }
 
 // find returns the entry that says this. If mine, there was none: the caller signs

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -12,6 +11,7 @@ import (
 	"math/big"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -53,8 +53,8 @@ func (v *certifyingVault) count(id string) int {
 type holder struct {
 	*keyCertificates
 	vault   *certifyingVault
-	log     bytes.Buffer
-	renewed int
+	log     buffer
+	renewed atomic.Int64
 }
 
 func newHolder(t *testing.T, ids ...string) *holder {
@@ -70,7 +70,7 @@ func newHolder(t *testing.T, ids ...string) *holder {
 	}
 	h.keyCertificates = &keyCertificates{
 		sign: h.vault.sign, inUse: func() assertionKeys { return keys }, name: "assertion.internal",
-		renewed: func(context.Context) error { h.renewed++; return nil },
+		renewed: func(context.Context) error { h.renewed.Add(1); return nil },
 		log:     slog.New(slog.NewTextHandler(&h.log, nil)), wakeup: make(chan struct{}, 1), held: map[string]*keyCertificate{},
 	}
 	if err := h.certify(t.Context(), keys, true); err != nil {
@@ -99,12 +99,12 @@ func TestKeyCertificatesAreRenewedAtHalfOfTheirLife(t *testing.T) {
 		h := newHolder(t, "current", "next")
 		first := h.chain("current")[0]
 		after(11*time.Hour + 59*time.Minute)
-		if h.vault.count("current") != 1 || h.renewed != 0 {
+		if h.vault.count("current") != 1 || h.renewed.Load() != 0 {
 			t.Errorf("renewed %d times before half of the life", h.vault.count("current"))
 		}
 		after(90 * time.Minute)
-		if h.vault.count("current") != 2 || h.vault.count("next") != 2 || h.renewed == 0 || h.chain("current")[0] == first {
-			t.Errorf("signed %d and %d times, put in use %d times", h.vault.count("current"), h.vault.count("next"), h.renewed)
+		if h.vault.count("current") != 2 || h.vault.count("next") != 2 || h.renewed.Load() == 0 || h.chain("current")[0] == first {
+			t.Errorf("signed %d and %d times, put in use %d times", h.vault.count("current"), h.vault.count("next"), h.renewed.Load())
 		}
 		h.renewAll()
 		after(time.Second)
@@ -122,7 +122,7 @@ func TestKeyCertificatesOutlastVault(t *testing.T) {
 		first := h.chain("current")[0]
 		h.vault.fail(errors.New("vault is away"))
 		after(13*time.Hour + 30*time.Minute)
-		if h.chain("current")[0] != first || h.renewed != 0 {
+		if h.chain("current")[0] != first || h.renewed.Load() != 0 {
 			t.Error("what was held is not held any more")
 		}
 		all := h.artefacts()
@@ -140,7 +140,7 @@ func TestKeyCertificatesOutlastVault(t *testing.T) {
 		h.vault.fail(nil)
 		h.wake()
 		after(time.Second)
-		if h.chain("current")[0] == first || h.renewed != 1 || h.artefacts()[0].Fault != "" {
+		if h.chain("current")[0] == first || h.renewed.Load() != 1 || h.artefacts()[0].Fault != "" {
 			t.Error("nothing is renewed when Vault is back")
 		}
 	})

@@ -1,50 +1,49 @@
 package proxy
 
 import (
-	"crypto/tls"
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"time"
+	"net/url"
+	"strings"
+
+	"github.com/sallyport/sallyport/proxy/upstream"
 )
 
-const (
-	backendDialTimeout   = 10 * time.Second
-	backendHeaderTimeout = 5 * time.Minute // long polls answer late
-	backendHeaderBytes   = 256 << 10
-	backendIdleTimeout   = 90 * time.Second
-	backendIdleConns     = 256
-)
-
-// backend is how a route's requests are answered by its tool: whoever makes a
-// connection, chooses among several, or tries again, does so behind it. Safe for
-// concurrent use.
-type backend interface {
-	http.RoundTripper
-	// CloseIdleConnections has new requests shake hands anew.
-	CloseIdleConnections()
+// newPool is the way to the tool of a route.
+func (g *Gateway) newPool(spec Route) (*upstream.Pool, error) {
+	return upstream.New(upstream.Config{
+		Route: spec.Name, Host: g.probedHost(spec), TLS: spec.TLS, Options: spec.Upstream, Log: g.cfg.Log,
+		Upstreams: append([]*url.URL{spec.Backend}, spec.MoreBackends...),
+		Session:   func(ctx context.Context) string { return outgoingOf(ctx).state.ID },
+		Note:      noteAttempt,
+	})
 }
 
-// newTransport is HTTP/1.1 over mutual TLS, which WebSockets need.
-func newTransport(config *tls.Config) *http.Transport {
-	return &http.Transport{
-		DialContext:            (&net.Dialer{Timeout: backendDialTimeout, KeepAlive: 30 * time.Second}).DialContext,
-		TLSClientConfig:        config,
-		TLSHandshakeTimeout:    backendDialTimeout,
-		ResponseHeaderTimeout:  backendHeaderTimeout,
-		MaxResponseHeaderBytes: backendHeaderBytes,
-		MaxIdleConnsPerHost:    backendIdleConns,
-		IdleConnTimeout:        backendIdleTimeout,
-		DisableCompression:     true,
+// probedHost is the Host of probes: the one that people ask for, or any of a wildcard.
+func (g *Gateway) probedHost(spec Route) string {
+	host := spec.Host
+	if parent, wild := strings.CutPrefix(host, "*."); wild {
+		host = "probe." + parent
 	}
+	return cmp.Or(spec.BackendHost, strings.TrimPrefix(g.origin(host), "https://"))
+}
+
+// noteAttempt writes into the record where a request was sent, and how often.
+func noteAttempt(ctx context.Context, address string, attempt int) {
+	record := &outgoingOf(ctx).exchange.Record
+	record.Upstream, record.Attempts = address, attempt
 }
 
 // CloseIdleConnections makes new requests shake hands anew with every backend.
 // Call it after the client certificate was renewed.
 func (g *Gateway) CloseIdleConnections() {
 	for _, rt := range g.order {
-		rt.transport.CloseIdleConnections()
+		if !rt.itself() {
+			rt.pool.CloseIdleConnections()
+		}
 	}
 }
 
@@ -59,27 +58,22 @@ func (f sidecarFault) Error() string {
 // backendFailed answers for a backend that did not. The cause is for the log.
 func (g *Gateway) backendFailed(_ http.ResponseWriter, r *http.Request, err error) {
 	ex := outgoingOf(r.Context()).exchange
-	if r.Context().Err() != nil {
+	if rf := bodyFault(err); rf != nil {
+		g.refuse(ex, r, *rf)
+		return
+	}
+	if cause := context.Cause(r.Context()); errors.Is(cause, errLate) {
+		err = errLate
+	} else if cause != nil {
 		// The client has gone, the session has ended, or we are stopping: an
 		// empty answer must not pass for the backend's.
 		ex.Fail(err)
 		panic(http.ErrAbortHandler)
 	}
-	rf := refusal{
-		status: http.StatusBadGateway, reason: "backend_unreachable", cause: err,
+	status, reason := backendFault(err)
+	g.refuse(ex, r, refusal{
+		status: status, reason: reason, cause: err,
 		title: "The tool does not answer", message: "You are signed in and allowed, but the tool behind this address cannot be reached. Try again in a moment; if it stays like this, give its owner the request number below.",
 		link: g.door + "/", text: "Your tools",
-	}
-	var timeout net.Error
-	var fault sidecarFault
-	switch {
-	case errors.As(err, &fault):
-		rf.reason = "app_unreachable"
-		if fault != "app_unreachable" {
-			rf.reason = "sidecar_refused"
-		}
-	case errors.As(err, &timeout) && timeout.Timeout():
-		rf.status, rf.reason = http.StatusGatewayTimeout, "backend_timeout"
-	}
-	g.refuse(ex, r, rf)
+	})
 }

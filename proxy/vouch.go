@@ -6,7 +6,6 @@ import (
 	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/proxy/header"
 	"github.com/sallyport/sallyport/proxy/portal"
-	"github.com/sallyport/sallyport/proxy/session"
 )
 
 // keySetPath is where, at the door, backends find the keys that assertions are
@@ -24,16 +23,13 @@ func (rt *route) vouch(h http.Header, with *outgoing) {
 	if rt.vouches == nil {
 		return
 	}
-	token, err := rt.vouches.Assert(rt.Name, with.state, rt.released(with.state))
+	token, err := rt.vouches.Assert(rt.Name, with.state, rt.template.Released(with.state.Groups))
 	if err != nil {
 		with.exchange.Fail(err)
 		return
 	}
 	h.Set(header.Assertion, token)
 }
-
-// released are the groups that the backend is told.
-func (rt *route) released(s *session.State) []string { return s.Groups }
 
 // serveKeySet is public: the keys verify, and sign nothing.
 func (g *Gateway) serveKeySet(ex *exchange) {

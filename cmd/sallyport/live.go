@@ -31,7 +31,10 @@ type gatewayParts struct {
 	// metadata is that of the identity providers, by their names, from its URL; one is
 	// not in it while the SAML secret's is used. It is immutable.
 	metadata map[string]*fetched
-	from     time.Time // from when our own metadata is valid; zero if it is for ever
+	// credentials are the secrets that routes show to their tools, by their paths. It is
+	// immutable.
+	credentials map[string]credentialSecret
+	from        time.Time // from when our own metadata is valid; zero if it is for ever
 }
 
 // liveGateway is a gateway that takes changes without a restart: of a change in
@@ -51,11 +54,12 @@ type liveGateway struct {
 	replay  saml.Replay
 
 	traces *proxy.Traces
-	// published are the identity providers' metadata, secret is the follower of the SAML
-	// secret; both are set by follow.
-	published *metadataFollowers
-	secret    *follower[vaultpki.KV]
-	asked     asked
+	// published are the identity providers' metadata, credentials the credentials for tools,
+	// secret is the follower of the SAML secret; all are set by follow.
+	published   *followers[*fetched]
+	credentials *followers[vaultpki.KV]
+	secret      *follower[vaultpki.KV]
+	asked       asked
 
 	edge, backend *vaultpki.Certificates
 	live          *proxy.Live
@@ -131,6 +135,9 @@ func (g *liveGateway) read(ctx context.Context, cfg *config.Gateway) (p gatewayP
 	if d.sessions, err = readSessions(cfg, p.session, g.memory); err != nil {
 		return p, d, err
 	}
+	if p.credentials, err = g.firstCredentials(ctx, cfg); err != nil {
+		return p, d, err
+	}
 	g.log.Info("session keys read", "path", p.session.Mount+"/"+p.session.Path, "version", p.session.Version)
 	if p.assertion, err = g.client.ReadKV(ctx, cfg.Vault.KVMount, cfg.Vault.AssertionPath); err != nil {
 		return p, d, err
@@ -156,8 +163,9 @@ func (g *liveGateway) build(p gatewayParts, d domain) (*proxy.Gateway, error) {
 	}
 	cfg := proxy.Config{
 		Assertions: issuer,
-		DoorHost:   string(p.cfg.Door.Host), PublicPort: p.cfg.Door.PublicPort, EntityID: p.cfg.SAML.EntityID, Routes: withIdPs(routes(p.cfg, g.dialTo), d.idps),
+		DoorHost:   string(p.cfg.Door.Host), PublicPort: p.cfg.Door.PublicPort, EntityID: p.cfg.SAML.EntityID, Routes: withCredentials(withIdPs(routes(p.cfg, g.dialTo), d.idps), p),
 		IdPs: proxyIdPs(d.idps), OutIdPs: outIdPs(d.idps), Sessions: d.sessions, Access: g.access, QueryKeys: p.cfg.AccessLog.QueryKeys,
+		TrustedProxies: p.cfg.Clients.Forwarded(), Limits: gatewayLimits(p.cfg.Limits),
 		Refresh: g.refreshIdP, Traces: g.traces, Log: g.log, Metrics: g.metrics,
 	}
 	if g.live != nil {
@@ -193,6 +201,7 @@ func (g *liveGateway) open(p gatewayParts, d domain) error {
 func (g *liveGateway) settle(p gatewayParts, d domain) {
 	before := g.current.Load()
 	g.tellOfOut(before, d)
+	g.tellOfCredentials(before, p)
 	g.current.Store(&gatewayState{gatewayParts: p, domain: d, since: time.Now(), known: before.knownWith(p.cfg.SAML)})
 }
 
@@ -297,13 +306,20 @@ func (g *liveGateway) useConfig(ctx context.Context, name string, text []byte) e
 	if err != nil {
 		return err
 	}
+	secrets, err := g.newCredentials(ctx, cfg)
+	if err != nil {
+		return err
+	}
 	err = g.change(ctx, func(p *gatewayParts) error {
+		before := *p
 		p.metadata = stillFrom(cfg, p.metadata, arrived)
+		p.credentials = stillShown(cfg, p.credentials, secrets)
 		p.cfg = cfg
-		return nil
+		return refuseWorse(before, *p)
 	})
 	if err == nil {
 		g.published.wake() // it may come from elsewhere now
+		g.credentials.wake()
 		logConfig(g.log, name, cfg.Warnings())
 	}
 	return err
@@ -314,10 +330,15 @@ func (g *liveGateway) useConfig(ctx context.Context, name string, text []byte) e
 func needsRestart(before, after *config.Gateway, known map[string]config.IdP) error {
 	return fixed(append(trustSettings(before.SAML, after.SAML, known), []setting{
 		{"listen.https", before.Listen.HTTPS, after.Listen.HTTPS},
+		{"listen.http3", fmt.Sprint(before.Listen.HTTP3), fmt.Sprint(after.Listen.HTTP3)},
+		{"clients.proxy_protocol", fmt.Sprint(before.Clients.ProxyProtocol), fmt.Sprint(after.Clients.ProxyProtocol)},
+		{"clients.trusted_proxies beside proxy_protocol", fmt.Sprint(receptionOf(before).balancers), fmt.Sprint(receptionOf(after).balancers)},
 		{"listen.admin", before.Listen.Admin, after.Listen.Admin},
 		{"listen.acme_http", before.Listen.ACMEHTTP, after.Listen.ACMEHTTP},
 		{"access_log.file", before.AccessLog.File, after.AccessLog.File},
 		{"stop.drain", before.Stop.Drain.String(), after.Stop.Drain.String()},
+		{"limits.connections", strconv.Itoa(before.Limits.Connections), strconv.Itoa(after.Limits.Connections)},
+		{"limits.connections_per_address", strconv.Itoa(before.Limits.ConnectionsPerAddress), strconv.Itoa(after.Limits.ConnectionsPerAddress)},
 		{"vault.kv_mount", before.Vault.KVMount, after.Vault.KVMount},
 		{"vault.saml_path", before.Vault.SAMLPath, after.Vault.SAMLPath},
 		{"vault.session_path", before.Vault.SessionPath, after.Vault.SessionPath},
@@ -366,7 +387,8 @@ func (g *liveGateway) identityChanged(ctx context.Context, change vaultpki.Chang
 // follow keeps an eye on everything that a gateway was made from.
 func (g *liveGateway) follow(from source, start loaded[config.Gateway]) []followed {
 	w := watcher{g.client, g.refresh, g.log}
-	g.published = newMetadataFollowers(g)
+	g.published = metadataFollowers(g)
+	g.credentials = newFollowers(func() []string { return g.current.Load().cfg.CredentialPaths() }, g.credentialFollower)
 	g.secret = w.secret(func() vaultpki.KV { return g.current.Load().saml }, g.useSAML)
 	return []followed{
 		watchConfig(w, from, start, func(ctx context.Context, text []byte) error { return g.useConfig(ctx, string(from), text) }),
@@ -375,6 +397,7 @@ func (g *liveGateway) follow(from source, start loaded[config.Gateway]) []follow
 		w.secret(func() vaultpki.KV { return g.current.Load().assertion }, g.useAssertion),
 		g.certificates,
 		g.published,
+		g.credentials,
 		g.followOwnMetadata(),
 	}
 }

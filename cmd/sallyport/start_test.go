@@ -49,6 +49,7 @@ func TestProcesses(t *testing.T) {
 			"a file says what vault holds":               testProvisionFile,
 			"assertions fit their connections":           testAssertions,
 			"everything in Vault is live":                testLiveSecrets,
+			"a tool is shown a credential":               testLiveCredentials,
 			"a configuration file is live":               testFileConfiguration,
 			"a status is shown":                          testStatus,
 			"changes get past expired metadata":          testChangesPastExpiredMetadata,

@@ -2,6 +2,8 @@ package main
 
 import (
 	"crypto/tls"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/sallyport/sallyport/config"
+	"github.com/sallyport/sallyport/proxy"
+	"github.com/sallyport/sallyport/proxy/header"
 	"github.com/sallyport/sallyport/proxy/policy"
 	"github.com/sallyport/sallyport/saml"
 	"github.com/sallyport/sallyport/vaultpki"
@@ -62,6 +66,12 @@ routes:
     backend: {url: "https://notes:9443", name: board.internal}
     allow: {groups: [engineers], users: [bob]}
     pass_authorization: true
+    identity:
+      headers: [authentik, remote]
+      custom: {user: X-My-User, email: X-My-Mail, name: X-My-Name, groups: X-My-Groups}
+      group_separator: semicolon
+      non_ascii: refuse
+      more_groups: [admins]
     websocket: false
     assertion: false
     unsafe_cross_origin: true
@@ -71,6 +81,7 @@ routes:
     host: wiki.example.com
     backend: {url: "https://wiki"}
     allow: {any_signed_in: true}
+    identity: {headers: [authentik], unsafe_utf8: true, release_groups: all, credentials: {bearer: {path: tools/wiki}}}
 `
 
 func load(t *testing.T) *config.Gateway {
@@ -116,6 +127,55 @@ func TestRoutesCarryTheConfiguration(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, flat); diff != "" {
 		t.Errorf("routes (-want +got):\n%s", diff)
+	}
+}
+
+func TestRoutesTellWhatTheConfigurationSays(t *testing.T) {
+	got := routes(load(t), func(string) *tls.Config { return &tls.Config{} })
+	remote, _ := header.ProfileOf(header.Remote)
+	authentik, _ := header.ProfileOf(header.Authentik)
+	piped := authentik
+	remote.Separator, authentik.Separator = header.Semicolon, header.Semicolon
+	custom := header.Profile{User: "X-My-User", Email: "X-My-Mail", Name: "X-My-Name", Groups: "X-My-Groups", Separator: header.Semicolon}
+	want := []proxy.Identity{
+		{Profiles: []header.Profile{authentik, remote, custom}, Values: header.Refuse, MoreGroups: []string{"admins"}},
+		{Profiles: []header.Profile{piped, {}}, Values: header.UTF8, AllGroups: true},
+	}
+	if diff := cmp.Diff(want, []proxy.Identity{got[0].Identity, got[1].Identity}); diff != "" {
+		t.Errorf("identities (-want +got):\n%s", diff)
+	}
+}
+
+// TestSeparatorsAndSetsAreThere: what the configuration may name is known to the package
+// that writes headers, and nothing else is missing.
+func TestSeparatorsAndSetsAreThere(t *testing.T) {
+	for _, word := range []string{"comma", "pipe", "semicolon", "lines"} {
+		if got := header.Separator(config.Identity{GroupSeparator: word}.Separator()); !slices.Contains(header.Separators(), got) {
+			t.Errorf("%s is separator %q", word, got)
+		}
+	}
+}
+
+// TestCustomNamesAreJudgedAlike: what the configuration accepts as the name of a header
+// can be set, and what it refuses cannot.
+func TestCustomNamesAreJudgedAlike(t *testing.T) {
+	names := []string{
+		"X-My-User", "User", "SSO-User", "x-user", "X-Roles", "X-Forwarded-User", "X-Forwarded-Name", "X-Forwarded-For", "X-Forwarded-Port", "X-Forwarded-Prefix",
+		"X-Forwarded-Anything", "Remote-User", "Remote-Addr", "X-Remote-User", "X-Remote-Ip", "Impersonate-User", "X-Auth-Request-User", "X-Webauth-User",
+		"X-Proxy-User", "Cf-Access-Authenticated-User-Email", "X_My_User", "X.My", "1st", "-", "Jörg", "Host", "Cookie", "Cookie2", "Set-Cookie", "Authorization",
+		"Proxy-Authorization", "Connection", "TE", "Trailer", "Transfer-Encoding", "Upgrade", "Content-Length", "Content-Type", "Expect", "Origin", "Range",
+		"If-Match", "Sec-Fetch-Site", "X-Sallyport-Assertion", "X-Sallyport-Set", "Via", "Forwarded", "X-Real-Ip", "X-Request-Id", "X-Original-Url", "X-Rewrite-Url",
+		"X-Http-Method-Override", "X-Method-Override", "X-Accel-Redirect", "X-Ssl-Client-Cert", "Ssl-Client-Verify", "Client-Cert", "Http2-Settings", "Grpc-Timeout",
+		"X-Csrf-Token", "X-Auth-Token", "Traceparent", "Script-Name", "Https", "Proxy", "X-Jwt-Assertion", "X-Id-Token", "X-Goog-Iap-Jwt-Assertion", "X-Scheme",
+		"Wl-Proxy-Client-Ip", "Cf-Connecting-Ip", "X-Envoy-External-Address", "X-Sendfile", "X-Client-Dn", "Fly-Client-Ip", "X-Host", "X-Prefix", "Method",
+		"Teleport-Jwt-Assertion", "Oidc-Claim-Sub", "Mellon-Name-Id", "Shib-User", "X-Amz-Date", "X-Amzn-Oidc-Identity", "Signature-Input", "From",
+	}
+	for _, name := range names {
+		text := fmt.Sprintf("door: {host: door.example.com}\nroutes:\n  - {name: a, host: a.example.com, backend: {url: 'https://a'}, identity: {headers: [], custom: {user: %s}}}\n", name)
+		_, err := config.LoadGateway("test", []byte(text))
+		if settable := header.Settable(name); (err == nil) != (settable == nil) {
+			t.Errorf("%q: the configuration says %v, the header package %v", name, err, settable)
+		}
 	}
 }
 
@@ -167,7 +227,7 @@ func TestSpecAsksForWhatTheGatewayUses(t *testing.T) {
 			{Role: "sallyport-sidecar-notes", PKIRole: "sidecar-board", Name: "board.internal", ConfigPath: "sallyport/sidecar/notes"},
 			{Role: "sallyport-sidecar-wiki", PKIRole: "sidecar-wiki", Name: "wiki.backend.sallyport.internal", ConfigPath: "sallyport/sidecar/wiki"},
 		},
-		SPEntityID: "urn:example:sp", CertTTL: 2 * time.Hour, ClientRevocation: true,
+		CredentialPaths: []string{"tools/wiki"}, SPEntityID: "urn:example:sp", CertTTL: 2 * time.Hour, ClientRevocation: true,
 	}
 	if diff := cmp.Diff(want, spec(load(t))); diff != "" {
 		t.Errorf("spec (-want +got):\n%s", diff)

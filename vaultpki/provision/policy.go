@@ -91,6 +91,9 @@ func (s Spec) gatewayPolicy() string {
 	if s.ACMEBindingPath != "" {
 		rules = append(rules, allow(s.KVMount+"/data/"+s.ACMEBindingPath, "read"))
 	}
+	for _, path := range s.CredentialPaths {
+		rules = append(rules, allow(s.KVMount+"/data/"+path, "read"))
+	}
 	if s.Transit.Key != "" {
 		rules = append(rules,
 			allow(s.Transit.Mount+"/sign/"+s.Transit.Key, "update"),

@@ -366,14 +366,14 @@ func TestRoleIDIsWhatTheGatewayIsConfiguredWith(t *testing.T) {
 
 func TestSpecFaultsAreToldAllAtOnce(t *testing.T) {
 	_, err := provision.New(provision.Spec{
-		KVMount: "secret/*", EdgeMount: "pki", BackendMount: "pki", EdgeHosts: []string{"*.example.com", "Door.example.com"},
+		KVMount: "secret/*", EdgeMount: "pki", BackendMount: "pki", EdgeHosts: []string{"*.com", "Door.example.com"},
 		Sidecars:    []provision.Sidecar{{Name: "a.internal", Role: "same"}, {Name: "b.internal", Role: "same"}, {Name: "https://c"}},
 		TokenPeriod: time.Second,
 	})
 	if err == nil {
 		t.Fatal("a Spec of faults was accepted")
 	}
-	for _, want := range []string{`"secret/*"`, `"*.example.com"`, `"Door.example.com"`, `"https://c"`, "SPEntityID", "TokenPeriod", `mount "pki"`} {
+	for _, want := range []string{`"secret/*"`, `"*.com"`, `"Door.example.com"`, `"https://c"`, "SPEntityID", "TokenPeriod", `mount "pki"`} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error lacks %s:\n%v", want, err)
 		}
@@ -417,6 +417,9 @@ func TestSecretsOfTheGatewayAreItsOwn(t *testing.T) {
 		"ACME is kept at the session secret":  {func(s *provision.Spec) { s.ACMEPath = "sallyport/session" }, `ACMEPath "sallyport/session"`},
 		"ACME is kept above what is served":   {func(s *provision.Spec) { s.ACMEPath, s.Driver.KVPaths = "apps", []string{"apps/notes"} }, `secret "apps/notes"`},
 		"ACME is kept above its own account":  {func(s *provision.Spec) { s.ACMEPath, s.ACMEBindingPath = "acme", "acme/eab" }, `secret "acme/eab"`},
+		"a tool is shown the session keys":    {func(s *provision.Spec) { s.CredentialPaths = []string{"sallyport/session"} }, `secret "sallyport/session"`},
+		"a tool is shown a sidecar's file":    {func(s *provision.Spec) { s.CredentialPaths = []string{"sallyport/sidecar/notes"} }, `secret "sallyport/sidecar/notes"`},
+		"ACME is kept above a credential":     {func(s *provision.Spec) { s.ACMEPath, s.CredentialPaths = "tools", []string{"tools/notes"} }, `secret "tools/notes"`},
 		"ACME is kept above a sidecar's file": {func(s *provision.Spec) { s.ACMEPath = "sallyport/sidecar" }, `secret "sallyport/sidecar/notes"`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -429,6 +432,7 @@ func TestSecretsOfTheGatewayAreItsOwn(t *testing.T) {
 	}
 	spec := specFor("own")
 	spec.ACMEPath, spec.ACMEBindingPath, spec.Driver.KVPaths = "sallyport/acme", "sallyport/acme-account", []string{"sallyport/saml-of-others"}
+	spec.CredentialPaths = spec.Driver.KVPaths // the tool itself has it from the driver
 	if _, err := provision.New(spec); err != nil {
 		t.Errorf("paths that only begin alike: %v", err)
 	}

@@ -17,11 +17,14 @@ type Spec struct {
 	GatewayConfigPath string // the gateway's configuration; "sallyport/gateway"
 	ACMEPath          string // below it the gateway may keep ACME accounts and certificates; if empty, nowhere
 	ACMEBindingPath   string // what binds such an account to one that the server knows; if empty, nothing
+	// CredentialPaths are secrets that the gateway shows to tools; none. Nobody writes them
+	// but the operator.
+	CredentialPaths []string
 
 	EdgeMount     string    // PKI of the browsers' side; "pki-edge"
 	EdgeAuthority Authority // what signs there
 	EdgeRole      string    // signs server certificates there; "sallyport-edge"
-	EdgeHosts     []string  // the door's and all tools' hosts; required
+	EdgeHosts     []string  // the door's and all tools' hosts, and wildcards; required
 
 	BackendMount     string    // PKI between gateway and sidecars; "pki-backend"
 	BackendAuthority Authority // what signs there

@@ -85,7 +85,7 @@ func TestPoliciesAllowThisAndNothingElse(t *testing.T) {
 	asked := s
 	asked.EdgeRevocation, asked.ClientRevocation, asked.ACMEPath, asked.NoHeirs = true, true, "sallyport/acme", true
 	asked.Transit.Key, asked.ACMEBindingPath = "checkpoints", "sallyport/acme-account"
-	asked.Driver.KVPaths = []string{"apps/notes"}
+	asked.Driver.KVPaths, asked.CredentialPaths = []string{"apps/notes"}, []string{"tools/notes"}
 	driven := s
 	driven.Driver.AppRole = true
 	gateway := []string{
@@ -114,6 +114,7 @@ func TestPoliciesAllowThisAndNothingElse(t *testing.T) {
 				"create,read,update secret/data/sallyport/acme/*",
 				"create,update,delete,list secret/metadata/sallyport/acme/*",
 				"read secret/data/sallyport/acme-account",
+				"read secret/data/tools/notes",
 				"update transit/sign/checkpoints",
 				"read transit/keys/checkpoints",
 			}, own, []string{"update sys/capabilities-self"})},

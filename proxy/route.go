@@ -80,9 +80,9 @@ type Route struct {
 // route is a Route with the means to serve it.
 type route struct {
 	Route
-	places   []place           // one for each of Rules, and Rule; nil for a wildcard
-	vouches  *assertion.Issuer // nil for none
-	pool     *upstream.Pool    // nil for a route that answers itself
+	places   []place          // one for each of Rules, and Rule; nil for a wildcard
+	vouches  *assertion.Route // nil for none
+	pool     *upstream.Pool   // nil for a route that answers itself
 	proxy    *httputil.ReverseProxy
 	template *header.Template // of what the backend is told
 	answers  *answers
@@ -113,7 +113,7 @@ func (g *Gateway) newRoute(spec Route) (*route, error) {
 		if g.cfg.Assertions == nil {
 			return nil, fmt.Errorf("route %q wants assertions, and there is nothing to sign them", spec.Name)
 		}
-		rt.vouches = g.cfg.Assertions
+		rt.vouches = g.cfg.Assertions.For(spec.Name, template.Released)
 	}
 	rt.proxy = &httputil.ReverseProxy{
 		Rewrite:        rt.rewrite,

@@ -145,22 +145,21 @@ func (l *life) adminHandler() http.Handler {
 // listeners are what a process answers on. forwardAuth is nil if nobody may ask there.
 type listeners struct{ work, admin, forwardAuth *handover.Listener }
 
-<<<<<<< HEAD
 // close lets go of all of them, on a failed start.
-func (o listeners) close() error {
-	err := errors.Join(o.work.Close(), o.admin.Close())
-	if o.forwardAuth != nil {
-		err = errors.Join(err, o.forwardAuth.Close())
+func (l listeners) close() error {
+	err := errors.Join(l.work.Close(), l.admin.Close())
+	if l.forwardAuth != nil {
+		err = errors.Join(err, l.forwardAuth.Close())
 	}
 	return err
-=======
+}
+
 // asks is where an ingress may ask, "none" if nowhere.
 func (l listeners) asks() string {
 	if l.forwardAuth == nil {
 		return "none"
 	}
 	return l.forwardAuth.Addr().String()
->>>>>>> work/forwardauth
 }
 
 // open listens on every address, or on none.
@@ -180,33 +179,21 @@ func (l *life) open(ctx context.Context) (open listeners, err error) {
 	return open, nil
 }
 
-<<<<<<< HEAD
-// serve answers requests, and an ingress if one may ask, until ctx ends.
+// serve answers requests, and an ingress if one may ask, until ctx ends or one of the
+// listeners breaks.
 func (l *life) serve(ctx context.Context, open listeners, socket net.PacketConn) error {
+	group, ctx := errgroup.WithContext(ctx)
+	// What is between the socket and TLS (limits, PROXY protocol) wraps this; Quiet
+	// stays the socket's own.
 	var work net.Listener = open.work
 	if l.limit != nil {
 		work = l.limit(work)
 	}
-	var group errgroup.Group
 	group.Go(func() error {
 		return l.reception.serve(ctx, proxy.ServerConfig{
 			Listener: work, Quiet: open.work.Quiet, TLS: l.tls, Handler: l.handler,
 			Announce: l.announce, Drain: l.drain, Log: l.log, Strangers: l.strangers, HTTP2Error: l.http2Error,
 		}, socket)
-=======
-// serve answers requests, and an ingress if one may ask, until ctx ends or one of the
-// listeners breaks.
-func (l *life) serve(ctx context.Context, open listeners) error {
-	group, ctx := errgroup.WithContext(ctx)
-	// What is between the socket and TLS (limits, PROXY protocol) wraps this; Quiet
-	// stays the socket's own.
-	var work net.Listener = open.work
-	group.Go(func() error {
-		return proxy.Serve(ctx, proxy.ServerConfig{
-			Listener: work, Quiet: open.work.Quiet, TLS: l.tls, Handler: l.handler,
-			Announce: l.announce, Drain: l.drain, Log: l.log, Strangers: l.strangers,
-		})
->>>>>>> work/forwardauth
 	})
 	if open.forwardAuth != nil {
 		group.Go(func() error {

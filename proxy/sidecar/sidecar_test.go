@@ -56,7 +56,7 @@ func TestHeadersReachTheAppExactly(t *testing.T) {
 	res := w.raw(t, wire("GET /a HTTP/1.1", "Host: headers.example.com",
 		"X-Forwarded-User: alice@example.com", "X-Forwarded-Email: alice@example.com", "X-Forwarded-Groups: engineers,admins",
 		"X-Forwarded-Preferred-Username: J%C3%BCrgen", "X-Forwarded-For: 192.0.2.7", "X-Forwarded-Host: headers.example.com",
-		"X-Forwarded-Proto: https", "X-Request-Id: abcdefghij234567",
+		"X-Forwarded-Proto: https", "X-Request-Id: abcdefghij234567", "X-Sallyport-Assertion: a.b.c", "X-Sallyport_Assertion: root",
 		"X_Forwarded_User: root", "X.Forwarded.User: root", "X-Forwarded_User: root", "x~forwarded~user: root",
 		"Remote-User: root", "Remote_User: root", "X-Remote-User: root", "Forwarded: for=127.0.0.1", "X-Real-IP: 127.0.0.1",
 		"X-Forwarded-Prefix: /grafana", "X_Forwarded_Prefix: /evil", "X-Original-URL: /admin", "Proxy: http://evil", "Proxy-Authorization: Basic eA==",
@@ -68,7 +68,7 @@ func TestHeadersReachTheAppExactly(t *testing.T) {
 	want := http.Header{
 		"X-Forwarded-User": {"alice@example.com"}, "X-Forwarded-Email": {"alice@example.com"}, "X-Forwarded-Groups": {"engineers,admins"},
 		"X-Forwarded-Preferred-Username": {"J%C3%BCrgen"}, "X-Forwarded-For": {"192.0.2.7"}, "X-Forwarded-Host": {"headers.example.com"},
-		"X-Forwarded-Proto": {"https"}, "X-Request-Id": {"abcdefghij234567"}, "X-Forwarded-Prefix": {"/grafana"},
+		"X-Forwarded-Proto": {"https"}, "X-Request-Id": {"abcdefghij234567"}, "X-Forwarded-Prefix": {"/grafana"}, "X-Sallyport-Assertion": {"a.b.c"},
 		"Accept": {"text/html", "text/plain"}, "Cookie": {"a=1; b=2"}, "Authorization": {"Bearer t"}, "User-Agent": {"x"},
 	}
 	got := next(t, requests)

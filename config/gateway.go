@@ -68,6 +68,14 @@ type Vault struct {
 	// SessionPath is the secret with the session keys. Default
 	// "sallyport/session".
 	SessionPath string `yaml:"session_path"`
+	// AssertionPath is the secret with the keys that sign assertions. Default
+	// "sallyport/assertion".
+	AssertionPath string `yaml:"assertion_path"`
+	// AssertionRole is the role of BackendPKI's engine that signs certificates of
+	// those keys. Default "sallyport-assertion".
+	AssertionRole string `yaml:"assertion_role"`
+	// AssertionName is the DNS name in them. Default "assertion.sallyport.internal".
+	AssertionName Host `yaml:"assertion_name"`
 	// Refresh is how often the secrets, and the configuration itself, are read
 	// again. Default 1m, 1s to 1h.
 	Refresh Duration `yaml:"refresh"`
@@ -150,6 +158,8 @@ type Route struct {
 	PassAuthorization bool `yaml:"pass_authorization"`
 	// WebSocket lets connections be upgraded. Default true.
 	WebSocket bool `yaml:"websocket"`
+	// Assertion sends along who asks, signed, as X-Sallyport-Assertion. Default true.
+	Assertion bool `yaml:"assertion"`
 	// IdPs are the names of the identity providers whose people may open the
 	// tool, besides what Allow says. Default: all.
 	IdPs []string `yaml:"idps"`
@@ -240,11 +250,16 @@ func defaultGateway() Gateway {
 			KVMount:     "secret",
 			SAMLPath:    "sallyport/saml",
 			SessionPath: "sallyport/session",
-			Refresh:     Duration{time.Minute},
-			EdgeACME:    ACME{Directory: none, Email: none, CAFile: systemRoots, Challenge: tlsALPN, KVPath: "sallyport/acme", EABPath: none},
-			EdgePKI:     PKI{Mount: "pki-edge", Role: "sallyport-edge", TTL: Duration{24 * time.Hour}},
-			BackendPKI:  PKI{Mount: "pki-backend", Role: "sallyport-gateway", TTL: Duration{24 * time.Hour}},
-			ClientName:  defaultGatewayName,
+
+			AssertionPath: "sallyport/assertion",
+			AssertionRole: "sallyport-assertion",
+			AssertionName: "assertion.sallyport.internal",
+
+			Refresh:    Duration{time.Minute},
+			EdgeACME:   ACME{Directory: none, Email: none, CAFile: systemRoots, Challenge: tlsALPN, KVPath: "sallyport/acme", EABPath: none},
+			EdgePKI:    PKI{Mount: "pki-edge", Role: "sallyport-edge", TTL: Duration{24 * time.Hour}},
+			BackendPKI: PKI{Mount: "pki-backend", Role: "sallyport-gateway", TTL: Duration{24 * time.Hour}},
+			ClientName: defaultGatewayName,
 		},
 		SAML:      defaultSAML(),
 		Session:   Session{Idle: Duration{time.Hour}, Absolute: Duration{10 * time.Hour}},
@@ -265,6 +280,7 @@ const defaultGatewayName = "gateway.sallyport.internal"
 func (r *Route) setDefaults() {
 	r.WebSocket = true
 	r.Identity.setDefaults()
+	r.Assertion = true
 	r.StepUp.AuthnContext.Comparison = comparisonExact
 }
 

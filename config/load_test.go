@@ -95,7 +95,12 @@ routes: [{name: grafana, host: grafana.example.com, backend: {url: https://grafa
 			KVMount:     "secret",
 			SAMLPath:    "sallyport/saml",
 			SessionPath: "sallyport/session",
-			Refresh:     Duration{time.Minute},
+
+			AssertionPath: "sallyport/assertion",
+			AssertionRole: "sallyport-assertion",
+			AssertionName: "assertion.sallyport.internal",
+
+			Refresh: Duration{time.Minute},
 			EdgeACME: ACME{
 				Directory: "none", Email: "none", CAFile: "system", Challenge: "tls-alpn-01", KVPath: "sallyport/acme", EABPath: "none",
 			},
@@ -119,7 +124,7 @@ routes: [{name: grafana, host: grafana.example.com, backend: {url: https://grafa
 			Title:     "grafana",
 			Host:      "grafana.example.com",
 			Backend:   Backend{URL: Origin{Scheme: "https", Host: "grafana", Port: 443}, Name: "grafana.backend.sallyport.internal"},
-			WebSocket: true,
+			WebSocket: true, Assertion: true,
 			Identity: Identity{
 				Headers: []string{"x-forwarded"}, Custom: CustomHeaders{User: "none", Email: "none", Name: "none", Groups: "none"},
 				GroupSeparator: "auto", NonASCII: "percent_encode", ReleaseGroups: "policy",
@@ -165,7 +170,7 @@ func TestDefaultsOfWhatVaultMustHold(t *testing.T) {
 	root, intermediate := Duration{87600 * time.Hour}, Duration{26280 * time.Hour}
 	want := &Provision{
 		KV:       ProvisionKV{ConfigPath: "sallyport/gateway"},
-		Generate: Generate{SPKey: true, SessionKey: true},
+		Generate: Generate{SPKey: true, SessionKey: true, AssertionKey: true},
 		EdgePKI: Authority{
 			RootMount:    "pki-edge-root",
 			Root:         Certificate{Name: "Sallyport edge root", Life: root, Key: "ec-p256"},
@@ -266,7 +271,7 @@ routes:
 `,
 		"sidecar": "name: grafana.backend.sallyport.internal\napp: http://127.0.0.1:3000\n",
 		"provision": `
-kv: {mount: secret, saml_path: sallyport/saml, session_path: sallyport/session, acme_path: sallyport/acme}
+kv: {mount: secret, saml_path: sallyport/saml, session_path: sallyport/session, assertion_path: sallyport/assertion, acme_path: sallyport/acme}
 edge_pki: {mount: pki-edge}
 backend_pki: {mount: pki-backend}
 certificate_ttl: 24h
@@ -274,6 +279,8 @@ approle: {mount: approle}
 gateway:
   role: sallyport-gateway
   hosts: [door.example.com, grafana.example.com]
+  assertion_pki_role: sallyport-assertion
+  assertion_name: assertion.sallyport.internal
   entity_id: https://door.example.com/saml/metadata
   edge_pki_role: sallyport-edge
   backend_pki_role: sallyport-gateway

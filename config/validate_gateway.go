@@ -41,6 +41,7 @@ func (c *collector) vault(v Vault) {
 	c.mount("vault.kv_mount", v.KVMount)
 	c.mount("vault.saml_path", v.SAMLPath)
 	c.mount("vault.session_path", v.SessionPath)
+	c.assertions(v)
 	c.within("vault.refresh", v.Refresh, time.Second, time.Hour)
 	c.pki("vault.edge_pki", v.EdgePKI)
 	c.acme("vault.edge_acme", v.EdgeACME)
@@ -48,6 +49,20 @@ func (c *collector) vault(v Vault) {
 		c.refuse("vault.edge_pki.revoke_on_stop", "false beside edge_acme, whose certificates outlive a process")
 	}
 	c.pki("vault.backend_pki", v.BackendPKI)
+}
+
+// assertions reports what a key that signs assertions could not be certified by.
+func (c *collector) assertions(v Vault) {
+	c.mount("vault.assertion_path", v.AssertionPath)
+	switch {
+	case !vaultRole.MatchString(v.AssertionRole):
+		c.refuse("vault.assertion_role", "the name of a role, made of letters, digits and _ . - with no dot in front")
+	case v.AssertionRole == v.BackendPKI.Role:
+		c.refuse("vault.assertion_role", "another role than that of backend_pki, whose certificates open connections")
+	}
+	if v.AssertionName == "" {
+		c.refuse("vault.assertion_name", "a DNS name, such as assertion.sallyport.internal")
+	}
 }
 
 func (c *collector) session(s Session) {
@@ -117,8 +132,10 @@ func (c *collector) conflicts(g *Gateway) {
 		c.unique(join(at, "host"), hosts, string(route.Host))
 	}
 	c.unique("vault.client_name", hosts, string(g.Vault.ClientName))
+	c.unique("vault.assertion_name", hosts, string(g.Vault.AssertionName))
 	secrets := map[string]string{g.Vault.SAMLPath: "vault.saml_path"}
 	c.unique("vault.session_path", secrets, g.Vault.SessionPath)
+	c.unique("vault.assertion_path", secrets, g.Vault.AssertionPath)
 	if g.Vault.EdgeACME.On() {
 		c.unique("vault.edge_acme.kv_path", secrets, g.Vault.EdgeACME.KVPath)
 		if g.Vault.EdgeACME.Bound() {

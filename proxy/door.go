@@ -18,6 +18,8 @@ func (g *Gateway) serveDoor(ex *exchange, r *http.Request) {
 		g.serveHome(ex, r)
 	case path == "/saml/metadata" && get:
 		g.serveMetadata(ex, r)
+	case path == keySetPath && get && g.cfg.Assertions != nil:
+		g.serveKeySet(ex)
 	case path == "/saml/acs":
 		g.serveACS(ex, r)
 	case path == "/saml/slo":

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/proxy/assertion"
 	"github.com/sallyport/sallyport/proxy/keep"
 	"github.com/sallyport/sallyport/proxy/policy"
 	"github.com/sallyport/sallyport/proxy/portal"
@@ -38,6 +39,10 @@ type Config struct {
 	OutIdPs map[string]string
 	// Sessions remembers them.
 	Sessions *session.Manager
+	// Assertions signs for the routes that want it, and has the key set that the
+	// door shows. Its client certificate must be the one that every Route.TLS shows.
+	// Nil for none.
+	Assertions *assertion.Issuer
 	// Access gets one line per request.
 	Access *accesslog.Log
 	// QueryKeys are the query parameters whose values the access log keeps;

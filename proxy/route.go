@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/sallyport/sallyport/proxy/assertion"
 	"github.com/sallyport/sallyport/proxy/header"
 	"github.com/sallyport/sallyport/proxy/policy"
 	"github.com/sallyport/sallyport/proxy/relay"
@@ -42,6 +43,9 @@ type Route struct {
 	PassAuthorization bool
 	// WebSocket lets connections be upgraded to WebSocket, and to nothing else.
 	WebSocket bool
+	// Assertion sends along a signed assertion of who asks, made by
+	// Config.Assertions.
+	Assertion bool
 	// UnsafeCrossOrigin lets pages of other origins send requests that change
 	// something.
 	UnsafeCrossOrigin bool
@@ -50,8 +54,9 @@ type Route struct {
 // route is a Route with the means to serve it.
 type route struct {
 	Route
-	origin    string // as browsers write it
-	authority string // host and port of origin
+	origin    string            // as browsers write it
+	authority string            // host and port of origin
+	vouches   *assertion.Issuer // nil for none
 	transport backend
 	proxy     *httputil.ReverseProxy
 	template  *header.Template // of what the backend is told
@@ -74,6 +79,12 @@ func (g *Gateway) newRoute(spec Route) (*route, error) {
 	rt := &route{
 		template: template,
 		Route:    spec, origin: origin, authority: strings.TrimPrefix(origin, "https://"), transport: newTransport(spec.TLS),
+	}
+	if spec.Assertion {
+		if g.cfg.Assertions == nil {
+			return nil, fmt.Errorf("route %q wants assertions, and there is nothing to sign them", spec.Name)
+		}
+		rt.vouches = g.cfg.Assertions
 	}
 	rt.proxy = &httputil.ReverseProxy{
 		Rewrite:        rt.rewrite,

@@ -41,4 +41,5 @@ func (rt *route) introduce(h http.Header, with *outgoing) {
 	if rt.Identity.Credential != nil {
 		rt.Identity.Credential.show(h)
 	}
+	rt.vouch(h, with)
 }

@@ -48,11 +48,14 @@ func TestGatewaysTokenIsRefusedElsewhere(t *testing.T) {
 		{"GET", "secret/data/sallyport/session", true},
 		{"GET", "secret/data/sallyport/gateway", true},
 		{"PUT", "pki-edge/sign/sallyport-edge", true},
+		{"GET", "secret/data/sallyport/assertion", true},
 		{"PUT", "pki-backend/sign/sallyport-gateway", true},
+		{"PUT", "pki-backend/sign/sallyport-assertion", true},
 		{"GET", "auth/token/lookup-self", true},
 		{"PUT", "auth/token/renew-self", true},
 
 		{"PUT", "secret/data/sallyport/saml", false},
+		{"PUT", "secret/data/sallyport/assertion", false},
 		{"DELETE", "secret/data/sallyport/saml", false},
 		{"GET", "secret/metadata/sallyport/saml", false},
 		{"GET", "secret/metadata/sallyport?list=true", false},
@@ -84,6 +87,8 @@ func TestSidecarsTokenIsRefusedElsewhere(t *testing.T) {
 		{"PUT", "auth/token/renew-self", true},
 
 		{"PUT", "pki-backend/sign/sallyport-gateway", false},
+		{"PUT", "pki-backend/sign/sallyport-assertion", false},
+		{"GET", "secret/data/sallyport/assertion", false},
 		{"PUT", "pki-backend/issue/sidecar-notes", false},
 		{"PUT", "pki-edge/sign/sallyport-edge", false},
 		{"GET", "secret/data/sallyport/saml", false},

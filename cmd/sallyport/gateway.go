@@ -86,7 +86,7 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, log *
 // and known to logs and metrics, by its place.
 func apart(from source, start loaded[config.Gateway]) error {
 	v := start.cfg.Vault
-	keys := append([]string{v.SAMLPath, v.SessionPath}, start.cfg.CredentialPaths()...)
+	keys := append([]string{v.SAMLPath, v.SessionPath, v.AssertionPath}, start.cfg.CredentialPaths()...)
 	if start.kv.Mount != v.KVMount || !slices.Contains(keys, start.kv.Path) {
 		return nil
 	}
@@ -123,6 +123,10 @@ func equipGateway(ctx context.Context, cfg *config.Gateway, g *liveGateway, cloc
 	issue.Log, issue.OnChange = g.log, func(change vaultpki.Change) { g.identityChanged(ctx, change) }
 	if g.backend, err = vaultpki.NewCertificates(ctx, issue); err != nil {
 		return nil, &certificateError{fmt.Errorf("getting the client certificate for backends: %w", err)}
+	}
+	g.certificates = newKeyCertificates(g, cfg.Vault)
+	if err := g.certificates.certify(ctx, d.keys, true); err != nil {
+		return nil, &certificateError{err}
 	}
 	clock.lap("certificates")
 	if err := g.open(parts, d); err != nil {

@@ -333,9 +333,11 @@ func testGatewayStarts(t *testing.T, s *stand) {
 		"INFO logged in",
 		"INFO saml secrets read",
 		"INFO session keys read",
+		"INFO assertion keys read",
 		"INFO certificate issued", // the door's
 		"INFO certificate issued", // the route's
 		"INFO certificate issued", // for backends
+		"INFO assertion key certified",
 		"INFO serving",
 	}
 	if diff := cmp.Diff(want, messages); diff != "" {

@@ -25,8 +25,8 @@ func routes(cfg *config.Gateway, dial func(name string) *tls.Config) []proxy.Rou
 			StepUp: policy.StepUp{
 				MaxAge: route.StepUp.MaxAge.Duration, Contexts: route.StepUp.AuthnContext.Classes, Minimum: route.StepUp.AuthnContext.Minimum(),
 			},
-			IdPs:              route.IdPs,
-			Identity:          toldBy(route.Identity),
+			IdPs:     route.IdPs,
+			Identity: toldBy(route.Identity), Assertion: route.Assertion,
 			PassAuthorization: route.PassAuthorization, WebSocket: route.WebSocket, UnsafeCrossOrigin: route.UnsafeCrossOrigin,
 		})
 	}
@@ -140,10 +140,11 @@ func certificates(pki config.PKI, client *vaultpki.Client, usage vaultpki.Usage,
 // routes, need from Vault.
 func spec(cfg *config.Gateway) provision.Spec {
 	s := provision.Spec{
-		KVMount: cfg.Vault.KVMount, SAMLPath: cfg.Vault.SAMLPath, SessionPath: cfg.Vault.SessionPath,
+		KVMount: cfg.Vault.KVMount, SAMLPath: cfg.Vault.SAMLPath, SessionPath: cfg.Vault.SessionPath, AssertionPath: cfg.Vault.AssertionPath,
 		EdgeMount: cfg.Vault.EdgePKI.Mount, EdgeRole: cfg.Vault.EdgePKI.Role, EdgeHosts: cfg.Hosts(),
 		BackendMount: cfg.Vault.BackendPKI.Mount, ClientRole: cfg.Vault.BackendPKI.Role, ClientName: string(cfg.Vault.ClientName),
 		GatewayConfigPath: "sallyport/gateway", CredentialPaths: cfg.CredentialPaths(), SPEntityID: cfg.SAML.EntityID,
+		AssertionRole: cfg.Vault.AssertionRole, AssertionName: string(cfg.Vault.AssertionName),
 		CertTTL:        max(cfg.Vault.EdgePKI.TTL.Duration, cfg.Vault.BackendPKI.TTL.Duration),
 		EdgeRevocation: cfg.Vault.EdgePKI.RevokeOnStop, ClientRevocation: cfg.Vault.BackendPKI.RevokeOnStop,
 	}

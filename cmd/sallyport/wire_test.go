@@ -26,6 +26,9 @@ vault:
   kv_mount: kv
   saml_path: a/saml
   session_path: a/session
+  assertion_path: a/assertion
+  assertion_role: as
+  assertion_name: as.internal
   edge_pki: {mount: e, role: edge, ttl: 1h, renewal_window: "Sat-Sun 02:00-05:00"}
   backend_pki: {mount: b, role: gw, ttl: 2h, revoke_on_stop: true}
   client_name: gw.internal
@@ -70,6 +73,7 @@ routes:
       non_ascii: refuse
       more_groups: [admins]
     websocket: false
+    assertion: false
     unsafe_cross_origin: true
     idps: [corp]
     step_up: {max_age: 5m, authn_context: {classes: ["urn:example:mfa"], comparison: minimum}}
@@ -99,11 +103,11 @@ func TestRoutesCarryTheConfiguration(t *testing.T) {
 		t.Errorf("pinned names (-want +got):\n%s", diff)
 	}
 	type route struct {
-		Name, Title, Description, Host, Backend, Pinned string
-		Authorization, WebSocket, CrossOrigin           bool
-		Bob, Engineer, Anybody                          bool
-		IdPs                                            []string
-		StepUp                                          policy.StepUp
+		Name, Title, Description, Host, Backend, Pinned  string
+		Authorization, WebSocket, CrossOrigin, Assertion bool
+		Bob, Engineer, Anybody                           bool
+		IdPs                                             []string
+		StepUp                                           policy.StepUp
 	}
 	var flat []route
 	for _, r := range got {
@@ -112,14 +116,14 @@ func TestRoutesCarryTheConfiguration(t *testing.T) {
 		}
 		flat = append(flat, route{
 			r.Name, r.Title, r.Description, r.Host, r.Backend.String(), r.TLS.ServerName,
-			r.PassAuthorization, r.WebSocket, r.UnsafeCrossOrigin, may("bob"), may("eve", "engineers"), may("eve"),
+			r.PassAuthorization, r.WebSocket, r.UnsafeCrossOrigin, r.Assertion, may("bob"), may("eve", "engineers"), may("eve"),
 			r.IdPs, r.StepUp,
 		})
 	}
 	want := []route{
-		{"notes", "Notes", "what we know", "notes.example.com", "https://notes:9443", "board.internal", true, false, true, true, true, false,
+		{"notes", "Notes", "what we know", "notes.example.com", "https://notes:9443", "board.internal", true, false, true, false, true, true, false,
 			[]string{"corp"}, policy.StepUp{MaxAge: 5 * time.Minute, Contexts: []string{"urn:example:mfa"}, Minimum: true}},
-		{"wiki", "wiki", "", "wiki.example.com", "https://wiki:443", "wiki.backend.sallyport.internal", false, true, false, true, true, true, nil, policy.StepUp{}},
+		{"wiki", "wiki", "", "wiki.example.com", "https://wiki:443", "wiki.backend.sallyport.internal", false, true, false, true, true, true, true, nil, policy.StepUp{}},
 	}
 	if diff := cmp.Diff(want, flat); diff != "" {
 		t.Errorf("routes (-want +got):\n%s", diff)
@@ -216,9 +220,9 @@ pki: {mount: b, ttl: 3h, renewal_window: "01:00-02:00", revoke_on_stop: true}
 
 func TestSpecAsksForWhatTheGatewayUses(t *testing.T) {
 	want := provision.Spec{
-		KVMount: "kv", SAMLPath: "a/saml", SessionPath: "a/session", GatewayConfigPath: "sallyport/gateway",
+		KVMount: "kv", SAMLPath: "a/saml", SessionPath: "a/session", AssertionPath: "a/assertion", GatewayConfigPath: "sallyport/gateway",
 		EdgeMount: "e", EdgeRole: "edge", EdgeHosts: []string{"door.example.com", "notes.example.com", "wiki.example.com"},
-		BackendMount: "b", ClientRole: "gw", ClientName: "gw.internal",
+		BackendMount: "b", ClientRole: "gw", ClientName: "gw.internal", AssertionRole: "as", AssertionName: "as.internal",
 		Sidecars: []provision.Sidecar{
 			{Role: "sallyport-sidecar-notes", PKIRole: "sidecar-board", Name: "board.internal", ConfigPath: "sallyport/sidecar/notes"},
 			{Role: "sallyport-sidecar-wiki", PKIRole: "sidecar-wiki", Name: "wiki.backend.sallyport.internal", ConfigPath: "sallyport/sidecar/wiki"},

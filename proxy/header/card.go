@@ -184,7 +184,7 @@ type line struct {
 // error is a [*ValueError].
 func (t *Template) Card(id Identity) (*Card, error) {
 	c := &Card{lines: make([]line, 0, len(t.fields))}
-	groups := t.released(id.Groups)
+	groups := t.Released(id.Groups)
 	var set []string
 	var user string
 	for _, f := range t.fields {
@@ -256,8 +256,8 @@ func (t *Template) writeGroups(separator Separator, groups []string) (values []s
 	return []string{strings.Join(names, string(separator))}, changed
 }
 
-// released returns those of groups that the route's backends may know of.
-func (t *Template) released(groups []string) []string {
+// Released returns those of groups that the route's backends may know of.
+func (t *Template) Released(groups []string) []string {
 	var out []string
 	for _, group := range groups {
 		if group != "" && (t.groups == nil || t.groups[group]) {

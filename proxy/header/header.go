@@ -28,6 +28,8 @@ const (
 	// PreferredUsername is the display name, whatever the name of the header suggests:
 	// two people may have the same, and no tool may know anybody by it.
 	PreferredUsername = "X-Forwarded-Preferred-Username"
+	// Assertion says all of it under a signature, for one route.
+	Assertion = "X-Sallyport-Assertion"
 )
 
 // The names that tell a backend about the request's way to it.
@@ -39,9 +41,6 @@ const (
 	ForwardedPrefix = "X-Forwarded-Prefix"
 	RequestID       = "X-Request-Id"
 )
-
-// Assertion carries the gateway's signed word for who somebody is.
-const Assertion = "X-Sallyport-Assertion"
 
 // Fault is how a sidecar tells the gateway, in an answer, that the application
 // did not answer. An application cannot say so itself: the name is managed.

@@ -39,7 +39,7 @@ func (s Spec) check() error {
 	for _, host := range s.EdgeHosts {
 		faults = append(faults, checkHost(host))
 	}
-	faults = append(faults, checkPeer(s.ClientName), checkIDs(s.ClientIDs), s.checkDistinct(), s.checkSecrets(),
+	faults = append(faults, checkPeer(s.ClientName), checkHost(s.AssertionName), checkIDs(s.ClientIDs), s.checkDistinct(), s.checkSecrets(),
 		s.checkAccess(s.GatewayRole, s.GatewayAccess), s.checkAccess(s.Driver.Policy, s.Driver.Access),
 		s.EdgeAuthority.check("EdgeAuthority", s.CertTTL), s.BackendAuthority.check("BackendAuthority", s.CertTTL))
 	if s.SPEntityID == "" {
@@ -60,9 +60,9 @@ func (s Spec) check() error {
 // names returns everything that becomes part of a path or a policy.
 func (s Spec) names() map[string]string {
 	texts := map[string]string{
-		"KVMount": s.KVMount, "SAMLPath": s.SAMLPath, "SessionPath": s.SessionPath, "GatewayConfigPath": s.GatewayConfigPath,
+		"KVMount": s.KVMount, "SAMLPath": s.SAMLPath, "SessionPath": s.SessionPath, "AssertionPath": s.AssertionPath, "GatewayConfigPath": s.GatewayConfigPath,
 		"EdgeMount": s.EdgeMount, "EdgeAuthority.RootMount": s.EdgeAuthority.RootMount, "EdgeRole": s.EdgeRole,
-		"BackendMount": s.BackendMount, "BackendAuthority.RootMount": s.BackendAuthority.RootMount, "ClientRole": s.ClientRole,
+		"BackendMount": s.BackendMount, "BackendAuthority.RootMount": s.BackendAuthority.RootMount, "ClientRole": s.ClientRole, "AssertionRole": s.AssertionRole,
 		"AuthMount": s.AuthMount, "GatewayRole": s.GatewayRole,
 		"IntroducerPolicy": s.IntroducerPolicy, "Driver.Policy": s.Driver.Policy, "Transit.Mount": s.Transit.Mount,
 	}
@@ -104,11 +104,14 @@ func (s Spec) checkDistinct() error {
 		}
 		roles[strings.ToLower(name)] = true
 	}
-	pkiRoles := map[string]bool{s.ClientRole: true}
+	if s.AssertionRole == s.ClientRole || s.AssertionName == s.ClientName {
+		return fmt.Errorf("PKI role %q and name %q of assertions: expected others than those of the client certificate", s.AssertionRole, s.AssertionName)
+	}
+	pkiRoles := map[string]bool{s.ClientRole: true, s.AssertionRole: true}
 	for _, sidecar := range s.Sidecars {
 		role := strings.ToLower(sidecar.Role)
-		if roles[role] || pkiRoles[sidecar.PKIRole] {
-			return fmt.Errorf("sidecar %q: AppRole %q or PKI role %q is another's too", sidecar.Name, sidecar.Role, sidecar.PKIRole)
+		if roles[role] || pkiRoles[sidecar.PKIRole] || sidecar.Name == s.AssertionName {
+			return fmt.Errorf("sidecar %q: the name, AppRole %q or PKI role %q is another's too", sidecar.Name, sidecar.Role, sidecar.PKIRole)
 		}
 		roles[role], pkiRoles[sidecar.PKIRole] = true, true
 	}
@@ -120,7 +123,7 @@ func (s Spec) checkDistinct() error {
 // may write everything there.
 func (s Spec) checkSecrets() error {
 	var faults []error
-	own := []string{s.SAMLPath, s.SessionPath, s.GatewayConfigPath}
+	own := []string{s.SAMLPath, s.SessionPath, s.AssertionPath, s.GatewayConfigPath}
 	if s.ACMEBindingPath != "" {
 		own = append(own, s.ACMEBindingPath)
 	}

@@ -2,6 +2,8 @@ package provision_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
@@ -119,6 +121,7 @@ func TestSecondApplyHasNothingToDo(t *testing.T) {
 		`+ intermediate of twice-backend: "Sallyport backend intermediate", ec-p256, 1095 days, signed by twice-backend-root`,
 		"+ pki role twice-edge/roles/sallyport-edge",
 		"+ pki role twice-backend/roles/sallyport-gateway",
+		"+ pki role twice-backend/roles/sallyport-assertion",
 		"+ policy twice-gateway",
 		"+ approle twice-gateway",
 		"+ pki role twice-backend/roles/sidecar-notes",
@@ -128,6 +131,7 @@ func TestSecondApplyHasNothingToDo(t *testing.T) {
 		"+ policy twice-driver",
 		"+ secret twice-kv/sallyport/saml: sp_private_key and sp_public_cert (generated), idp_metadata_xml (given)",
 		"+ secret twice-kv/sallyport/session: current (generated)",
+		"+ secret twice-kv/sallyport/assertion: current (generated)",
 	}
 	if diff := cmp.Diff(want, mustPlan(t, spec)); diff != "" {
 		t.Errorf("plan for an empty vault (-want +got):\n%s", diff)
@@ -182,6 +186,15 @@ func TestGeneratedKeysFitTheirPurposeAndAreNeverOverwritten(t *testing.T) {
 	}
 	if raw, err := base64.StdEncoding.DecodeString(session["current"]); err != nil || len(raw) != 32 {
 		t.Errorf("session key has %d bytes, %v; expected 32", len(raw), err)
+	}
+
+	block, _ := pem.Decode([]byte(readKV(t, "keys-kv/data/sallyport/assertion")["current"]))
+	if block == nil {
+		t.Fatal("the key for assertions is not PEM")
+	}
+	signer, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if elliptical, ok := signer.(*ecdsa.PrivateKey); !ok || elliptical.Curve != elliptic.P256() {
+		t.Errorf("the key for assertions is %T, %v; expected ECDSA on P-256", signer, err)
 	}
 
 	// A field that somebody added stays, and so does everything generated, when
@@ -396,6 +409,7 @@ func TestSecretsOfTheGatewayAreItsOwn(t *testing.T) {
 	}{
 		"a sidecar reads the SAML secret":     {func(s *provision.Spec) { s.Sidecars[0].ConfigPath = "sallyport/saml" }, `secret "sallyport/saml"`},
 		"a sidecar reads the session secret":  {func(s *provision.Spec) { s.Sidecars[0].ConfigPath = "sallyport/session" }, "sidecar notes.backend"},
+		"a sidecar reads the assertion keys":  {func(s *provision.Spec) { s.Sidecars[0].ConfigPath = "sallyport/assertion" }, `secret "sallyport/assertion"`},
 		"a sidecar is configured as it is":    {func(s *provision.Spec) { s.Sidecars[0].ConfigPath = "sallyport/gateway" }, `secret "sallyport/gateway"`},
 		"the driver serves the SAML secret":   {func(s *provision.Spec) { s.Driver.KVPaths = []string{"apps/notes", "sallyport/saml"} }, "the secret driver"},
 		"the driver serves the ACME account":  {func(s *provision.Spec) { s.ACMEBindingPath, s.Driver.KVPaths = "acme/eab", []string{"acme/eab"} }, `secret "acme/eab"`},

@@ -71,6 +71,17 @@ func pkiRole(mount, name string, names []string, usage string, ttl time.Duration
 	}}
 }
 
+// useJWT is id-kp-jwt: the key of a certificate signs JWTs (RFC 9509 section 3).
+const useJWT = "1.3.6.1.5.5.7.3.37"
+
+// assertionRole signs certificates that no handshake takes: for keys that sign
+// assertions, and for that alone. Without any use, they would pass for every one.
+func assertionRole(mount, name, dnsName string, ttl time.Duration) role {
+	r := pkiRole(mount, name, []string{dnsName}, "", ttl)
+	r.settings["ext_key_usage_oids"] = []string{useJWT}
+	return r
+}
+
 // appRole logs a process in by one SecretID, once, for a token that its policy
 // alone empowers.
 func appRole(mount, name string, a Access) role {

@@ -1,7 +1,9 @@
 package config
 
 import (
+	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -14,6 +16,8 @@ type Gateway struct {
 	Door Door `yaml:"door"`
 	// Listen says on which addresses to accept connections.
 	Listen Listen `yaml:"listen"`
+	// Clients says how the gateway learns whom a request comes from.
+	Clients Clients `yaml:"clients"`
 	// Vault says where in Vault the gateway's secrets and certificates are.
 	// How to reach Vault and how to log in is said by flags and environment.
 	Vault Vault `yaml:"vault"`
@@ -26,7 +30,7 @@ type Gateway struct {
 	// Stop is how the process ends.
 	Stop Stop `yaml:"stop"`
 	// Routes are the tools behind the gateway, in the order of the portal.
-	// Names and hosts are unique.
+	// Names are unique, and so are host and path together.
 	Routes []Route `yaml:"routes"`
 }
 
@@ -45,6 +49,9 @@ type Door struct {
 type Listen struct {
 	// HTTPS is the address for browsers. Default ":8443".
 	HTTPS string `yaml:"https"`
+	// HTTP3 has the gateway speak HTTP/3 besides, on the UDP port with HTTPS's number,
+	// and tell browsers so. Default false.
+	HTTP3 bool `yaml:"http3"`
 	// Admin is the plain-HTTP address of probes and metrics; nobody signs in
 	// there. Default "127.0.0.1:9090"; only loopback unless
 	// UnsafeAdminNotLoopback.
@@ -145,8 +152,21 @@ type Route struct {
 	Title string `yaml:"title"`
 	// Description is one line below the title. Default none.
 	Description string `yaml:"description"`
-	// Host is the tool's own DNS name. Required, unique, not the door's.
-	Host Host `yaml:"host"`
+	// Host is the tool's own DNS name, or a wildcard. Required, not the door's.
+	Host RouteHost `yaml:"host"`
+	// Path is where at Host the tool begins, by whole segments; of several routes the
+	// longest wins. Default "/".
+	Path string `yaml:"path"`
+	// StripPath takes Path away before the tool is asked. Default false.
+	StripPath bool `yaml:"strip_path"`
+	// HostHeader is the Host that the tool sees: "public", as browsers do, "backend",
+	// as in Backend.URL, or a host. Default "public".
+	HostHeader string `yaml:"host_header"`
+	// Rules are parts of the route in which others may enter. Default none.
+	Rules []RouteRule `yaml:"rules"`
+	// Redirect or Respond answers in place of Backend. Default: neither.
+	Redirect Redirect `yaml:"redirect"`
+	Respond  Respond  `yaml:"respond"`
 	// Backend is the tool's sidecar.
 	Backend Backend `yaml:"backend"`
 	// Allow says who may open the tool. Default: nobody.
@@ -168,15 +188,6 @@ type Route struct {
 	// UnsafeCrossOrigin lets pages of other origins, sibling tools among them,
 	// send requests that change something in a person's name. Default false.
 	UnsafeCrossOrigin bool `yaml:"unsafe_cross_origin"`
-}
-
-// Backend is the sidecar in front of a tool.
-type Backend struct {
-	// URL is where to dial: https://host[:port]. Required.
-	URL Origin `yaml:"url"`
-	// Name is the name that the sidecar's certificate must carry, whatever URL
-	// says. Default NAME.backend.sallyport.internal with the route's name.
-	Name Peer `yaml:"name"`
 }
 
 // Allow says who may open a tool: a person with one of the users' names, or
@@ -232,11 +243,14 @@ func (g *Gateway) SLOURL() string {
 }
 
 // Hosts returns every name that browsers may ask for: the door's first, then
-// the routes' in their order. The edge certificates are issued for them.
+// the routes' in their order, each once, and wildcards as they are written. The edge
+// certificates are issued for them.
 func (g *Gateway) Hosts() []string {
 	hosts := []string{string(g.Door.Host)}
 	for _, route := range g.Routes {
-		hosts = append(hosts, string(route.Host))
+		if !slices.Contains(hosts, string(route.Host)) {
+			hosts = append(hosts, string(route.Host))
+		}
 	}
 	return hosts
 }
@@ -281,7 +295,9 @@ func (r *Route) setDefaults() {
 	r.WebSocket = true
 	r.Identity.setDefaults()
 	r.Assertion = true
+	r.setRoutingDefaults()
 	r.StepUp.AuthnContext.Comparison = comparisonExact
+	r.Backend = defaultBackend()
 }
 
 // complete fills in the defaults that follow from other keys.
@@ -300,7 +316,12 @@ func (r *Route) complete() {
 	if r.Title == "" {
 		r.Title = r.Name
 	}
-	if r.Backend.Name == "" {
+	for i := range r.Rules {
+		if r.Rules[i].Name == "" {
+			r.Rules[i].Name = fmt.Sprintf("rule-%d", i+1)
+		}
+	}
+	if r.Backend.Name == "" && r.HasBackend() {
 		r.Backend.Name = Peer(r.Name + ".backend.sallyport.internal")
 	}
 }

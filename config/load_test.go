@@ -120,10 +120,15 @@ routes: [{name: grafana, host: grafana.example.com, backend: {url: https://grafa
 		AccessLog: AccessLog{File: "-"},
 		Stop:      Stop{Drain: Duration{30 * time.Second}},
 		Routes: []Route{{
-			Name:      "grafana",
-			Title:     "grafana",
-			Host:      "grafana.example.com",
-			Backend:   Backend{URL: Origin{Scheme: "https", Host: "grafana", Port: 443}, Name: "grafana.backend.sallyport.internal"},
+			Name:  "grafana",
+			Title: "grafana",
+			Host:  "grafana.example.com",
+			Path:  "/", HostHeader: "public", Redirect: Redirect{Status: 302}, Respond: Respond{Status: 503},
+			Backend: Backend{
+				URL: Origin{Scheme: "https", Host: "grafana", Port: 443}, Name: "grafana.backend.sallyport.internal", Protocol: "http1",
+				Timeouts: BackendTimeouts{Connect: Duration{10 * time.Second}, ResponseHeader: Duration{5 * time.Minute}},
+				Health:   Health{Path: "none", Interval: Duration{10 * time.Second}, Timeout: Duration{2 * time.Second}, Unhealthy: 3, Healthy: 2},
+			},
 			WebSocket: true, Assertion: true,
 			Identity: Identity{
 				Headers: []string{"x-forwarded"}, Custom: CustomHeaders{User: "none", Email: "none", Name: "none", Groups: "none"},
@@ -147,14 +152,15 @@ func TestDefaultsOfASidecar(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &Sidecar{
-		Name:     "grafana.backend.sallyport.internal",
-		Listen:   ":8443",
-		App:      Origin{Scheme: "http", Host: "localhost", Port: 3000},
-		Gateways: []string{"gateway.sallyport.internal"},
-		PKI:      PKI{Mount: "pki-backend", Role: "sidecar-grafana", TTL: Duration{24 * time.Hour}},
-		Refresh:  Duration{time.Minute},
-		Admin:    "127.0.0.1:9091",
-		Stop:     Stop{Drain: Duration{30 * time.Second}},
+		Name:        "grafana.backend.sallyport.internal",
+		Listen:      ":8443",
+		App:         Origin{Scheme: "http", Host: "localhost", Port: 3000},
+		AppProtocol: "http1",
+		Gateways:    []string{"gateway.sallyport.internal"},
+		PKI:         PKI{Mount: "pki-backend", Role: "sidecar-grafana", TTL: Duration{24 * time.Hour}},
+		Refresh:     Duration{time.Minute},
+		Admin:       "127.0.0.1:9091",
+		Stop:        Stop{Drain: Duration{30 * time.Second}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)
@@ -264,10 +270,26 @@ routes:
     title: Grafana
     description: Dashboards of the production systems
     host: grafana.example.com
+    path: /grafana
+    rules:
+      - name: writes
+        methods: [POST, PUT, DELETE]
+        paths: [/grafana/api]
+        exact: [/grafana/logout]
+        allow: {groups: [engineers], users: [auditor@example.com]}
+        deny: {groups: [interns], users: [mallory@example.com]}
     backend: {url: https://grafana:8443}
     allow: {groups: [engineers, support], users: [auditor@example.com]}
     idps: [idp]
     step_up: {authn_context: {classes: ["https://refeds.org/profile/mfa"]}}
+  - name: old-grafana
+    host: dashboards.example.com
+    redirect: {to: https://grafana.example.com/grafana, keep_path: true}
+    allow: {any_signed_in: true}
+  - name: wiki
+    host: wiki.example.com
+    respond: {title: The wiki is being moved, message: It is back on Monday.}
+    allow: {any_signed_in: true}
 `,
 		"sidecar": "name: grafana.backend.sallyport.internal\napp: http://127.0.0.1:3000\n",
 		"provision": `

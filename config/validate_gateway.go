@@ -16,6 +16,7 @@ func validateGateway(g *Gateway, faults *collector) {
 	faults.listen("listen.https", g.Listen.HTTPS)
 	faults.listen("listen.acme_http", g.Listen.ACMEHTTP)
 	faults.admin("listen.admin", g.Listen.Admin, g.Listen.UnsafeAdminNotLoopback)
+	faults.clients(g)
 	faults.vault(g.Vault)
 	faults.saml(g)
 	faults.session(g.Session)
@@ -23,6 +24,7 @@ func validateGateway(g *Gateway, faults *collector) {
 	faults.stop("stop", g.Stop)
 	for i, route := range g.Routes {
 		faults.route(entry("routes", i), route)
+		faults.routing(entry("routes", i), route, g)
 		faults.signOnOf(entry("routes", i), route, g)
 	}
 	faults.conflicts(g)
@@ -99,8 +101,8 @@ func (c *collector) route(at string, route Route) {
 	}
 	c.shown(join(at, "title"), route.Title)
 	c.shown(join(at, "description"), route.Description)
-	if route.Backend.URL.Scheme != "https" {
-		c.refuse(join(at, "backend.url"), "https://host[:port] of the tool's sidecar, such as https://grafana:8443")
+	if !c.isGiven(join(at, "redirect")) && !c.isGiven(join(at, "respond")) {
+		c.backend(join(at, "backend"), route.Backend)
 	}
 	c.allow(join(at, "allow"), route.Allow)
 	c.identity(join(at, "identity"), route)
@@ -125,11 +127,14 @@ func (c *collector) allow(at string, allow Allow) {
 // conflicts reports names and hosts that are not unique. The first owner keeps
 // a value, and the door owns its host before any route.
 func (c *collector) conflicts(g *Gateway) {
-	names, hosts := map[string]string{}, map[string]string{string(g.Door.Host): "door.host"}
+	names, hosts, places := map[string]string{}, map[string]string{string(g.Door.Host): "door.host"}, map[string]string{}
 	for i, route := range g.Routes {
 		at := entry("routes", i)
 		c.unique(join(at, "name"), names, route.Name)
-		c.unique(join(at, "host"), hosts, string(route.Host))
+		c.located(at, places, route, g.Door.Host)
+		if _, taken := hosts[string(route.Host)]; !taken {
+			hosts[string(route.Host)] = join(at, "host")
+		}
 	}
 	c.unique("vault.client_name", hosts, string(g.Vault.ClientName))
 	c.unique("vault.assertion_name", hosts, string(g.Vault.AssertionName))

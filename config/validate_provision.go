@@ -135,7 +135,7 @@ func (c *collector) networks(path string, values []string) {
 
 func (c *collector) provisionGateway(at string, g ProvisionGateway) {
 	c.role(join(at, "role"), g.Role)
-	c.texts(join(at, "hosts"), g.Hosts, judgeHost)
+	c.texts(join(at, "hosts"), g.Hosts, judgeRouteHost)
 	if g.EntityID != "" && !isEntityID(g.EntityID) {
 		c.refuse(join(at, "entity_id"), "an absolute URI of at most 1024 characters, such as https://door.example.com/saml/metadata")
 	}

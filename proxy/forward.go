@@ -16,7 +16,7 @@ import (
 // forward sends the request on as state, and the answer back. However long that
 // takes, it ends with the session: a download, a long poll and a stream as much
 // as a WebSocket.
-func (g *Gateway) forward(ex *exchange, r *http.Request, rt *route, state *session.State) {
+func (g *Gateway) forward(ex *exchange, r *http.Request, rt *place, state *session.State) {
 	if rf := g.refuseForeign(r, rt); rf != nil {
 		ex.Record.Decision = accesslog.DecisionDeny
 		g.refuse(ex, r, *rf)
@@ -32,10 +32,13 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *route, state *sessi
 	}
 	if r.ContentLength != 0 {
 		ex.ExpectBody(0)
+		ex.Duplex()
 	}
-	ctx, release := g.cfg.Sessions.Revocations().Bind(r.Context(), rt.Host, state)
+	ctx, release := g.cfg.Sessions.Revocations().Bind(r.Context(), session.Use{Host: rt.Host, Method: r.Method, Path: relay.SentPath(r.URL)}, state)
 	defer release()
 	ctx, stop := g.boundByAge(ctx, r, rt, state)
+	defer stop()
+	ctx, stop = g.boundByUse(ctx, ex, r)
 	defer stop()
 	defer func() {
 		switch cause := context.Cause(ctx); {
@@ -45,16 +48,17 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *route, state *sessi
 			ex.Record.Reason, ex.Record.Cause = "access_withdrawn", "access was withdrawn while the connection was open"
 		case errors.Is(cause, errAuthnAge):
 			ex.Record.Reason, ex.Record.Cause = policy.ReasonTooOld, "sign-on became too old while the connection was open"
+		case errors.Is(cause, errUnused):
+			ex.Record.Reason, ex.Record.Cause = string(session.AbsentIdle), errUnused.Error()
 		}
 	}()
-	out := &outgoing{exchange: ex, state: state, card: card}
+	out := &outgoing{exchange: ex, at: rt, state: state, card: card}
 	if renewed := g.cfg.Sessions.Refresh(state); renewed != nil {
 		out.renewal = g.sealedCookies(ex, r, rt.Host, renewed)
 	}
-	ex.Record.Upstream = rt.Backend.Host
 	ctx = context.WithValue(ex.Trace(ctx, g.cfg.Now), outgoingKey{}, out)
 	rt.proxy.ServeHTTP(ex, r.WithContext(ctx))
-	if cause := context.Cause(ctx); errors.Is(cause, session.ErrEnded) || errors.Is(cause, session.ErrWithdrawn) || errors.Is(cause, errAuthnAge) {
+	if cause := context.Cause(ctx); errors.Is(cause, session.ErrEnded) || errors.Is(cause, session.ErrWithdrawn) || errors.Is(cause, errAuthnAge) || errors.Is(cause, errUnused) {
 		// The backend was hung up on, and may have had time to end its answer
 		// as if it were whole.
 		panic(http.ErrAbortHandler)
@@ -64,6 +68,7 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *route, state *sessi
 // outgoing is what the steps of forwarding need to know of one exchange.
 type outgoing struct {
 	exchange *exchange
+	at       *place // where the request goes
 	state    *session.State
 	card     *header.Card // what the backend is told of the person; nil for nothing
 	renewal  []string     // Set-Cookie lines that renew the session; nil for none
@@ -97,7 +102,7 @@ func (h headerSink) WriteHeader(int)             {}
 // name: WebSockets, with which browsers send cookies along (cross-site WebSocket
 // hijacking), and requests that change something. SameSite cookies keep other
 // sites out, but not a sibling: another tool of the same company.
-func (g *Gateway) refuseForeign(r *http.Request, rt *route) *refusal {
+func (g *Gateway) refuseForeign(r *http.Request, rt *place) *refusal {
 	if relay.Upgrade(r) != relay.WebSocket {
 		if err := g.crossSite.Check(r); err != nil && !rt.UnsafeCrossOrigin {
 			return crossOrigin(err)

@@ -346,7 +346,7 @@ func TestHostIsReadInOneForm(t *testing.T) {
 	}
 }
 
-func mustParse(t *testing.T, address string) *url.URL {
+func mustParse(t testing.TB, address string) *url.URL {
 	t.Helper()
 	parsed, err := url.Parse(address)
 	if err != nil {

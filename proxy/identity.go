@@ -30,7 +30,11 @@ type Identity struct {
 // releasedGroups are the groups that decide about the route or that its tool may
 // know of. All groups may be released besides.
 func (rt *Route) releasedGroups() []string {
-	return slices.Concat(rt.Rule.Groups(), rt.Identity.MoreGroups)
+	named := slices.Concat(rt.Rule.Groups(), rt.Identity.MoreGroups)
+	for _, rule := range rt.Rules {
+		named = slices.Concat(named, rule.Allow.Groups(), rule.Deny.Groups())
+	}
+	return named
 }
 
 // templateOf checks what the tool of a route is told.

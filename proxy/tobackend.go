@@ -17,8 +17,7 @@ func (rt *route) rewrite(pr *httputil.ProxyRequest) {
 	with := outgoingOf(pr.Out.Context())
 	rt.cleanse(pr.Out.Header)
 	pr.SetXForwarded()
-	pr.Out.Host = rt.authority // not the client's spelling, which may hold a port of its own
-	pr.Out.Header.Set(header.ForwardedHost, rt.authority)
+	with.at.address(pr.Out)
 	rt.introduce(pr.Out.Header, with)
 }
 

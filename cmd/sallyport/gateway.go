@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/config"
+	"github.com/sallyport/sallyport/proxy"
 	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/vaultpki"
 )
@@ -57,6 +58,9 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, log *
 		}
 		logConfig(log, name, cfg.Warnings())
 		if err := checkFree(ctx, cfg.Listen.HTTPS, cfg.Listen.Admin); err != nil {
+			return nil, err
+		}
+		if err := receptionOf(cfg).checkFree(ctx, cfg.Listen.HTTPS); err != nil {
 			return nil, err
 		}
 		if out, err = accesslog.Open(cfg.AccessLog.File); err != nil {
@@ -133,11 +137,11 @@ func equipGateway(ctx context.Context, cfg *config.Gateway, g *liveGateway, cloc
 		return nil, err
 	}
 	registry := newRegistry()
-	registry.MustRegister(g.metrics)
+	registry.MustRegister(g.metrics, proxy.NewUpstreamMetrics(g.live.Upstreams))
 	return &life{
-		service: "gateway", log: g.log, client: g.client, access: g.access, metrics: registry, more: g.artefacts, traces: g.traces,
+		service: "gateway", log: g.log, client: g.client, access: g.access, metrics: registry, more: g.artefacts, traces: g.traces, tools: g.live,
 		certificates: []heldCertificates{{g.edge, "browsers reach that host"}, {g.backend, "every tool is reached"}},
 		listen:       cfg.Listen.HTTPS, admin: cfg.Listen.Admin, tls: g.edge.EdgeTLS(), handler: g.live, drain: cfg.Stop.Drain.Duration,
-		strangers: slog.LevelDebug,
+		strangers: slog.LevelDebug, reception: receptionOf(cfg),
 	}, nil
 }

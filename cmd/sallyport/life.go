@@ -35,6 +35,7 @@ type life struct {
 	handler       http.Handler
 	drain         time.Duration
 	strangers     slog.Level // of a failed handshake
+	reception     reception
 
 	// followed are kept fresh beside token and certificates, and at once on hangup.
 	followed []followed
@@ -44,6 +45,8 @@ type life struct {
 	more func() []artefact
 	// traces are the last messages of identity providers; nil for a sidecar.
 	traces *proxy.Traces
+	// tools are where a gateway sends requests; nil for a sidecar.
+	tools *proxy.Live
 
 	startup  *stopwatch // of the steps before run
 	started  time.Time  // by run
@@ -68,6 +71,13 @@ func (l *life) run(ctx context.Context) error {
 			held.Close()
 		}
 		return err
+	}
+	socket, err := l.reception.socket(ctx, work)
+	if err != nil {
+		for _, held := range l.certificates {
+			held.Close()
+		}
+		return errors.Join(err, work.Close(), admin.Close())
 	}
 	l.started = time.Now()
 	l.metrics.MustRegister(&identityMetrics{life: l})
@@ -94,7 +104,7 @@ func (l *life) run(ctx context.Context) error {
 			l.stopping.Store(true)
 			l.log.Info("stopping", "drain", l.drain.String())
 		})()
-		return proxy.Serve(serving, proxy.ServerConfig{Listener: work, TLS: l.tls, Handler: l.handler, Drain: l.drain, Log: l.log, Strangers: l.strangers})
+		return l.reception.serve(serving, proxy.ServerConfig{Listener: work, TLS: l.tls, Handler: l.handler, Drain: l.drain, Log: l.log, Strangers: l.strangers}, socket)
 	})
 	err = group.Wait()
 	l.log.Info("stopped", "clean", err == nil)
@@ -163,6 +173,9 @@ func (l *life) keepFresh(ctx context.Context, group *errgroup.Group) {
 	}
 	group.Go(func() error { return l.probe.run(ctx) })
 	group.Go(func() error { return l.hangup.obey(ctx, l.log, sleepers...) })
+	if l.tools != nil {
+		group.Go(func() error { return l.tools.Run(ctx) })
+	}
 	watch := &sentinel{artefacts: l.artefacts, log: l.log}
 	group.Go(func() error { return watch.run(ctx) })
 	group.Go(func() error { return l.client.Run(ctx) }) // ends by itself only if it is to stop the process

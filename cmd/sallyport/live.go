@@ -165,7 +165,7 @@ func (g *liveGateway) build(p gatewayParts, d domain) (*proxy.Gateway, error) {
 		Assertions: issuer,
 		DoorHost:   string(p.cfg.Door.Host), PublicPort: p.cfg.Door.PublicPort, EntityID: p.cfg.SAML.EntityID, Routes: withCredentials(withIdPs(routes(p.cfg, g.dialTo), d.idps), p),
 		IdPs: proxyIdPs(d.idps), OutIdPs: outIdPs(d.idps), Sessions: d.sessions, Access: g.access, QueryKeys: p.cfg.AccessLog.QueryKeys,
-		Refresh: g.refreshIdP, Traces: g.traces, Log: g.log, Metrics: g.metrics,
+		TrustedProxies: p.cfg.Clients.Forwarded(), Refresh: g.refreshIdP, Traces: g.traces, Log: g.log, Metrics: g.metrics,
 	}
 	if g.live != nil {
 		cfg.Replaces = g.live.Gateway()
@@ -329,6 +329,9 @@ func (g *liveGateway) useConfig(ctx context.Context, name string, text []byte) e
 func needsRestart(before, after *config.Gateway, known map[string]config.IdP) error {
 	return fixed(append(trustSettings(before.SAML, after.SAML, known), []setting{
 		{"listen.https", before.Listen.HTTPS, after.Listen.HTTPS},
+		{"listen.http3", fmt.Sprint(before.Listen.HTTP3), fmt.Sprint(after.Listen.HTTP3)},
+		{"clients.proxy_protocol", fmt.Sprint(before.Clients.ProxyProtocol), fmt.Sprint(after.Clients.ProxyProtocol)},
+		{"clients.trusted_proxies beside proxy_protocol", fmt.Sprint(receptionOf(before).balancers), fmt.Sprint(receptionOf(after).balancers)},
 		{"listen.admin", before.Listen.Admin, after.Listen.Admin},
 		{"listen.acme_http", before.Listen.ACMEHTTP, after.Listen.ACMEHTTP},
 		{"access_log.file", before.AccessLog.File, after.AccessLog.File},

@@ -18,17 +18,17 @@ import (
 func routes(cfg *config.Gateway, dial func(name string) *tls.Config) []proxy.Route {
 	var out []proxy.Route
 	for _, route := range cfg.Routes {
-		out = append(out, proxy.Route{
+		out = append(out, routed(&route, proxy.Route{
 			Name: route.Name, Title: route.Title, Description: route.Description, Host: string(route.Host),
-			Backend: route.Backend.URL.URL(), TLS: dial(string(route.Backend.Name)),
-			Rule: policy.NewRule(route.Allow.Users, route.Allow.Groups, route.Allow.Anyone),
+			Upstream: upstreamOptions(route.Backend),
+			Rule:     policy.NewRule(route.Allow.Users, route.Allow.Groups, route.Allow.Anyone),
 			StepUp: policy.StepUp{
 				MaxAge: route.StepUp.MaxAge.Duration, Contexts: route.StepUp.AuthnContext.Classes, Minimum: route.StepUp.AuthnContext.Minimum(),
 			},
 			IdPs:     route.IdPs,
 			Identity: toldBy(route.Identity), Assertion: route.Assertion,
 			PassAuthorization: route.PassAuthorization, WebSocket: route.WebSocket, UnsafeCrossOrigin: route.UnsafeCrossOrigin,
-		})
+		}, dial))
 	}
 	return out
 }
@@ -156,7 +156,7 @@ func spec(cfg *config.Gateway) provision.Spec {
 	}
 	seen := map[config.Peer]bool{}
 	for _, route := range cfg.Routes {
-		if seen[route.Backend.Name] {
+		if seen[route.Backend.Name] || !route.HasBackend() {
 			continue // one sidecar may serve several routes; the first names it
 		}
 		seen[route.Backend.Name] = true

@@ -97,14 +97,14 @@ func TestSetReplacesAndLeavesNothingBehind(t *testing.T) {
 func TestCarryTakesOnlyTheGatewaysNames(t *testing.T) {
 	in := http.Header{
 		User: {"alice"}, Groups: {"engineers"}, ForwardedFor: {"192.0.2.1"}, ForwardedProto: {"https"}, RequestID: {"abc"},
-		"X-Forwarded-Port": {"1"}, "Remote-User": {"root"}, "X_forwarded_user": {"root"}, "Accept": {"*/*"},
+		ForwardedPrefix: {"/grafana"}, "X_forwarded_prefix": {"/evil"}, "Remote-User": {"root"}, "X_forwarded_user": {"root"}, "Accept": {"*/*"},
 	}
 	if err := Carry(in, in); err != nil {
 		t.Fatalf("Carry: %v", err)
 	}
 	want := http.Header{
 		User: {"alice"}, Groups: {"engineers"}, ForwardedFor: {"192.0.2.1"}, ForwardedProto: {"https"}, RequestID: {"abc"},
-		"Accept": {"*/*"},
+		ForwardedPrefix: {"/grafana"}, "Accept": {"*/*"},
 	}
 	if diff := cmp.Diff(want, in); diff != "" {
 		t.Errorf("headers (-want +got):\n%s", diff)

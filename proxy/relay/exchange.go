@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -37,6 +36,9 @@ type Exchange struct {
 	status   int
 	in, out  atomic.Int64
 	upstream atomic.Int64 // nanoseconds from Trace to the backend's first byte
+	heard    atomic.Int64 // when the client of an upgraded connection last sent something, in nanoseconds
+	body     *countedBody // nil for none
+	duplex   bool
 }
 
 // open begins an exchange; the record says "deny" until somebody decides
@@ -53,8 +55,9 @@ func open(w http.ResponseWriter, r *http.Request, now time.Time) (*Exchange, *ht
 	if r.Body == nil || r.Body == http.NoBody {
 		return ex, r
 	}
+	ex.body = &countedBody{ReadCloser: r.Body, n: &ex.in, oneWay: r.ProtoMajor < 2}
 	counted := *r
-	counted.Body = &countedBody{ReadCloser: r.Body, n: &ex.in}
+	counted.Body = ex.body
 	return ex, &counted
 }
 
@@ -119,6 +122,7 @@ func (ex *Exchange) WriteHeader(status int) {
 	if h := ex.Header(); h["Content-Type"] == nil {
 		h["Content-Type"] = nil // present and empty: this is how net/http is told
 	}
+	ex.closeIfEarly()
 	ex.ResponseWriter.WriteHeader(status)
 }
 
@@ -126,6 +130,7 @@ func (ex *Exchange) WriteHeader(status int) {
 func (ex *Exchange) Write(p []byte) (int, error) {
 	if ex.status == 0 {
 		ex.status = http.StatusOK
+		ex.closeIfEarly()
 	}
 	n, err := ex.ResponseWriter.Write(p)
 	ex.out.Add(int64(n))
@@ -139,39 +144,15 @@ func (ex *Exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	ex.status = http.StatusSwitchingProtocols
-	return &countedConn{Conn: conn, in: &ex.in, out: &ex.out}, buffered, nil
+	upgraded := &upgradedConn{Conn: conn, exchange: ex}
+	if buffered.Reader.Buffered() > 0 {
+		upgraded.early = buffered.Reader
+	}
+	return upgraded, buffered, nil
 }
 
 // Unwrap lets http.ResponseController flush and set deadlines.
 func (ex *Exchange) Unwrap() http.ResponseWriter { return ex.ResponseWriter }
-
-type countedBody struct {
-	io.ReadCloser
-	n *atomic.Int64
-}
-
-func (b *countedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	b.n.Add(int64(n))
-	return n, err
-}
-
-type countedConn struct {
-	net.Conn
-	in, out *atomic.Int64
-}
-
-func (c *countedConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	c.in.Add(int64(n))
-	return n, err
-}
-
-func (c *countedConn) Write(p []byte) (int, error) {
-	n, err := c.Conn.Write(p)
-	c.out.Add(int64(n))
-	return n, err
-}
 
 // withoutPort is host as the record has it, the same at both ends of the inner
 // door.

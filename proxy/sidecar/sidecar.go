@@ -35,6 +35,9 @@ type Config struct {
 	// App is the application's address, http://HOST:PORT with a loopback host.
 	// Required.
 	App *url.URL
+	// H2C says that the application speaks HTTP/2 in the clear, with prior knowledge
+	// (RFC 9113 section 3.3). WebSockets need HTTP/1.1, and do not reach it then.
+	H2C bool
 	// PeerName returns the verified name of a connection's peer, or an error
 	// when there is none. Called concurrently. Required.
 	PeerName func(tls.ConnectionState) (string, error)
@@ -59,6 +62,12 @@ const (
 	appHeaderTimeout = 5 * time.Minute
 	appHeaderBytes   = 256 << 10
 	appIdleConns     = 256
+	// appContinue is how long the application may take to say whether it wants the
+	// body of a request that asks first; then it is sent anyhow.
+	appContinue = time.Second
+	// appPing is how long an application that speaks HTTP/2 may be silent before it is
+	// asked whether it is still there.
+	appPing = 30 * time.Second
 )
 
 // New returns a Sidecar, or an error that names what is wrong with cfg.
@@ -78,7 +87,7 @@ func New(cfg Config) (*Sidecar, error) {
 	s := &Sidecar{cfg: cfg, recorder: relay.Recorder{Access: cfg.Access, Log: cfg.Log, Now: cfg.Now}}
 	s.proxy = &httputil.ReverseProxy{
 		Rewrite:        s.rewrite,
-		Transport:      relay.WithoutTrailers{Base: newTransport()},
+		Transport:      relay.SafeTrailers{Base: newTransport(cfg.H2C)},
 		ModifyResponse: func(res *http.Response) error { header.StripResponse(res.Header); return nil },
 		ErrorHandler:   appFailed,
 		BufferPool:     new(relay.Buffers),
@@ -99,16 +108,21 @@ func checkApp(app *url.URL) error {
 	return nil
 }
 
-// newTransport is HTTP/1.1 in the clear, over loopback, past any proxy that the
-// environment names.
-func newTransport() *http.Transport {
+// newTransport is HTTP in the clear, over loopback, past any proxy that the
+// environment names: HTTP/1.1, or HTTP/2.
+func newTransport(h2c bool) *http.Transport {
+	var protocols http.Protocols
+	protocols.SetHTTP1(!h2c)
+	protocols.SetUnencryptedHTTP2(h2c)
 	return &http.Transport{
+		Protocols: &protocols, HTTP2: &http.HTTP2Config{SendPingTimeout: appPing, PingTimeout: appDialTimeout},
 		DialContext:            (&net.Dialer{Timeout: appDialTimeout}).DialContext,
 		ResponseHeaderTimeout:  appHeaderTimeout,
 		MaxResponseHeaderBytes: appHeaderBytes,
 		MaxIdleConnsPerHost:    appIdleConns,
 		IdleConnTimeout:        time.Minute,
 		DisableCompression:     true,
+		ExpectContinueTimeout:  appContinue,
 	}
 }
 
@@ -133,6 +147,7 @@ func (s *Sidecar) serve(ex *relay.Exchange, r *http.Request) {
 		return
 	}
 	ex.Record.Upstream = s.cfg.App.Host
+	ex.Duplex()
 	s.proxy.ServeHTTP(ex, r.WithContext(ex.Trace(r.Context(), s.cfg.Now)))
 }
 

@@ -37,7 +37,7 @@ func (s Spec) check() error {
 		faults = append(faults, checkPeer(sidecar.Name), checkIDs(sidecar.IDs), s.checkAccess(sidecar.Role, sidecar.Access))
 	}
 	for _, host := range s.EdgeHosts {
-		faults = append(faults, checkHost(host))
+		faults = append(faults, checkEdgeHost(host))
 	}
 	faults = append(faults, checkPeer(s.ClientName), checkHost(s.AssertionName), checkIDs(s.ClientIDs), s.checkDistinct(), s.checkSecrets(),
 		s.checkAccess(s.GatewayRole, s.GatewayAccess), s.checkAccess(s.Driver.Policy, s.Driver.Access),
@@ -196,6 +196,20 @@ func checkHost(host string) error {
 		return fmt.Errorf("host %q: expected a lower-case DNS name", host)
 	}
 	return nil
+}
+
+// wildcard begins an edge host that stands for those of one more label.
+const wildcard = "*."
+
+func isWildcard(host string) bool { return strings.HasPrefix(host, wildcard) }
+
+// checkEdgeHost accepts a host, and a wildcard below two labels or more.
+func checkEdgeHost(host string) error {
+	parent, wild := strings.CutPrefix(host, wildcard)
+	if wild && strings.Contains(parent, ".") {
+		host = parent
+	}
+	return checkHost(host)
 }
 
 func notOfHost(r rune) bool {

@@ -366,14 +366,14 @@ func TestRoleIDIsWhatTheGatewayIsConfiguredWith(t *testing.T) {
 
 func TestSpecFaultsAreToldAllAtOnce(t *testing.T) {
 	_, err := provision.New(provision.Spec{
-		KVMount: "secret/*", EdgeMount: "pki", BackendMount: "pki", EdgeHosts: []string{"*.example.com", "Door.example.com"},
+		KVMount: "secret/*", EdgeMount: "pki", BackendMount: "pki", EdgeHosts: []string{"*.com", "Door.example.com"},
 		Sidecars:    []provision.Sidecar{{Name: "a.internal", Role: "same"}, {Name: "b.internal", Role: "same"}, {Name: "https://c"}},
 		TokenPeriod: time.Second,
 	})
 	if err == nil {
 		t.Fatal("a Spec of faults was accepted")
 	}
-	for _, want := range []string{`"secret/*"`, `"*.example.com"`, `"Door.example.com"`, `"https://c"`, "SPEntityID", "TokenPeriod", `mount "pki"`} {
+	for _, want := range []string{`"secret/*"`, `"*.com"`, `"Door.example.com"`, `"https://c"`, "SPEntityID", "TokenPeriod", `mount "pki"`} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error lacks %s:\n%v", want, err)
 		}

@@ -39,7 +39,7 @@ func pkiRole(mount, name string, names []string, usage string, ttl time.Duration
 		"allow_bare_domains":          true,
 		"allow_subdomains":            false,
 		"allow_glob_domains":          false,
-		"allow_wildcard_certificates": false,
+		"allow_wildcard_certificates": slices.ContainsFunc(hosts, isWildcard), // for those in allowed_domains alone
 		"allow_any_name":              false,
 		"allow_localhost":             false,
 		"allow_ip_sans":               false,

@@ -24,7 +24,7 @@ type Spec struct {
 	EdgeMount     string    // PKI of the browsers' side; "pki-edge"
 	EdgeAuthority Authority // what signs there
 	EdgeRole      string    // signs server certificates there; "sallyport-edge"
-	EdgeHosts     []string  // the door's and all tools' hosts; required
+	EdgeHosts     []string  // the door's and all tools' hosts, and wildcards; required
 
 	BackendMount     string    // PKI between gateway and sidecars; "pki-backend"
 	BackendAuthority Authority // what signs there

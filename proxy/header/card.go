@@ -152,7 +152,9 @@ func (t *Template) Names() []string {
 }
 
 // Guards reports whether Strip would remove a header of that name.
-func (t *Template) Guards(name string) bool { return Managed(name) || !plain(name) || t.guards(name) }
+func (t *Template) Guards(name string) bool {
+	return !harmless(name) && (Managed(name) || !plain(name) || t.guards(name))
+}
 
 func (t *Template) guards(name string) bool {
 	var buf [maxName]byte

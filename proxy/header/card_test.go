@@ -187,3 +187,18 @@ func TestTemplateStripsItsOwnNames(t *testing.T) {
 		t.Errorf("Strip allocates %v times, want 0", n)
 	}
 }
+
+// BenchmarkCard makes the card of somebody in a few groups.
+func BenchmarkCard(b *testing.B) {
+	template, err := NewTemplate(Format{Groups: []string{"engineers", "admins"}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	id := Identity{User: "alice@example.com", Email: "alice@example.com", Name: "Alice", Groups: []string{"engineers", "admins", "others"}}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := template.Card(id); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -40,15 +40,32 @@ var personalPrefixes = [...]string{
 	"x-goog-authenticated-", "x-ms-client-principal", "x-amzn-oidc-", "cf-access-", "teleport-",
 }
 
+// byFirst are both lists, by the first letter of their entries.
+var byFirst = func() (table [256][]string) {
+	for _, prefix := range append(managedPrefixes[:], personalPrefixes[:]...) {
+		table[prefix[0]] = append(table[prefix[0]], prefix)
+	}
+	return table
+}()
+
+// harmless reports whether name is, to the letter, one that browsers send all the time,
+// and that is neither managed nor settable: it need not be looked at any closer.
+func harmless(name string) bool {
+	switch name {
+	case "Accept", "Accept-Encoding", "Accept-Language", "Authorization", "Cache-Control", "Connection", "Content-Length", "Content-Type", "Cookie",
+		"If-Modified-Since", "If-None-Match", "Origin", "Pragma", "Priority", "Range", "Referer", "Sec-Ch-Ua", "Sec-Ch-Ua-Mobile", "Sec-Ch-Ua-Platform",
+		"Sec-Fetch-Dest", "Sec-Fetch-Mode", "Sec-Fetch-Site", "Sec-Fetch-User", "Te", "Upgrade", "Upgrade-Insecure-Requests", "User-Agent", "X-Requested-With":
+		return true
+	}
+	return false
+}
+
 // Managed reports whether a header of this name is the gateway's alone, in any
 // spelling. Operators may not map an attribute or a client header to it.
 func Managed(name string) bool {
 	var buf [64]byte
 	folded := fold(buf[:0], name[:min(len(name), len(buf))]) // no name on the list is as long
-	if managedName(folded) {
-		return true
-	}
-	return begins(folded, managedPrefixes[:]) || begins(folded, personalPrefixes[:])
+	return len(folded) > 0 && (managedName(folded) || begins(folded, byFirst[folded[0]]))
 }
 
 // begins reports whether name begins with one of prefixes.

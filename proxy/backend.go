@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/proxy/upstream"
 )
@@ -59,6 +60,9 @@ func (f sidecarFault) Error() string {
 func (g *Gateway) backendFailed(_ http.ResponseWriter, r *http.Request, err error) {
 	ex := outgoingOf(r.Context()).exchange
 	if rf := bodyFault(err); rf != nil {
+		// net/http would read on before it answers, and after that.
+		ex.Header().Set("Connection", "close")
+		ex.ExpectBody(time.Millisecond)
 		g.refuse(ex, r, *rf)
 		return
 	}

@@ -57,6 +57,9 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *place, state *sessi
 			ex.Record.Reason, ex.Record.Cause = policy.ReasonTooOld, "sign-on became too old while the connection was open"
 		case errors.Is(cause, errUnused):
 			ex.Record.Reason, ex.Record.Cause = string(session.AbsentIdle), errUnused.Error()
+		case ex.SlowWriter(): // the tool may have answered to what it got
+			ex.Record.Reason = codeBodyTooSlow
+			ex.Fail(errBodyTooSlow)
 		case ex.SlowReader():
 			ex.Record.Reason, ex.Record.Cause = "client_too_slow", "client took nothing of the answer"
 		}

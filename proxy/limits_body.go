@@ -15,6 +15,9 @@ import (
 // a fast one saves up.
 const bodyRate = 240
 
+// codeBodyTooSlow: a body stopped on the way.
+const codeBodyTooSlow = "body_too_slow"
+
 var (
 	errBodyTooLarge = errors.New("body is larger than the route takes")
 	errBodyTooSlow  = errors.New("body came too slowly")
@@ -27,7 +30,7 @@ func bodyFault(err error) *refusal {
 		return bodyTooLarge(err)
 	case errors.Is(err, errBodyTooSlow):
 		return &refusal{
-			status: http.StatusRequestTimeout, reason: "body_too_slow", cause: err,
+			status: http.StatusRequestTimeout, reason: codeBodyTooSlow, cause: err,
 			title: "That took too long", message: "What you sent came too slowly, or stopped on the way. The tool may have got a part of it.",
 		}
 	}
@@ -85,6 +88,7 @@ func (b *boundedBody) Read(p []byte) (n int, err error) {
 		return 0, errBodyTooLarge
 	}
 	if err == nil && b.credit < 0 {
+		b.exchange.NoteSlowWriter()
 		return n, errBodyTooSlow
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {

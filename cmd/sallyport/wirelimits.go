@@ -67,7 +67,7 @@ func routeLimits(l config.RouteLimits) proxy.RouteLimits {
 // answersOf translates what becomes of a route's answers.
 func answersOf(a config.Answers) proxy.Answers {
 	answers := proxy.Answers{
-		FrameOrigins: originTexts(a.FrameOrigins), Remove: a.RemoveHeaders, Origins: textsOf(a.RewriteLocation), UnsafeCookieDomain: a.UnsafeCookieDomain,
+		FrameOrigins: originTexts(a.FrameOrigins), Remove: a.RemoveHeaders, Origins: originTexts(a.RewriteLocation), UnsafeCookieDomain: a.UnsafeCookieDomain,
 	}
 	switch a.Frames {
 	case "nobody":

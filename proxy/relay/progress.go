@@ -143,5 +143,12 @@ const (
 	cutWriter
 )
 
+// NoteSlowWriter notes that the client sends its body too slowly. The body may be read
+// by another goroutine than the request's.
+func (ex *Exchange) NoteSlowWriter() { ex.progress.cut.Store(cutWriter) }
+
+// SlowWriter reports whether the client was found to send its body too slowly.
+func (ex *Exchange) SlowWriter() bool { return ex.progress.cut.Load() == cutWriter }
+
 // SlowReader reports whether the exchange was cut because its client took nothing.
 func (ex *Exchange) SlowReader() bool { return ex.progress.cut.Load() == cutReader }

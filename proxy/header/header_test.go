@@ -197,9 +197,14 @@ func TestHarmlessNamesAreNoneOfOurs(t *testing.T) {
 	if found != 28 {
 		t.Errorf("%d names were looked at, expected all", found)
 	}
-	for _, name := range append(managedPrefixes[:], personalPrefixes[:]...) {
-		if harmless(canonical(name)) || harmless(canonical(name+"user")) {
-			t.Errorf("%s is taken for harmless", name)
+	for first, prefixes := range managedPrefixes {
+		for _, name := range append(prefixes.personal, prefixes.other...) {
+			if harmless(canonical(name)) || harmless(canonical(name+"user")) {
+				t.Errorf("%s is taken for harmless", name)
+			}
+			if int(name[0]) != first || !Managed(name+"user") {
+				t.Errorf("%s is at the wrong place, under %q", name, rune(first))
+			}
 		}
 	}
 }

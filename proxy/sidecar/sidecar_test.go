@@ -81,6 +81,27 @@ func TestHeadersReachTheAppExactly(t *testing.T) {
 	}
 }
 
+// TestWhatTheGatewaySaysItSetsIsCarried: names that are always stripped, and those that
+// are not, arrive as the gateway says, and the log knows who it was.
+func TestWhatTheGatewaySaysItSetsIsCarried(t *testing.T) {
+	app, requests := recorder(t)
+	w := newWorld(t, app)
+	w.raw(t, wire("GET / HTTP/1.1", "Host: a", "X-Sallyport-Set: Remote-User,X-My-Group=2", "X-Sallyport-Person: alice",
+		"Remote-User: alice", "X-My-Group: engineers", "X-My-Group: admins", "X-Sallyport-Assertion: a.b.c", "X-Forwarded-Prefix: /tool",
+		"Remote-Email: root", "Remote_User: root", "X_My_Group: wheel", "X-Sallyport-Other: root", "Connection: close, Remote-User, X-My-Group, X-Sallyport-Set"))
+	want := http.Header{
+		"Remote-User": {"alice"}, "X-My-Group": {"engineers", "admins"}, "X-Sallyport-Assertion": {"a.b.c"}, "X-Forwarded-Prefix": {"/tool"},
+	}
+	got := next(t, requests).Header
+	got.Del("User-Agent") // Go's own, for a request that has none
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("headers at the application (-want +got):\n%s", diff)
+	}
+	if line := w.line(t); line["user.name"] != "alice" {
+		t.Errorf("line: %v", line)
+	}
+}
+
 // TestConnectionTricks names the gateway's headers as hop-by-hop, to have them
 // removed on the way.
 func TestConnectionTricks(t *testing.T) {
@@ -115,6 +136,18 @@ func TestRefusals(t *testing.T) {
 		{
 			name: "two request ids", status: http.StatusBadRequest, reason: "ambiguous_header", cause: "X-Request-Id came 2 times",
 			request: wire("GET / HTTP/1.1", "Host: a", "X-Request-Id: a", "X-Request-Id: b"),
+		},
+		{
+			name: "a list that names what no route sets", status: http.StatusBadRequest, reason: "ambiguous_header", cause: "X-Sallyport-Set, entry 2",
+			request: wire("GET / HTTP/1.1", "Host: a", "X-My-User: alice", "X-Real-Ip: 127.0.0.1", "X-Sallyport-Set: X-My-User,X-Real-Ip"),
+		},
+		{
+			name: "two lists", status: http.StatusBadRequest, reason: "ambiguous_header", cause: "X-Sallyport-Set came 2 times",
+			request: wire("GET / HTTP/1.1", "Host: a", "X-My-User: root", "X-Sallyport-Set: X-My-User", "x-sallyport-set: X-My-User"),
+		},
+		{
+			name: "another number of lines", status: http.StatusBadRequest, reason: "ambiguous_header", cause: "X-My-Group came 3 times",
+			request: wire("GET / HTTP/1.1", "Host: a", "X-My-Group: a", "X-My-Group: b", "x-my-group: root", "X-Sallyport-Set: X-My-Group=2"),
 		},
 	}
 	app, requests := recorder(t)

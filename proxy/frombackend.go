@@ -23,6 +23,7 @@ func filterResponse(res *http.Response) error {
 	out.answered()
 	cleanseAnswer(h)
 	at := out.at
+	at.unchallenge(res, out.exchange)
 	at.answers.confine(h)
 	at.answers.relocate(h, at)
 	if res.StatusCode == http.StatusSwitchingProtocols {

@@ -22,6 +22,9 @@ type reception struct {
 	// balancers are those that begin every connection with a PROXY protocol header;
 	// nil if there are none.
 	balancers []netip.Prefix
+	// limit holds connections to their limits; nil for none. Addresses are the clients'
+	// own, not the balancers'.
+	limit func(net.Listener) net.Listener
 }
 
 func receptionOf(cfg *config.Gateway) reception {
@@ -63,6 +66,9 @@ func (r reception) checkFree(ctx context.Context, address string) error {
 func (r reception) serve(ctx context.Context, cfg proxy.ServerConfig, socket net.PacketConn) error {
 	if r.balancers != nil {
 		cfg.Listener = listen.ProxyProtocol(listen.ProxyProtocolConfig{Listener: cfg.Listener, Trusted: r.balancers, Log: cfg.Log})
+	}
+	if r.limit != nil {
+		cfg.Listener = r.limit(cfg.Listener)
 	}
 	if socket == nil {
 		return proxy.Serve(ctx, cfg)

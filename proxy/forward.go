@@ -43,6 +43,7 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *route, state *sessi
 			ex.Record.Reason, ex.Record.Cause = string(session.AbsentIdle), errUnused.Error()
 		}
 	}()
+	defer ex.BoundBody(ctx)()
 	out := &outgoing{exchange: ex, state: state}
 	if renewed := g.cfg.Sessions.Refresh(state); renewed != nil {
 		out.renewal = g.sealedCookies(ex, r, rt.Host, renewed)

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sallyport/sallyport/proxy"
 )
 
 // patience bounds what must not wait.
@@ -350,6 +352,39 @@ func TestTrailersThatMayPass(t *testing.T) {
 					t.Errorf("TE %q reached the backend, want %q", got.Header.Get("Te"), want)
 				}
 			})
+		}
+	}
+}
+
+// TestAStreamOfASilentClientEndsWithItsSession: nobody waits for the client to say
+// something.
+func TestAStreamOfASilentClientEndsWithItsSession(t *testing.T) {
+	for _, change := range map[string]func(*proxy.Config){"HTTP/1.1 behind": nil, "HTTP/2 behind": overHTTP2} {
+		for _, version := range []string{"2", "3"} {
+			w := newWorld(t, change)
+			gone := make(chan struct{})
+			w.backend.mux.HandleFunc("/talk", func(rw http.ResponseWriter, r *http.Request) {
+				defer close(gone)
+				control := http.NewResponseController(rw)
+				_ = control.EnableFullDuplex()
+				_ = control.Flush()
+				_, _ = io.Copy(io.Discard, r.Body)
+			})
+			b := w.browser()
+			b.signIn(w.origin(headersHost)+"/", "alice")
+			through := b.over(version)
+			body, words := io.Pipe()
+			defer words.Close()
+			res := through.begin(through.request(http.MethodPost, w.origin(headersHost)+"/talk", body))
+			b.post(w.origin(doorHost)+"/.sallyport/sign_out", "same-origin", nil)
+			begun := time.Now()
+			if rest, err := io.ReadAll(res.Body); err == nil {
+				t.Errorf("HTTP/%s: the stream ends as if it were whole: %q", version, rest)
+			}
+			receive(t, gone, "the end at the backend")
+			if took := time.Since(begun); took > 5*time.Second {
+				t.Errorf("HTTP/%s: it took %v", version, took)
+			}
 		}
 	}
 }

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"bufio"
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -45,6 +46,26 @@ func (ex *Exchange) leaveBody() {
 	_ = control.Flush()
 	_ = control.SetReadDeadline(time.Now().Add(lateBody))
 	_ = ex.body.ReadCloser.Close()
+}
+
+// BoundBody has the request's body fail when ctx ends, whatever is being waited for:
+// who sends a body on to a backend by HTTP/2 looks at nothing else meanwhile, and would
+// keep a stream open whose client says nothing. The caller must call release before
+// the request has ended, and before ctx is ended for that alone.
+func (ex *Exchange) BoundBody(ctx context.Context) (release func()) {
+	if ex.body == nil {
+		return func() {}
+	}
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(done)
+		_ = http.NewResponseController(ex.ResponseWriter).SetReadDeadline(time.Unix(1, 0))
+	})
+	return func() {
+		if !stop() {
+			<-done
+		}
+	}
 }
 
 // countedBody counts the bytes of a body, and knows whether it has come to its end.

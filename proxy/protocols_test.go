@@ -8,6 +8,8 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
 	"runtime"
 	"slices"
 	"strings"
@@ -423,5 +425,58 @@ func TestAStreamGoesBothWays(t *testing.T) {
 			_ = words.CloseWithError(io.ErrUnexpectedEOF)
 			receive(t, gone, "the end of the call")
 		})
+	}
+}
+
+// TestGRPCWebIsPlainHTTP: its trailers are the last frame of the body.
+func TestGRPCWebIsPlainHTTP(t *testing.T) {
+	const call, answered = "\x00\x00\x00\x00\x02\x08\x01", "\x00\x00\x00\x00\x02\x08\x02\x80\x00\x00\x00\x10grpc-status: 0\r\n"
+	for _, version := range versions {
+		t.Run("HTTP/"+version, func(t *testing.T) {
+			w := newWorld(t, nil)
+			w.backend.mux.HandleFunc("/svc/Call", func(rw http.ResponseWriter, r *http.Request) {
+				if body, _ := io.ReadAll(r.Body); string(body) != call {
+					t.Errorf("the backend read %q", body)
+				}
+				rw.Header().Set("Content-Type", r.Header.Get("Content-Type"))
+				_, _ = io.WriteString(rw, answered)
+			})
+			b := w.signedIn(version)
+			for _, person := range []*browser{b, w.browser().over(version)} {
+				req := person.request(http.MethodPost, w.origin(headersHost)+"/svc/Call", strings.NewReader(call))
+				req.Header = http.Header{"Content-Type": {"application/grpc-web+proto"}, "X-Grpc-Web": {"1"}, "Sec-Fetch-Site": {"same-origin"}, "Sec-Fetch-Mode": {"cors"}}
+				res := person.do(req)
+				switch {
+				case person == b && (res.body != answered || res.Header.Get("Content-Type") != "application/grpc-web+proto"):
+					t.Errorf("answer %q %v", res.body, res.Header)
+				case person != b && res.StatusCode != http.StatusUnauthorized: // which gRPC-Web takes for UNAUTHENTICATED
+					t.Errorf("a stranger: %d", res.StatusCode)
+				}
+			}
+		})
+	}
+}
+
+func TestInterimAnswersAreTheGatewaysOwn(t *testing.T) {
+	for _, change := range []func(*proxy.Config){nil, overHTTP2} {
+		for _, version := range versions {
+			w := newWorld(t, change)
+			w.backend.mux.HandleFunc("/early", func(rw http.ResponseWriter, _ *http.Request) {
+				rw.Header().Set("Set-Cookie", "__Host-sallyport=evil; Path=/; Secure")
+				rw.Header().Set("Link", "</style.css>; rel=preload")
+				rw.WriteHeader(http.StatusEarlyHints)
+				rw.WriteHeader(http.StatusProcessing)
+				rw.Header().Del("Set-Cookie")
+				_, _ = io.WriteString(rw, "body")
+			})
+			b := w.signedIn(version)
+			interim := 0
+			trace := &httptrace.ClientTrace{Got1xxResponse: func(int, textproto.MIMEHeader) error { interim++; return nil }}
+			req := b.request(http.MethodGet, w.origin(headersHost)+"/early", nil)
+			res := b.do(req.WithContext(httptrace.WithClientTrace(req.Context(), trace)))
+			if res.body != "body" || interim > 0 || len(res.Header["Set-Cookie"]) > 0 {
+				t.Errorf("HTTP/%s: %q after %d interim answers, %v", version, res.body, interim, res.Header)
+			}
+		}
 	}
 }

@@ -80,7 +80,7 @@ type countedBody struct {
 func (b *countedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.n.Add(int64(n))
-	if err == io.EOF { //nolint:errorlint // io.Reader's contract: the end is io.EOF itself
+	if err == io.EOF {
 		b.ended.Store(true)
 	}
 	return n, err

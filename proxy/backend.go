@@ -1,58 +1,50 @@
 package proxy
 
 import (
-	"crypto/tls"
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"slices"
-	"time"
+	"net/url"
+	"strings"
+
+	"github.com/sallyport/sallyport/proxy/upstream"
 )
 
-const (
-	backendDialTimeout   = 10 * time.Second
-	backendHeaderTimeout = 5 * time.Minute // long polls answer late
-	backendHeaderBytes   = 256 << 10
-	backendIdleTimeout   = 90 * time.Second
-	backendIdleConns     = 256
-	// backendContinue is how long a backend may take to say whether it wants the body
-	// of a request that asks first ("Expect: 100-continue"). The client is not told to
-	// go on before; then it is sent anyhow.
-	backendContinue = time.Second
-)
-
-// backend is how a route's requests are answered by its tool: whoever makes a
-// connection, chooses among several, or tries again, does so behind it. Safe for
-// concurrent use.
-type backend interface {
-	http.RoundTripper
-	// CloseIdleConnections has new requests shake hands anew.
-	CloseIdleConnections()
+// newPool is the way to the tool of a route.
+func (g *Gateway) newPool(spec Route) (*upstream.Pool, error) {
+	return upstream.New(upstream.Config{
+		Route: spec.Name, Host: g.probedHost(spec), TLS: spec.TLS, Options: spec.Upstream, Log: g.cfg.Log,
+		Upstreams: append([]*url.URL{spec.Backend}, spec.MoreBackends...),
+		Session:   func(ctx context.Context) string { return outgoingOf(ctx).state.ID },
+		Note:      noteAttempt,
+	})
 }
 
-// newTransport is HTTP/1.1 over mutual TLS, which WebSockets need, or HTTP/2 where
-// config offers it, which gRPC needs.
-func newTransport(config *tls.Config) *http.Transport {
-	return &http.Transport{
-		DialContext:            (&net.Dialer{Timeout: backendDialTimeout, KeepAlive: 30 * time.Second}).DialContext,
-		TLSClientConfig:        config,
-		ForceAttemptHTTP2:      slices.Contains(config.NextProtos, "h2"),
-		TLSHandshakeTimeout:    backendDialTimeout,
-		ResponseHeaderTimeout:  backendHeaderTimeout,
-		MaxResponseHeaderBytes: backendHeaderBytes,
-		MaxIdleConnsPerHost:    backendIdleConns,
-		IdleConnTimeout:        backendIdleTimeout,
-		DisableCompression:     true,
-		ExpectContinueTimeout:  backendContinue,
+// probedHost is the Host of probes: the one that people ask for, or any of a wildcard.
+func (g *Gateway) probedHost(spec Route) string {
+	host := spec.Host
+	if parent, wild := strings.CutPrefix(host, "*."); wild {
+		host = "probe." + parent
 	}
+	return cmp.Or(spec.BackendHost, strings.TrimPrefix(g.origin(host), "https://"))
+}
+
+// noteAttempt writes into the record where a request was sent, and how often.
+func noteAttempt(ctx context.Context, address string, attempt int) {
+	record := &outgoingOf(ctx).exchange.Record
+	record.Upstream, record.Attempts = address, attempt
 }
 
 // CloseIdleConnections makes new requests shake hands anew with every backend.
 // Call it after the client certificate was renewed.
 func (g *Gateway) CloseIdleConnections() {
 	for _, rt := range g.order {
-		rt.transport.CloseIdleConnections()
+		if !rt.itself() {
+			rt.pool.CloseIdleConnections()
+		}
 	}
 }
 
@@ -81,6 +73,8 @@ func (g *Gateway) backendFailed(_ http.ResponseWriter, r *http.Request, err erro
 	var timeout net.Error
 	var fault sidecarFault
 	switch {
+	case errors.Is(err, upstream.ErrBusy):
+		rf.status, rf.reason = http.StatusServiceUnavailable, "backend_busy"
 	case errors.As(err, &fault):
 		rf.reason = "app_unreachable"
 		if fault != "app_unreachable" {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/proxy/header"
 	"github.com/sallyport/sallyport/proxy/policy"
 	"github.com/sallyport/sallyport/proxy/relay"
 	"github.com/sallyport/sallyport/proxy/session"
@@ -15,9 +16,17 @@ import (
 // forward sends the request on as state, and the answer back. However long that
 // takes, it ends with the session: a download, a long poll and a stream as much
 // as a WebSocket.
-func (g *Gateway) forward(ex *exchange, r *http.Request, rt *route, state *session.State) {
+func (g *Gateway) forward(ex *exchange, r *http.Request, rt *place, state *session.State) {
 	if rf := g.refuseForeign(r, rt); rf != nil {
 		ex.Record.Decision = accesslog.DecisionDeny
+		g.refuse(ex, r, *rf)
+		return
+	}
+	card, rf := rt.cardOf(state)
+	if rf != nil {
+		if rf.status == http.StatusForbidden {
+			ex.Record.Decision = accesslog.DecisionDeny
+		}
 		g.refuse(ex, r, *rf)
 		return
 	}
@@ -25,7 +34,7 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *route, state *sessi
 		ex.ExpectBody(0)
 		ex.Duplex()
 	}
-	ctx, release := g.cfg.Sessions.Revocations().Bind(r.Context(), rt.Host, state)
+	ctx, release := g.cfg.Sessions.Revocations().Bind(r.Context(), session.Use{Host: rt.Host, Method: r.Method, Path: relay.SentPath(r.URL)}, state)
 	defer release()
 	ctx, stop := g.boundByAge(ctx, r, rt, state)
 	defer stop()
@@ -44,11 +53,10 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *route, state *sessi
 		}
 	}()
 	defer ex.BoundBody(ctx)()
-	out := &outgoing{exchange: ex, state: state}
+	out := &outgoing{exchange: ex, at: rt, state: state, card: card}
 	if renewed := g.cfg.Sessions.Refresh(state); renewed != nil {
 		out.renewal = g.sealedCookies(ex, r, rt.Host, renewed)
 	}
-	ex.Record.Upstream = rt.Backend.Host
 	ctx = context.WithValue(ex.Trace(ctx, g.cfg.Now), outgoingKey{}, out)
 	rt.proxy.ServeHTTP(ex, r.WithContext(ctx))
 	if cause := context.Cause(ctx); errors.Is(cause, session.ErrEnded) || errors.Is(cause, session.ErrWithdrawn) || errors.Is(cause, errAuthnAge) || errors.Is(cause, errUnused) {
@@ -61,8 +69,10 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *route, state *sessi
 // outgoing is what the steps of forwarding need to know of one exchange.
 type outgoing struct {
 	exchange *exchange
+	at       *place // where the request goes
 	state    *session.State
-	renewal  []string // Set-Cookie lines that renew the session; nil for none
+	card     *header.Card // what the backend is told of the person; nil for nothing
+	renewal  []string     // Set-Cookie lines that renew the session; nil for none
 }
 
 type outgoingKey struct{}
@@ -93,7 +103,7 @@ func (h headerSink) WriteHeader(int)             {}
 // name: WebSockets, with which browsers send cookies along (cross-site WebSocket
 // hijacking), and requests that change something. SameSite cookies keep other
 // sites out, but not a sibling: another tool of the same company.
-func (g *Gateway) refuseForeign(r *http.Request, rt *route) *refusal {
+func (g *Gateway) refuseForeign(r *http.Request, rt *place) *refusal {
 	if relay.Upgrade(r) != relay.WebSocket {
 		if err := g.crossSite.Check(r); err != nil && !rt.UnsafeCrossOrigin {
 			return crossOrigin(err)

@@ -270,12 +270,12 @@ func (w *world) start(cfg proxy.Config, change func(*proxy.Config)) {
 	w.addr = listener.Addr().String()
 	_, port, _ := net.SplitHostPort(w.addr)
 	cfg.PublicPort, _ = strconv.Atoi(port)
-	hosts := []string{doorHost}
-	for _, rt := range cfg.Routes {
-		hosts = append(hosts, rt.Host)
-	}
 	if change != nil {
 		change(&cfg)
+	}
+	hosts := []string{doorHost, headersHost, notesHost, openHost, closedHost}
+	for _, rt := range cfg.Routes {
+		hosts = append(hosts, rt.Host)
 	}
 	if cfg.Sessions, err = session.New(session.Config{
 		Keys: session.Keys{Current: bytes.Repeat([]byte{7}, session.KeySize)}, Hosts: hosts, Idle: time.Hour, Absolute: 10 * time.Hour, Now: cfg.Now,
@@ -291,7 +291,7 @@ func (w *world) start(cfg proxy.Config, change func(*proxy.Config)) {
 	go func() {
 		done <- proxy.Serve(ctx, proxy.ServerConfig{
 			Listener: listener, Handler: w.live, Drain: 5 * time.Second,
-			TLS: &tls.Config{Certificates: []tls.Certificate{w.ca.issue(x509.ExtKeyUsageServerAuth, append(hosts, "unknown.example.test")...)}},
+			TLS: &tls.Config{Certificates: []tls.Certificate{w.ca.issue(x509.ExtKeyUsageServerAuth, append(hosts, "unknown.example.test", "*.unknown.example.test")...)}},
 		})
 	}()
 	w.stop = sync.OnceValue(func() error { cancel(); return <-done })

@@ -14,6 +14,7 @@ import (
 	"github.com/quic-go/quic-go/http3"
 
 	"github.com/sallyport/sallyport/proxy"
+	"github.com/sallyport/sallyport/proxy/upstream"
 )
 
 // versions are those of HTTP that browsers speak to the gateway.
@@ -22,7 +23,7 @@ var versions = []string{"1.1", "2", "3"}
 // overHTTP2 has every backend spoken to in HTTP/2, which gRPC needs.
 func overHTTP2(cfg *proxy.Config) {
 	for i := range cfg.Routes {
-		cfg.Routes[i].TLS.NextProtos = []string{"h2"}
+		cfg.Routes[i].Upstream.Protocol = upstream.HTTP2
 	}
 }
 

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/config"
+	"github.com/sallyport/sallyport/proxy"
 	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/vaultpki"
 )
@@ -88,7 +90,8 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, log *
 // and known to logs and metrics, by its place.
 func apart(from source, start loaded[config.Gateway]) error {
 	v := start.cfg.Vault
-	if start.kv.Mount != v.KVMount || (start.kv.Path != v.SAMLPath && start.kv.Path != v.SessionPath) {
+	keys := append([]string{v.SAMLPath, v.SessionPath, v.AssertionPath}, start.cfg.CredentialPaths()...)
+	if start.kv.Mount != v.KVMount || !slices.Contains(keys, start.kv.Path) {
 		return nil
 	}
 	return usageError{&hinted{
@@ -125,14 +128,18 @@ func equipGateway(ctx context.Context, cfg *config.Gateway, g *liveGateway, cloc
 	if g.backend, err = vaultpki.NewCertificates(ctx, issue); err != nil {
 		return nil, &certificateError{fmt.Errorf("getting the client certificate for backends: %w", err)}
 	}
+	g.certificates = newKeyCertificates(g, cfg.Vault)
+	if err := g.certificates.certify(ctx, d.keys, true); err != nil {
+		return nil, &certificateError{err}
+	}
 	clock.lap("certificates")
 	if err := g.open(parts, d); err != nil {
 		return nil, err
 	}
 	registry := newRegistry()
-	registry.MustRegister(g.metrics)
+	registry.MustRegister(g.metrics, proxy.NewUpstreamMetrics(g.live.Upstreams))
 	return &life{
-		service: "gateway", log: g.log, client: g.client, access: g.access, metrics: registry, more: g.artefacts, traces: g.traces,
+		service: "gateway", log: g.log, client: g.client, access: g.access, metrics: registry, more: g.artefacts, traces: g.traces, tools: g.live,
 		certificates: []heldCertificates{{g.edge, "browsers reach that host"}, {g.backend, "every tool is reached"}},
 		listen:       cfg.Listen.HTTPS, admin: cfg.Listen.Admin, tls: g.edge.EdgeTLS(), handler: g.live, drain: cfg.Stop.Drain.Duration,
 		strangers: slog.LevelDebug, reception: receptionOf(cfg),

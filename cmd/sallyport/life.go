@@ -45,6 +45,8 @@ type life struct {
 	more func() []artefact
 	// traces are the last messages of identity providers; nil for a sidecar.
 	traces *proxy.Traces
+	// tools are where a gateway sends requests; nil for a sidecar.
+	tools *proxy.Live
 
 	startup  *stopwatch // of the steps before run
 	started  time.Time  // by run
@@ -171,6 +173,9 @@ func (l *life) keepFresh(ctx context.Context, group *errgroup.Group) {
 	}
 	group.Go(func() error { return l.probe.run(ctx) })
 	group.Go(func() error { return l.hangup.obey(ctx, l.log, sleepers...) })
+	if l.tools != nil {
+		group.Go(func() error { return l.tools.Run(ctx) })
+	}
 	watch := &sentinel{artefacts: l.artefacts, log: l.log}
 	group.Go(func() error { return watch.run(ctx) })
 	group.Go(func() error { return l.client.Run(ctx) }) // ends by itself only if it is to stop the process

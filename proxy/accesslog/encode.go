@@ -65,6 +65,9 @@ func (r *Record) result(e *encoder) {
 	if r.Upstream != "" {
 		e.text("server.address", r.Upstream)
 		e.number("sallyport.upstream.duration", int64(r.UpstreamTime/time.Nanosecond))
+		if r.Attempts > 1 {
+			e.number("sallyport.upstream.attempts", int64(r.Attempts))
+		}
 	}
 	e.optional("error.message", r.Cause)
 }

@@ -38,8 +38,9 @@ const clockSlack = time.Minute
 type Config struct {
 	// Keys seal all cookies and tokens; Current is required.
 	Keys Keys
-	// Hosts are the door's and the tools' host names, lower-case. A session is
-	// bound to one of them.
+	// Hosts are the door's and the tools' host names, lower-case, and wildcards
+	// (*.DOMAIN) for hosts of one more label. A session is bound to one host, which
+	// is never a wildcard.
 	Hosts []string
 	// Idle ends a session that is not used for so long; required.
 	Idle time.Duration
@@ -57,7 +58,7 @@ type Config struct {
 // It is safe for concurrent use.
 type Manager struct {
 	cfg     Config
-	stores  map[string]*sessions.CookieStore // by host
+	stores  stores
 	begin   *sealer
 	pending *sealer
 	returns *sealer
@@ -107,7 +108,7 @@ func New(cfg Config) (*Manager, error) {
 		cfg.Memory = NewMemory(cfg.Now)
 	}
 	cfg.Memory.remember(cfg.Absolute)
-	m := &Manager{cfg: cfg, stores: make(map[string]*sessions.CookieStore), Memory: cfg.Memory}
+	m := &Manager{cfg: cfg, Memory: cfg.Memory}
 	var sessionSealer *sealer
 	for p, dst := range map[purpose]**sealer{
 		forSession: &sessionSealer, forBegin: &m.begin, forPending: &m.pending, forReturn: &m.returns, forTicket: &m.tickets, forLink: &m.links,
@@ -120,12 +121,7 @@ func New(cfg Config) (*Manager, error) {
 		}
 		*dst = s
 	}
-	for _, host := range cfg.Hosts {
-		m.stores[host] = &sessions.CookieStore{
-			Codecs:  []securecookie.Codec{stateCodec{sealer: sessionSealer, host: host}},
-			Options: cookieOptions(),
-		}
-	}
+	m.stores = newStores(sessionSealer, cfg.Hosts)
 	return m, nil
 }
 
@@ -154,7 +150,7 @@ func (m *Manager) Find(r *http.Request, host string) (*State, Absence) {
 
 // open returns the state in the cookie of host, before any limit was applied.
 func (m *Manager) open(r *http.Request, host string) (*State, Absence) {
-	store := m.stores[host]
+	store := m.stores.of(host)
 	if store == nil {
 		return nil, AbsentForged
 	}
@@ -230,7 +226,7 @@ func (m *Manager) follow(s, before *State) {
 // Save puts s into the cookie of host. It returns ErrTooLarge when no browser
 // would keep it.
 func (m *Manager) Save(w http.ResponseWriter, r *http.Request, host string, s *State) error {
-	store := m.stores[host]
+	store := m.stores.of(host)
 	if store == nil {
 		return fmt.Errorf("saving a session for host %q, which has no route", host)
 	}

@@ -42,9 +42,13 @@ type Revocations struct {
 // stream is one connection that must not outlive its session.
 type stream struct {
 	cancel context.CancelCauseFunc
-	host   string
+	use    Use
 	state  *State
 }
+
+// Use is what a connection was let in to: a request of that method for that path of
+// a host.
+type Use struct{ Host, Method, Path string }
 
 // connections are open ones by a key of their state.
 type connections map[string]map[*stream]struct{}
@@ -203,12 +207,12 @@ func (r *Revocations) hasEnded(s *State) bool {
 
 // Bind returns a context that ends with ctx, with the session's absolute end,
 // or when the session is revoked; the last two with the cause ErrEnded. Withdraw
-// may end it too. host is what the connection is to. The caller must call release
+// may end it too. use is what the connection is for. The caller must call release
 // when the connection is done.
-func (r *Revocations) Bind(ctx context.Context, host string, s *State) (bound context.Context, release func()) {
+func (r *Revocations) Bind(ctx context.Context, use Use, s *State) (bound context.Context, release func()) {
 	ctx, stop := context.WithDeadlineCause(ctx, s.ExpiresAt(), ErrEnded)
 	ctx, cancel := context.WithCancelCause(ctx)
-	entry := &stream{cancel, host, s}
+	entry := &stream{cancel, use, s}
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -227,12 +231,12 @@ func (r *Revocations) Bind(ctx context.Context, host string, s *State) (bound co
 
 // Withdraw ends every bound connection that its session may not have any more, with
 // the cause ErrWithdrawn. may must not call r.
-func (r *Revocations) Withdraw(may func(host string, s *State) bool) {
+func (r *Revocations) Withdraw(may func(use Use, s *State) bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	for _, open := range r.streams {
 		for s := range open {
-			if !may(s.host, s.state) {
+			if !may(s.use, s.state) {
 				s.cancel(ErrWithdrawn)
 			}
 		}

@@ -152,8 +152,7 @@ func (s *Sidecar) serve(ex *relay.Exchange, r *http.Request) {
 }
 
 // admit decides whether a request comes from the gateway and is unambiguous,
-// and gives the status of the refusal if not. It leaves only the gateway's
-// managed headers in r.
+// and gives the status of the refusal if not. It changes nothing in r.
 func (s *Sidecar) admit(r *http.Request, record *accesslog.Record) (status int, err error) {
 	if r.TLS == nil {
 		record.Reason = "no_tls"
@@ -165,11 +164,11 @@ func (s *Sidecar) admit(r *http.Request, record *accesslog.Record) (status int, 
 		return http.StatusForbidden, err
 	}
 	record.Rule = "peer:" + peer
-	if err := header.Carry(r.Header, r.Header); err != nil {
+	if err := header.Check(r.Header); err != nil {
 		record.Reason = "ambiguous_header"
 		return http.StatusBadRequest, err
 	}
-	record.User, record.RequestID = r.Header.Get(header.User), r.Header.Get(header.RequestID)
+	record.User, record.RequestID = header.PersonOf(r.Header), r.Header.Get(header.RequestID)
 	if err := s.cfg.Access.Err(); err != nil { // tried again with this refusal's own line
 		record.Reason = "access_log"
 		return http.StatusServiceUnavailable, err
@@ -183,7 +182,8 @@ func (s *Sidecar) admit(r *http.Request, record *accesslog.Record) (status int, 
 // net/http knows, so all of the gateway's values are carried over from In.
 func (s *Sidecar) rewrite(pr *httputil.ProxyRequest) {
 	relay.Retarget(pr, s.cfg.App)
-	// In was left with one value a name by admit, so this cannot fail.
+	// In is as admit has found it good, so this cannot fail; if it did, the
+	// application would be told nothing.
 	_ = header.Carry(pr.Out.Header, pr.In.Header)
 }
 

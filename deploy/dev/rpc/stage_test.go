@@ -29,6 +29,7 @@ import (
 	"github.com/sallyport/sallyport/proxy/policy"
 	"github.com/sallyport/sallyport/proxy/session"
 	"github.com/sallyport/sallyport/proxy/sidecar"
+	"github.com/sallyport/sallyport/proxy/upstream"
 	"github.com/sallyport/sallyport/saml"
 )
 
@@ -150,7 +151,8 @@ func route(ca *authority, host, sidecarAddress string, rule policy.Rule) proxy.R
 	name, _, _ := strings.Cut(host, ".")
 	return proxy.Route{
 		Name: name, Title: name, Host: host, Backend: &url.URL{Scheme: "https", Host: sidecarAddress}, Rule: rule,
-		TLS: &tls.Config{RootCAs: ca.pool, ServerName: sidecarOf, MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"}, Certificates: []tls.Certificate{ca.issue("gateway.test")}},
+		TLS:      &tls.Config{RootCAs: ca.pool, ServerName: sidecarOf, MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{ca.issue("gateway.test")}},
+		Upstream: upstream.Options{Protocol: upstream.HTTP2},
 	}
 }
 

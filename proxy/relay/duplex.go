@@ -35,6 +35,18 @@ func (ex *Exchange) closeIfEarly() {
 	}
 }
 
+// forHTTP3 takes away what is about a connection of HTTP/1: net/http does so by itself
+// in HTTP/2, and an answer that has it is malformed (RFC 9114 section 4.2).
+func (ex *Exchange) forHTTP3() {
+	if ex.Record.Protocol != "3" {
+		return
+	}
+	h := ex.Header()
+	for _, name := range [...]string{"Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Upgrade"} {
+		delete(h, name)
+	}
+}
+
 // leaveBody ends with a body that was answered before its end, and bounds the wait
 // for it; net/http, when it throws away the rest by itself, does not. The answer goes
 // out first.

@@ -123,6 +123,7 @@ func (ex *Exchange) WriteHeader(status int) {
 		h["Content-Type"] = nil // present and empty: this is how net/http is told
 	}
 	ex.closeIfEarly()
+	ex.forHTTP3()
 	ex.ResponseWriter.WriteHeader(status)
 }
 
@@ -131,6 +132,7 @@ func (ex *Exchange) Write(p []byte) (int, error) {
 	if ex.status == 0 {
 		ex.status = http.StatusOK
 		ex.closeIfEarly()
+		ex.forHTTP3()
 	}
 	n, err := ex.ResponseWriter.Write(p)
 	ex.out.Add(int64(n))

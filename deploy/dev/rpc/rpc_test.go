@@ -83,7 +83,7 @@ func (s *server) StreamingInputCall(stream testpb.TestService_StreamingInputCall
 		if err != nil {
 			return err
 		}
-		n += int32(len(in.GetPayload().GetBody())) //nolint:gosec // a test sends less
+		n += int32(len(in.GetPayload().GetBody()))
 	}
 }
 
@@ -130,7 +130,7 @@ func TestOutcomesArriveAsTheyAre(t *testing.T) {
 	s := newStage(t, newServer())
 	for code := codes.Canceled; code <= codes.Unauthenticated; code++ {
 		_, err := s.client.UnaryCall(s.signedIn(toolHost), &testpb.SimpleRequest{
-			Payload: payload(10), ResponseStatus: &testpb.EchoStatus{Code: int32(code), Message: "it is: \t ünusual%"}, //nolint:gosec // 16 at most
+			Payload: payload(10), ResponseStatus: &testpb.EchoStatus{Code: int32(code), Message: "it is: \t ünusual%"},
 		})
 		got := status.Convert(err)
 		if got.Code() != code || got.Message() != "it is: \t ünusual%" || len(got.Details()) != 1 {
@@ -188,7 +188,7 @@ func TestDeadlinesAndCancellationsReachTheServer(t *testing.T) {
 		t.Errorf("after its deadline: %v", err)
 	}
 	receive(t, srv.begun, "the call")
-	receive(t, srv.ended, "the end of it")
+	_ = receive(t, srv.ended, "the end of it")
 
 	given, giveUp := context.WithCancel(s.signedIn(toolHost))
 	failed := make(chan error, 1)
@@ -201,7 +201,7 @@ func TestDeadlinesAndCancellationsReachTheServer(t *testing.T) {
 	if err := receive(t, failed, "the client's end"); status.Code(err) != codes.Canceled {
 		t.Errorf("given up: %v", err)
 	}
-	receive(t, srv.ended, "the server's end")
+	_ = receive(t, srv.ended, "the server's end")
 }
 
 // TestRefusalsHaveACodeOfGRPC: gRPC says what an HTTP status means where a proxy has

@@ -212,7 +212,7 @@ func (s *stage) serve(handler http.Handler, config *tls.Config) (address string)
 	}()
 	s.t.Cleanup(func() {
 		stop()
-		<-done // connections of the client's may be cut
+		_ = <-done // connections of the client's may be cut
 	})
 	return listener.Addr().String()
 }

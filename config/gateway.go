@@ -29,6 +29,8 @@ type Gateway struct {
 	AccessLog AccessLog `yaml:"access_log"`
 	// Stop is how the process ends.
 	Stop Stop `yaml:"stop"`
+	// Limits are how much is served at once, and how much strangers may ask for.
+	Limits Limits `yaml:"limits"`
 	// Routes are the tools behind the gateway, in the order of the portal.
 	// Names are unique, and so are host and path together.
 	Routes []Route `yaml:"routes"`
@@ -188,6 +190,10 @@ type Route struct {
 	// UnsafeCrossOrigin lets pages of other origins, sibling tools among them,
 	// send requests that change something in a person's name. Default false.
 	UnsafeCrossOrigin bool `yaml:"unsafe_cross_origin"`
+	// Answers is what becomes of the tool's answers.
+	Answers Answers `yaml:"answers"`
+	// Limits are how much may be asked of the tool.
+	Limits RouteLimits `yaml:"limits"`
 }
 
 // Allow says who may open a tool: a person with one of the users' names, or
@@ -279,6 +285,7 @@ func defaultGateway() Gateway {
 		Session:   Session{Idle: Duration{time.Hour}, Absolute: Duration{10 * time.Hour}},
 		AccessLog: AccessLog{File: "-"},
 		Stop:      defaultStop(),
+		Limits:    defaultLimits(),
 	}
 }
 
@@ -298,6 +305,7 @@ func (r *Route) setDefaults() {
 	r.setRoutingDefaults()
 	r.StepUp.AuthnContext.Comparison = comparisonExact
 	r.Backend = defaultBackend()
+	r.Answers.Frames = framesSameOrigin
 }
 
 // complete fills in the defaults that follow from other keys.

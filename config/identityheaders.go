@@ -14,8 +14,8 @@ var namesOfSets = map[string][]string{
 	"authentik":     {"x-authentik-username", "x-authentik-uid", "x-authentik-email", "x-authentik-groups", "x-authentik-name"},
 }
 
-// headerName is a name that every program between here and the tool takes for the same.
-var headerName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,63}$`)
+// identityHeaderName is a name that every program between here and the tool takes for the same.
+var identityHeaderName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,63}$`)
 
 // judgeIdentityHeader returns what was expected instead of a header that shall say who
 // somebody is, or "". Package proxy/header has the last word; a test holds both together.
@@ -23,7 +23,7 @@ func judgeIdentityHeader(name string) string {
 	folded := strings.ToLower(name)
 	begins := func(prefix string) bool { return strings.HasPrefix(folded, prefix) }
 	switch {
-	case !headerName.MatchString(name):
+	case !identityHeaderName.MatchString(name):
 		return "a header name of 1 to 64 letters, digits and hyphens that begins with a letter: some programs read _ and . as a hyphen"
 	case begins("x-sallyport-"):
 		return "another name: those that begin with X-Sallyport- are the gateway's own"

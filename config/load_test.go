@@ -119,6 +119,10 @@ routes: [{name: grafana, host: grafana.example.com, backend: {url: https://grafa
 		Session:   Session{Idle: Duration{time.Hour}, Absolute: Duration{10 * time.Hour}},
 		AccessLog: AccessLog{File: "-"},
 		Stop:      Stop{Drain: Duration{30 * time.Second}},
+		Limits: Limits{
+			Connections: 20000, ConnectionsPerAddress: 2000, Requests: 20000, StrangersPerSecond: 100,
+			URLBytes: 16384, HeaderNames: 100, Stall: Duration{30 * time.Second},
+		},
 		Routes: []Route{{
 			Name:  "grafana",
 			Title: "grafana",
@@ -129,7 +133,7 @@ routes: [{name: grafana, host: grafana.example.com, backend: {url: https://grafa
 				Timeouts: BackendTimeouts{Connect: Duration{10 * time.Second}, ResponseHeader: Duration{5 * time.Minute}},
 				Health:   Health{Path: "none", Interval: Duration{10 * time.Second}, Timeout: Duration{2 * time.Second}, Unhealthy: 3, Healthy: 2},
 			},
-			WebSocket: true, Assertion: true,
+			WebSocket: true, Assertion: true, Answers: Answers{Frames: "same_origin"},
 			Identity: Identity{
 				Headers: []string{"x-forwarded"}, Custom: CustomHeaders{User: "none", Email: "none", Name: "none", Groups: "none"},
 				GroupSeparator: "auto", NonASCII: "percent_encode", ReleaseGroups: "policy",
@@ -282,6 +286,11 @@ routes:
     allow: {groups: [engineers, support], users: [auditor@example.com]}
     idps: [idp]
     step_up: {authn_context: {classes: ["https://refeds.org/profile/mfa"]}}
+    answers:
+      frame_origins: [https://wiki.example.com]
+      set_headers: [{name: Permissions-Policy, value: "camera=(), microphone=()"}]
+      remove_headers: [X-Powered-By]
+      rewrite_location: [http://grafana.internal:3000]
   - name: old-grafana
     host: dashboards.example.com
     redirect: {to: https://grafana.example.com/grafana, keep_path: true}

@@ -22,6 +22,7 @@ func validateGateway(g *Gateway, faults *collector) {
 	faults.session(g.Session)
 	faults.accessLog(g.AccessLog)
 	faults.stop("stop", g.Stop)
+	faults.limits("limits", g.Limits)
 	for i, route := range g.Routes {
 		faults.route(entry("routes", i), route)
 		faults.routing(entry("routes", i), route, g)
@@ -106,6 +107,8 @@ func (c *collector) route(at string, route Route) {
 	}
 	c.allow(join(at, "allow"), route.Allow)
 	c.identity(join(at, "identity"), route)
+	c.answers(join(at, "answers"), route.Answers)
+	c.routeLimits(join(at, "limits"), route.Limits)
 }
 
 // shown reports text that the portal could not show on one line.

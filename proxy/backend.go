@@ -5,10 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/proxy/upstream"
 )
@@ -59,29 +59,25 @@ func (f sidecarFault) Error() string {
 // backendFailed answers for a backend that did not. The cause is for the log.
 func (g *Gateway) backendFailed(_ http.ResponseWriter, r *http.Request, err error) {
 	ex := outgoingOf(r.Context()).exchange
-	if r.Context().Err() != nil {
+	if rf := bodyFault(err); rf != nil {
+		// net/http would read on before it answers, and after that.
+		ex.Header().Set("Connection", "close")
+		ex.ExpectBody(time.Millisecond)
+		g.refuse(ex, r, *rf)
+		return
+	}
+	if cause := context.Cause(r.Context()); errors.Is(cause, errLate) {
+		err = errLate
+	} else if cause != nil {
 		// The client has gone, the session has ended, or we are stopping: an
 		// empty answer must not pass for the backend's.
 		ex.Fail(err)
 		panic(http.ErrAbortHandler)
 	}
-	rf := refusal{
-		status: http.StatusBadGateway, reason: "backend_unreachable", cause: err,
+	status, reason := backendFault(err)
+	g.refuse(ex, r, refusal{
+		status: status, reason: reason, cause: err,
 		title: "The tool does not answer", message: "You are signed in and allowed, but the tool behind this address cannot be reached. Try again in a moment; if it stays like this, give its owner the request number below.",
 		link: g.door + "/", text: "Your tools",
-	}
-	var timeout net.Error
-	var fault sidecarFault
-	switch {
-	case errors.Is(err, upstream.ErrBusy):
-		rf.status, rf.reason = http.StatusServiceUnavailable, "backend_busy"
-	case errors.As(err, &fault):
-		rf.reason = "app_unreachable"
-		if fault != "app_unreachable" {
-			rf.reason = "sidecar_refused"
-		}
-	case errors.As(err, &timeout) && timeout.Timeout():
-		rf.status, rf.reason = http.StatusGatewayTimeout, "backend_timeout"
-	}
-	g.refuse(ex, r, rf)
+	})
 }

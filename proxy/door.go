@@ -13,6 +13,9 @@ import (
 func (g *Gateway) serveDoor(ex *exchange, r *http.Request) {
 	ex.Record.Action = accesslog.ActionPortal
 	get := r.Method == http.MethodGet || r.Method == http.MethodHead
+	if r.URL.Path != "/" && (g.tooOften(ex, r) || g.crowdedOut(ex, r)) {
+		return
+	}
 	switch path := r.URL.Path; {
 	case path == "/" && get:
 		g.serveHome(ex, r)
@@ -39,6 +42,9 @@ func (g *Gateway) serveDoor(ex *exchange, r *http.Request) {
 func (g *Gateway) serveHome(ex *exchange, r *http.Request) {
 	state, absence := g.find(ex, r, nil)
 	if absence != session.Present {
+		if g.tooOften(ex, r) || g.shedStranger(ex, r) {
+			return
+		}
 		if !navigates(r) {
 			ex.Note(accesslog.ActionPortal, accesslog.DecisionDeny, string(absence))
 			notSignedIn(ex, absence, g.door+"/")

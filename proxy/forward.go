@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/proxy/header"
@@ -30,9 +31,15 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *place, state *sessi
 		g.refuse(ex, r, *rf)
 		return
 	}
+	if rf := rt.enter(r); rf != nil {
+		g.shedOr(ex, r, rf)
+		return
+	}
+	defer rt.inHand.Add(-1)
 	if r.ContentLength != 0 {
 		ex.ExpectBody(0)
 		ex.Duplex()
+		r = boundBody(ex, r, rt.Limits.BodyBytes, g.limits.Stall)
 	}
 	ctx, release := g.cfg.Sessions.Revocations().Bind(r.Context(), session.Use{Host: rt.Host, Method: r.Method, Path: relay.SentPath(r.URL)}, state)
 	defer release()
@@ -50,10 +57,17 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *place, state *sessi
 			ex.Record.Reason, ex.Record.Cause = policy.ReasonTooOld, "sign-on became too old while the connection was open"
 		case errors.Is(cause, errUnused):
 			ex.Record.Reason, ex.Record.Cause = string(session.AbsentIdle), errUnused.Error()
+		case ex.SlowWriter(): // the tool may have answered to what it got
+			ex.Record.Reason = codeBodyTooSlow
+			ex.Fail(errBodyTooSlow)
+		case ex.SlowReader():
+			ex.Record.Reason, ex.Record.Cause = "client_too_slow", "client took nothing of the answer"
 		}
 	}()
 	defer ex.BoundBody(ctx)()
 	out := &outgoing{exchange: ex, at: rt, state: state, card: card}
+	ctx, done := rt.boundAnswer(ctx, out)
+	defer done()
 	if renewed := g.cfg.Sessions.Refresh(state); renewed != nil {
 		out.renewal = g.sealedCookies(ex, r, rt.Host, renewed)
 	}
@@ -73,6 +87,15 @@ type outgoing struct {
 	state    *session.State
 	card     *header.Card // what the backend is told of the person; nil for nothing
 	renewal  []string     // Set-Cookie lines that renew the session; nil for none
+	body     backendBody
+	late     *time.Timer // runs out if no answer begins; nil for none
+}
+
+// answered notes that the backend's answer has begun.
+func (out *outgoing) answered() {
+	if out != nil && out.late != nil {
+		out.late.Stop()
+	}
 }
 
 type outgoingKey struct{}

@@ -57,6 +57,9 @@ type Config struct {
 	// Traces keeps what was found out about the last messages of identity providers;
 	// nil keeps nothing.
 	Traces *Traces
+	// Limits are how much is served at once, and how much strangers may ask for. The
+	// zero value has defaults.
+	Limits Limits
 	// Log is for what no request is to blame for; nil discards.
 	Log *slog.Logger
 	// Metrics counts; nil counts nowhere.
@@ -88,6 +91,12 @@ type Gateway struct {
 	forms     *keep.Store
 	recorder  relay.Recorder
 	alarms    *alarms
+	limits    Limits       // defaults filled in
+	load      *load        // what is in hand
+	strangers *rates       // how often each address has asked
+	watch     *relay.Watch // who waits for a client that does not move
+	full      *canned      // the answer of a gateway that is asked for too much
+	often     *canned      // the answer to whoever asks too often
 }
 
 // New returns a Gateway, or an error that names what is wrong with cfg.
@@ -112,6 +121,9 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	g.cfg.Replaces = nil // or every one that ever was would be kept
 	g.door = g.origin(cfg.DoorHost)
+	g.limits = cfg.Limits.orDefaults()
+	g.load, g.strangers, g.watch = newLoad(), newRates(g.limits.StrangersPerSecond), relay.NewWatch(g.limits.Stall)
+	g.watch.Cut = func(why string) { cfg.Metrics.slow.WithLabelValues(why).Inc() }
 	for _, key := range cfg.QueryKeys {
 		g.queryKeys[key] = true
 	}
@@ -126,6 +138,9 @@ func New(cfg Config) (*Gateway, error) {
 		return nil, err
 	}
 	g.pages = pages
+	if err := g.prepareRefusals(); err != nil {
+		return nil, err
+	}
 	if cfg.Replaces != nil {
 		g.inherit(cfg.Replaces)
 	}
@@ -135,6 +150,8 @@ func New(cfg Config) (*Gateway, error) {
 // ServeHTTP takes one request the whole way and writes its line.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.cfg.Metrics.begin()
+	g.load.inHand.Add(1)
+	defer g.load.inHand.Add(-1)
 	if len(g.cfg.TrustedProxies) > 0 {
 		g.serveForwarded(w, r)
 		return
@@ -148,7 +165,17 @@ func (g *Gateway) serve(ex *exchange, r *http.Request) {
 	if r.ContentLength != 0 {
 		ex.ExpectBody(strangerPatience) // forward lets those who are let in take longer
 	}
-	if rf := clean(r); rf != nil {
+	g.watch.Follow(ex)
+	defer g.watch.Forget(ex)
+	if level, why := g.pressure(ex.Record.Time); !g.load.admits(level, ex.Record.Time) {
+		g.shed(ex, r, why)
+		return
+	}
+	rf := clean(r)
+	if rf == nil {
+		rf = g.limits.exceeded(r)
+	}
+	if rf != nil {
 		g.refuse(ex, r, *rf)
 		return
 	}
@@ -234,6 +261,9 @@ func (g *Gateway) noteSession(ex *exchange, s *session.State) {
 // is not signed in: a background request must never start SAML.
 func (g *Gateway) askToSignIn(ex *exchange, r *http.Request, rt *place, absence session.Absence) {
 	ex.Note(accesslog.ActionAccess, accesslog.DecisionDeny, string(absence))
+	if g.shedStranger(ex, r) {
+		return
+	}
 	switch {
 	case navigates(r):
 		ex.Note(accesslog.ActionSignInBegin, accesslog.DecisionSignIn, string(absence))

@@ -258,6 +258,7 @@ func (w *world) config(upstream string) proxy.Config {
 			route("closed", closedHost, policy.Rule{}),
 		},
 		IdPs: []proxy.IdP{{Name: "corp", Title: "Corporate", SAML: w.saml}}, Access: accesslog.New(w.log, "gateway"),
+		Limits: proxy.Limits{StrangersPerSecond: 1e6}, // every browser of a test has one and the same address
 	}
 }
 

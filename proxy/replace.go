@@ -14,14 +14,20 @@ import (
 // the same way: its connections, and what is known of it.
 func (g *Gateway) inherit(before *Gateway) {
 	g.answers, g.begins, g.alarms, g.forms = before.answers, before.begins, before.alarms, before.forms
-	pools := make(map[string]*route, len(before.order))
+	g.load, g.strangers, g.watch = before.load, before.strangers, before.watch
+	g.strangers.allow(g.limits.StrangersPerSecond)
+	g.watch.SetPatience(g.limits.Stall)
+	known := make(map[string]*route, len(before.order))
 	for _, old := range before.order {
-		pools[old.Name] = old
+		known[old.Name] = old
 	}
 	for _, rt := range g.order {
-		if old := pools[rt.Name]; old != nil && !rt.itself() && !old.itself() {
-			rt.pool.TakeOver(old.pool)
+		old := known[rt.Name]
+		if old == nil || rt.itself() || old.itself() {
+			continue
 		}
+		rt.inHand = old.inHand
+		rt.pool.TakeOver(old.pool)
 	}
 }
 

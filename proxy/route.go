@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http/httputil"
 	"net/url"
+	"sync/atomic"
 
 	"github.com/sallyport/sallyport/proxy/assertion"
 	"github.com/sallyport/sallyport/proxy/header"
@@ -71,6 +72,9 @@ type Route struct {
 	// UnsafeCrossOrigin lets pages of other origins send requests that change
 	// something.
 	UnsafeCrossOrigin bool
+	// Answers is what becomes of the tool's answers, Limits how much may be asked of it.
+	Answers Answers
+	Limits  RouteLimits
 }
 
 // route is a Route with the means to serve it.
@@ -81,6 +85,8 @@ type route struct {
 	pool     *upstream.Pool    // nil for a route that answers itself
 	proxy    *httputil.ReverseProxy
 	template *header.Template // of what the backend is told
+	answers  *answers
+	inHand   *atomic.Int64 // requests that it is asked now, shared with later Gateways
 }
 
 func (g *Gateway) newRoute(spec Route) (*route, error) {
@@ -95,7 +101,14 @@ func (g *Gateway) newRoute(spec Route) (*route, error) {
 	if err != nil {
 		return nil, err
 	}
-	rt := &route{Route: spec, template: template, pool: pool}
+	answers, err := newAnswers(spec.Answers, append([]*url.URL{spec.Backend}, spec.MoreBackends...))
+	if err != nil {
+		return nil, fmt.Errorf("route %q: %w", spec.Name, err)
+	}
+	rt := &route{Route: spec, template: template, pool: pool, answers: answers, inHand: new(atomic.Int64)}
+	if rt.Limits.Requests == 0 {
+		rt.Limits.Requests = (g.limits.Requests + 1) / 2
+	}
 	if spec.Assertion {
 		if g.cfg.Assertions == nil {
 			return nil, fmt.Errorf("route %q wants assertions, and there is nothing to sign them", spec.Name)

@@ -14,6 +14,9 @@ const reservedPrefix = "/.sallyport/"
 // serveReserved answers the gateway's own paths on a tool's host.
 func (g *Gateway) serveReserved(ex *exchange, r *http.Request, rt *place, path string) {
 	get := r.Method == http.MethodGet || r.Method == http.MethodHead
+	if path != "whoami" && (g.tooOften(ex, r) || path == "ticket" && g.shedStranger(ex, r)) {
+		return
+	}
 	switch {
 	case path == "ticket" && get:
 		g.serveTicket(ex, r, rt)

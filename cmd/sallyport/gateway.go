@@ -143,5 +143,6 @@ func equipGateway(ctx context.Context, cfg *config.Gateway, g *liveGateway, cloc
 		certificates: []heldCertificates{{g.edge, "browsers reach that host"}, {g.backend, "every tool is reached"}},
 		listen:       cfg.Listen.HTTPS, admin: cfg.Listen.Admin, tls: g.edge.EdgeTLS(), handler: g.live, drain: cfg.Stop.Drain.Duration,
 		strangers: slog.LevelDebug, reception: receptionOf(cfg),
+		limit: connectionLimits(cfg.Limits, g.metrics), overload: func() (bool, bool) { return g.live.Gateway().Overload() }, http2Error: g.metrics.HTTP2Error,
 	}, nil
 }

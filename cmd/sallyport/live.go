@@ -165,7 +165,8 @@ func (g *liveGateway) build(p gatewayParts, d domain) (*proxy.Gateway, error) {
 		Assertions: issuer,
 		DoorHost:   string(p.cfg.Door.Host), PublicPort: p.cfg.Door.PublicPort, EntityID: p.cfg.SAML.EntityID, Routes: withCredentials(withIdPs(routes(p.cfg, g.dialTo), d.idps), p),
 		IdPs: proxyIdPs(d.idps), OutIdPs: outIdPs(d.idps), Sessions: d.sessions, Access: g.access, QueryKeys: p.cfg.AccessLog.QueryKeys,
-		TrustedProxies: p.cfg.Clients.Forwarded(), Refresh: g.refreshIdP, Traces: g.traces, Log: g.log, Metrics: g.metrics,
+		TrustedProxies: p.cfg.Clients.Forwarded(), Limits: gatewayLimits(p.cfg.Limits),
+		Refresh: g.refreshIdP, Traces: g.traces, Log: g.log, Metrics: g.metrics,
 	}
 	if g.live != nil {
 		cfg.Replaces = g.live.Gateway()
@@ -336,6 +337,8 @@ func needsRestart(before, after *config.Gateway, known map[string]config.IdP) er
 		{"listen.acme_http", before.Listen.ACMEHTTP, after.Listen.ACMEHTTP},
 		{"access_log.file", before.AccessLog.File, after.AccessLog.File},
 		{"stop.drain", before.Stop.Drain.String(), after.Stop.Drain.String()},
+		{"limits.connections", strconv.Itoa(before.Limits.Connections), strconv.Itoa(after.Limits.Connections)},
+		{"limits.connections_per_address", strconv.Itoa(before.Limits.ConnectionsPerAddress), strconv.Itoa(after.Limits.ConnectionsPerAddress)},
 		{"vault.kv_mount", before.Vault.KVMount, after.Vault.KVMount},
 		{"vault.saml_path", before.Vault.SAMLPath, after.Vault.SAMLPath},
 		{"vault.session_path", before.Vault.SessionPath, after.Vault.SessionPath},

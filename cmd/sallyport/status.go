@@ -37,6 +37,9 @@ func (l *life) status() statusDocument {
 	}
 	doc.Ready = len(doc.Unready) == 0
 	doc.Remarks = remarks(doc.Artefacts, doc.Now)
+	if shedding, stuck := l.overloaded(); shedding && !stuck {
+		doc.Remarks = append(doc.Remarks, "overloaded: requests were turned away in the last ten seconds")
+	}
 	if first, found := hardStop(doc.Artefacts); found {
 		doc.HardStop = &first
 	}

@@ -12,6 +12,9 @@ import (
 // and what answers there.
 func routed(route *config.Route, out proxy.Route, dial func(name string) *tls.Config) proxy.Route {
 	out.Path, out.StripPath, out.BackendHost = route.Path, route.StripPath, route.BackendHost()
+	if route.StripPath && route.Path != "/" {
+		out.Answers.Prefix = route.Path
+	}
 	for _, rule := range route.Rules {
 		out.Rules = append(out.Rules, policy.PathRule{
 			Name: rule.Name, Methods: rule.Methods, Paths: rule.Paths, Exact: rule.Exact,

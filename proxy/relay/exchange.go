@@ -39,6 +39,8 @@ type Exchange struct {
 	heard    atomic.Int64 // when the client of an upgraded connection last sent something, in nanoseconds
 	body     *countedBody // nil for none
 	duplex   bool
+	begun    atomic.Bool // whether the answer has begun, for whoever reads the body
+	progress progress
 }
 
 // open begins an exchange; the record says "deny" until somebody decides
@@ -119,6 +121,7 @@ func (ex *Exchange) WriteHeader(status int) {
 	if ex.status == 0 {
 		ex.status = status
 	}
+	ex.begun.Store(true)
 	if h := ex.Header(); h["Content-Type"] == nil {
 		h["Content-Type"] = nil // present and empty: this is how net/http is told
 	}
@@ -134,7 +137,9 @@ func (ex *Exchange) Write(p []byte) (int, error) {
 		ex.closeIfEarly()
 		ex.forHTTP3()
 	}
+	ex.progress.writing.Store(sinceBirth())
 	n, err := ex.ResponseWriter.Write(p)
+	ex.progress.writing.Store(0)
 	ex.out.Add(int64(n))
 	return n, err
 }

@@ -91,9 +91,6 @@ func (l *life) run(ctx context.Context) error {
 	background, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	group, background := errgroup.WithContext(background)
-	if l.limit != nil {
-		work = l.limit(work)
-	}
 	// Both listen since open, so it is true; and it precedes any line of theirs.
 	l.startup.lap("listening")
 	l.log.Info("serving", "https", work.Addr().String(), "admin", admin.Addr().String(), "startup", l.startup)
@@ -114,7 +111,7 @@ func (l *life) run(ctx context.Context) error {
 		})()
 		return l.reception.serve(serving, proxy.ServerConfig{
 			Listener: work, TLS: l.tls, Handler: l.handler, Drain: l.drain, Log: l.log, Strangers: l.strangers, HTTP2Error: l.http2Error,
-		}, socket)
+		}, socket, l.limit)
 	})
 	err = group.Wait()
 	l.log.Info("stopped", "clean", err == nil)

@@ -59,18 +59,27 @@ func (r reception) checkFree(ctx context.Context, address string) error {
 	return socket.Close()
 }
 
-// serve serves the work on both, until ctx ends or one of them fails.
-func (r reception) serve(ctx context.Context, cfg proxy.ServerConfig, socket net.PacketConn) error {
+// serve serves the work on both, until ctx ends or one of them fails. limit holds their
+// connections, together, to their limits; nil for none. A balancer's are counted by
+// whom it speaks for.
+func (r reception) serve(ctx context.Context, cfg proxy.ServerConfig, socket net.PacketConn, limit func(net.Listener) net.Listener) error {
 	if r.balancers != nil {
 		cfg.Listener = listen.ProxyProtocol(listen.ProxyProtocolConfig{Listener: cfg.Listener, Trusted: r.balancers, Log: cfg.Log})
+	}
+	if limit != nil {
+		cfg.Listener = limit(cfg.Listener)
 	}
 	if socket == nil {
 		return proxy.Serve(ctx, cfg)
 	}
+	cfg3 := proxy.Server3Config{Socket: socket, TLS: cfg.TLS, Handler: cfg.Handler, Drain: cfg.Drain, Log: cfg.Log}
+	if counting, ok := cfg.Listener.(interface {
+		Admit(net.Addr) (leave func(), ok bool)
+	}); ok {
+		cfg3.Admit = counting.Admit
+	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		return proxy.Serve3(ctx, proxy.Server3Config{Socket: socket, TLS: cfg.TLS, Handler: cfg.Handler, Drain: cfg.Drain, Log: cfg.Log})
-	})
+	group.Go(func() error { return proxy.Serve3(ctx, cfg3) })
 	cfg.Handler = proxy.Advertise(cfg.Handler, r.publicPort)
 	group.Go(func() error { return proxy.Serve(ctx, cfg) })
 	return group.Wait()

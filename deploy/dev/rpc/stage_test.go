@@ -212,7 +212,9 @@ func (s *stage) serve(handler http.Handler, config *tls.Config) (address string)
 	}()
 	s.t.Cleanup(func() {
 		stop()
-		_ = <-done // connections of the client's may be cut
+		if err := <-done; err != nil && !errors.Is(err, proxy.ErrDrain) { // connections of the client's may be cut
+			s.t.Errorf("serving: %v", err)
+		}
 	})
 	return listener.Addr().String()
 }

@@ -45,7 +45,7 @@ func ownCertificate(t *testing.T) (*tls.Config, *tls.Config) {
 }
 
 // receiveWith serves who the client is, behind r, until the test ends; stop tells how that went.
-func receiveWith(t *testing.T, r reception) (address string, client *tls.Config, stop func() error) {
+func receiveWith(t *testing.T, r reception, limit func(net.Listener) net.Listener) (address string, client *tls.Config, stop func() error) {
 	t.Helper()
 	var listen net.ListenConfig
 	listener, err := listen.Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -61,7 +61,7 @@ func receiveWith(t *testing.T, r reception) (address string, client *tls.Config,
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- r.serve(ctx, proxy.ServerConfig{Listener: listener, TLS: server, Handler: handler, Drain: time.Second}, socket)
+		done <- r.serve(ctx, proxy.ServerConfig{Listener: listener, TLS: server, Handler: handler, Drain: time.Second}, socket, limit)
 	}()
 	ended := false
 	stop = func() error {
@@ -77,7 +77,7 @@ func receiveWith(t *testing.T, r reception) (address string, client *tls.Config,
 }
 
 func TestHTTP3IsServedBesideAndAdvertised(t *testing.T) {
-	address, trust, stop := receiveWith(t, receptionOf(&config.Gateway{Listen: config.Listen{HTTP3: true}, Door: config.Door{PublicPort: 443}}))
+	address, trust, stop := receiveWith(t, receptionOf(&config.Gateway{Listen: config.Listen{HTTP3: true}, Door: config.Door{PublicPort: 443}}), nil)
 	transport3 := &http3.Transport{TLSClientConfig: trust}
 	defer transport3.Close()
 	transport := &http.Transport{TLSClientConfig: trust}
@@ -140,7 +140,7 @@ func TestABalancerSaysWhomItSpeaksFor(t *testing.T) {
 	if cfg.Clients.Forwarded() != nil {
 		t.Error("X-Forwarded-For is believed beside it")
 	}
-	address, trust, _ := receiveWith(t, receptionOf(cfg))
+	address, trust, _ := receiveWith(t, receptionOf(cfg), nil)
 	for header, want := range map[string]string{
 		"PROXY TCP4 192.0.2.1 198.51.100.1 4711 443\r\n": "HTTP/1.1 192.0.2.1:4711",
 		"": "",
@@ -168,6 +168,51 @@ func TestABalancerSaysWhomItSpeaksFor(t *testing.T) {
 		transport.CloseIdleConnections()
 		if string(body) != want {
 			t.Errorf("header %q: %q, want %q", header, body, want)
+		}
+	}
+}
+
+// TestConnectionsAreCountedTogether: one of TCP and one of QUIC are two, by the address
+// of the client and not of a balancer.
+func TestConnectionsAreCountedTogether(t *testing.T) {
+	limit := connectionLimits(config.Limits{Connections: 100, ConnectionsPerAddress: 1}, proxy.NewMetrics())
+	address, trust, _ := receiveWith(t, reception{http3: true, publicPort: 443}, limit)
+	conn, err := tls.Dial("tcp", address, trust)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http3.Transport{TLSClientConfig: trust}
+	defer transport.Close()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+address+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res, err := transport.RoundTrip(req); err == nil {
+		_ = res.Body.Close()
+		t.Error("a second connection of the same address is let in")
+	}
+	_ = conn.Close()
+	for deadline := time.Now().Add(patience); ; {
+		res, err := transport.RoundTrip(req)
+		if err == nil {
+			_ = res.Body.Close()
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after the first has ended: %v", err)
+		}
+	}
+
+	balanced, trust, _ := receiveWith(t, reception{balancers: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, limit)
+	for _, client := range []string{"192.0.2.1", "192.0.2.2"} {
+		conn, err := net.Dial("tcp", balanced)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "PROXY TCP4 "+client+" 198.51.100.1 4711 443\r\n")
+		if err := tls.Client(conn, trust).HandshakeContext(t.Context()); err != nil {
+			t.Errorf("%s: %v", client, err)
 		}
 	}
 }

@@ -124,7 +124,7 @@ vet:
 # program that adds a CA to those that the browser trusts, what the scripts of
 # deploy/vault run, a second opinion on XML signatures, and SAML's schemas. Each is a
 # program, or a file, and the Debian package that it is in; other targets need others.
-NEEDS := gcc:gcc gcc:libc6-dev chromium:chromium certutil:libnss3-tools gpg:gnupg gpg-agent:gnupg openssl:openssl xmlsec1:xmlsec1 xmllint:libxml2-utils \
+NEEDS := slowhttptest:slowhttptest gcc:gcc gcc:libc6-dev chromium:chromium certutil:libnss3-tools gpg:gnupg gpg-agent:gnupg openssl:openssl xmlsec1:xmlsec1 xmllint:libxml2-utils \
 	/usr/share/xml/opensaml/saml-schema-metadata-2.0.xsd:opensaml-schemas /usr/share/xml/xmltooling/xenc-schema.xsd:xmltooling-schemas
 
 # What package interop meets: LemonLDAP::NG, PHP for SimpleSAMLphp, and mod_auth_mellon.
@@ -134,9 +134,6 @@ INTEROP := php-xml php-mbstring libplack-perl liblemonldap-ng-portal-perl lemonl
 	apache2-bin libapache2-mod-auth-mellon libfaketime
 NEEDS += php-cgi:php-cgi $(foreach package,$(INTEROP),/usr/share/doc/$(package):$(package))
 
-# What package ingress puts in front of a tool. Where an init system runs, the package
-# starts a server on port 80; the tests start their own, on loopback.
-NEEDS += nginx:nginx
 # What package backends meets: servers that read X_Forwarded_User as X-Forwarded-User. None
 # of these packages starts anything.
 NEEDS += php:php-cli gunicorn:gunicorn uwsgi:uwsgi-core /usr/lib/uwsgi/plugins/python3_plugin.so:uwsgi-plugin-python3
@@ -144,6 +141,9 @@ NEEDS += php:php-cli gunicorn:gunicorn uwsgi:uwsgi-core /usr/lib/uwsgi/plugins/p
 # other there is.
 VERIFY := python3-jwt python3-cryptography python3-openssl
 NEEDS += node:nodejs ruby:ruby /usr/bin/python3:python3 $(foreach package,$(VERIFY),/usr/share/doc/$(package):$(package))
+# What package ingress puts in front of a tool. Where an init system runs, the package
+# starts a server on port 80; the tests start their own, on loopback.
+NEEDS += nginx:nginx
 
 .PHONY: packages
 packages:

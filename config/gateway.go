@@ -201,13 +201,13 @@ type Route struct {
 	// UnsafeCrossOrigin lets pages of other origins, sibling tools among them,
 	// send requests that change something in a person's name. Default false.
 	UnsafeCrossOrigin bool `yaml:"unsafe_cross_origin"`
-	// ForwardAuth lets an ingress ask who may open the tool, and pass requests
-	// on by itself. Backend may be left out then. Default false.
-	ForwardAuth bool `yaml:"forward_auth"`
 	// Answers is what becomes of the tool's answers.
 	Answers Answers `yaml:"answers"`
 	// Limits are how much may be asked of the tool.
 	Limits RouteLimits `yaml:"limits"`
+	// ForwardAuth lets an ingress ask who may open the tool, and pass requests
+	// on by itself. Backend may be left out then. Default false.
+	ForwardAuth bool `yaml:"forward_auth"`
 }
 
 // Allow says who may open a tool: a person with one of the users' names, or

@@ -309,7 +309,7 @@ certificate_ttl: 24h
 approle: {mount: approle}
 gateway:
   role: sallyport-gateway
-  hosts: [door.example.com, grafana.example.com]
+  hosts: [door.example.com, grafana.example.com, dashboards.example.com, wiki.example.com]
   assertion_pki_role: sallyport-assertion
   assertion_name: assertion.sallyport.internal
   entity_id: https://door.example.com/saml/metadata

@@ -116,12 +116,13 @@ func (r *Route) BackendHost() string {
 	case hostPublic:
 		return ""
 	case hostBackend:
-		return r.Backend.URL.Address()
+		return r.Backend.Upstreams()[0].Address()
 	}
 	return r.HostHeader
 }
 
-// HasBackend reports whether the gateway passes requests on to a tool.
+// HasBackend reports whether the gateway asks a tool, and does not answer in its place,
+// or leave it to an ingress.
 func (r *Route) HasBackend() bool {
 	return !r.Redirect.On() && !r.Respond.On() && !r.IngressOnly()
 }

@@ -9,8 +9,7 @@ import (
 
 // Backend is the tool behind a route: its sidecar, or several of the same kind.
 type Backend struct {
-	// URL is where to dial: https://host[:port]. Required unless URLs is given, or an
-	// ingress alone passes requests on; see [Route.ForwardAuth].
+	// URL is where to dial: https://host[:port]. Required unless URLs is given.
 	URL Origin `yaml:"url"`
 	// URLs are where to dial if there are several sidecars, 32 at most; all carry
 	// Name. Default: just URL.

@@ -22,8 +22,8 @@ func validateGateway(g *Gateway, faults *collector) {
 	faults.session(g.Session)
 	faults.accessLog(g.AccessLog)
 	faults.stop("stop", g.Stop)
-	faults.forwardAuth(g)
 	faults.limits("limits", g.Limits)
+	faults.forwardAuth(g)
 	for i, route := range g.Routes {
 		faults.route(entry("routes", i), route)
 		faults.routing(entry("routes", i), route, g)

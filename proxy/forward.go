@@ -55,8 +55,6 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *place, state *sessi
 			ex.Record.Reason, ex.Record.Cause = "access_withdrawn", "access was withdrawn while the connection was open"
 		case errors.Is(cause, errAuthnAge):
 			ex.Record.Reason, ex.Record.Cause = policy.ReasonTooOld, "sign-on became too old while the connection was open"
-		case errors.Is(cause, errStopping):
-			ex.Record.Cause = cause.Error()
 		case errors.Is(cause, errUnused):
 			ex.Record.Reason, ex.Record.Cause = string(session.AbsentIdle), errUnused.Error()
 		case ex.SlowWriter(): // the tool may have answered to what it got
@@ -64,8 +62,11 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *place, state *sessi
 			ex.Fail(errBodyTooSlow)
 		case ex.SlowReader():
 			ex.Record.Reason, ex.Record.Cause = "client_too_slow", "client took nothing of the answer"
+		case errors.Is(cause, errStopping):
+			ex.Record.Cause = cause.Error()
 		}
 	}()
+	defer ex.BoundBody(ctx)()
 	out := &outgoing{exchange: ex, at: rt, state: state, card: card}
 	ctx, done := rt.boundAnswer(ctx, out)
 	defer done()

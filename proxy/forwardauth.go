@@ -64,8 +64,9 @@ func (g *Gateway) answerAsked(ex *exchange, r *http.Request, d *dialect) {
 		return
 	}
 	g.noteAsked(ex, r, asked)
-	rt := g.placeAsked(ex, asked)
-	if rt == nil {
+	rt, rf := g.placeAsked(ex, asked)
+	if rf != nil {
+		g.refuse(ex, asked, *rf)
 		return
 	}
 	ex.Record.Route, ex.Record.Action = rt.Name, accesslog.ActionAccess
@@ -106,50 +107,41 @@ func (g *Gateway) noteAsked(ex *exchange, r, asked *http.Request) {
 	}
 }
 
-// placeAsked finds where a request that is asked about wants to go, if it may be judged;
-// else it answers and returns nil.
-func (g *Gateway) placeAsked(ex *exchange, asked *http.Request) *place {
-	rf := clean(asked)
-	if rf == nil {
-		rf = g.limits.exceeded(asked)
+// placeAsked finds the place of a request that is asked about, if it may be judged.
+func (g *Gateway) placeAsked(ex *exchange, asked *http.Request) (*place, *refusal) {
+	if rf := clean(asked); rf != nil {
+		return nil, rf
 	}
-	if rf == nil {
-		rf = g.unrecorded()
+	if rf := g.unrecorded(); rf != nil {
+		return nil, rf
 	}
 	host, ok := normalHost(asked.Host)
+	s := g.table.site(host)
 	ex.Record.Host = host
-	at := g.table.site(host)
 	switch {
-	case rf != nil:
-	case !ok || at == nil || host == g.cfg.DoorHost:
-		rf = &refusal{
+	case !ok || s == nil || host == g.cfg.DoorHost:
+		return nil, &refusal{
 			status: http.StatusForbidden, reason: "unknown_host",
 			title: "There is no tool here", message: "No tool is known under this address. Check it, or start from your list of tools.",
 			link: g.door + "/", text: "Your tools",
 		}
 	case asked.URL.Path+"/" == reservedPrefix || strings.HasPrefix(asked.URL.Path, reservedPrefix):
-		rf = &refusal{ // the ingress has to send these here, and not to the tool
+		return nil, &refusal{ // the ingress has to send these here, and not to the tool
 			status: http.StatusForbidden, reason: "reserved_path",
 			title: "Not allowed", message: "This address is Sallyport's own, and the tool never gets it.",
 		}
-	default:
-		return g.mayBeAsked(ex, asked, g.locate(ex, asked, at, host))
 	}
-	g.refuse(ex, asked, *rf)
-	return nil
-}
-
-// mayBeAsked returns rt if an ingress may ask about it; else it answers and returns nil,
-// unless that was done for want of a place.
-func (g *Gateway) mayBeAsked(ex *exchange, asked *http.Request, rt *place) *place {
-	if rt == nil || rt.ForwardAuth && !rt.itself() {
-		return rt
+	rt, rf := g.locate(asked, s, host)
+	switch {
+	case rf != nil:
+		return nil, rf
+	case !rt.ForwardAuth || rt.itself():
+		return nil, &refusal{
+			status: http.StatusForbidden, reason: "forward_auth_off",
+			title: "Not allowed", message: "This tool is not reached in this way.",
+		}
 	}
-	g.refuse(ex, asked, refusal{
-		status: http.StatusForbidden, reason: "forward_auth_off",
-		title: "Not allowed", message: "This tool is not reached in this way.",
-	})
-	return nil
+	return rt, nil
 }
 
 // letPass tells the ingress that the request may pass, and what the tool gets with it:
@@ -161,8 +153,9 @@ func (g *Gateway) letPass(ex *exchange, asked *http.Request, rt *place, state *s
 		g.refuse(ex, asked, *rf)
 		return
 	}
-	told := http.Header{}
-	rt.introduce(told, &outgoing{exchange: ex, at: rt, state: state, card: card})
+	told := http.Header{header.RequestID: {ex.Record.RequestID}}
+	card.Tell(told) // and no credential: that is for the sidecar alone
+	rt.vouch(told, &outgoing{exchange: ex, at: rt, state: state, card: card})
 	if cookies := cookiesForTool(asked); cookies != "" {
 		told["Cookie"] = []string{cookies}
 	}
@@ -191,15 +184,16 @@ func cookiesForTool(asked *http.Request) string {
 // untold are the names by which the client could pass for somebody else, since we say
 // nothing under them; in lower case and alphabetical order. Those of the request's way
 // are the ingress's to set.
-func (rt *place) untold(client, told http.Header) []string {
-	left := client.Clone()
-	rt.template.Strip(left)
-	names := map[string]bool{header.User: true, header.Email: true, header.Groups: true, header.PreferredUsername: true, "Cookie": true}
+func (rt *route) untold(client, told http.Header) []string {
+	names := map[string]bool{"Cookie": true}
+	for _, name := range rt.template.Names() {
+		names[name] = true
+	}
 	for name := range client {
 		switch name {
 		case header.ForwardedFor, header.ForwardedHost, header.ForwardedProto:
 		default:
-			if left[name] == nil {
+			if rt.template.Guards(name) {
 				names[name] = true
 			}
 		}

@@ -57,12 +57,12 @@ type Config struct {
 	// Traces keeps what was found out about the last messages of identity providers;
 	// nil keeps nothing.
 	Traces *Traces
-	// Asks tells whether whoever has sent a request to [Live.ForwardAuth] may ask, and
-	// who that is. It is called concurrently. Nil lets nobody ask.
-	Asks func(*http.Request) (name string, err error)
 	// Limits are how much is served at once, and how much strangers may ask for. The
 	// zero value has defaults.
 	Limits Limits
+	// Asks tells whether whoever has sent a request to [Live.ForwardAuth] may ask, and
+	// who that is. It is called concurrently. Nil lets nobody ask.
+	Asks func(*http.Request) (name string, err error)
 	// Log is for what no request is to blame for; nil discards.
 	Log *slog.Logger
 	// Metrics counts; nil counts nowhere.

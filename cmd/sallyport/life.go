@@ -38,17 +38,16 @@ type life struct {
 	announce  time.Duration
 	drain     time.Duration
 	strangers slog.Level // of a failed handshake
+	reception reception
+	// overload says whether requests are turned away, http2Error counts faults of
+	// clients; nil for a sidecar.
+	overload   func() (shedding, stuck bool)
+	http2Error func(kind string)
 
 	// asked answers an ingress that asks who may pass, and askTLS lets it in; both
 	// are nil if listen.forwardAuth is empty.
-	asked     http.Handler
-	askTLS    *tls.Config
-	reception reception
-	// limit holds the work's connections to their limits, overload says whether requests
-	// are turned away, http2Error counts faults of clients; nil for a sidecar.
-	limit      func(net.Listener) net.Listener
-	overload   func() (shedding, stuck bool)
-	http2Error func(kind string)
+	asked  http.Handler
+	askTLS *tls.Config
 
 	// followed are kept fresh beside token and certificates, and at once on hangup.
 	followed []followed
@@ -145,7 +144,7 @@ func (l *life) adminHandler() http.Handler {
 // listeners are what a process answers on. forwardAuth is nil if nobody may ask there.
 type listeners struct{ work, admin, forwardAuth *handover.Listener }
 
-// close closes all of them.
+// close lets go of all of them, on a failed start.
 func (l listeners) close() error {
 	err := errors.Join(l.work.Close(), l.admin.Close())
 	if l.forwardAuth != nil {
@@ -183,15 +182,9 @@ func (l *life) open(ctx context.Context) (open listeners, err error) {
 // listeners breaks.
 func (l *life) serve(ctx context.Context, open listeners, socket net.PacketConn) error {
 	group, ctx := errgroup.WithContext(ctx)
-	// What is between the socket and TLS (limits, PROXY protocol) wraps this; Quiet
-	// stays the socket's own.
-	var work net.Listener = open.work
-	if l.limit != nil {
-		work = l.limit(work)
-	}
 	group.Go(func() error {
 		return l.reception.serve(ctx, proxy.ServerConfig{
-			Listener: work, Quiet: open.work.Quiet, TLS: l.tls, Handler: l.handler,
+			Listener: open.work, Quiet: open.work.Quiet, TLS: l.tls, Handler: l.handler,
 			Announce: l.announce, Drain: l.drain, Log: l.log, Strangers: l.strangers, HTTP2Error: l.http2Error,
 		}, socket)
 	})

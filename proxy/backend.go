@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/sallyport/sallyport/proxy/http1"
 )
 
 const (
@@ -15,6 +17,10 @@ const (
 	backendHeaderBytes   = 256 << 10
 	backendIdleTimeout   = 90 * time.Second
 	backendIdleConns     = 256
+	backendConnAge       = time.Hour // so that a name that points elsewhere is noticed
+	// backendContinueTimeout is how long an upload waits for a backend that was told
+	// to say whether it wants it, and may not know how.
+	backendContinueTimeout = time.Second
 )
 
 // backend is how a route's requests are answered by its tool: whoever makes a
@@ -27,17 +33,17 @@ type backend interface {
 }
 
 // newTransport is HTTP/1.1 over mutual TLS, which WebSockets need.
-func newTransport(config *tls.Config) *http.Transport {
-	return &http.Transport{
-		DialContext:            (&net.Dialer{Timeout: backendDialTimeout, KeepAlive: 30 * time.Second}).DialContext,
-		TLSClientConfig:        config,
-		TLSHandshakeTimeout:    backendDialTimeout,
-		ResponseHeaderTimeout:  backendHeaderTimeout,
-		MaxResponseHeaderBytes: backendHeaderBytes,
-		MaxIdleConnsPerHost:    backendIdleConns,
-		IdleConnTimeout:        backendIdleTimeout,
-		DisableCompression:     true,
-	}
+func newTransport(config *tls.Config) backend {
+	return http1.New(http1.Config{
+		TLS:             config,
+		DialTimeout:     backendDialTimeout,
+		HeaderTimeout:   backendHeaderTimeout,
+		ContinueTimeout: backendContinueTimeout,
+		MaxHeaderBytes:  backendHeaderBytes,
+		MaxIdle:         backendIdleConns,
+		IdleTimeout:     backendIdleTimeout,
+		MaxAge:          backendConnAge,
+	})
 }
 
 // CloseIdleConnections makes new requests shake hands anew with every backend.

@@ -18,7 +18,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/netip"
@@ -27,6 +26,7 @@ import (
 
 	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/proxy/header"
+	"github.com/sallyport/sallyport/proxy/http1"
 	"github.com/sallyport/sallyport/proxy/relay"
 )
 
@@ -59,6 +59,10 @@ const (
 	appHeaderTimeout = 5 * time.Minute
 	appHeaderBytes   = 256 << 10
 	appIdleConns     = 256
+	appIdleTimeout   = time.Minute
+	// appContinueTimeout is how long an upload waits for an application that was told
+	// to say whether it wants it, and may not know how.
+	appContinueTimeout = time.Second
 )
 
 // New returns a Sidecar, or an error that names what is wrong with cfg.
@@ -101,15 +105,15 @@ func checkApp(app *url.URL) error {
 
 // newTransport is HTTP/1.1 in the clear, over loopback, past any proxy that the
 // environment names.
-func newTransport() *http.Transport {
-	return &http.Transport{
-		DialContext:            (&net.Dialer{Timeout: appDialTimeout}).DialContext,
-		ResponseHeaderTimeout:  appHeaderTimeout,
-		MaxResponseHeaderBytes: appHeaderBytes,
-		MaxIdleConnsPerHost:    appIdleConns,
-		IdleConnTimeout:        time.Minute,
-		DisableCompression:     true,
-	}
+func newTransport() http.RoundTripper {
+	return http1.New(http1.Config{
+		DialTimeout:     appDialTimeout,
+		HeaderTimeout:   appHeaderTimeout,
+		ContinueTimeout: appContinueTimeout,
+		MaxHeaderBytes:  appHeaderBytes,
+		MaxIdle:         appIdleConns,
+		IdleTimeout:     appIdleTimeout,
+	})
 }
 
 // loopback reports whether host is this machine and nothing else.

@@ -86,6 +86,7 @@ func (t WithoutTrailers) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	answered(r.Context())
 	filtered := *res
 	filtered.Trailer = nil
 	delete(filtered.Header, "Trailer")

@@ -58,6 +58,7 @@ type Config struct {
 type Manager struct {
 	cfg     Config
 	stores  map[string]*sessions.CookieStore // by host
+	opened  map[string]*opened               // by host
 	begin   *sealer
 	pending *sealer
 	returns *sealer
@@ -107,7 +108,7 @@ func New(cfg Config) (*Manager, error) {
 		cfg.Memory = NewMemory(cfg.Now)
 	}
 	cfg.Memory.remember(cfg.Absolute)
-	m := &Manager{cfg: cfg, stores: make(map[string]*sessions.CookieStore), Memory: cfg.Memory}
+	m := &Manager{cfg: cfg, stores: make(map[string]*sessions.CookieStore), opened: make(map[string]*opened), Memory: cfg.Memory}
 	var sessionSealer *sealer
 	for p, dst := range map[purpose]**sealer{
 		forSession: &sessionSealer, forBegin: &m.begin, forPending: &m.pending, forReturn: &m.returns, forTicket: &m.tickets, forLink: &m.links,
@@ -121,6 +122,7 @@ func New(cfg Config) (*Manager, error) {
 		*dst = s
 	}
 	for _, host := range cfg.Hosts {
+		m.opened[host] = &opened{}
 		m.stores[host] = &sessions.CookieStore{
 			Codecs:  []securecookie.Codec{stateCodec{sealer: sessionSealer, host: host}},
 			Options: cookieOptions(),
@@ -149,12 +151,30 @@ func (m *Manager) Find(r *http.Request, host string) (*State, Absence) {
 	return m.judge(state)
 }
 
-// open returns the state in the cookie of host, before any limit was applied.
+// open returns the state in the cookie of host, before any limit was applied. The
+// caller may change it.
 func (m *Manager) open(r *http.Request, host string) (*State, Absence) {
-	store := m.stores[host]
-	if store == nil {
+	memory := m.opened[host]
+	if memory == nil {
 		return nil, AbsentForged
 	}
+	line, ok := lineOf(r)
+	if !ok {
+		return m.unseal(r, host)
+	}
+	if state := memory.get(line); state != nil {
+		return state, Present
+	}
+	state, absence := m.unseal(r, host)
+	if absence == Present {
+		memory.put(line, state)
+	}
+	return state, absence
+}
+
+// unseal is open without a memory.
+func (m *Manager) unseal(r *http.Request, host string) (*State, Absence) {
+	store := m.stores[host]
 	cookies := r.CookiesNamed(CookieName)
 	switch n := len(cookies); {
 	case n == 0:

@@ -47,7 +47,7 @@ func tuneCollector(lookup func(string) (string, bool)) {
 type collector struct{ room int64 }
 
 // watch adapts after this collection and after every further one: an object that
-// nobody holds is finalized after each.
+// nobody holds is finalised after each.
 func (c *collector) watch() {
 	debug.SetGCPercent(percentFor(c.room, liveHeap()))
 	runtime.SetFinalizer(&struct{ c *collector }{c}, func(s *struct{ c *collector }) { s.c.watch() })
@@ -96,7 +96,7 @@ func memoryLimit(root string) int64 {
 }
 
 func readLimit(file string) int64 {
-	text, err := os.ReadFile(file) //nolint:gosec // the kernel's own
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return 0
 	}

@@ -101,6 +101,16 @@ fuzz: ## run each fuzz target briefly (FUZZTIME=5000x inputs, or 1m)
 		done; \
 	done
 
+# What the gateway costs, beside others. It wants a quiet machine with two cores, and
+# says how far its rounds lie apart. BENCH="-figures h1,h2 -rounds 9" measures less, or more.
+BENCH ?=
+
+.PHONY: bench
+bench: NEEDS := nginx:nginx haproxy:haproxy wrk:wrk h2load:nghttp2-client taskset:util-linux
+bench: packages build server ## measure what the gateway costs beside nginx, haproxy and plain Go (BENCH=…)
+	@$(GOBUILD) -C $(DEV) build -trimpath -o $(OUT)/bench ./bench
+	@exec $(OUT)/bench $(BENCH)
+
 # A quarter of an hour of a company's life with Vault; see TestSoak.
 SOAK ?= 15m
 

@@ -18,7 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,7 +43,9 @@ type stand struct {
 	bin   string // folder with the programs
 	vault *vaulttest.Server
 	idp   *httptest.Server
-	cas   *x509.CertPool // of the gateway's front and of the identity provider
+	cas   *x509.CertPool // of everybody's front and of the identity provider
+
+	children []*process.Child // in the order of their start
 }
 
 // newStand starts both, and gives Vault what the gateway needs.
@@ -61,7 +63,7 @@ func newStand(ctx context.Context, dir, bin string) (*stand, error) {
 }
 
 func (s *stand) prepare(ctx context.Context) error {
-	if err := s.startIdP(ctx); err != nil {
+	if err := s.startIdP(); err != nil {
 		return err
 	}
 	if err := s.write("token", s.vault.RootToken+"\n"); err != nil {
@@ -80,7 +82,11 @@ func (s *stand) prepare(ctx context.Context) error {
 	return s.issueAll(ctx)
 }
 
+// close stops everything.
 func (s *stand) close() {
+	for _, child := range slices.Backward(s.children) {
+		_ = child.Stop(stopWithin) // was measured, and is of no more use
+	}
 	if s.idp != nil {
 		s.idp.Close()
 	}
@@ -120,7 +126,7 @@ routes:
 }
 
 // startIdP serves an identity provider on loopback, and writes its metadata.
-func (s *stand) startIdP(context.Context) error {
+func (s *stand) startIdP() error {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		return fmt.Errorf("making the identity provider's key: %w", err)
@@ -160,7 +166,7 @@ func (s *stand) startIdP(context.Context) error {
 
 // providerMetadata asks the gateway for its metadata.
 func (s *stand) providerMetadata(ctx context.Context) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("https://%s:%d/saml/metadata", doorHost, portGateway), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address(doorHost, portGateway)+"/saml/metadata", nil)
 	if err != nil {
 		return nil, fmt.Errorf("asking for metadata: %w", err)
 	}
@@ -217,6 +223,11 @@ func (s *stand) issueAll(ctx context.Context) error {
 			return err
 		}
 	}
+	ca, err := os.ReadFile(s.in("ca.crt"))
+	if err != nil {
+		return fmt.Errorf("reading the CA: %w", err)
+	}
+	s.cas.AppendCertsFromPEM(ca)
 	return nil
 }
 
@@ -276,7 +287,7 @@ func (s *stand) startGateway(ctx context.Context, core string) (*process.Child, 
 	if err := s.vault.Call(ctx, http.MethodGet, "auth/approle/role/"+gatewayRole+"/role-id", nil, &answer); err != nil {
 		return nil, fmt.Errorf("asking for the gateway's role: %w", err)
 	}
-	child, err := pinned(core, process.Spec{
+	child, err := s.pinned(core, process.Spec{
 		Name: "gateway", Path: filepath.Join(s.bin, "sallyport"), Env: s.environment(), Log: s.in("gateway.log"),
 		Args: []string{"gateway", "--config", s.in("gateway.yaml"), "--role", gatewayRole, "--role-id", answer.Data.RoleID, "--wrapping-token-file", token},
 	})
@@ -317,18 +328,21 @@ func (s *stand) await(ctx context.Context, child *process.Child, address string)
 	}
 }
 
-// pinned starts a child that runs on one core only.
-func pinned(core string, spec process.Spec) (*process.Child, error) {
+// stopWithin is how long a child may take to stop.
+const stopWithin = 10 * time.Second
+
+// pinned starts a child that runs on one core only, until the stand is closed.
+func (s *stand) pinned(core string, spec process.Spec) (*process.Child, error) {
 	taskset, err := exec.LookPath("taskset")
 	if err != nil {
 		return nil, fmt.Errorf("pinning to a core: %w", err)
 	}
-	runtime.LockOSThread() // the child's death signal is tied to this thread
 	spec.Args = append([]string{"-c", core, spec.Path}, spec.Args...)
 	spec.Path = taskset
 	child, err := process.Start(spec)
 	if err != nil {
 		return nil, fmt.Errorf("starting: %w", err)
 	}
+	s.children = append(s.children, child)
 	return child, nil
 }

@@ -42,6 +42,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 type options struct {
 	rounds, seconds int
 	peers, figures  []string
+	profile         string
 	hold            bool
 }
 
@@ -52,6 +53,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.IntVar(&o.seconds, "seconds", 2, "how long each load takes")
 	peers := flags.String("peers", "nginx,haproxy,floor,gateway", "who is measured")
 	named := flags.String("figures", "", "what is measured; all if empty")
+	flags.StringVar(&o.profile, "profile", "", "file for the gateway's processor profile, of a build with the tag \"profile\"")
 	flags.BoolVar(&o.hold, "hold", false, "start everything, print how to load it, and wait")
 	if err := program.Parse(flags, args, stderr); err != nil {
 		return o, err
@@ -83,6 +85,7 @@ func measure(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		return err
 	}
 	defer s.close()
+	s.profile = o.profile
 	if _, err := s.self(loadCore, "backend", "backend"); err != nil {
 		return err
 	}

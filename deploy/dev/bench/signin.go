@@ -32,6 +32,8 @@ func (s *stand) signIn(ctx context.Context, tool string) (string, error) {
 	}
 	client := s.client()
 	client.Jar = jar
+	client.Transport.(*http.Transport).DisableKeepAlives = false //nolint:forcetypeassert // made by client
+	defer client.CloseIdleConnections()
 	req, err := navigation(ctx, http.MethodGet, tool, nil)
 	if err != nil {
 		return "", err

@@ -46,6 +46,7 @@ type stand struct {
 	cas   *x509.CertPool // of everybody's front and of the identity provider
 
 	children []*process.Child // in the order of their start
+	profile  string           // where the gateway writes its profile; "" for nowhere
 }
 
 // newStand starts both, and gives Vault what the gateway needs.
@@ -287,8 +288,12 @@ func (s *stand) startGateway(ctx context.Context, core string) (*process.Child, 
 	if err := s.vault.Call(ctx, http.MethodGet, "auth/approle/role/"+gatewayRole+"/role-id", nil, &answer); err != nil {
 		return nil, fmt.Errorf("asking for the gateway's role: %w", err)
 	}
+	env := s.environment()
+	if s.profile != "" {
+		env = append(env, "SALLYPORT_CPU_PROFILE="+s.profile)
+	}
 	child, err := s.pinned(core, process.Spec{
-		Name: "gateway", Path: filepath.Join(s.bin, "sallyport"), Env: s.environment(), Log: s.in("gateway.log"),
+		Name: "gateway", Path: filepath.Join(s.bin, "sallyport"), Env: env, Log: s.in("gateway.log"),
 		Args: []string{"gateway", "--config", s.in("gateway.yaml"), "--role", gatewayRole, "--role-id", answer.Data.RoleID, "--wrapping-token-file", token},
 	})
 	if err != nil {

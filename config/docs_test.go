@@ -114,6 +114,19 @@ func TestExamplesOnThePageAreTrue(t *testing.T) {
 	}
 }
 
+// TestExamplesOfRoutingAreTrue loads what the page on routing shows.
+func TestExamplesOfRoutingAreTrue(t *testing.T) {
+	blocks := fence.FindAllStringSubmatch(string(read(t, "../docs/routing.md")), -1)
+	if len(blocks) != 4 {
+		t.Fatalf("%d blocks of YAML, want 4", len(blocks))
+	}
+	for _, block := range blocks {
+		if gateway, err := LoadGateway("gateway.yaml", []byte(block[2])); err != nil || len(gateway.Warnings()) > 0 {
+			t.Errorf("gateway: %v\n%s", err, block[2])
+		}
+	}
+}
+
 // TestExampleOfWhatVaultMustHoldIsTrue loads what the page on provisioning shows.
 func TestExampleOfWhatVaultMustHoldIsTrue(t *testing.T) {
 	blocks := fence.FindAllStringSubmatch(string(read(t, "../docs/provisioning.md")), -1)

@@ -109,7 +109,10 @@ func checkGateway(t *testing.T, g *Gateway) {
 		names[host] = true
 	}
 	for _, route := range g.Routes {
-		if route.Backend.URL.Scheme != "https" || route.Backend.URL.Port == 0 || route.Backend.Name == "" || route.Title == "" {
+		own := route.Redirect.On() || route.Respond.On()
+		first := route.Backend.Upstreams()[0]
+		backed := first.Scheme == "https" && first.Port != 0 && route.Backend.Name != ""
+		if backed == own || route.Title == "" || route.Path == "" || route.Path[0] != '/' {
 			t.Errorf("route %+v", route)
 		}
 		for _, name := range append(route.Allow.Groups, route.Allow.Users...) {

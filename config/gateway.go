@@ -1,7 +1,9 @@
 package config
 
 import (
+	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -14,6 +16,8 @@ type Gateway struct {
 	Door Door `yaml:"door"`
 	// Listen says on which addresses to accept connections.
 	Listen Listen `yaml:"listen"`
+	// Clients says how the gateway learns whom a request comes from.
+	Clients Clients `yaml:"clients"`
 	// Vault says where in Vault the gateway's secrets and certificates are.
 	// How to reach Vault and how to log in is said by flags and environment.
 	Vault Vault `yaml:"vault"`
@@ -25,8 +29,10 @@ type Gateway struct {
 	AccessLog AccessLog `yaml:"access_log"`
 	// Stop is how the process ends.
 	Stop Stop `yaml:"stop"`
+	// Limits are how much is served at once, and how much strangers may ask for.
+	Limits Limits `yaml:"limits"`
 	// Routes are the tools behind the gateway, in the order of the portal.
-	// Names and hosts are unique.
+	// Names are unique, and so are host and path together.
 	Routes []Route `yaml:"routes"`
 }
 
@@ -45,6 +51,9 @@ type Door struct {
 type Listen struct {
 	// HTTPS is the address for browsers. Default ":8443".
 	HTTPS string `yaml:"https"`
+	// HTTP3 has the gateway speak HTTP/3 besides, on the UDP port with HTTPS's number,
+	// and tell browsers so. Default false.
+	HTTP3 bool `yaml:"http3"`
 	// Admin is the plain-HTTP address of probes and metrics; nobody signs in
 	// there. Default "127.0.0.1:9090"; only loopback unless
 	// UnsafeAdminNotLoopback.
@@ -68,6 +77,14 @@ type Vault struct {
 	// SessionPath is the secret with the session keys. Default
 	// "sallyport/session".
 	SessionPath string `yaml:"session_path"`
+	// AssertionPath is the secret with the keys that sign assertions. Default
+	// "sallyport/assertion".
+	AssertionPath string `yaml:"assertion_path"`
+	// AssertionRole is the role of BackendPKI's engine that signs certificates of
+	// those keys. Default "sallyport-assertion".
+	AssertionRole string `yaml:"assertion_role"`
+	// AssertionName is the DNS name in them. Default "assertion.sallyport.internal".
+	AssertionName Host `yaml:"assertion_name"`
 	// Refresh is how often the secrets, and the configuration itself, are read
 	// again. Default 1m, 1s to 1h.
 	Refresh Duration `yaml:"refresh"`
@@ -137,17 +154,34 @@ type Route struct {
 	Title string `yaml:"title"`
 	// Description is one line below the title. Default none.
 	Description string `yaml:"description"`
-	// Host is the tool's own DNS name. Required, unique, not the door's.
-	Host Host `yaml:"host"`
+	// Host is the tool's own DNS name, or a wildcard. Required, not the door's.
+	Host RouteHost `yaml:"host"`
+	// Path is where at Host the tool begins, by whole segments; of several routes the
+	// longest wins. Default "/".
+	Path string `yaml:"path"`
+	// StripPath takes Path away before the tool is asked. Default false.
+	StripPath bool `yaml:"strip_path"`
+	// HostHeader is the Host that the tool sees: "public", as browsers do, "backend",
+	// as in Backend.URL, or a host. Default "public".
+	HostHeader string `yaml:"host_header"`
+	// Rules are parts of the route in which others may enter. Default none.
+	Rules []RouteRule `yaml:"rules"`
+	// Redirect or Respond answers in place of Backend. Default: neither.
+	Redirect Redirect `yaml:"redirect"`
+	Respond  Respond  `yaml:"respond"`
 	// Backend is the tool's sidecar.
 	Backend Backend `yaml:"backend"`
 	// Allow says who may open the tool. Default: nobody.
 	Allow Allow `yaml:"allow"`
+	// Identity says what the tool is told of a person, and how.
+	Identity Identity `yaml:"identity"`
 	// PassAuthorization lets the browser's Authorization header through to
 	// the tool. Default false: it is removed.
 	PassAuthorization bool `yaml:"pass_authorization"`
 	// WebSocket lets connections be upgraded. Default true.
 	WebSocket bool `yaml:"websocket"`
+	// Assertion sends along who asks, signed, as X-Sallyport-Assertion. Default true.
+	Assertion bool `yaml:"assertion"`
 	// IdPs are the names of the identity providers whose people may open the
 	// tool, besides what Allow says. Default: all.
 	IdPs []string `yaml:"idps"`
@@ -156,15 +190,10 @@ type Route struct {
 	// UnsafeCrossOrigin lets pages of other origins, sibling tools among them,
 	// send requests that change something in a person's name. Default false.
 	UnsafeCrossOrigin bool `yaml:"unsafe_cross_origin"`
-}
-
-// Backend is the sidecar in front of a tool.
-type Backend struct {
-	// URL is where to dial: https://host[:port]. Required.
-	URL Origin `yaml:"url"`
-	// Name is the name that the sidecar's certificate must carry, whatever URL
-	// says. Default NAME.backend.sallyport.internal with the route's name.
-	Name Peer `yaml:"name"`
+	// Answers is what becomes of the tool's answers.
+	Answers Answers `yaml:"answers"`
+	// Limits are how much may be asked of the tool.
+	Limits RouteLimits `yaml:"limits"`
 }
 
 // Allow says who may open a tool: a person with one of the users' names, or
@@ -220,11 +249,14 @@ func (g *Gateway) SLOURL() string {
 }
 
 // Hosts returns every name that browsers may ask for: the door's first, then
-// the routes' in their order. The edge certificates are issued for them.
+// the routes' in their order, each once, and wildcards as they are written. The edge
+// certificates are issued for them.
 func (g *Gateway) Hosts() []string {
 	hosts := []string{string(g.Door.Host)}
 	for _, route := range g.Routes {
-		hosts = append(hosts, string(route.Host))
+		if !slices.Contains(hosts, string(route.Host)) {
+			hosts = append(hosts, string(route.Host))
+		}
 	}
 	return hosts
 }
@@ -238,16 +270,22 @@ func defaultGateway() Gateway {
 			KVMount:     "secret",
 			SAMLPath:    "sallyport/saml",
 			SessionPath: "sallyport/session",
-			Refresh:     Duration{time.Minute},
-			EdgeACME:    ACME{Directory: none, Email: none, CAFile: systemRoots, Challenge: tlsALPN, KVPath: "sallyport/acme", EABPath: none},
-			EdgePKI:     PKI{Mount: "pki-edge", Role: "sallyport-edge", TTL: Duration{24 * time.Hour}},
-			BackendPKI:  PKI{Mount: "pki-backend", Role: "sallyport-gateway", TTL: Duration{24 * time.Hour}},
-			ClientName:  defaultGatewayName,
+
+			AssertionPath: "sallyport/assertion",
+			AssertionRole: "sallyport-assertion",
+			AssertionName: "assertion.sallyport.internal",
+
+			Refresh:    Duration{time.Minute},
+			EdgeACME:   ACME{Directory: none, Email: none, CAFile: systemRoots, Challenge: tlsALPN, KVPath: "sallyport/acme", EABPath: none},
+			EdgePKI:    PKI{Mount: "pki-edge", Role: "sallyport-edge", TTL: Duration{24 * time.Hour}},
+			BackendPKI: PKI{Mount: "pki-backend", Role: "sallyport-gateway", TTL: Duration{24 * time.Hour}},
+			ClientName: defaultGatewayName,
 		},
 		SAML:      defaultSAML(),
 		Session:   Session{Idle: Duration{time.Hour}, Absolute: Duration{10 * time.Hour}},
 		AccessLog: AccessLog{File: "-"},
 		Stop:      defaultStop(),
+		Limits:    defaultLimits(),
 	}
 }
 
@@ -262,7 +300,12 @@ const defaultGatewayName = "gateway.sallyport.internal"
 // setDefaults makes r what an empty entry of routes means.
 func (r *Route) setDefaults() {
 	r.WebSocket = true
+	r.Identity.setDefaults()
+	r.Assertion = true
+	r.setRoutingDefaults()
 	r.StepUp.AuthnContext.Comparison = comparisonExact
+	r.Backend = defaultBackend()
+	r.Answers.Frames = framesSameOrigin
 }
 
 // complete fills in the defaults that follow from other keys.
@@ -281,7 +324,12 @@ func (r *Route) complete() {
 	if r.Title == "" {
 		r.Title = r.Name
 	}
-	if r.Backend.Name == "" {
+	for i := range r.Rules {
+		if r.Rules[i].Name == "" {
+			r.Rules[i].Name = fmt.Sprintf("rule-%d", i+1)
+		}
+	}
+	if r.Backend.Name == "" && r.HasBackend() {
 		r.Backend.Name = Peer(r.Name + ".backend.sallyport.internal")
 	}
 }

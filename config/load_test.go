@@ -95,7 +95,12 @@ routes: [{name: grafana, host: grafana.example.com, backend: {url: https://grafa
 			KVMount:     "secret",
 			SAMLPath:    "sallyport/saml",
 			SessionPath: "sallyport/session",
-			Refresh:     Duration{time.Minute},
+
+			AssertionPath: "sallyport/assertion",
+			AssertionRole: "sallyport-assertion",
+			AssertionName: "assertion.sallyport.internal",
+
+			Refresh: Duration{time.Minute},
 			EdgeACME: ACME{
 				Directory: "none", Email: "none", CAFile: "system", Challenge: "tls-alpn-01", KVPath: "sallyport/acme", EABPath: "none",
 			},
@@ -114,13 +119,30 @@ routes: [{name: grafana, host: grafana.example.com, backend: {url: https://grafa
 		Session:   Session{Idle: Duration{time.Hour}, Absolute: Duration{10 * time.Hour}},
 		AccessLog: AccessLog{File: "-"},
 		Stop:      Stop{Drain: Duration{30 * time.Second}},
+		Limits: Limits{
+			Connections: 20000, ConnectionsPerAddress: 2000, Requests: 20000, StrangersPerSecond: 100,
+			URLBytes: 16384, HeaderNames: 100, Stall: Duration{30 * time.Second},
+		},
 		Routes: []Route{{
-			Name:      "grafana",
-			Title:     "grafana",
-			Host:      "grafana.example.com",
-			Backend:   Backend{URL: Origin{Scheme: "https", Host: "grafana", Port: 443}, Name: "grafana.backend.sallyport.internal"},
-			WebSocket: true,
-			StepUp:    StepUp{AuthnContext: AuthnContext{Comparison: "exact"}},
+			Name:  "grafana",
+			Title: "grafana",
+			Host:  "grafana.example.com",
+			Path:  "/", HostHeader: "public", Redirect: Redirect{Status: 302}, Respond: Respond{Status: 503},
+			Backend: Backend{
+				URL: Origin{Scheme: "https", Host: "grafana", Port: 443}, Name: "grafana.backend.sallyport.internal", Protocol: "http1",
+				Timeouts: BackendTimeouts{Connect: Duration{10 * time.Second}, ResponseHeader: Duration{5 * time.Minute}},
+				Health:   Health{Path: "none", Interval: Duration{10 * time.Second}, Timeout: Duration{2 * time.Second}, Unhealthy: 3, Healthy: 2},
+			},
+			WebSocket: true, Assertion: true, Answers: Answers{Frames: "same_origin"},
+			Identity: Identity{
+				Headers: []string{"x-forwarded"}, Custom: CustomHeaders{User: "none", Email: "none", Name: "none", Groups: "none"},
+				GroupSeparator: "auto", NonASCII: "percent_encode", ReleaseGroups: "policy",
+				Credentials: Credentials{
+					Basic:  BasicCredential{Path: "none", UsernameField: "username", PasswordField: "password"},
+					Bearer: BearerCredential{Path: "none", Field: "token"},
+				},
+			},
+			StepUp: StepUp{AuthnContext: AuthnContext{Comparison: "exact"}},
 		}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -134,14 +156,15 @@ func TestDefaultsOfASidecar(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &Sidecar{
-		Name:     "grafana.backend.sallyport.internal",
-		Listen:   ":8443",
-		App:      Origin{Scheme: "http", Host: "localhost", Port: 3000},
-		Gateways: []string{"gateway.sallyport.internal"},
-		PKI:      PKI{Mount: "pki-backend", Role: "sidecar-grafana", TTL: Duration{24 * time.Hour}},
-		Refresh:  Duration{time.Minute},
-		Admin:    "127.0.0.1:9091",
-		Stop:     Stop{Drain: Duration{30 * time.Second}},
+		Name:        "grafana.backend.sallyport.internal",
+		Listen:      ":8443",
+		App:         Origin{Scheme: "http", Host: "localhost", Port: 3000},
+		AppProtocol: "http1",
+		Gateways:    []string{"gateway.sallyport.internal"},
+		PKI:         PKI{Mount: "pki-backend", Role: "sidecar-grafana", TTL: Duration{24 * time.Hour}},
+		Refresh:     Duration{time.Minute},
+		Admin:       "127.0.0.1:9091",
+		Stop:        Stop{Drain: Duration{30 * time.Second}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)
@@ -157,7 +180,7 @@ func TestDefaultsOfWhatVaultMustHold(t *testing.T) {
 	root, intermediate := Duration{87600 * time.Hour}, Duration{26280 * time.Hour}
 	want := &Provision{
 		KV:       ProvisionKV{ConfigPath: "sallyport/gateway"},
-		Generate: Generate{SPKey: true, SessionKey: true},
+		Generate: Generate{SPKey: true, SessionKey: true, AssertionKey: true},
 		EdgePKI: Authority{
 			RootMount:    "pki-edge-root",
 			Root:         Certificate{Name: "Sallyport edge root", Life: root, Key: "ec-p256"},
@@ -251,14 +274,35 @@ routes:
     title: Grafana
     description: Dashboards of the production systems
     host: grafana.example.com
+    path: /grafana
+    rules:
+      - name: writes
+        methods: [POST, PUT, DELETE]
+        paths: [/grafana/api]
+        exact: [/grafana/logout]
+        allow: {groups: [engineers], users: [auditor@example.com]}
+        deny: {groups: [interns], users: [mallory@example.com]}
     backend: {url: https://grafana:8443}
     allow: {groups: [engineers, support], users: [auditor@example.com]}
     idps: [idp]
     step_up: {authn_context: {classes: ["https://refeds.org/profile/mfa"]}}
+    answers:
+      frame_origins: [https://wiki.example.com]
+      set_headers: [{name: Permissions-Policy, value: "camera=(), microphone=()"}]
+      remove_headers: [X-Powered-By]
+      rewrite_location: [http://grafana.internal:3000]
+  - name: old-grafana
+    host: dashboards.example.com
+    redirect: {to: https://grafana.example.com/grafana, keep_path: true}
+    allow: {any_signed_in: true}
+  - name: wiki
+    host: wiki.example.com
+    respond: {title: The wiki is being moved, message: It is back on Monday.}
+    allow: {any_signed_in: true}
 `,
 		"sidecar": "name: grafana.backend.sallyport.internal\napp: http://127.0.0.1:3000\n",
 		"provision": `
-kv: {mount: secret, saml_path: sallyport/saml, session_path: sallyport/session, acme_path: sallyport/acme}
+kv: {mount: secret, saml_path: sallyport/saml, session_path: sallyport/session, assertion_path: sallyport/assertion, acme_path: sallyport/acme}
 edge_pki: {mount: pki-edge}
 backend_pki: {mount: pki-backend}
 certificate_ttl: 24h
@@ -266,6 +310,8 @@ approle: {mount: approle}
 gateway:
   role: sallyport-gateway
   hosts: [door.example.com, grafana.example.com]
+  assertion_pki_role: sallyport-assertion
+  assertion_name: assertion.sallyport.internal
   entity_id: https://door.example.com/saml/metadata
   edge_pki_role: sallyport-edge
   backend_pki_role: sallyport-gateway

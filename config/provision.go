@@ -54,6 +54,9 @@ type ProvisionKV struct {
 	// SessionPath is the secret with the session keys. Default: the gateway's,
 	// or "sallyport/session".
 	SessionPath string `yaml:"session_path"`
+	// AssertionPath is the secret with the keys that sign assertions. Default: the
+	// gateway's, or "sallyport/assertion".
+	AssertionPath string `yaml:"assertion_path"`
 	// ConfigPath is where the gateway may read its configuration. Default
 	// "sallyport/gateway".
 	ConfigPath string `yaml:"config_path"`
@@ -68,6 +71,8 @@ type Generate struct {
 	SPKey bool `yaml:"sp_key"`
 	// SessionKey is the key that seals sessions. Default true.
 	SessionKey bool `yaml:"session_key"`
+	// AssertionKey is the key that signs assertions. Default true.
+	AssertionKey bool `yaml:"assertion_key"`
 }
 
 // Authority is one side's root and the intermediate below it.
@@ -151,6 +156,12 @@ type ProvisionGateway struct {
 	// ClientName is the name in the client certificate. Default: the gateway's,
 	// or "gateway.sallyport.internal".
 	ClientName Peer `yaml:"client_name"`
+	// AssertionPKIRole signs certificates of the keys that sign assertions.
+	// Default: the gateway's, or "sallyport-assertion".
+	AssertionPKIRole string `yaml:"assertion_pki_role"`
+	// AssertionName is the name in them. Default: the gateway's, or
+	// "assertion.sallyport.internal".
+	AssertionName Host `yaml:"assertion_name"`
 	// SPIFFEIDs are what the client certificate may be named beside it.
 	SPIFFEIDs []string `yaml:"spiffe_ids"`
 	// Access bounds what the AppRole grants.
@@ -226,7 +237,7 @@ func defaultProvision() Provision {
 	}
 	return Provision{
 		KV:           ProvisionKV{ConfigPath: "sallyport/gateway"},
-		Generate:     Generate{SPKey: true, SessionKey: true},
+		Generate:     Generate{SPKey: true, SessionKey: true, AssertionKey: true},
 		EdgePKI:      side("edge"),
 		BackendPKI:   side("backend"),
 		AppRole:      AppRole{IntroducerPolicy: "sallyport-introducer", Access: Access{TokenTTL: Duration{24 * time.Hour}}},

@@ -29,6 +29,7 @@ type schema struct {
 	Maximum     int                `json:"maximum,omitempty"`
 	MinLength   int                `json:"minLength,omitempty"`
 	MinItems    int                `json:"minItems,omitempty"`
+	MaxItems    int                `json:"maxItems,omitempty"`
 	Unique      bool               `json:"uniqueItems,omitempty"`
 	Default     any                `json:"default,omitempty"`
 	Required    []string           `json:"required,omitempty"`
@@ -40,6 +41,9 @@ type schema struct {
 // hostPattern is of the typed values the only one whose parser has no pattern.
 // It accepts a little more: the parser also judges lengths, and IP addresses.
 const hostPattern = `^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`
+
+// routeHostPattern is hostPattern, or a wildcard.
+const routeHostPattern = `^(\*\.)?` + `[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`
 
 // peerPattern accepts a little more, too: the parser judges lengths and dots.
 func peerPattern() string { return hostPattern + "|" + spiffeText.String() }
@@ -53,6 +57,8 @@ func constraints() map[string]schema {
 		"vault.kv_mount":            path,
 		"vault.saml_path":           path,
 		"vault.session_path":        path,
+		"vault.assertion_path":      path,
+		"vault.assertion_role":      role,
 		"vault.edge_pki.mount":      path,
 		"vault.edge_pki.role":       role,
 		"vault.edge_acme.directory": {Pattern: "^(none|https://.+)$"},
@@ -80,22 +86,64 @@ func constraints() map[string]schema {
 		"routes[].idps":                             {MinItems: 1},
 		"routes[].step_up.authn_context.comparison": oneOf(comparisons[:]),
 
-		"routes[]":         {Required: []string{"name", "host", "backend"}},
-		"routes[].name":    {Pattern: routeName.String()},
-		"routes[].backend": {Required: []string{"url"}},
-		"pki.mount":        path,
-		"pki.role":         role,
-		"roles[]":          {Required: []string{"role"}},
-		"roles[].role":     role,
-		"secrets[]":        {Required: []string{"path"}},
-		"secrets[].mount":  path,
-		"secrets[].path":   path,
-		"gateways":         {MinItems: 1},
-		"gateways[]":       {Pattern: peerPattern()},
+		"routes[].identity.headers[]":               oneOf(headerSets[:]),
+		"routes[].identity.custom.user":             {Pattern: identityHeaderName.String()},
+		"routes[].identity.custom.email":            {Pattern: identityHeaderName.String()},
+		"routes[].identity.custom.name":             {Pattern: identityHeaderName.String()},
+		"routes[].identity.custom.groups":           {Pattern: identityHeaderName.String()},
+		"routes[].identity.group_separator":         oneOf(separators[:]),
+		"routes[].identity.non_ascii":               oneOf(nonASCII[:]),
+		"routes[].identity.release_groups":          oneOf(releases[:]),
+		"routes[].identity.credentials.basic.path":  path,
+		"routes[].identity.credentials.bearer.path": path,
+
+		"routes[]":      {Required: []string{"name", "host"}},
+		"routes[].name": {Pattern: routeName.String()},
+
+		"routes[].path":                        {Pattern: pathText.String()},
+		"routes[].rules[].name":                {Pattern: routeName.String()},
+		"routes[].rules[].methods[]":           {Pattern: methodName.String()},
+		"routes[].rules[].paths[]":             {Pattern: pathText.String()},
+		"routes[].redirect":                    {Required: []string{"to"}},
+		"routes[].redirect.status":             {Minimum: 301, Maximum: 308},
+		"routes[].respond":                     {Required: []string{"title", "message"}},
+		"routes[].respond.status":              {Minimum: 200, Maximum: 599},
+		"pki.mount":                            path,
+		"pki.role":                             role,
+		"roles[]":                              {Required: []string{"role"}},
+		"roles[].role":                         role,
+		"secrets[]":                            {Required: []string{"path"}},
+		"secrets[].mount":                      path,
+		"secrets[].path":                       path,
+		"app_protocol":                         oneOf(appProtocols[:]),
+		"gateways":                             {MinItems: 1},
+		"gateways[]":                           {Pattern: peerPattern()},
+		"routes[].backend.protocol":            oneOf(protocols[:]),
+		"routes[].backend.max_requests":        {Maximum: maxBackendRequests},
+		"routes[].backend.urls":                {MaxItems: maxUpstreams},
+		"routes[].backend.health.path":         {Pattern: "^(none|/.*)$"},
+		"routes[].backend.health.unhealthy":    {Minimum: 1, Maximum: maxInARow},
+		"routes[].backend.health.healthy":      {Minimum: 1, Maximum: maxInARow},
+		"limits.connections":                   between(1, maxCount),
+		"limits.connections_per_address":       between(1, maxCount),
+		"limits.requests":                      between(4, maxCount),
+		"limits.memory_mib":                    {Maximum: maxMiB},
+		"limits.strangers_per_second":          between(1, maxRate),
+		"limits.url_bytes":                     between(minURL, maxURL),
+		"limits.header_names":                  between(minNames, maxNames),
+		"routes[].limits.requests":             {Maximum: maxCount},
+		"routes[].limits.body_mib":             {Maximum: maxMiB},
+		"routes[].limits.header_bytes":         {Maximum: maxHeader},
+		"routes[].answers.frames":              oneOf(frames[:]),
+		"routes[].answers.set_headers[]":       {Required: []string{"name", "value"}},
+		"routes[].answers.set_headers[].name":  {Pattern: headerName.String()},
+		"routes[].answers.set_headers[].value": {Pattern: headerValue.String()},
+		"routes[].answers.remove_headers[]":    {Pattern: headerName.String()},
 
 		"kv.mount":                     path,
 		"kv.saml_path":                 path,
 		"kv.session_path":              path,
+		"kv.assertion_path":            path,
 		"kv.config_path":               path,
 		"kv.acme_path":                 path,
 		"edge_pki.mount":               path,
@@ -105,9 +153,10 @@ func constraints() map[string]schema {
 		"approle.mount":                path,
 		"approle.introducer_policy":    role,
 		"gateway.role":                 role,
-		"gateway.hosts[]":              {Pattern: hostPattern},
+		"gateway.hosts[]":              {Pattern: routeHostPattern},
 		"gateway.edge_pki_role":        role,
 		"gateway.backend_pki_role":     role,
+		"gateway.assertion_pki_role":   role,
 		"gateway.spiffe_ids[]":         {Pattern: spiffeText.String()},
 		"sidecars[]":                   {Required: []string{"name"}},
 		"sidecars[].role":              role,
@@ -131,6 +180,9 @@ func constraints() map[string]schema {
 
 // followed are the keys whose default follows from other keys or files.
 var followed = regexp.MustCompile(`^(certificate_ttl|saml\.idps\[\]\..*|approle\.access\.secret_id_ttl|(gateway|sidecars\[\]|secret_driver)\.access\..*)$`)
+
+// between constrains a number.
+func between(least, most int) schema { return schema{Minimum: least, Maximum: most} }
 
 // oneOf constrains text to a few words.
 func oneOf(words []string) schema {
@@ -215,8 +267,12 @@ func (k kind) descriptions(t *testing.T) map[string]string {
 	}
 	lines := strings.Split(k.reference, "\n")
 	found := map[string]string{}
+	index := regexp.MustCompile(`\[[0-9]+\]`)
 	for path, at := range faults.places {
-		found[strings.ReplaceAll(path, "[0]", "[]")] = commentAbove(lines, at.line-1)
+		// Of keys that stand in several entries the first explains.
+		if key := index.ReplaceAllString(path, "[]"); found[key] == "" || key == strings.ReplaceAll(path, "[0]", "[]") {
+			found[key] = commentAbove(lines, at.line-1)
+		}
 	}
 	return found
 }
@@ -244,6 +300,8 @@ func (b schemaBuilder) build(value reflect.Value, path string) *schema {
 	switch {
 	case value.Type() == reflect.TypeFor[Host]():
 		s.Pattern = hostPattern
+	case value.Type() == reflect.TypeFor[RouteHost]():
+		s.Pattern = routeHostPattern
 	case value.Type() == reflect.TypeFor[Peer]():
 		s.Pattern = peerPattern()
 	case value.Type() == reflect.TypeFor[Window]():
@@ -278,7 +336,7 @@ func (b schemaBuilder) build(value reflect.Value, path string) *schema {
 func (b schemaBuilder) constrain(s *schema, path string) {
 	if extra, ok := b.constraints[path]; ok {
 		s.Pattern = s.Pattern + extra.Pattern
-		s.Minimum, s.Maximum, s.MinItems = extra.Minimum, extra.Maximum, extra.MinItems
+		s.Minimum, s.Maximum, s.MinItems, s.MaxItems = extra.Minimum, extra.Maximum, extra.MinItems, extra.MaxItems
 		s.Required = extra.Required
 	}
 }
@@ -440,7 +498,7 @@ func TestSchemaAcceptsEveryGoodFile(t *testing.T) {
 func TestSchemaRefusesWhatAnEditorShouldMark(t *testing.T) {
 	names := []string{
 		"gateway/unknown-keys", "gateway/wrong-types", "gateway/hosts", "gateway/durations", "gateway/origins",
-		"gateway/missing-keys", "gateway/vault-paths", "gateway/route-names", "gateway/idps", "sidecar/unknown-keys", "sidecar/gateways",
+		"gateway/missing-keys", "gateway/routing", "gateway/vault-paths", "gateway/route-names", "gateway/idps", "sidecar/unknown-keys", "sidecar/gateways",
 		"secret-driver/unknown-keys", "secret-driver/vault-paths",
 		"provision/unknown-keys", "provision/wrong-types", "provision/paths", "provision/authorities", "provision/names", "provision/audit",
 	}

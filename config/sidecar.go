@@ -15,6 +15,9 @@ type Sidecar struct {
 	// App is where the unmodified tool listens: http://127.0.0.1:PORT, always
 	// on loopback. Required.
 	App Origin `yaml:"app"`
+	// AppProtocol is what the tool speaks: "http1", or "h2c" for HTTP/2 in the clear
+	// with prior knowledge, as servers of gRPC do. Default "http1".
+	AppProtocol string `yaml:"app_protocol"`
 	// Gateways are the names whose client certificates are let in. Default
 	// just "gateway.sallyport.internal". Never empty.
 	Gateways []string `yaml:"gateways"`
@@ -36,14 +39,26 @@ type Sidecar struct {
 // defaultSidecar returns what an empty file means, before [Sidecar.complete].
 func defaultSidecar() Sidecar {
 	return Sidecar{
-		Listen:   ":8443",
-		Gateways: []string{defaultGatewayName},
-		PKI:      PKI{Mount: "pki-backend", TTL: Duration{24 * time.Hour}},
-		Refresh:  Duration{time.Minute},
-		Admin:    "127.0.0.1:9091",
-		Stop:     defaultStop(),
+		Listen:      ":8443",
+		AppProtocol: appHTTP1,
+		Gateways:    []string{defaultGatewayName},
+		PKI:         PKI{Mount: "pki-backend", TTL: Duration{24 * time.Hour}},
+		Refresh:     Duration{time.Minute},
+		Admin:       "127.0.0.1:9091",
+		Stop:        defaultStop(),
 	}
 }
+
+// What a tool may speak.
+const (
+	appHTTP1 = "http1"
+	appH2C   = "h2c"
+)
+
+var appProtocols = [...]string{appHTTP1, appH2C}
+
+// H2C reports whether the tool speaks HTTP/2 in the clear.
+func (s *Sidecar) H2C() bool { return s.AppProtocol == appH2C }
 
 // complete fills in the defaults that follow from other keys.
 func (s *Sidecar) complete() {

@@ -16,13 +16,16 @@ func validateGateway(g *Gateway, faults *collector) {
 	faults.listen("listen.https", g.Listen.HTTPS)
 	faults.listen("listen.acme_http", g.Listen.ACMEHTTP)
 	faults.admin("listen.admin", g.Listen.Admin, g.Listen.UnsafeAdminNotLoopback)
+	faults.clients(g)
 	faults.vault(g.Vault)
 	faults.saml(g)
 	faults.session(g.Session)
 	faults.accessLog(g.AccessLog)
 	faults.stop("stop", g.Stop)
+	faults.limits("limits", g.Limits)
 	for i, route := range g.Routes {
 		faults.route(entry("routes", i), route)
+		faults.routing(entry("routes", i), route, g)
 		faults.signOnOf(entry("routes", i), route, g)
 	}
 	faults.conflicts(g)
@@ -41,6 +44,7 @@ func (c *collector) vault(v Vault) {
 	c.mount("vault.kv_mount", v.KVMount)
 	c.mount("vault.saml_path", v.SAMLPath)
 	c.mount("vault.session_path", v.SessionPath)
+	c.assertions(v)
 	c.within("vault.refresh", v.Refresh, time.Second, time.Hour)
 	c.pki("vault.edge_pki", v.EdgePKI)
 	c.acme("vault.edge_acme", v.EdgeACME)
@@ -48,6 +52,20 @@ func (c *collector) vault(v Vault) {
 		c.refuse("vault.edge_pki.revoke_on_stop", "false beside edge_acme, whose certificates outlive a process")
 	}
 	c.pki("vault.backend_pki", v.BackendPKI)
+}
+
+// assertions reports what a key that signs assertions could not be certified by.
+func (c *collector) assertions(v Vault) {
+	c.mount("vault.assertion_path", v.AssertionPath)
+	switch {
+	case !vaultRole.MatchString(v.AssertionRole):
+		c.refuse("vault.assertion_role", "the name of a role, made of letters, digits and _ . - with no dot in front")
+	case v.AssertionRole == v.BackendPKI.Role:
+		c.refuse("vault.assertion_role", "another role than that of backend_pki, whose certificates open connections")
+	}
+	if v.AssertionName == "" {
+		c.refuse("vault.assertion_name", "a DNS name, such as assertion.sallyport.internal")
+	}
 }
 
 func (c *collector) session(s Session) {
@@ -84,10 +102,13 @@ func (c *collector) route(at string, route Route) {
 	}
 	c.shown(join(at, "title"), route.Title)
 	c.shown(join(at, "description"), route.Description)
-	if route.Backend.URL.Scheme != "https" {
-		c.refuse(join(at, "backend.url"), "https://host[:port] of the tool's sidecar, such as https://grafana:8443")
+	if !c.isGiven(join(at, "redirect")) && !c.isGiven(join(at, "respond")) {
+		c.backend(join(at, "backend"), route.Backend)
 	}
 	c.allow(join(at, "allow"), route.Allow)
+	c.identity(join(at, "identity"), route)
+	c.answers(join(at, "answers"), route.Answers)
+	c.routeLimits(join(at, "limits"), route.Limits)
 }
 
 // shown reports text that the portal could not show on one line.
@@ -109,21 +130,27 @@ func (c *collector) allow(at string, allow Allow) {
 // conflicts reports names and hosts that are not unique. The first owner keeps
 // a value, and the door owns its host before any route.
 func (c *collector) conflicts(g *Gateway) {
-	names, hosts := map[string]string{}, map[string]string{string(g.Door.Host): "door.host"}
+	names, hosts, places := map[string]string{}, map[string]string{string(g.Door.Host): "door.host"}, map[string]string{}
 	for i, route := range g.Routes {
 		at := entry("routes", i)
 		c.unique(join(at, "name"), names, route.Name)
-		c.unique(join(at, "host"), hosts, string(route.Host))
+		c.located(at, places, route, g.Door.Host)
+		if _, taken := hosts[string(route.Host)]; !taken {
+			hosts[string(route.Host)] = join(at, "host")
+		}
 	}
 	c.unique("vault.client_name", hosts, string(g.Vault.ClientName))
+	c.unique("vault.assertion_name", hosts, string(g.Vault.AssertionName))
 	secrets := map[string]string{g.Vault.SAMLPath: "vault.saml_path"}
 	c.unique("vault.session_path", secrets, g.Vault.SessionPath)
+	c.unique("vault.assertion_path", secrets, g.Vault.AssertionPath)
 	if g.Vault.EdgeACME.On() {
 		c.unique("vault.edge_acme.kv_path", secrets, g.Vault.EdgeACME.KVPath)
 		if g.Vault.EdgeACME.Bound() {
 			c.unique("vault.edge_acme.eab_path", secrets, g.Vault.EdgeACME.EABPath)
 		}
 	}
+	c.credentialPlaces(g, secrets)
 }
 
 // unique reports a value that another key has; owners maps values to the paths

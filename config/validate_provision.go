@@ -26,6 +26,7 @@ func validateProvision(p *Provision, faults *collector) {
 	faults.optionalPath("kv.mount", p.KV.Mount)
 	faults.optionalPath("kv.saml_path", p.KV.SAMLPath)
 	faults.optionalPath("kv.session_path", p.KV.SessionPath)
+	faults.optionalPath("kv.assertion_path", p.KV.AssertionPath)
 	faults.optionalPath("kv.config_path", p.KV.ConfigPath)
 	faults.optionalPath("kv.acme_path", p.KV.ACMEPath)
 	faults.authority("edge_pki", p.EdgePKI)
@@ -130,12 +131,13 @@ func (c *collector) networks(path string, values []string) {
 
 func (c *collector) provisionGateway(at string, g ProvisionGateway) {
 	c.role(join(at, "role"), g.Role)
-	c.texts(join(at, "hosts"), g.Hosts, judgeHost)
+	c.texts(join(at, "hosts"), g.Hosts, judgeRouteHost)
 	if g.EntityID != "" && !isEntityID(g.EntityID) {
 		c.refuse(join(at, "entity_id"), "an absolute URI of at most 1024 characters, such as https://door.example.com/saml/metadata")
 	}
 	c.role(join(at, "edge_pki_role"), g.EdgePKIRole)
 	c.role(join(at, "backend_pki_role"), g.BackendPKIRole)
+	c.role(join(at, "assertion_pki_role"), g.AssertionPKIRole)
 	c.texts(join(at, "spiffe_ids"), g.SPIFFEIDs, judgeSPIFFE)
 	c.access(join(at, "access"), g.Access)
 }

@@ -200,9 +200,8 @@ func (g *Gateway) isOurs(address string) bool {
 	if err != nil || !isHTTPS(address) || parsed.Fragment != "" {
 		return false
 	}
-	return slices.ContainsFunc(g.Hosts(), func(host string) bool {
-		return host != "" && "https://"+parsed.Host == g.Origin(Host(host))
-	})
+	host := parsed.Hostname()
+	return host != "" && "https://"+parsed.Host == g.Origin(Host(host)) && g.covers(host)
 }
 
 func isHTTPS(address string) bool {

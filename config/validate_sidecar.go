@@ -12,6 +12,7 @@ func validateSidecar(s *Sidecar, faults *collector) {
 	if s.App.Scheme != "http" || !isLoopback(s.App.Host) {
 		faults.refuse("app", "http://127.0.0.1:port: plain HTTP, on loopback so that nobody reaches it past the sidecar")
 	}
+	faults.oneOf("app_protocol", s.AppProtocol, appProtocols[:])
 	if len(s.Gateways) == 0 {
 		faults.add("gateways", "an empty list", "at least one name: with none the sidecar lets nobody in")
 	}

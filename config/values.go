@@ -67,7 +67,7 @@ func judgeHost(name string) string {
 	case strings.ContainsAny(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"):
 		return expected + ", in lower case"
 	case strings.HasPrefix(name, "*."):
-		return expected + "; wildcards are not supported"
+		return expected + "; wildcards are not supported here"
 	case len(name) > maxHostLength:
 		return expected + ", of at most 253 characters"
 	}

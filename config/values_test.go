@@ -37,7 +37,7 @@ func TestHostRefusesWhatIsNoDNSName(t *testing.T) {
 		"scheme":             {"https://a.example.com", "without a scheme"},
 		"final dot":          {"a.example.com.", "without the final dot"},
 		"capitals":           {"A.example.com", "in lower case"},
-		"wildcard":           {"*.example.com", "wildcards are not supported"},
+		"wildcard":           {"*.example.com", "wildcards are not supported here"},
 		"empty label":        {"a..b", "a label is empty"},
 		"leading dot":        {".example.com", "a label is empty"},
 		"leading hyphen":     {"-a.example.com", "begins or ends with a hyphen"},

@@ -16,10 +16,10 @@ func (g *Gateway) Warnings() []string {
 		warnings = append(warnings, "routes: there are none, so the portal is empty")
 	}
 	for i, route := range g.Routes {
-		if route.Allow.Nobody() {
+		if !route.lets() {
 			warnings = append(warnings, entry("routes", i)+".allow: lets nobody in to "+route.Name)
 		}
-		if len(g.SAML.IdPs) > 1 && route.IdPs == nil && len(route.Allow.Groups) > 0 {
+		if len(g.SAML.IdPs) > 1 && route.IdPs == nil && route.namesGroups() {
 			warnings = append(warnings, entry("routes", i)+".allow.groups: every identity provider in saml.idps says who is in them; list in "+
 				entry("routes", i)+".idps those that this route trusts")
 		}

@@ -110,7 +110,7 @@ func TestPeerIsADNSNameOrASPIFFEID(t *testing.T) {
 func TestPeerRefusesWhatIsNeither(t *testing.T) {
 	cases := map[string]struct{ name, want string }{
 		"empty":             {"", "such as grafana.example.com"},
-		"wildcard":          {"*.example.com", "wildcards are not supported"},
+		"wildcard":          {"*.example.com", "wildcards are not supported here"},
 		"another scheme":    {"https://example.com/a", "without a scheme"},
 		"scheme in capital": {"Spiffe://example.com/a", "letters, digits and . _ -"},
 		"no path":           {"spiffe://example.com", "letters, digits and . _ -"},

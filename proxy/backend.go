@@ -1,56 +1,61 @@
 package proxy
 
 import (
-	"crypto/tls"
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
 
-	"github.com/sallyport/sallyport/proxy/http1"
+	"github.com/sallyport/sallyport/proxy/upstream"
 )
 
-const (
-	backendDialTimeout   = 10 * time.Second
-	backendHeaderTimeout = 5 * time.Minute // long polls answer late
-	backendHeaderBytes   = 256 << 10
-	backendIdleTimeout   = 90 * time.Second
-	backendIdleConns     = 256
-	backendConnAge       = time.Hour // so that a name that points elsewhere is noticed
-	// backendContinueTimeout is how long an upload waits for a backend that was told
-	// to say whether it wants it, and may not know how.
-	backendContinueTimeout = time.Second
-)
-
-// backend is how a route's requests are answered by its tool: whoever makes a
-// connection, chooses among several, or tries again, does so behind it. Safe for
-// concurrent use.
-type backend interface {
-	http.RoundTripper
-	// CloseIdleConnections has new requests shake hands anew.
-	CloseIdleConnections()
-}
-
-// newTransport is HTTP/1.1 over mutual TLS, which WebSockets need.
-func newTransport(config *tls.Config) backend {
-	return http1.New(http1.Config{
-		TLS:             config,
-		DialTimeout:     backendDialTimeout,
-		HeaderTimeout:   backendHeaderTimeout,
-		ContinueTimeout: backendContinueTimeout,
-		MaxHeaderBytes:  backendHeaderBytes,
-		MaxIdle:         backendIdleConns,
-		IdleTimeout:     backendIdleTimeout,
-		MaxAge:          backendConnAge,
+// newPool is the way to the tool of a route.
+func (g *Gateway) newPool(spec Route) (*upstream.Pool, error) {
+	return upstream.New(upstream.Config{
+		Route: spec.Name, Host: g.probedHost(spec), TLS: spec.TLS, Options: spec.Upstream, Log: g.cfg.Log,
+		Upstreams: append([]*url.URL{spec.Backend}, spec.MoreBackends...),
+		Session:   sessionOf,
+		Note:      noteAttempt,
 	})
 }
+
+// sessionOf is the id of the session that a request belongs to, or "".
+func sessionOf(ctx context.Context) string {
+	if state := outgoingOf(ctx).state; state != nil {
+		return state.ID
+	}
+	return ""
+}
+
+// probedHost is the Host of probes: the one that people ask for, or any of a wildcard.
+func (g *Gateway) probedHost(spec Route) string {
+	host := spec.Host
+	if parent, wild := strings.CutPrefix(host, "*."); wild {
+		host = "probe." + parent
+	}
+	return cmp.Or(spec.BackendHost, strings.TrimPrefix(g.origin(host), "https://"))
+}
+
+// noteAttempt writes into the record where a request was sent, and how often.
+func noteAttempt(ctx context.Context, address string, attempt int) {
+	record := &outgoingOf(ctx).exchange.Record
+	record.Upstream, record.Attempts = address, attempt
+}
+
+// busyRetry is after how many seconds a busy tool is worth another try.
+const busyRetry = "5"
 
 // CloseIdleConnections makes new requests shake hands anew with every backend.
 // Call it after the client certificate was renewed.
 func (g *Gateway) CloseIdleConnections() {
 	for _, rt := range g.order {
-		rt.transport.CloseIdleConnections()
+		if rt.pool != nil {
+			rt.pool.CloseIdleConnections()
+		}
 	}
 }
 
@@ -65,27 +70,30 @@ func (f sidecarFault) Error() string {
 // backendFailed answers for a backend that did not. The cause is for the log.
 func (g *Gateway) backendFailed(_ http.ResponseWriter, r *http.Request, err error) {
 	ex := outgoingOf(r.Context()).exchange
-	if r.Context().Err() != nil {
+	if rf := bodyFault(err); rf != nil {
+		// net/http would read on before it answers, and after that.
+		ex.Header().Set("Connection", "close")
+		ex.ExpectBody(time.Millisecond)
+		g.refuse(ex, r, *rf)
+		return
+	}
+	if cause := context.Cause(r.Context()); errors.Is(cause, errLate) {
+		err = errLate
+	} else if cause != nil {
 		// The client has gone, the session has ended, or we are stopping: an
 		// empty answer must not pass for the backend's.
 		ex.Fail(err)
 		panic(http.ErrAbortHandler)
 	}
+	status, reason := backendFault(err)
 	rf := refusal{
-		status: http.StatusBadGateway, reason: "backend_unreachable", cause: err,
+		status: status, reason: reason, cause: err,
 		title: "The tool does not answer", message: "You are signed in and allowed, but the tool behind this address cannot be reached. Try again in a moment; if it stays like this, give its owner the request number below.",
 		link: g.door + "/", text: "Your tools",
 	}
-	var timeout net.Error
-	var fault sidecarFault
-	switch {
-	case errors.As(err, &fault):
-		rf.reason = "app_unreachable"
-		if fault != "app_unreachable" {
-			rf.reason = "sidecar_refused"
-		}
-	case errors.As(err, &timeout) && timeout.Timeout():
-		rf.status, rf.reason = http.StatusGatewayTimeout, "backend_timeout"
+	if reason == codeBackendBusy {
+		rf.title, rf.message = "The tool is busy", "You are signed in and allowed, but the tool behind this address has as much to do as it may. Try again in a moment."
+		ex.Header().Set("Retry-After", busyRetry)
 	}
 	g.refuse(ex, r, rf)
 }

@@ -86,8 +86,8 @@ func remembered(r *http.Request, allowed []*IdP) *IdP {
 }
 
 // remember has this browser's next sign-on go to idp, unless there was no choice.
-func (g *Gateway) remember(ex *exchange, idp *IdP, host string) {
-	if len(g.allowed(host)) < 2 {
+func (g *Gateway) remember(ex *exchange, idp *IdP, rt *place) {
+	if len(g.allowed(rt)) < 2 {
 		return
 	}
 	http.SetCookie(ex, &http.Cookie{
@@ -112,20 +112,20 @@ func first(allowed []*IdP, fits func(*IdP) bool) *IdP {
 	return nil
 }
 
-// serveChooser asks the person which identity provider to sign in with. The page's
-// links lead to the same address, with the answer.
-func (g *Gateway) serveChooser(ex *exchange, r *http.Request, host string, unknown bool) {
+// serveChooser asks the person which identity provider to sign in with, for rt or, if
+// that is nil, for the door. The page's links lead to the same address, with the answer.
+func (g *Gateway) serveChooser(ex *exchange, r *http.Request, rt *place, unknown bool) {
 	page := portal.Chooser{Action: r.URL.Path, Unknown: unknown}
 	if typed := r.URL.Query().Get(paramLogin); unknown && len(typed) <= maxAddress {
 		page.Address = typed
 	}
-	if rt := g.routes[host]; rt != nil {
+	if rt != nil {
 		page.Tool = rt.Title
 	}
 	if begin := r.URL.Query().Get(paramBegin); begin != "" {
 		page.Fields = []portal.Field{{Name: paramBegin, Value: begin}}
 	}
-	allowed := g.allowed(host)
+	allowed := g.allowed(rt)
 	last := remembered(r, allowed)
 	for _, idp := range allowed {
 		page.Choices = append(page.Choices, portal.Choice{Title: idp.Title, URL: choiceAddress(r, idp), Last: idp == last})

@@ -35,8 +35,8 @@ func (g *Gateway) goesInCircles(ex *exchange, r *http.Request, p session.Pending
 	}
 	name := "the door"
 	link := g.door + "/"
-	if rt := g.routes[p.Host]; rt != nil {
-		name, link = rt.Title, g.origin(p.Host)+"/"
+	if rt := g.placeFor(p.Aim); rt != nil {
+		name, link = rt.Title, rt.url()
 	}
 	g.notice(ex, portal.Notice{
 		Status: http.StatusConflict, Title: "Signing in goes in circles",

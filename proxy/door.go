@@ -13,11 +13,16 @@ import (
 func (g *Gateway) serveDoor(ex *exchange, r *http.Request) {
 	ex.Record.Action = accesslog.ActionPortal
 	get := r.Method == http.MethodGet || r.Method == http.MethodHead
+	if r.URL.Path != "/" && (g.tooOften(ex, r) || g.crowdedOut(ex, r)) {
+		return
+	}
 	switch path := r.URL.Path; {
 	case path == "/" && get:
 		g.serveHome(ex, r)
 	case path == "/saml/metadata" && get:
 		g.serveMetadata(ex, r)
+	case path == keySetPath && get && g.cfg.Assertions != nil:
+		g.serveKeySet(ex)
 	case path == "/saml/acs":
 		g.serveACS(ex, r)
 	case path == "/saml/slo":
@@ -35,15 +40,18 @@ func (g *Gateway) serveDoor(ex *exchange, r *http.Request) {
 
 // serveHome lists the tools that the person may open.
 func (g *Gateway) serveHome(ex *exchange, r *http.Request) {
-	state, absence := g.find(ex, r, g.cfg.DoorHost)
+	state, absence := g.find(ex, r, nil)
 	if absence != session.Present {
+		if g.tooOften(ex, r) || g.shedStranger(ex, r) {
+			return
+		}
 		if !navigates(r) {
 			ex.Note(accesslog.ActionPortal, accesslog.DecisionDeny, string(absence))
 			notSignedIn(ex, absence, g.door+"/")
 			return
 		}
 		ex.Note(accesslog.ActionSignInBegin, accesslog.DecisionSignIn, string(absence))
-		g.beginSAML(ex, r, session.Pending{Host: g.cfg.DoorHost, Begun: g.cfg.Now().UnixMicro(), Why: absence})
+		g.beginSAML(ex, r, session.Pending{Aim: session.Aim{Host: g.cfg.DoorHost}, Begun: g.cfg.Now().UnixMicro(), Why: absence})
 		return
 	}
 	g.noteSession(ex, state)
@@ -51,8 +59,11 @@ func (g *Gateway) serveHome(ex *exchange, r *http.Request) {
 	g.renewAtDoor(ex, r, state)
 	home := portal.Home{User: state.User, Name: state.Name, SignOutURL: reservedPrefix + "sign_out"}
 	for _, rt := range g.order {
-		if g.vouched(state, rt) == session.Present && rt.Rule.Decide(state.User, state.Groups).Verdict == policy.Allow {
-			home.Tools = append(home.Tools, portal.Tool{Title: rt.Title, Description: rt.Description, URL: g.origin(rt.Host) + "/"})
+		if rt.wild() {
+			continue // of a wildcard: which of its hosts somebody wants is not known here
+		}
+		if at := g.front(rt, rt.Host); g.vouched(state, rt) == session.Present && at.allows(state).Verdict == policy.Allow {
+			home.Tools = append(home.Tools, portal.Tool{Title: rt.Title, Description: rt.Description, URL: at.url()})
 		}
 	}
 	ex.Fail(g.pages.WriteHome(ex, home))

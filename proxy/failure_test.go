@@ -163,8 +163,8 @@ func TestNewRefusesWhatCannotBeServed(t *testing.T) {
 	}{
 		{"a backend in the clear", func(c *proxy.Config) { c.Routes[0].Backend.Scheme = "http" }, `route "a" has backend http://127.0.0.1:1, expected https://`},
 		{"a backend without TLS", func(c *proxy.Config) { c.Routes[0].TLS = nil }, `route "a" has no TLS configuration`},
-		{"the door's host twice", func(c *proxy.Config) { c.Routes[0].Host = doorHost }, `has host "door.example.test", which is taken`},
-		{"a host twice", func(c *proxy.Config) { c.Routes = append(c.Routes, c.Routes[0]) }, `has host "a.example.test", which is taken`},
+		{"the door's host twice", func(c *proxy.Config) { c.Routes[0].Host = doorHost }, `has host "door.example.test", which is empty or the door's`},
+		{"a host twice", func(c *proxy.Config) { c.Routes = append(c.Routes, c.Routes[0]) }, `has host "a.example.test" and path "/", which are taken by "a"`},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/proxy/header"
 	"github.com/sallyport/sallyport/proxy/policy"
 	"github.com/sallyport/sallyport/proxy/relay"
 	"github.com/sallyport/sallyport/proxy/session"
@@ -15,18 +17,35 @@ import (
 // forward sends the request on as state, and the answer back. However long that
 // takes, it ends with the session: a download, a long poll and a stream as much
 // as a WebSocket.
-func (g *Gateway) forward(ex *exchange, r *http.Request, rt *route, state *session.State) {
+func (g *Gateway) forward(ex *exchange, r *http.Request, rt *place, state *session.State) {
 	if rf := g.refuseForeign(r, rt); rf != nil {
 		ex.Record.Decision = accesslog.DecisionDeny
 		g.refuse(ex, r, *rf)
 		return
 	}
+	card, rf := rt.cardOf(state)
+	if rf != nil {
+		if rf.status == http.StatusForbidden {
+			ex.Record.Decision = accesslog.DecisionDeny
+		}
+		g.refuse(ex, r, *rf)
+		return
+	}
+	if rf := rt.enter(r); rf != nil {
+		g.shedOr(ex, r, rf)
+		return
+	}
+	defer rt.inHand.Add(-1)
 	if r.ContentLength != 0 {
 		ex.ExpectBody(0)
+		ex.Duplex()
+		r = boundBody(ex, r, rt.Limits.BodyBytes, g.limits.Stall)
 	}
-	ctx, release := g.cfg.Sessions.Revocations().Bind(r.Context(), rt.Host, state)
+	ctx, release := g.cfg.Sessions.Revocations().Bind(r.Context(), session.Use{Host: rt.Host, Method: r.Method, Path: relay.SentPath(r.URL)}, state)
 	defer release()
 	ctx, stop := g.boundByAge(ctx, r, rt, state)
+	defer stop()
+	ctx, stop = g.boundByUse(ctx, ex, r)
 	defer stop()
 	defer func() {
 		switch cause := context.Cause(ctx); {
@@ -36,16 +55,24 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *route, state *sessi
 			ex.Record.Reason, ex.Record.Cause = "access_withdrawn", "access was withdrawn while the connection was open"
 		case errors.Is(cause, errAuthnAge):
 			ex.Record.Reason, ex.Record.Cause = policy.ReasonTooOld, "sign-on became too old while the connection was open"
+		case errors.Is(cause, errUnused):
+			ex.Record.Reason, ex.Record.Cause = string(session.AbsentIdle), errUnused.Error()
+		case ex.SlowWriter(): // the tool may have answered to what it got
+			ex.Record.Reason = codeBodyTooSlow
+			ex.Fail(errBodyTooSlow)
+		case ex.SlowReader():
+			ex.Record.Reason, ex.Record.Cause = "client_too_slow", "client took nothing of the answer"
 		}
 	}()
-	out := &outgoing{exchange: ex, state: state}
+	out := &outgoing{exchange: ex, at: rt, state: state, card: card}
+	ctx, done := rt.boundAnswer(ctx, out)
+	defer done()
 	if renewed := g.cfg.Sessions.Refresh(state); renewed != nil {
 		out.renewal = g.sealedCookies(ex, r, rt.Host, renewed)
 	}
-	ex.Record.Upstream = rt.Backend.Host
 	ctx = context.WithValue(ex.Trace(ctx, g.cfg.Now), outgoingKey{}, out)
 	rt.proxy.ServeHTTP(ex, r.WithContext(ctx))
-	if cause := context.Cause(ctx); errors.Is(cause, session.ErrEnded) || errors.Is(cause, session.ErrWithdrawn) || errors.Is(cause, errAuthnAge) {
+	if cause := context.Cause(ctx); errors.Is(cause, session.ErrEnded) || errors.Is(cause, session.ErrWithdrawn) || errors.Is(cause, errAuthnAge) || errors.Is(cause, errUnused) {
 		// The backend was hung up on, and may have had time to end its answer
 		// as if it were whole.
 		panic(http.ErrAbortHandler)
@@ -55,8 +82,19 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *route, state *sessi
 // outgoing is what the steps of forwarding need to know of one exchange.
 type outgoing struct {
 	exchange *exchange
+	at       *place // where the request goes
 	state    *session.State
-	renewal  []string // Set-Cookie lines that renew the session; nil for none
+	card     *header.Card // what the backend is told of the person; nil for nothing
+	renewal  []string     // Set-Cookie lines that renew the session; nil for none
+	body     backendBody
+	late     *time.Timer // runs out if no answer begins; nil for none
+}
+
+// answered notes that the backend's answer has begun.
+func (out *outgoing) answered() {
+	if out != nil && out.late != nil {
+		out.late.Stop()
+	}
 }
 
 type outgoingKey struct{}
@@ -87,7 +125,7 @@ func (h headerSink) WriteHeader(int)             {}
 // name: WebSockets, with which browsers send cookies along (cross-site WebSocket
 // hijacking), and requests that change something. SameSite cookies keep other
 // sites out, but not a sibling: another tool of the same company.
-func (g *Gateway) refuseForeign(r *http.Request, rt *route) *refusal {
+func (g *Gateway) refuseForeign(r *http.Request, rt *place) *refusal {
 	if relay.Upgrade(r) != relay.WebSocket {
 		if err := g.crossSite.Check(r); err != nil && !rt.UnsafeCrossOrigin {
 			return crossOrigin(err)

@@ -2,15 +2,14 @@ package proxy
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
-	"strconv"
+	"net/netip"
 	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/proxy/assertion"
 	"github.com/sallyport/sallyport/proxy/keep"
 	"github.com/sallyport/sallyport/proxy/policy"
 	"github.com/sallyport/sallyport/proxy/portal"
@@ -28,7 +27,7 @@ type Config struct {
 	// EntityID is our name towards identity providers, for whom a NameID is unless it
 	// says otherwise. Empty compares what it says to the letter.
 	EntityID string
-	// Routes are the tools; hosts are unique and none is DoorHost.
+	// Routes are the tools; no two have the same host and path, and none has DoorHost.
 	Routes []Route
 	// IdPs are the identity providers that sign people in, in the order of the
 	// chooser: at least one; names are unique.
@@ -38,11 +37,17 @@ type Config struct {
 	OutIdPs map[string]string
 	// Sessions remembers them.
 	Sessions *session.Manager
+	// Assertions signs for the routes that want it, and has the key set that the
+	// door shows. Its client certificate must be the one that every Route.TLS shows.
+	// Nil for none.
+	Assertions *assertion.Issuer
 	// Access gets one line per request.
 	Access *accesslog.Log
 	// QueryKeys are the query parameters whose values the access log keeps;
 	// nil means none.
 	QueryKeys []string
+	// TrustedProxies are the peers whose X-Forwarded-For is believed; nil for nobody.
+	TrustedProxies []netip.Prefix
 	// Refresh looks whether the named identity provider has new metadata, for an
 	// answer that was signed with an unknown key, and returns it with that; nil if
 	// there is nothing new, or it was asked too often. On account of messages that
@@ -52,6 +57,9 @@ type Config struct {
 	// Traces keeps what was found out about the last messages of identity providers;
 	// nil keeps nothing.
 	Traces *Traces
+	// Limits are how much is served at once, and how much strangers may ask for. The
+	// zero value has defaults.
+	Limits Limits
 	// Log is for what no request is to blame for; nil discards.
 	Log *slog.Logger
 	// Metrics counts; nil counts nowhere.
@@ -70,18 +78,25 @@ type Config struct {
 type Gateway struct {
 	cfg       Config
 	door      string // the door's origin, without a trailing slash
-	routes    map[string]*route
+	table     table
 	order     []*route
 	idps      idps
 	pages     *portal.Pages
 	crossSite *http.CrossOriginProtection
 	named     map[string]bool // groups that some route mentions
 	queryKeys map[string]bool
+	foreign   []string   // header names that only some routes set; see ownNames
 	answers   *admission // of identity providers
 	begins    *admission // requests to them
 	forms     *keep.Store
 	recorder  relay.Recorder
 	alarms    *alarms
+	limits    Limits       // defaults filled in
+	load      *load        // what is in hand
+	strangers *rates       // how often each address has asked
+	watch     *relay.Watch // who waits for a client that does not move
+	full      *canned      // the answer of a gateway that is asked for too much
+	often     *canned      // the answer to whoever asks too often
 }
 
 // New returns a Gateway, or an error that names what is wrong with cfg.
@@ -96,7 +111,7 @@ func New(cfg Config) (*Gateway, error) {
 		cfg.Metrics = NewMetrics()
 	}
 	g := &Gateway{
-		cfg: cfg, routes: make(map[string]*route), named: make(map[string]bool), queryKeys: make(map[string]bool),
+		cfg: cfg, table: newTable(), named: make(map[string]bool), queryKeys: make(map[string]bool),
 		crossSite: http.NewCrossOriginProtection(),
 		answers:   newAdmission(answersAtOnce, answersPerAddress, admissionWait),
 		begins:    newAdmission(beginsAtOnce, beginsPerAddress, admissionWait),
@@ -106,6 +121,9 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	g.cfg.Replaces = nil // or every one that ever was would be kept
 	g.door = g.origin(cfg.DoorHost)
+	g.limits = cfg.Limits.orDefaults()
+	g.load, g.strangers, g.watch = newLoad(), newRates(g.limits.StrangersPerSecond), relay.NewWatch(g.limits.Stall)
+	g.watch.Cut = func(why string) { cfg.Metrics.slow.WithLabelValues(why).Inc() }
 	for _, key := range cfg.QueryKeys {
 		g.queryKeys[key] = true
 	}
@@ -120,41 +138,24 @@ func New(cfg Config) (*Gateway, error) {
 		return nil, err
 	}
 	g.pages = pages
+	if err := g.prepareRefusals(); err != nil {
+		return nil, err
+	}
 	if cfg.Replaces != nil {
 		g.inherit(cfg.Replaces)
 	}
 	return g, nil
 }
 
-func (g *Gateway) addRoutes() error {
-	for _, spec := range g.cfg.Routes {
-		if spec.Host == g.cfg.DoorHost || g.routes[spec.Host] != nil {
-			return fmt.Errorf("route %q has host %q, which is taken", spec.Name, spec.Host)
-		}
-		rt, err := g.newRoute(spec)
-		if err != nil {
-			return err
-		}
-		g.routes[spec.Host] = rt
-		g.order = append(g.order, rt)
-		for _, group := range spec.Rule.Groups() {
-			g.named[group] = true
-		}
-	}
-	return nil
-}
-
-// origin is the origin of a host of ours as browsers see it.
-func (g *Gateway) origin(host string) string {
-	if g.cfg.PublicPort == 443 {
-		return "https://" + host
-	}
-	return "https://" + net.JoinHostPort(host, strconv.Itoa(g.cfg.PublicPort))
-}
-
 // ServeHTTP takes one request the whole way and writes its line.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.cfg.Metrics.begin()
+	g.load.inHand.Add(1)
+	defer g.load.inHand.Add(-1)
+	if len(g.cfg.TrustedProxies) > 0 {
+		g.serveForwarded(w, r)
+		return
+	}
 	g.recorder.Serve(w, r, g.serve)
 }
 
@@ -164,7 +165,17 @@ func (g *Gateway) serve(ex *exchange, r *http.Request) {
 	if r.ContentLength != 0 {
 		ex.ExpectBody(strangerPatience) // forward lets those who are let in take longer
 	}
-	if rf := clean(r); rf != nil {
+	g.watch.Follow(ex)
+	defer g.watch.Forget(ex)
+	if level, why := g.pressure(ex.Record.Time); !g.load.admits(level, ex.Record.Time) {
+		g.shed(ex, r, why)
+		return
+	}
+	rf := clean(r)
+	if rf == nil {
+		rf = g.limits.exceeded(r)
+	}
+	if rf != nil {
 		g.refuse(ex, r, *rf)
 		return
 	}
@@ -185,29 +196,19 @@ func (g *Gateway) serve(ex *exchange, r *http.Request) {
 		})
 		return
 	}
+	if misdirected(r, host) {
+		g.refuseMisdirected(ex, r)
+		return
+	}
 	if host == g.cfg.DoorHost {
 		g.serveDoor(ex, r)
 		return
 	}
-	rt := g.routes[host]
-	if rt == nil {
-		g.refuse(ex, r, refusal{
-			status: http.StatusMisdirectedRequest, reason: "unknown_host",
-			title: "There is no tool here", message: "No tool is known under this address. Check it, or start from your list of tools.",
-			link: g.door + "/", text: "Your tools",
-		})
-		return
-	}
-	ex.Record.Route = rt.Name
-	if path, reserved := strings.CutPrefix(r.URL.Path, reservedPrefix); reserved {
-		g.serveReserved(ex, r, rt, path)
-		return
-	}
-	g.serveTool(ex, r, rt)
+	g.serveHost(ex, r, host)
 }
 
 // serveTool decides who may pass, and forwards.
-func (g *Gateway) serveTool(ex *exchange, r *http.Request, rt *route) {
+func (g *Gateway) serveTool(ex *exchange, r *http.Request, rt *place) {
 	ex.Record.Action = accesslog.ActionAccess
 	if strings.Contains(r.URL.RawQuery, formMark) {
 		if r = g.unmarked(ex, r, rt); r == nil {
@@ -215,14 +216,18 @@ func (g *Gateway) serveTool(ex *exchange, r *http.Request, rt *route) {
 		}
 		defer g.settle(r)
 	}
-	if state := g.admit(ex, r, rt); state != nil {
+	switch state := g.admit(ex, r, rt); {
+	case state == nil:
+	case rt.itself():
+		g.answerItself(ex, r, rt)
+	default:
 		g.forward(ex, r, rt, state)
 	}
 }
 
 // admit returns the state of whoever may pass, or answers and returns nil.
-func (g *Gateway) admit(ex *exchange, r *http.Request, rt *route) *session.State {
-	state, absence := g.find(ex, r, rt.Host)
+func (g *Gateway) admit(ex *exchange, r *http.Request, rt *place) *session.State {
+	state, absence := g.find(ex, r, rt)
 	if absence != session.Present {
 		g.askToSignIn(ex, r, rt, absence)
 		return nil
@@ -254,8 +259,11 @@ func (g *Gateway) noteSession(ex *exchange, s *session.State) {
 
 // askToSignIn sends a navigation to the door, and tells everything else that it
 // is not signed in: a background request must never start SAML.
-func (g *Gateway) askToSignIn(ex *exchange, r *http.Request, rt *route, absence session.Absence) {
+func (g *Gateway) askToSignIn(ex *exchange, r *http.Request, rt *place, absence session.Absence) {
 	ex.Note(accesslog.ActionAccess, accesslog.DecisionDeny, string(absence))
+	if g.shedStranger(ex, r) {
+		return
+	}
 	switch {
 	case navigates(r):
 		ex.Note(accesslog.ActionSignInBegin, accesslog.DecisionSignIn, string(absence))
@@ -263,14 +271,14 @@ func (g *Gateway) askToSignIn(ex *exchange, r *http.Request, rt *route, absence 
 	case wantsPage(r):
 		g.holdLapsed(ex, r, rt, absence)
 	default:
-		notSignedIn(ex, absence, g.origin(rt.Host)+"/")
+		notSignedIn(ex, absence, rt.url())
 	}
 }
 
 // toDoor sends a navigation to the door, from where it comes back signed in. why is
 // what it has come without.
-func (g *Gateway) toDoor(ex *exchange, r *http.Request, rt *route, why session.Absence) {
-	token := g.cfg.Sessions.Begin(ex, r, rt.Host, r.URL.RequestURI(), why)
+func (g *Gateway) toDoor(ex *exchange, r *http.Request, rt *place, why session.Absence) {
+	token := g.cfg.Sessions.Begin(ex, r, g.aim(rt), r.URL.RequestURI(), why)
 	g.redirect(ex, g.door+reservedPrefix+"sign_in?begin="+token)
 }
 

@@ -232,6 +232,7 @@ func newWorld(tb testing.TB, change func(*proxy.Config)) *world {
 		Certificates: []tls.Certificate{w.ca.issue(x509.ExtKeyUsageServerAuth, "tool.backend.test")},
 		ClientCAs:    w.ca.pool, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13,
 	}
+	upstream.EnableHTTP2 = true // for those who ask for it
 	upstream.StartTLS()
 	tb.Cleanup(upstream.Close)
 	w.start(w.config(upstream.Listener.Addr().String()), change)
@@ -257,6 +258,7 @@ func (w *world) config(upstream string) proxy.Config {
 			route("closed", closedHost, policy.Rule{}),
 		},
 		IdPs: []proxy.IdP{{Name: "corp", Title: "Corporate", SAML: w.saml}}, Access: accesslog.New(w.log, "gateway"),
+		Limits: proxy.Limits{StrangersPerSecond: 1e6}, // every browser of a test has one and the same address
 	}
 }
 
@@ -269,12 +271,12 @@ func (w *world) start(cfg proxy.Config, change func(*proxy.Config)) {
 	w.addr = listener.Addr().String()
 	_, port, _ := net.SplitHostPort(w.addr)
 	cfg.PublicPort, _ = strconv.Atoi(port)
-	hosts := []string{doorHost}
-	for _, rt := range cfg.Routes {
-		hosts = append(hosts, rt.Host)
-	}
 	if change != nil {
 		change(&cfg)
+	}
+	hosts := []string{doorHost, headersHost, notesHost, openHost, closedHost}
+	for _, rt := range cfg.Routes {
+		hosts = append(hosts, rt.Host)
 	}
 	if cfg.Sessions, err = session.New(session.Config{
 		Keys: session.Keys{Current: bytes.Repeat([]byte{7}, session.KeySize)}, Hosts: hosts, Idle: time.Hour, Absolute: 10 * time.Hour, Now: cfg.Now,
@@ -290,7 +292,7 @@ func (w *world) start(cfg proxy.Config, change func(*proxy.Config)) {
 	go func() {
 		done <- proxy.Serve(ctx, proxy.ServerConfig{
 			Listener: listener, Handler: w.live, Drain: 5 * time.Second,
-			TLS: &tls.Config{Certificates: []tls.Certificate{w.ca.issue(x509.ExtKeyUsageServerAuth, append(hosts, "unknown.example.test")...)}},
+			TLS: &tls.Config{Certificates: []tls.Certificate{w.ca.issue(x509.ExtKeyUsageServerAuth, append(hosts, "unknown.example.test", "*.unknown.example.test")...)}},
 		})
 	}()
 	w.stop = sync.OnceValue(func() error { cancel(); return <-done })

@@ -33,14 +33,3 @@ func validMethod(method string) bool {
 	}
 	return !strings.ContainsFunc(method, func(c rune) bool { return (c < 'A' || c > 'Z') && c != '-' })
 }
-
-// normalHost is a Host header in the form that routes are written in:
-// lower-case, without port and without one trailing dot. It reports false for a
-// port that is no number (RFC 9110 section 7.2).
-func normalHost(host string) (string, bool) {
-	name, port, found := strings.Cut(host, ":")
-	if found && (port == "" || len(port) > 5 || strings.ContainsFunc(port, func(c rune) bool { return c < '0' || c > '9' })) {
-		return host, false
-	}
-	return strings.ToLower(strings.TrimSuffix(name, ".")), true
-}

@@ -127,13 +127,13 @@ func (g *Gateway) leadsHere(address string) bool {
 	if port == "" {
 		port = "443"
 	}
-	return port == strconv.Itoa(g.cfg.PublicPort) && (at.Hostname() == g.cfg.DoorHost || g.routes[at.Hostname()] != nil)
+	return port == strconv.Itoa(g.cfg.PublicPort) && (at.Hostname() == g.cfg.DoorHost || g.table.site(at.Hostname()) != nil)
 }
 
-// allowed are the identity providers whose people may open what is at host, in the
-// chooser's order: all for the door itself, none for a route whose own are all out.
-func (g *Gateway) allowed(host string) []*IdP {
-	rt := g.routes[host]
+// allowed are the identity providers whose people may open what is at rt, in the
+// chooser's order: all for the door itself, which is nil, none for a route whose own
+// are all out.
+func (g *Gateway) allowed(rt *place) []*IdP {
 	if rt == nil || rt.IdPs == nil {
 		return g.idps.order
 	}
@@ -167,14 +167,19 @@ func (g *Gateway) vouched(s *session.State, rt *route) session.Absence {
 	return session.Present
 }
 
-// find returns the session that r carries for host, if whoever vouched for it may.
-// Whose session it is that does not count stands in the record.
-func (g *Gateway) find(ex *exchange, r *http.Request, host string) (*session.State, session.Absence) {
+// find returns the session that r carries for the host of at, or for the door's if at
+// is nil, if whoever vouched for it may. Whose session it is that does not count
+// stands in the record.
+func (g *Gateway) find(ex *exchange, r *http.Request, at *place) (*session.State, session.Absence) {
+	host, rt := g.cfg.DoorHost, (*route)(nil)
+	if at != nil {
+		host, rt = at.Host, at.route
+	}
 	state, absence := g.cfg.Sessions.Find(r, host)
 	if absence != session.Present {
 		return nil, absence
 	}
-	if absence = g.vouched(state, g.routes[host]); absence != session.Present {
+	if absence = g.vouched(state, rt); absence != session.Present {
 		g.noteSession(ex, state)
 		return nil, absence
 	}

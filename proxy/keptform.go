@@ -50,9 +50,9 @@ var (
 // holdLapsed answers a form of somebody without a session: it is kept if the session
 // only ran out, so that the person is known, and may enter after a sign-on. Pages of
 // other origins have nothing kept.
-func (g *Gateway) holdLapsed(ex *exchange, r *http.Request, rt *route, absence session.Absence) {
+func (g *Gateway) holdLapsed(ex *exchange, r *http.Request, rt *place, absence session.Absence) {
 	s, known := g.cfg.Sessions.Lapsed(r, rt.Host)
-	if !known || g.vouched(s, rt) != session.Present || g.crossSite.Check(r) != nil || rt.Rule.Decide(s.User, s.Groups).Verdict != policy.Allow {
+	if !known || g.vouched(s, rt.route) != session.Present || g.crossSite.Check(r) != nil || rt.allows(s).Verdict != policy.Allow {
 		ex.Record.Reason = string(absence)
 		g.refuseUnsent(ex, r, rt, "")
 		return
@@ -64,7 +64,7 @@ func (g *Gateway) holdLapsed(ex *exchange, r *http.Request, rt *route, absence s
 
 // holdForm keeps the form of s, for the reason in the record, and says so; or says
 // that it was not sent.
-func (g *Gateway) holdForm(ex *exchange, r *http.Request, rt *route, s *session.State) {
+func (g *Gateway) holdForm(ex *exchange, r *http.Request, rt *place, s *session.State) {
 	id, err := g.keepForm(ex, r, rt.Host, s.User)
 	if err != nil {
 		reason, why := whyUnkept(err)
@@ -82,11 +82,11 @@ func (g *Gateway) holdForm(ex *exchange, r *http.Request, rt *route, s *session.
 
 // refuseUnsent says that a form has not reached its tool, for the reason in the
 // record, and is not kept, and why not.
-func (g *Gateway) refuseUnsent(ex *exchange, r *http.Request, rt *route, why string) {
+func (g *Gateway) refuseUnsent(ex *exchange, r *http.Request, rt *place, why string) {
 	g.refuse(ex, r, refusal{
 		status: http.StatusUnauthorized, reason: ex.Record.Reason, title: "Your form was not sent",
 		message: "You have to sign in first, so what you sent has not reached " + rt.Title + why + ". Sign in, go back in your browser, and send it again.",
-		link:    rt.origin + "/", text: "Sign in",
+		link:    rt.url(), text: "Sign in",
 	})
 }
 

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,16 +16,19 @@ import (
 	"github.com/sallyport/sallyport/proxy/keep"
 	"github.com/sallyport/sallyport/proxy/policy"
 	"github.com/sallyport/sallyport/proxy/portal"
+	"github.com/sallyport/sallyport/proxy/relay"
 	"github.com/sallyport/sallyport/proxy/session"
 )
 
 // serveForm shows a kept form to the person that it was kept for, who has signed in.
-func (g *Gateway) serveForm(ex *exchange, r *http.Request, rt *route) {
+func (g *Gateway) serveForm(ex *exchange, r *http.Request, rt *place) {
+	id := formID(r.URL.Query().Get("id"))
+	rt = g.placeOfForm(r, rt, id)
+	ex.Record.Route = rt.Name
 	state := g.admit(ex, r, rt)
 	if state == nil {
 		return
 	}
-	id := formID(r.URL.Query().Get("id"))
 	form, answer := g.forms.Look(id, session.FormKey(r, id), rt.Host, state.User)
 	target, err := url.ParseRequestURI(form.Target)
 	if answer != keep.Here || err != nil {
@@ -39,11 +43,30 @@ func (g *Gateway) serveForm(ex *exchange, r *http.Request, rt *route) {
 	}))
 }
 
+// placeOfForm is the place that a kept form is for, or rt if there is no form: who may
+// look at it is whoever may send it.
+func (g *Gateway) placeOfForm(r *http.Request, rt *place, id string) *place {
+	target, err := url.ParseRequestURI(g.forms.Target(id, session.FormKey(r, id), rt.Host))
+	if err != nil {
+		return rt
+	}
+	return cmp.Or(g.placeUsed(session.Use{Host: rt.Host, Method: http.MethodPost, Path: relay.SentPath(target)}), rt)
+}
+
+// sameTarget reports whether the form id, which r is about to send, is for rt, as it is
+// when our own page sends it. Who may was decided by the path of r, and what is sent is
+// the form's.
+func (g *Gateway) sameTarget(r *http.Request, rt *place, id string) bool {
+	at := g.placeOfForm(r, rt, id)
+	return at.route == rt.route && at.part == rt.part
+}
+
 // serveDiscard throws a kept form away.
-func (g *Gateway) serveDiscard(ex *exchange, r *http.Request, rt *route) {
+func (g *Gateway) serveDiscard(ex *exchange, r *http.Request, rt *place) {
 	ex.Note(accesslog.ActionForm, accesslog.DecisionDeny, "")
 	id := formID(r.URL.Query().Get("id"))
-	state, absence := g.find(ex, r, rt.Host)
+	rt = g.placeOfForm(r, rt, id)
+	state, absence := g.find(ex, r, rt)
 	switch err := g.crossSite.Check(r); {
 	case absence != session.Present:
 		ex.Record.Reason = string(absence)
@@ -61,12 +84,12 @@ func (g *Gateway) serveDiscard(ex *exchange, r *http.Request, rt *route) {
 	g.forms.Settle(id, true)
 	ex.Note(accesslog.ActionForm, accesslog.DecisionAllow, "form_discarded")
 	session.ForgetFormKey(ex, id)
-	g.redirect(ex, rt.origin+"/")
+	g.redirect(ex, rt.url())
 }
 
 // unmarked returns r without the mark of a kept form; if r is the click that sends the
 // form, the request that the form was. It returns nil once it has answered.
-func (g *Gateway) unmarked(ex *exchange, r *http.Request, rt *route) *http.Request {
+func (g *Gateway) unmarked(ex *exchange, r *http.Request, rt *place) *http.Request {
 	query, id, marked := cutFormMark(r.URL.RawQuery)
 	switch {
 	case !marked:
@@ -82,9 +105,9 @@ func (g *Gateway) unmarked(ex *exchange, r *http.Request, rt *route) *http.Reque
 
 // takeForm returns the request that the form id was, or answers and returns nil. The
 // form stays where it is until its sender may enter.
-func (g *Gateway) takeForm(ex *exchange, r *http.Request, rt *route, id string) *http.Request {
+func (g *Gateway) takeForm(ex *exchange, r *http.Request, rt *place, id string) *http.Request {
 	ex.Note(accesslog.ActionForm, accesslog.DecisionDeny, "")
-	state, absence := g.find(ex, r, rt.Host)
+	state, absence := g.find(ex, r, rt)
 	if absence != session.Present {
 		ex.Record.Reason = string(absence)
 		g.redirect(ex, rt.origin+formPage+id)
@@ -104,6 +127,10 @@ func (g *Gateway) takeForm(ex *exchange, r *http.Request, rt *route, id string) 
 	case decision.Verdict != policy.Allow:
 		return r // refused like any other request of this person's; nothing of it is sent
 	}
+	if !g.sameTarget(r, rt, id) {
+		g.refuseGone(ex, r, rt, keep.Gone)
+		return nil
+	}
 	form, answer := g.forms.Take(id, session.FormKey(r, id), rt.Host, state.User)
 	target, err := url.ParseRequestURI(form.Target)
 	if answer != keep.Here || err != nil {
@@ -116,12 +143,12 @@ func (g *Gateway) takeForm(ex *exchange, r *http.Request, rt *route, id string) 
 }
 
 // refuseGone says that there is no form to be sent.
-func (g *Gateway) refuseGone(ex *exchange, r *http.Request, rt *route, answer keep.Answer) {
+func (g *Gateway) refuseGone(ex *exchange, r *http.Request, rt *place, answer keep.Answer) {
 	ex.Note(accesslog.ActionForm, accesslog.DecisionDeny, codeFormGone)
 	rf := refusal{
 		status: http.StatusGone, reason: codeFormGone, title: "There is no form to send",
 		message: fmt.Sprintf("A form is kept for %s and can be sent once; it does not outlive a restart of Sallyport, and only the one that kept it can send it. If you have pressed the button before, your form may have reached %s: look there before you send it again.", inWords(keep.Life), rt.Title),
-		link:    rt.origin + "/", text: "Open " + rt.Title,
+		link:    rt.url(), text: "Open " + rt.Title,
 	}
 	if answer == keep.Another {
 		rf.status, rf.reason, rf.title = http.StatusForbidden, codeFormOther, "This form is not yours"

@@ -15,6 +15,12 @@ type Metrics struct {
 	duration *prometheus.HistogramVec
 	inFlight prometheus.Gauge
 	signIns  *prometheus.CounterVec
+	shed     *prometheus.CounterVec
+	limited  prometheus.Counter
+	slow     *prometheus.CounterVec
+	refused  *prometheus.CounterVec
+	open     prometheus.Gauge
+	http2    *prometheus.CounterVec
 }
 
 // NewMetrics returns metrics that are registered nowhere yet.
@@ -33,6 +39,24 @@ func NewMetrics() *Metrics {
 		signIns: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sallyport_saml_logins_total", Help: "Answers of the identity provider by result and reason.",
 		}, []string{"result", "reason"}),
+		shed: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_requests_shed_total", Help: "Requests that were turned away because too much was in hand, by what was too much.",
+		}, []string{"limit"}),
+		limited: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "sallyport_requests_rate_limited_total", Help: "Requests of strangers that were refused because their address has asked too often.",
+		}),
+		slow: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_slow_clients_cut_total", Help: "Requests that were cut because their client made no progress.",
+		}, []string{"kind"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_connections_closed_total", Help: "Connections that were closed at a limit.",
+		}, []string{"limit"}),
+		open: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "sallyport_connections", Help: "Connections of clients that are open now.",
+		}),
+		http2: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_http2_errors_total", Help: "Faults of HTTP/2 clients by kind.",
+		}, []string{"kind"}),
 	}
 }
 
@@ -51,8 +75,20 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 }
 
 func (m *Metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.requests, m.duration, m.inFlight, m.signIns}
+	return []prometheus.Collector{
+		m.requests, m.duration, m.inFlight, m.signIns, m.shed, m.limited, m.slow, m.refused, m.open, m.http2,
+	}
 }
+
+// ConnectionClosed counts a connection that was closed at the named limit of package
+// proxy/listen.
+func (m *Metrics) ConnectionClosed(limit string) { m.refused.WithLabelValues(limit).Inc() }
+
+// Connections counts n connections more that are open, or less.
+func (m *Metrics) Connections(n int) { m.open.Add(float64(n)) }
+
+// HTTP2Error counts a fault of a client by the name that net/http has for it.
+func (m *Metrics) HTTP2Error(kind string) { m.http2.WithLabelValues(kind).Inc() }
 
 func (m *Metrics) begin() { m.inFlight.Inc() }
 

@@ -6,32 +6,37 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/proxy/policy"
-	"github.com/sallyport/sallyport/proxy/relay"
 	"github.com/sallyport/sallyport/proxy/session"
 )
 
 // inherit takes over what a Gateway that replaces another shares with it: how
-// much strangers may ask for at once, and the connections to every backend that
-// is still reached in the same way.
+// much strangers may ask for at once, and every backend that is still reached in
+// the same way: its connections, and what is known of it.
 func (g *Gateway) inherit(before *Gateway) {
 	g.answers, g.begins, g.alarms, g.forms = before.answers, before.begins, before.alarms, before.forms
-	for host, rt := range g.routes {
-		old := before.routes[host]
-		if old == nil || old.TLS != rt.TLS || *old.Backend != *rt.Backend {
+	g.load, g.strangers, g.watch = before.load, before.strangers, before.watch
+	g.strangers.allow(g.limits.StrangersPerSecond)
+	g.watch.SetPatience(g.limits.Stall)
+	known := make(map[string]*route, len(before.order))
+	for _, old := range before.order {
+		known[old.Name] = old
+	}
+	for _, rt := range g.order {
+		old := known[rt.Name]
+		if old == nil || rt.itself() || old.itself() {
 			continue
 		}
-		rt.transport = old.transport
-		rt.proxy.Transport = relay.WithoutTrailers{Base: old.transport}
-		old.inherited.Store(true)
+		rt.inHand = old.inHand
+		rt.pool.TakeOver(old.pool)
 	}
 }
 
-// Retire lets go of the idle connections that no other Gateway took over. Call
-// it when this one gets no more requests; those under way go on to their end.
+// Retire lets go of the connections that no other Gateway took over. Call it when
+// this one gets no more requests; those under way go on to their end.
 func (g *Gateway) Retire() {
 	for _, rt := range g.order {
-		if !rt.inherited.Load() {
-			rt.transport.CloseIdleConnections()
+		if !rt.itself() {
+			rt.pool.Retire()
 		}
 	}
 }
@@ -40,12 +45,13 @@ func (g *Gateway) Retire() {
 // requests without one of them being lost. The zero value is not usable; make
 // one with NewLive. Safe for concurrent use.
 type Live struct {
-	current atomic.Pointer[Gateway]
+	current  atomic.Pointer[Gateway]
+	replaced chan struct{} // wakes Run
 }
 
 // NewLive begins with g.
 func NewLive(g *Gateway) *Live {
-	l := &Live{}
+	l := &Live{replaced: make(chan struct{}, 1)}
 	l.current.Store(g)
 	return l
 }
@@ -63,16 +69,17 @@ const withdrawAfter = time.Minute
 // more ends at once: it may have been taken out because it cannot be trusted.
 func (l *Live) Replace(g *Gateway) {
 	l.current.Swap(g).Retire()
-	g.cfg.Sessions.Revocations().Withdraw(func(_ string, s *session.State) bool { return g.vouched(s, nil) == session.Present })
+	l.wake()
+	g.cfg.Sessions.Revocations().Withdraw(func(_ session.Use, s *session.State) bool { return g.vouched(s, nil) == session.Present })
 	time.AfterFunc(withdrawAfter, func() { l.Gateway().withdraw() })
 }
 
 // withdraw ends what is under way and would not be let in. Whoever asked a
 // Gateway before this one has been let in, and bound, long ago.
 func (g *Gateway) withdraw() {
-	g.cfg.Sessions.Revocations().Withdraw(func(host string, s *session.State) bool {
-		rt := g.routes[host]
-		return rt != nil && g.vouched(s, rt) == session.Present && g.judge(rt, s).Verdict == policy.Allow
+	g.cfg.Sessions.Revocations().Withdraw(func(use session.Use, s *session.State) bool {
+		rt := g.placeUsed(use)
+		return rt != nil && g.vouched(s, rt.route) == session.Present && g.judge(rt, s).Verdict == policy.Allow
 	})
 }
 

@@ -6,11 +6,13 @@ import (
 	"log/slog"
 	"net/http/httputil"
 	"net/url"
-	"strings"
 	"sync/atomic"
 
+	"github.com/sallyport/sallyport/proxy/assertion"
+	"github.com/sallyport/sallyport/proxy/header"
 	"github.com/sallyport/sallyport/proxy/policy"
 	"github.com/sallyport/sallyport/proxy/relay"
+	"github.com/sallyport/sallyport/proxy/upstream"
 )
 
 // Route is one tool behind the door. It must not be changed after New.
@@ -18,14 +20,37 @@ type Route struct {
 	// Name identifies the route in logs and metrics; Title and Description are
 	// what people read.
 	Name, Title, Description string
-	// Host is the tool's own host name, lower-case.
+	// Host is the tool's own host name, lower-case; or *.DOMAIN, for every host that
+	// has one label before DOMAIN and no route of its own. No route is on the portal
+	// for a wildcard.
 	Host string
-	// Backend is the sidecar's address, https://host:port.
+	// Path is where at Host the tool begins, by whole segments, such as "/grafana",
+	// without a slash at its end; empty or "/" for all of Host. The longest wins.
+	Path string
+	// Rules are parts of the route in which others may enter than Rule says; the first
+	// that covers a request decides. Names are unique.
+	Rules []policy.PathRule
+	// StripPath takes Path from what the backend is asked for.
+	StripPath bool
+	// BackendHost is the Host that the backend is told; empty for the address that the
+	// browser knows.
+	BackendHost string
+	// Redirect or Respond answers in place of a backend, for whoever may enter; with
+	// one of them Backend and TLS are nil. Nil for neither.
+	Redirect *Redirect
+	Respond  *Respond
+	// Backend is the sidecar's address, https://host:port. Required, but for Redirect
+	// and Respond.
 	Backend *url.URL
-	// TLS is how to speak to it: our client certificate, and the sidecar's name
+	// MoreBackends are further sidecars of the same tool, with the same name in
+	// their certificates; nil for none.
+	MoreBackends []*url.URL
+	// TLS is how to speak to them: our client certificate, and the sidecar's name
 	// pinned. It must not be changed any more; the same value again, in a Gateway
 	// that replaces this one, lets the connections go on. Required.
 	TLS *tls.Config
+	// Upstream is how they are reached, chosen and watched.
+	Upstream upstream.Options
 	// Rule says who may open the tool; the zero Rule lets nobody in.
 	Rule policy.Rule
 	// StepUp is how the person has to have signed in besides; the zero value leaves
@@ -34,40 +59,65 @@ type Route struct {
 	// IdPs are the names of the identity providers whose people may open the tool;
 	// nil for all.
 	IdPs []string
-	// PassAuthorization lets the client's own Authorization header through.
+	// Identity is what the tool is told of a person, and how.
+	Identity Identity
+	// PassAuthorization lets the client's own Authorization header through. It cannot
+	// stand beside a credential of Identity's.
 	PassAuthorization bool
 	// WebSocket lets connections be upgraded to WebSocket, and to nothing else.
 	WebSocket bool
+	// Assertion sends along a signed assertion of who asks, made by
+	// Config.Assertions.
+	Assertion bool
 	// UnsafeCrossOrigin lets pages of other origins send requests that change
 	// something.
 	UnsafeCrossOrigin bool
+	// Answers is what becomes of the tool's answers, Limits how much may be asked of it.
+	Answers Answers
+	Limits  RouteLimits
 }
 
 // route is a Route with the means to serve it.
 type route struct {
 	Route
-	origin    string // as browsers write it
-	authority string // host and port of origin
-	transport backend
-	proxy     *httputil.ReverseProxy
-	// inherited is set once the transport is a later Gateway's.
-	inherited atomic.Bool
+	places   []place           // one for each of Rules, and Rule; nil for a wildcard
+	vouches  *assertion.Issuer // nil for none
+	pool     *upstream.Pool    // nil for a route that answers itself
+	proxy    *httputil.ReverseProxy
+	template *header.Template // of what the backend is told
+	answers  *answers
+	inHand   *atomic.Int64 // requests that it is asked now, shared with later Gateways
 }
 
 func (g *Gateway) newRoute(spec Route) (*route, error) {
-	if spec.TLS == nil {
-		return nil, fmt.Errorf("route %q has no TLS configuration: a backend is never reached in the clear", spec.Name)
+	if spec.Redirect != nil || spec.Respond != nil {
+		return newOwnRoute(spec)
 	}
-	if spec.Backend == nil || spec.Backend.Scheme != "https" {
-		return nil, fmt.Errorf("route %q has backend %v, expected https://host:port", spec.Name, spec.Backend)
+	template, err := g.templateOf(spec)
+	if err != nil {
+		return nil, err
 	}
-	origin := g.origin(spec.Host)
-	rt := &route{
-		Route: spec, origin: origin, authority: strings.TrimPrefix(origin, "https://"), transport: newTransport(spec.TLS),
+	pool, err := g.newPool(spec)
+	if err != nil {
+		return nil, err
+	}
+	answers, err := newAnswers(spec.Answers, append([]*url.URL{spec.Backend}, spec.MoreBackends...))
+	if err != nil {
+		return nil, fmt.Errorf("route %q: %w", spec.Name, err)
+	}
+	rt := &route{Route: spec, template: template, pool: pool, answers: answers, inHand: new(atomic.Int64)}
+	if rt.Limits.Requests == 0 {
+		rt.Limits.Requests = (g.limits.Requests + 1) / 2
+	}
+	if spec.Assertion {
+		if g.cfg.Assertions == nil {
+			return nil, fmt.Errorf("route %q wants assertions, and there is nothing to sign them", spec.Name)
+		}
+		rt.vouches = g.cfg.Assertions
 	}
 	rt.proxy = &httputil.ReverseProxy{
 		Rewrite:        rt.rewrite,
-		Transport:      relay.WithoutTrailers{Base: rt.transport},
+		Transport:      relay.SafeTrailers{Base: pool},
 		ModifyResponse: filterResponse,
 		ErrorHandler:   g.backendFailed,
 		BufferPool:     new(relay.Buffers),

@@ -28,6 +28,9 @@ type ServerConfig struct {
 	// Strangers is the level of those lines: a matter of course before browsers,
 	// an alarm where only the gateway has business. The zero value is Info.
 	Strangers slog.Level
+	// HTTP2Error, if not nil, is told of the kinds of faults of HTTP/2 clients. It is
+	// called concurrently.
+	HTTP2Error func(kind string)
 }
 
 const (
@@ -55,7 +58,7 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 		Handler: handler, TLSConfig: cfg.TLS,
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		DisableGeneralOptionsHandler: true, // "OPTIONS *" gets a line like everything else
-		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		HTTP2:                        http2Limits(cfg.HTTP2Error),
 		ErrorLog:                     slog.NewLogLogger(cfg.Log.Handler(), cfg.Strangers),
 		BaseContext:                  func(net.Listener) context.Context { return requests },
 	}

@@ -14,7 +14,8 @@ import (
 // door it goes straight back with a ticket, else to the identity provider.
 func (g *Gateway) serveSignIn(ex *exchange, r *http.Request) {
 	begin, ok := g.cfg.Sessions.OpenBegin(r.URL.Query().Get(paramBegin))
-	if !ok || g.routes[begin.Host] == nil || !navigates(r) {
+	rt := g.placeFor(begin.Aim)
+	if !ok || rt == nil || !navigates(r) {
 		ex.Note(accesslog.ActionSignInBegin, accesslog.DecisionDeny, "begin_invalid")
 		g.refuse(ex, r, refusal{
 			status: http.StatusBadRequest, reason: "begin_invalid",
@@ -23,13 +24,12 @@ func (g *Gateway) serveSignIn(ex *exchange, r *http.Request) {
 		})
 		return
 	}
-	rt := g.routes[begin.Host]
 	ex.Record.Route = rt.Name
-	pending := session.Pending{Host: begin.Host, Return: begin.Return, Begun: begin.At, Why: begin.Why}
-	state, absence := g.find(ex, r, g.cfg.DoorHost)
+	pending := session.Pending{Aim: begin.Aim, Return: begin.Return, Begun: begin.At, Why: begin.Why}
+	state, absence := g.find(ex, r, nil)
 	if absence == session.Present {
 		g.noteSession(ex, state)
-		absence = g.vouched(state, rt)
+		absence = g.vouched(state, rt.route)
 	}
 	if absence != session.Present {
 		ex.Note(accesslog.ActionSignInBegin, accesslog.DecisionSignIn, string(absence))
@@ -54,7 +54,7 @@ func (g *Gateway) serveSignIn(ex *exchange, r *http.Request) {
 // sign anybody in without a question, and whoever comes in leaves the session before: a
 // page must not put somebody in a person's place (login CSRF). The link is the address
 // that was asked for, and what follows it comes from our own page.
-func (g *Gateway) askToChange(ex *exchange, r *http.Request, rt *route, state *session.State) {
+func (g *Gateway) askToChange(ex *exchange, r *http.Request, rt *place, state *session.State) {
 	query := url.Values{}
 	for _, name := range []string{paramBegin, paramIdP} {
 		if r.URL.Query().Has(name) {
@@ -71,12 +71,13 @@ func (g *Gateway) askToChange(ex *exchange, r *http.Request, rt *route, state *s
 // beginSAML starts a sign-on with one of the identity providers that are allowed
 // for p.Host, and asks the person with which if that is not known.
 func (g *Gateway) beginSAML(ex *exchange, r *http.Request, p session.Pending) {
-	allowed := g.allowed(p.Host)
+	rt := g.placeFor(p.Aim)
+	allowed := g.allowed(rt)
 	switch choice := choose(r, allowed); {
 	case len(allowed) == 0:
 		g.refuseNoIdP(ex, r)
 	case choice.idp == nil:
-		g.serveChooser(ex, r, p.Host, choice.unknown)
+		g.serveChooser(ex, r, rt, choice.unknown)
 	case choice.typed:
 		g.serveChosen(ex, r, choice.idp)
 	default:
@@ -209,8 +210,8 @@ func (g *Gateway) goOn(ex *exchange, r *http.Request, state *session.State, a *a
 		return
 	}
 	ex.Note(accesslog.ActionSignIn, accesslog.DecisionAllow, "assertion_verified")
-	g.remember(ex, a.idp, a.pending.Host)
-	rt := g.routes[a.pending.Host]
+	rt := g.placeFor(a.pending.Aim)
+	g.remember(ex, a.idp, rt)
 	if rt != nil {
 		ex.Record.Route = rt.Name
 	}

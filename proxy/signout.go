@@ -130,7 +130,7 @@ func (g *Gateway) beginLogout(ex *exchange, r *http.Request, idp *IdP, remote se
 		return saml.Message{}, fmt.Errorf("asking %s to sign somebody out: %w", idp.Name, err)
 	}
 	g.cfg.Sessions.HoldSignOff(ex, r, relayState, session.Pending{
-		RequestID: message.ID, IdP: idp.Name, RequestedAt: message.IssuedAt.Unix(), Host: g.cfg.DoorHost,
+		RequestID: message.ID, IdP: idp.Name, RequestedAt: message.IssuedAt.Unix(), Aim: session.Aim{Host: g.cfg.DoorHost},
 	})
 	return message, nil
 }

@@ -17,8 +17,8 @@ import (
 // judge decides whether somebody may open rt: first whether they may at all, then
 // whether they have signed in as the route demands. Whoever may not is never sent to
 // prove more.
-func (g *Gateway) judge(rt *route, s *session.State) policy.Decision {
-	decision := rt.Rule.Decide(s.User, s.Groups)
+func (g *Gateway) judge(rt *place, s *session.State) policy.Decision {
+	decision := rt.allows(s)
 	if decision.Verdict != policy.Allow {
 		return decision
 	}
@@ -31,7 +31,7 @@ func (g *Gateway) judge(rt *route, s *session.State) policy.Decision {
 
 // askToStepUp sends a navigation to the door, which has the person prove what decision
 // says is lacking; keeps a form until then; and tells everything else.
-func (g *Gateway) askToStepUp(ex *exchange, r *http.Request, rt *route, s *session.State, decision policy.Decision) {
+func (g *Gateway) askToStepUp(ex *exchange, r *http.Request, rt *place, s *session.State, decision policy.Decision) {
 	switch {
 	case navigates(r):
 		ex.Note(accesslog.ActionSignInBegin, decision.Verdict.String(), decision.Reason)
@@ -40,14 +40,14 @@ func (g *Gateway) askToStepUp(ex *exchange, r *http.Request, rt *route, s *sessi
 		g.holdUntilStepUp(ex, r, rt, s, decision.Reason)
 	default:
 		writeJSON(ex, http.StatusUnauthorized, map[string]string{
-			"error": decision.Reason, "message": "sign in again, as this tool demands", "request_id": ex.Record.RequestID, "signin": rt.origin + "/",
+			"error": decision.Reason, "message": "sign in again, as this tool demands", "request_id": ex.Record.RequestID, "signin": rt.url(),
 		})
 	}
 }
 
 // holdUntilStepUp answers a form of somebody who has to prove more. Pages of other
 // origins have nothing kept.
-func (g *Gateway) holdUntilStepUp(ex *exchange, r *http.Request, rt *route, s *session.State, reason string) {
+func (g *Gateway) holdUntilStepUp(ex *exchange, r *http.Request, rt *place, s *session.State, reason string) {
 	err := g.crossSite.Check(r)
 	switch {
 	case err != nil && !rt.UnsafeCrossOrigin:
@@ -64,7 +64,7 @@ func (g *Gateway) holdUntilStepUp(ex *exchange, r *http.Request, rt *route, s *s
 // stepUp begins another sign-on for somebody whose session at the door is not good
 // enough for p.Host, and reports whether it did.
 func (g *Gateway) stepUp(ex *exchange, r *http.Request, s *session.State, p session.Pending) bool {
-	decision := g.judge(g.routes[p.Host], s)
+	decision := g.judge(g.placeFor(p.Aim), s)
 	if decision.Verdict != policy.Again {
 		return false
 	}
@@ -87,7 +87,7 @@ func (g *Gateway) beginAgain(ex *exchange, r *http.Request, s *session.State, p 
 
 // demands is what the identity provider is asked for on behalf of p.Host.
 func (g *Gateway) demands(p session.Pending) saml.SignOn {
-	rt := g.routes[p.Host]
+	rt := g.placeFor(p.Aim)
 	if rt == nil {
 		return saml.SignOn{}
 	}
@@ -104,7 +104,7 @@ func (g *Gateway) expectation(p session.Pending) saml.Expectation {
 	if p.RequestedAt != 0 {
 		want.RequestedAt = time.Unix(p.RequestedAt, 0)
 	}
-	if rt := g.routes[p.Host]; rt != nil && p.Forced {
+	if rt := g.placeFor(p.Aim); rt != nil && p.Forced {
 		want.MaxAge = rt.StepUp.MaxAge
 	}
 	return want
@@ -128,7 +128,7 @@ func (g *Gateway) authenticatedAt(instant time.Time, p session.Pending) time.Tim
 // was not forced to may have asked nothing. If the answer is still not good enough it
 // ends here, and not in a circle.
 func (g *Gateway) arrive(ex *exchange, r *http.Request, s *session.State, p session.Pending) {
-	decision := g.judge(g.routes[p.Host], s)
+	decision := g.judge(g.placeFor(p.Aim), s)
 	switch {
 	case decision.Verdict != policy.Again:
 		g.carry(ex, r, s, p.Host, p.Return)
@@ -154,7 +154,8 @@ var weakAnswers = map[string]string{
 // route demands, and reports whether it was.
 func (g *Gateway) refusedStepUp(ex *exchange, r *http.Request, p session.Pending, err error) bool {
 	refused, ok := errors.AsType[*saml.Refusal](err)
-	if !ok || p.Host == "" || g.routes[p.Host] == nil {
+	rt := g.placeFor(p.Aim)
+	if !ok || rt == nil {
 		return false
 	}
 	reason := weakAnswers[refused.Code]
@@ -162,7 +163,7 @@ func (g *Gateway) refusedStepUp(ex *exchange, r *http.Request, p session.Pending
 	if reason == "" || !asked.ForceAuthn && len(asked.AuthnContext.Classes) == 0 {
 		return false
 	}
-	ex.Record.Route = g.routes[p.Host].Name
+	ex.Record.Route = rt.Name
 	g.refuseWeak(ex, r, p, reason, err)
 	return true
 }
@@ -170,7 +171,7 @@ func (g *Gateway) refusedStepUp(ex *exchange, r *http.Request, p session.Pending
 // refuseWeak tells the person, and the operators, that the identity provider did not
 // do what the route demands.
 func (g *Gateway) refuseWeak(ex *exchange, r *http.Request, p session.Pending, reason string, cause error) {
-	rt := g.routes[p.Host]
+	rt := g.placeFor(p.Aim)
 	ex.Note(accesslog.ActionSignIn, accesslog.DecisionDeny, reason)
 	if g.alarms.due("step_up_refused "+rt.Name, g.cfg.Now()) {
 		g.cfg.Log.Warn("identity provider did not sign somebody in as the route demands", "event", "step_up_refused",
@@ -194,7 +195,7 @@ var errAuthnAge = errors.New("sign-on has become too old for the route")
 // boundByAge returns a context that ends when s is too old for rt: an upgraded
 // connection then, since all that the person does goes over it; anything else as much
 // later as a request may go on that would not be let in any more.
-func (g *Gateway) boundByAge(ctx context.Context, r *http.Request, rt *route, s *session.State) (bound context.Context, stop func()) {
+func (g *Gateway) boundByAge(ctx context.Context, r *http.Request, rt *place, s *session.State) (bound context.Context, stop func()) {
 	if rt.StepUp.MaxAge <= 0 {
 		return ctx, func() {}
 	}

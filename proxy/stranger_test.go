@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +20,11 @@ import (
 // raw sends bytes over TLS and reads one answer.
 func (w *world) raw(request string) *http.Response {
 	w.tb.Helper()
-	conn, err := tls.Dial("tcp", w.addr, &tls.Config{RootCAs: w.ca.pool, ServerName: doorHost})
+	name := doorHost
+	if asked := regexp.MustCompile(`(?m)^Host: ([a-z.]+)`).FindStringSubmatch(request); asked != nil {
+		name = asked[1]
+	}
+	conn, err := tls.Dial("tcp", w.addr, &tls.Config{RootCAs: w.ca.pool, ServerName: name})
 	if err != nil {
 		w.tb.Fatal(err)
 	}

@@ -17,24 +17,28 @@ func (rt *route) rewrite(pr *httputil.ProxyRequest) {
 	with := outgoingOf(pr.Out.Context())
 	rt.cleanse(pr.Out.Header)
 	pr.SetXForwarded()
-	pr.Out.Host = rt.authority // not the client's spelling, which may hold a port of its own
-	pr.Out.Header.Set(header.ForwardedHost, rt.authority)
+	with.at.address(pr.Out)
 	rt.introduce(pr.Out.Header, with)
 }
 
 // cleanse takes from h what a client has no say in. It comes before anything is set.
 func (rt *route) cleanse(h http.Header) {
-	header.Strip(h)
+	rt.template.Strip(h)
 	session.StripRequest(h)
 	if !rt.PassAuthorization {
 		delete(h, "Authorization")
 	}
 }
 
-// introduce says to the backend who asks.
+// introduce says to the backend who asks, and shows it the credential that it wants to
+// see from us.
 func (rt *route) introduce(h http.Header, with *outgoing) {
 	h.Set(header.RequestID, with.exchange.Record.RequestID)
-	header.Set(h, header.Identity{
-		User: with.state.User, Email: with.state.Email, Name: with.state.Name, Groups: with.state.Groups,
-	})
+	if with.card != nil {
+		with.card.Set(h)
+	}
+	if rt.Identity.Credential != nil {
+		rt.Identity.Credential.show(h)
+	}
+	rt.vouch(h, with)
 }

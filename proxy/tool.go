@@ -12,8 +12,11 @@ import (
 const reservedPrefix = "/.sallyport/"
 
 // serveReserved answers the gateway's own paths on a tool's host.
-func (g *Gateway) serveReserved(ex *exchange, r *http.Request, rt *route, path string) {
+func (g *Gateway) serveReserved(ex *exchange, r *http.Request, rt *place, path string) {
 	get := r.Method == http.MethodGet || r.Method == http.MethodHead
+	if path != "whoami" && (g.tooOften(ex, r) || path == "ticket" && g.shedStranger(ex, r)) {
+		return
+	}
 	switch {
 	case path == "ticket" && get:
 		g.serveTicket(ex, r, rt)
@@ -32,14 +35,14 @@ func (g *Gateway) serveReserved(ex *exchange, r *http.Request, rt *route, path s
 
 // serveTicket turns a ticket of the door into a session of this host, and sends
 // the browser to the page that it first asked for.
-func (g *Gateway) serveTicket(ex *exchange, r *http.Request, rt *route) {
+func (g *Gateway) serveTicket(ex *exchange, r *http.Request, rt *place) {
 	ex.Note(accesslog.ActionTicket, accesslog.DecisionDeny, "")
 	state, uri, fault := g.cfg.Sessions.Redeem(ex, r, rt.Host, r.URL.Query().Get("ticket"))
 	if fault != session.TicketGood {
 		g.refuse(ex, r, refusal{
 			status: http.StatusForbidden, reason: string(fault),
 			title: "This sign-in has expired", message: "It was used before, took too long, or your browser keeps no cookies for this address. Open the tool again.",
-			link: g.origin(rt.Host) + "/", text: "Open " + rt.Title,
+			link: rt.url(), text: "Open " + rt.Title,
 		})
 		return
 	}
@@ -52,16 +55,16 @@ func (g *Gateway) serveTicket(ex *exchange, r *http.Request, rt *route) {
 		return
 	}
 	ex.Note(accesslog.ActionTicket, accesslog.DecisionAllow, "ticket_redeemed")
-	g.redirect(ex, g.origin(rt.Host)+uri)
+	g.redirect(ex, rt.origin+uri)
 }
 
 // serveWhoAmI tells a tool's own pages who is signed in, how and when they proved it,
 // and until when. Times are Unix seconds.
-func (g *Gateway) serveWhoAmI(ex *exchange, r *http.Request, rt *route) {
-	state, absence := g.find(ex, r, rt.Host)
+func (g *Gateway) serveWhoAmI(ex *exchange, r *http.Request, rt *place) {
+	state, absence := g.findAnywhere(ex, r, rt)
 	if absence != session.Present {
 		ex.Note(accesslog.ActionAccess, accesslog.DecisionDeny, string(absence))
-		notSignedIn(ex, absence, g.origin(rt.Host)+"/")
+		notSignedIn(ex, absence, rt.url())
 		return
 	}
 	g.noteSession(ex, state)
@@ -75,5 +78,5 @@ func (g *Gateway) serveWhoAmI(ex *exchange, r *http.Request, rt *route) {
 		AuthnContext    string   `json:"authn_context,omitempty"`
 		Expires         int64    `json:"expires"`
 		SignOut         string   `json:"sign_out"`
-	}{state.User, state.Email, state.Name, state.Groups, state.AuthnAt, state.AuthnContext, state.Expires, g.origin(rt.Host) + reservedPrefix + "sign_out"})
+	}{state.User, state.Email, state.Name, state.Groups, state.AuthnAt, state.AuthnContext, state.Expires, rt.origin + reservedPrefix + "sign_out"})
 }

@@ -24,8 +24,9 @@ type CertificatesConfig struct {
 	Client *Client
 	// Mount and Role are the PKI mount and the role on it.
 	Mount, Role string
-	// Names are DNS names, lower-case, without wildcards; each gets a certificate
-	// of its own. Or there is one SPIFFE ID, spiffe://TRUST-DOMAIN/PATH, which the
+	// Names are DNS names, lower-case; each gets a certificate of its own. With
+	// ServerUsage and without ACME, *. before a name of two labels or more is one, too:
+	// its certificate is for every host of one more label that is not named itself. Or there is one SPIFFE ID, spiffe://TRUST-DOMAIN/PATH, which the
 	// PKI role must have in allowed_uri_sans. With ClientUsage there is exactly
 	// one name.
 	Names []string
@@ -183,7 +184,7 @@ func (cfg *CertificatesConfig) check() error {
 	if cfg.Usage != ServerUsage && cfg.Usage != ClientUsage {
 		faults = append(faults, fmt.Errorf("usage %d: expected server or client", cfg.Usage))
 	}
-	faults = append(faults, checkNameList(cfg.Names, cfg.Usage), cfg.Window.check())
+	faults = append(faults, cfg.checkNames(cfg.Names), cfg.Window.check())
 	if cfg.TTL < shortestTTL && cfg.ACME == nil {
 		faults = append(faults, fmt.Errorf("ttl %s: expected at least %s", cfg.TTL, shortestTTL))
 	}
@@ -411,12 +412,20 @@ func (c *Certificates) statusOf(h *held) (CertificateStatus, bool) {
 // certificate returns the certificate for name that lives longest, or nil.
 func (c *Certificates) certificate(name string) *certmagic.Certificate {
 	var best *certmagic.Certificate
-	for _, cert := range c.cache.AllMatchingCertificates(name) {
+	for _, cert := range c.cached(name) {
 		if cert.Leaf != nil && (best == nil || cert.Leaf.NotAfter.After(best.Leaf.NotAfter)) {
 			best = &cert
 		}
 	}
 	return best
+}
+
+// cached returns the certificates for name itself. certmagic's cache also finds those
+// of the wildcards that stand for it.
+func (c *Certificates) cached(name string) []certmagic.Certificate {
+	return slices.DeleteFunc(c.cache.AllMatchingCertificates(name), func(cert certmagic.Certificate) bool {
+		return !slices.Contains(cert.Names, name)
+	})
 }
 
 // chain returns the certificate for name and what is sent along with it, or nil.

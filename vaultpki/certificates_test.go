@@ -99,9 +99,14 @@ func TestCertificatesAreNotIssued(t *testing.T) {
 			func(c *vaultpki.CertificatesConfig) { c.Usage, c.Names = vaultpki.ClientUsage, []string{doorHost} },
 			vaultpki.ReasonBadCertificate, "not for use as a client",
 		},
-		"wildcard": {
+		"wildcard that the role does not give": {
 			func(c *vaultpki.CertificatesConfig) { c.Names = []string{"*.example.com"} },
-			vaultpki.ReasonConfig, `"*.example.com"`,
+			vaultpki.ReasonDenied, "pki-edge/sign/sallyport-edge",
+		},
+		"wildcard of a whole domain": {func(c *vaultpki.CertificatesConfig) { c.Names = []string{"*.com"} }, vaultpki.ReasonConfig, `"*.com"`},
+		"wildcard within a name":     {func(c *vaultpki.CertificatesConfig) { c.Names = []string{"a.*.example.com"} }, vaultpki.ReasonConfig, `"a.*.example.com"`},
+		"wildcard of a client": {
+			func(c *vaultpki.CertificatesConfig) { c.Usage, c.Names = vaultpki.ClientUsage, []string{wildHost} }, vaultpki.ReasonConfig, "without a wildcard",
 		},
 		"upper case":     {func(c *vaultpki.CertificatesConfig) { c.Names = []string{"Door.example.com"} }, vaultpki.ReasonConfig, "lower-case"},
 		"no names":       {func(c *vaultpki.CertificatesConfig) { c.Names = nil }, vaultpki.ReasonConfig, "at least one"},

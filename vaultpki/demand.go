@@ -88,7 +88,7 @@ func (c *Certificates) force(ctx context.Context, h *held) error {
 // until then the error is the same, and says when.
 func (c *Certificates) SetNames(ctx context.Context, names []string) error {
 	names = slices.Clone(names)
-	if err := checkNameList(names, c.cfg.Usage); err != nil {
+	if err := c.cfg.checkNames(names); err != nil {
 		return &Error{Reason: ReasonConfig, Op: "configuring certificates", Err: err}
 	}
 	ctx, leave, err := c.begin(ctx)
@@ -153,7 +153,7 @@ func (c *Certificates) forget(ctx context.Context, names []*held) error {
 		h.drop()
 		h.enter(ctx)
 		var hashes []string
-		for _, cert := range c.cache.AllMatchingCertificates(h.name) {
+		for _, cert := range c.cached(h.name) {
 			hashes = append(hashes, cert.Hash())
 		}
 		if len(hashes) > 0 {

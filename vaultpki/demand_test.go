@@ -199,7 +199,7 @@ func TestNamesOfALiveEdgeChange(t *testing.T) {
 	if !serves(notesHost) || !serves(doorHost) || certs.Status()[1] != door {
 		t.Errorf("after adding a name: %+v", certs.Status())
 	}
-	for _, bad := range [][]string{nil, {doorHost, doorHost}, {"*.example.com"}, {doorHost, "spiffe://example.com/x"}} {
+	for _, bad := range [][]string{nil, {doorHost, doorHost}, {"*.com"}, {doorHost, "spiffe://example.com/x"}} {
 		if err := certs.SetNames(t.Context(), bad); vaultpki.ReasonOf(err) != vaultpki.ReasonConfig {
 			t.Errorf("names %q: %v", bad, err)
 		}
@@ -336,4 +336,45 @@ func TestSPIFFEIDsNamePeers(t *testing.T) {
 		certs.Close()
 		t.Errorf("SPIFFE ID that the role does not allow: %v", err)
 	}
+}
+
+func TestAWildcardStandsForOneLabelAndWhoHasNoName(t *testing.T) {
+	cfg := edgeConfig(login(t, gatewayRole))
+	cfg.Names = []string{doorHost, wildHost}
+	certs := issue(t, cfg)
+	roots := mountRoots(t, "pki-edge")
+	shown := func(name string) string {
+		state, err := shake(certs.EdgeTLS(), &tls.Config{ServerName: name, RootCAs: roots})
+		if err != nil {
+			return ""
+		}
+		return state.PeerCertificates[0].DNSNames[0]
+	}
+	check := func(want map[string]string) {
+		t.Helper()
+		for name, expected := range want {
+			if got := shown(name); got != expected {
+				t.Errorf("%s is shown the certificate for %q, expected %q", name, got, expected)
+			}
+		}
+	}
+	check(map[string]string{
+		doorHost: doorHost, "a.apps.example.com": wildHost, "own.apps.example.com": wildHost,
+		"apps.example.com": "", "a.b.apps.example.com": "", "example.com": "",
+	})
+	// A name of its own changes nothing for the wildcard, neither when it comes nor
+	// when it goes.
+	if err := certs.SetNames(t.Context(), []string{doorHost, wildHost, ownHost}); err != nil {
+		t.Fatal(err)
+	}
+	check(map[string]string{"a.apps.example.com": wildHost, ownHost: ownHost})
+	for i, name := range []string{doorHost, wildHost, ownHost} {
+		if status := certs.Status(); len(status) != 3 || status[i].Name != name {
+			t.Errorf("status %+v, expected of %s at %d", status, name, i)
+		}
+	}
+	if err := certs.SetNames(t.Context(), []string{doorHost, wildHost}); err != nil {
+		t.Fatal(err)
+	}
+	check(map[string]string{"a.apps.example.com": wildHost, ownHost: wildHost, doorHost: doorHost})
 }

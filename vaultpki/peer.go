@@ -52,6 +52,20 @@ func checkSPIFFE(id string) error {
 	return nil
 }
 
+// wildcard begins a name that stands for hosts of one more label.
+const wildcard = "*."
+
+// checkNames accepts the names that certificates of cfg may be for.
+func (cfg *CertificatesConfig) checkNames(names []string) error {
+	faults := []error{checkNameList(names, cfg.Usage)}
+	for _, name := range names {
+		if cfg.ACME != nil && strings.HasPrefix(name, wildcard) {
+			faults = append(faults, fmt.Errorf("name %q: expected no wildcard beside acme, whose challenges prove single hosts", name))
+		}
+	}
+	return errors.Join(faults...)
+}
+
 // checkNameList accepts the names that certificates of one usage may be for.
 func checkNameList(names []string, usage Usage) error {
 	var faults []error
@@ -59,7 +73,11 @@ func checkNameList(names []string, usage Usage) error {
 		faults = append(faults, fmt.Errorf("names %q: expected at least one, and for a client just one", names))
 	}
 	for i, name := range names {
-		faults = append(faults, checkName(name))
+		parent, wild := strings.CutPrefix(name, wildcard)
+		if !wild || usage != ServerUsage || !strings.Contains(parent, ".") || isSPIFFE(parent) {
+			parent = name
+		}
+		faults = append(faults, checkName(parent))
 		if slices.Index(names, name) < i {
 			faults = append(faults, fmt.Errorf("name %q: expected each name once", name))
 		}

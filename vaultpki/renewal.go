@@ -179,7 +179,7 @@ func (c *Certificates) place(ctx context.Context, call func() error) error {
 // putInUse takes the certificate that is in the storage into use, and plans its
 // renewal, unless it is in use already.
 func (c *Certificates) putInUse(ctx context.Context, h *held) error {
-	old := c.cache.AllMatchingCertificates(h.name)
+	old := c.cached(h.name)
 	fresh, err := c.magic.CacheManagedCertificate(ctx, h.name)
 	if err != nil {
 		return err

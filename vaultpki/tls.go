@@ -54,7 +54,9 @@ func (c *Certificates) checkAsked(cs tls.ConnectionState) error {
 	if cs.NegotiatedProtocol == acmez.ACMETLS1Protocol {
 		return nil // nothing is said after such a handshake
 	}
-	if !slices.Contains(c.names(), strings.ToLower(cs.ServerName)) {
+	name := strings.ToLower(cs.ServerName)
+	_, parent, _ := strings.Cut(name, ".")
+	if names := c.names(); !slices.Contains(names, name) && !slices.Contains(names, wildcard+parent) {
 		return fmt.Errorf("answering for %q: there is no such name", cs.ServerName)
 	}
 	return nil

@@ -72,6 +72,9 @@ func (t *trust) anchors(chain []*x509.Certificate, usage Usage, now time.Time) (
 		intermediates.AddCert(cert)
 	}
 	own, _ := usage.extKeyUsage()
+	if usage == AssertionUsage {
+		own = x509.ExtKeyUsageAny // package x509 does not know it; checkUsage does
+	}
 	paths, err := chain[0].Verify(x509.VerifyOptions{
 		Roots: t.pool, Intermediates: intermediates, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{own},
 	})

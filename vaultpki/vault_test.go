@@ -37,6 +37,9 @@ const (
 	clientName  = "gateway.sallyport.internal"
 	doorHost    = "door.example.com"
 	notesHost   = "notes.example.com"
+	// wildHost stands for hosts below it, and not for ownHost, which has its own.
+	wildHost = "*.apps.example.com"
+	ownHost  = "own.apps.example.com"
 )
 
 // vault is the server of this package's tests, provisioned once. None of them
@@ -120,7 +123,7 @@ func prepareVault(ctx context.Context) error {
 		return err
 	}
 	desired, err := provision.New(provision.Spec{
-		EdgeHosts: []string{doorHost, notesHost}, SPEntityID: "https://door.example.com/saml/metadata",
+		EdgeHosts: []string{doorHost, notesHost, wildHost, ownHost}, SPEntityID: "https://door.example.com/saml/metadata",
 		Sidecars:    []provision.Sidecar{{Name: sidecarName}},
 		IdPMetadata: []byte("<EntityDescriptor/>"),
 	})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -17,24 +18,31 @@ import (
 // for both.
 type Usage int
 
-// The two usages.
+// The usages.
 const (
 	// ServerUsage: the certificate answers TLS handshakes.
 	ServerUsage Usage = iota + 1
 	// ClientUsage: the certificate is shown to servers that demand one.
 	ClientUsage
+	// AssertionUsage: the key of the certificate signs JWTs; no handshake takes it.
+	AssertionUsage
 )
 
-// String returns "server" or "client".
+// String returns "server", "client" or "signer of assertions".
 func (u Usage) String() string {
 	switch u {
 	case ServerUsage:
 		return "server"
 	case ClientUsage:
 		return "client"
+	case AssertionUsage:
+		return "signer of assertions"
 	}
 	return "unknown"
 }
+
+// oidJWT is id-kp-jwt: the key signs JWTs (RFC 9509 section 3).
+var oidJWT = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 3, 37}
 
 // extKeyUsage returns the X.509 usage and its opposite.
 func (u Usage) extKeyUsage() (own, other x509.ExtKeyUsage) {
@@ -160,6 +168,12 @@ func textOf(uris []*url.URL) []string {
 // checkUsage demands the one usage and neither the other nor "any". x509.Verify
 // alone would take a certificate without any usage for both.
 func checkUsage(leaf *x509.Certificate, usage Usage) error {
+	if usage == AssertionUsage {
+		if len(leaf.ExtKeyUsage) > 0 || len(leaf.UnknownExtKeyUsage) != 1 || !leaf.UnknownExtKeyUsage[0].Equal(oidJWT) {
+			return fmt.Errorf("the certificate is not for use as a %s alone", usage)
+		}
+		return nil
+	}
 	own, other := usage.extKeyUsage()
 	switch {
 	case !slices.Contains(leaf.ExtKeyUsage, own):

@@ -35,7 +35,7 @@ func tuneCollector(lookup func(string) (string, bool)) {
 		}
 	}
 	room := int64(headroom)
-	if limit := memoryLimit("/"); limit > 0 {
+	if limit := groupMemory("/"); limit > 0 {
 		debug.SetMemoryLimit(limit / 100 * limitShare)
 		room = min(room, limit/headroomShare)
 	}
@@ -69,9 +69,9 @@ func liveHeap() int64 {
 	return int64(min(sample[0].Value.Uint64(), math.MaxInt64))
 }
 
-// memoryLimit is the lowest limit of this process's control groups (cgroup v2), in
+// groupMemory is the lowest limit of this process's control groups (cgroup v2), in
 // bytes, or 0 if there is none that can be read. root is where the file system begins.
-func memoryLimit(root string) int64 {
+func groupMemory(root string) int64 {
 	text, err := os.ReadFile(filepath.Join(root, "proc/self/cgroup"))
 	if err != nil {
 		return 0

@@ -37,7 +37,7 @@ func TestMemoryLimitIsTheLowestOfTheControlGroups(t *testing.T) {
 		for file, content := range c.files {
 			put(filepath.Join("sys/fs/cgroup", file), content)
 		}
-		if got := memoryLimit(root); got != c.want {
+		if got := groupMemory(root); got != c.want {
 			t.Errorf("%s: %d, expected %d", name, got, c.want)
 		}
 	}

@@ -2,45 +2,21 @@ package main
 
 import (
 	"context"
-	"maps"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/sallyport/sallyport/config"
 )
 
 // metadataFollowers keep the metadata of every identity provider fresh that has a
-// URL, each on its own, so that one that does not answer delays no other. Which
-// there are follows from the configuration that is in use.
-type metadataFollowers struct {
-	g       *liveGateway
-	changed chan struct{} // asks run to look which there are
-
-	mu      sync.Mutex // guards running
-	running map[string]runningFollower
+// URL.
+func metadataFollowers(g *liveGateway) *followers[*fetched] {
+	return newFollowers(g.metadataURLs, g.metadataFollower)
 }
 
-// runningFollower is one of them, and what ends it.
-type runningFollower struct {
-	*follower[*fetched]
-	end context.CancelFunc // nil until run has begun
-}
-
-// newMetadataFollowers returns those that are needed now; they follow nothing before
-// run.
-func newMetadataFollowers(g *liveGateway) *metadataFollowers {
-	m := &metadataFollowers{g: g, changed: make(chan struct{}, 1), running: map[string]runningFollower{}}
-	for _, name := range m.wanted() {
-		m.running[name] = runningFollower{follower: m.follower(name)}
-	}
-	return m
-}
-
-// wanted are the names of those that have a URL.
-func (m *metadataFollowers) wanted() []string {
+// metadataURLs are the names of those that have a URL.
+func (g *liveGateway) metadataURLs() []string {
 	var names []string
-	for _, idp := range m.g.current.Load().idps {
+	for _, idp := range g.current.Load().idps {
 		if idp.MetadataURL != "" {
 			names = append(names, idp.Name)
 		}
@@ -48,10 +24,9 @@ func (m *metadataFollowers) wanted() []string {
 	return names
 }
 
-// follower makes the one for an identity provider. After a start that had to make
+// metadataFollower makes the one for an identity provider. After a start that had to make
 // do without its document, it begins with a fault.
-func (m *metadataFollowers) follower(name string) *follower[*fetched] {
-	g := m.g
+func (g *liveGateway) metadataFollower(name string) *follower[*fetched] {
 	f := &follower[*fetched]{
 		name: sourceOf(name), log: g.log, version: (*fetched).version,
 		apply: func(ctx context.Context, got *fetched) error { return g.useMetadata(ctx, name, got) },
@@ -76,95 +51,6 @@ func sourceOf(name string) string {
 		return "identity provider's metadata"
 	}
 	return "identity provider's metadata (" + name + ")"
-}
-
-// run implements [followed].
-func (m *metadataFollowers) run(ctx context.Context) error {
-	var all sync.WaitGroup
-	defer all.Wait()
-	for {
-		m.reconcile(ctx, &all)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-m.changed:
-		}
-	}
-}
-
-// reconcile begins to follow what is new, and ends what is gone.
-func (m *metadataFollowers) reconcile(ctx context.Context, all *sync.WaitGroup) {
-	wanted := m.wanted()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for name, f := range m.running {
-		if !slices.Contains(wanted, name) {
-			f.stop()
-			delete(m.running, name)
-		}
-	}
-	for _, name := range wanted {
-		f, ok := m.running[name]
-		if !ok {
-			f.follower = m.follower(name)
-		}
-		if f.end != nil {
-			continue
-		}
-		var own context.Context
-		own, f.end = context.WithCancel(ctx)
-		m.running[name] = f
-		all.Go(func() { _ = f.run(own) }) // it returns nil
-	}
-}
-
-func (f runningFollower) stop() {
-	if f.end != nil {
-		f.end()
-	}
-}
-
-// wake implements [followed].
-func (m *metadataFollowers) wake() {
-	select {
-	case m.changed <- struct{}{}:
-	default: // it will look, already
-	}
-	for _, f := range m.all() {
-		f.wake()
-	}
-}
-
-// states implements [followed].
-func (m *metadataFollowers) states() []followState {
-	var states []followState
-	for _, f := range m.all() {
-		states = append(states, f.status())
-	}
-	return states
-}
-
-// all are the followers that there are, in the order of their names.
-func (m *metadataFollowers) all() []runningFollower {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	var all []runningFollower
-	for _, name := range slices.Sorted(maps.Keys(m.running)) {
-		all = append(all, m.running[name])
-	}
-	return all
-}
-
-// now has the metadata of one identity provider fetched and waits for what becomes
-// of it. It reports whether there is anything to be fetched.
-func (m *metadataFollowers) now(ctx context.Context, name string) bool {
-	m.mu.Lock()
-	f, ok := m.running[name]
-	m.mu.Unlock()
-	if ok {
-		f.now(ctx)
-	}
-	return ok
 }
 
 // shortestRefresh is how often metadata is fetched at most, whatever it says itself.

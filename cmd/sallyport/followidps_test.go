@@ -58,7 +58,7 @@ func TestFollowersAreThoseOfTheConfiguration(t *testing.T) {
 	}
 	g := newLiveGateway(nil, nil, slog.New(slog.DiscardHandler))
 	g.current.Store(named("a", "b"))
-	m := newMetadataFollowers(g)
+	m := metadataFollowers(g)
 	sources := func() []string {
 		var names []string
 		for _, state := range m.states() {
@@ -226,7 +226,7 @@ func TestAnUnknownKeyBringsNewMetadata(t *testing.T) {
 			apply: func(context.Context, *fetched) error { g.current.Store(state(published)); return nil },
 		}
 		f.begin(kindDocument, versionNone)
-		g.published = &metadataFollowers{g: g, running: map[string]runningFollower{"a": {follower: f}}}
+		g.published = &followers[*fetched]{running: map[string]runningFollower[*fetched]{"a": {follower: f}}}
 		ctx, stop := context.WithCancel(t.Context())
 		go func() { _ = f.run(ctx) }()
 

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/config"
+	"github.com/sallyport/sallyport/proxy"
 	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/vaultpki"
 )
@@ -59,6 +61,9 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, log *
 		if err := checkFree(ctx, cfg.Listen.HTTPS, cfg.Listen.Admin); err != nil {
 			return nil, err
 		}
+		if err := receptionOf(cfg).checkFree(ctx, cfg.Listen.HTTPS); err != nil {
+			return nil, err
+		}
 		if out, err = accesslog.Open(cfg.AccessLog.File); err != nil {
 			return nil, &hinted{err, "choose a file in access_log.file that this process may append to"}
 		}
@@ -86,7 +91,8 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, log *
 // and known to logs and metrics, by its place.
 func apart(from source, start loaded[config.Gateway]) error {
 	v := start.cfg.Vault
-	if start.kv.Mount != v.KVMount || (start.kv.Path != v.SAMLPath && start.kv.Path != v.SessionPath) {
+	keys := append([]string{v.SAMLPath, v.SessionPath, v.AssertionPath}, start.cfg.CredentialPaths()...)
+	if start.kv.Mount != v.KVMount || !slices.Contains(keys, start.kv.Path) {
 		return nil
 	}
 	return usageError{&hinted{
@@ -123,16 +129,21 @@ func equipGateway(ctx context.Context, cfg *config.Gateway, g *liveGateway, cloc
 	if g.backend, err = vaultpki.NewCertificates(ctx, issue); err != nil {
 		return nil, &certificateError{fmt.Errorf("getting the client certificate for backends: %w", err)}
 	}
+	g.certificates = newKeyCertificates(g, cfg.Vault)
+	if err := g.certificates.certify(ctx, d.keys, true); err != nil {
+		return nil, &certificateError{err}
+	}
 	clock.lap("certificates")
 	if err := g.open(parts, d); err != nil {
 		return nil, err
 	}
 	registry := newRegistry()
-	registry.MustRegister(g.metrics)
+	registry.MustRegister(g.metrics, proxy.NewUpstreamMetrics(g.live.Upstreams))
 	return &life{
-		service: "gateway", log: g.log, client: g.client, access: g.access, metrics: registry, more: g.artefacts, traces: g.traces,
+		service: "gateway", log: g.log, client: g.client, access: g.access, metrics: registry, more: g.artefacts, traces: g.traces, tools: g.live,
 		certificates: []heldCertificates{{g.edge, "browsers reach that host"}, {g.backend, "every tool is reached"}},
 		listen:       cfg.Listen.HTTPS, admin: cfg.Listen.Admin, tls: g.edge.EdgeTLS(), handler: g.live, drain: cfg.Stop.Drain.Duration,
-		strangers: slog.LevelDebug,
+		strangers: slog.LevelDebug, reception: receptionOf(cfg),
+		limit: connectionLimits(cfg.Limits, g.metrics), overload: func() (bool, bool) { return g.live.Gateway().Overload() }, http2Error: g.metrics.HTTP2Error,
 	}, nil
 }

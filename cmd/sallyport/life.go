@@ -35,6 +35,12 @@ type life struct {
 	handler       http.Handler
 	drain         time.Duration
 	strangers     slog.Level // of a failed handshake
+	reception     reception
+	// limit holds the work's connections to their limits, overload says whether requests
+	// are turned away, http2Error counts faults of clients; nil for a sidecar.
+	limit      func(net.Listener) net.Listener
+	overload   func() (shedding, stuck bool)
+	http2Error func(kind string)
 
 	// followed are kept fresh beside token and certificates, and at once on hangup.
 	followed []followed
@@ -44,6 +50,8 @@ type life struct {
 	more func() []artefact
 	// traces are the last messages of identity providers; nil for a sidecar.
 	traces *proxy.Traces
+	// tools are where a gateway sends requests; nil for a sidecar.
+	tools *proxy.Live
 
 	startup  *stopwatch // of the steps before run
 	started  time.Time  // by run
@@ -69,6 +77,13 @@ func (l *life) run(ctx context.Context) error {
 		}
 		return err
 	}
+	socket, err := l.reception.socket(ctx, work)
+	if err != nil {
+		for _, held := range l.certificates {
+			held.Close()
+		}
+		return errors.Join(err, work.Close(), admin.Close())
+	}
 	l.started = time.Now()
 	l.metrics.MustRegister(&identityMetrics{life: l})
 	// Renewals and probes outlive ctx by the drain: a certificate may end, and
@@ -76,6 +91,9 @@ func (l *life) run(ctx context.Context) error {
 	background, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	group, background := errgroup.WithContext(background)
+	if l.limit != nil {
+		work = l.limit(work)
+	}
 	// Both listen since open, so it is true; and it precedes any line of theirs.
 	l.startup.lap("listening")
 	l.log.Info("serving", "https", work.Addr().String(), "admin", admin.Addr().String(), "startup", l.startup)
@@ -94,7 +112,9 @@ func (l *life) run(ctx context.Context) error {
 			l.stopping.Store(true)
 			l.log.Info("stopping", "drain", l.drain.String())
 		})()
-		return proxy.Serve(serving, proxy.ServerConfig{Listener: work, TLS: l.tls, Handler: l.handler, Drain: l.drain, Log: l.log, Strangers: l.strangers})
+		return l.reception.serve(serving, proxy.ServerConfig{
+			Listener: work, TLS: l.tls, Handler: l.handler, Drain: l.drain, Log: l.log, Strangers: l.strangers, HTTP2Error: l.http2Error,
+		}, socket)
 	})
 	err = group.Wait()
 	l.log.Info("stopped", "clean", err == nil)
@@ -163,6 +183,9 @@ func (l *life) keepFresh(ctx context.Context, group *errgroup.Group) {
 	}
 	group.Go(func() error { return l.probe.run(ctx) })
 	group.Go(func() error { return l.hangup.obey(ctx, l.log, sleepers...) })
+	if l.tools != nil {
+		group.Go(func() error { return l.tools.Run(ctx) })
+	}
 	watch := &sentinel{artefacts: l.artefacts, log: l.log}
 	group.Go(func() error { return watch.run(ctx) })
 	group.Go(func() error { return l.client.Run(ctx) }) // ends by itself only if it is to stop the process
@@ -177,6 +200,9 @@ func (l *life) unready() []string {
 	if l.stopping.Load() {
 		reasons = append(reasons, "stopping")
 	}
+	if _, stuck := l.overloaded(); stuck {
+		reasons = append(reasons, "overloaded: nobody was let in for ten seconds")
+	}
 	if err := l.access.Err(); err != nil {
 		reasons = append(reasons, "access log: "+err.Error())
 	}
@@ -188,6 +214,14 @@ func (l *life) unready() []string {
 		}
 	}
 	return reasons
+}
+
+// overloaded says whether requests were turned away of late, and whether all were.
+func (l *life) overloaded() (shedding, stuck bool) {
+	if l.overload == nil {
+		return false, false
+	}
+	return l.overload()
 }
 
 // firstStop is the first moment at which something stops that people notice.

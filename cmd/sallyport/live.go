@@ -26,12 +26,15 @@ import (
 // gatewayParts are what a gateway is built from. Each is read, and changes, apart
 // from the others; what is built of them fits together or is not used at all.
 type gatewayParts struct {
-	cfg           *config.Gateway
-	saml, session vaultpki.KV
+	cfg                      *config.Gateway
+	saml, session, assertion vaultpki.KV
 	// metadata is that of the identity providers, by their names, from its URL; one is
 	// not in it while the SAML secret's is used. It is immutable.
 	metadata map[string]*fetched
-	from     time.Time // from when our own metadata is valid; zero if it is for ever
+	// credentials are the secrets that routes show to their tools, by their paths. It is
+	// immutable.
+	credentials map[string]credentialSecret
+	from        time.Time // from when our own metadata is valid; zero if it is for ever
 }
 
 // liveGateway is a gateway that takes changes without a restart: of a change in
@@ -51,18 +54,23 @@ type liveGateway struct {
 	replay  saml.Replay
 
 	traces *proxy.Traces
-	// published are the identity providers' metadata, secret is the follower of the SAML
-	// secret; both are set by follow.
-	published *metadataFollowers
-	secret    *follower[vaultpki.KV]
-	asked     asked
+	// published are the identity providers' metadata, credentials the credentials for tools,
+	// secret is the follower of the SAML secret; all are set by follow.
+	published   *followers[*fetched]
+	credentials *followers[vaultpki.KV]
+	secret      *follower[vaultpki.KV]
+	asked       asked
 
 	edge, backend *vaultpki.Certificates
 	live          *proxy.Live
 	current       atomic.Pointer[gatewayState]
 
-	mu   sync.Mutex             // one change at a time; guards dial, and storing current
-	dial map[string]*tls.Config // by the sidecar's name, for the authorities that are trusted now
+	// certificates are those of the keys that sign assertions; set once backend is.
+	certificates *keyCertificates
+
+	mu    sync.Mutex             // one change at a time; guards the rest, and storing current
+	shown *vaultpki.Shown        // the client certificate of dial, nil if there is no dial yet
+	dial  map[string]*tls.Config // by the sidecar's name, for the authorities that are trusted now
 }
 
 // gatewayState is what is in use. It is immutable.
@@ -89,6 +97,7 @@ type domain struct {
 	idps     []idpInUse
 	own      *x509.Certificate // that publishes the key that providers sign with
 	sessions *session.Manager
+	keys     assertionKeys
 }
 
 // domainOf builds it, or says which part is of no use.
@@ -96,7 +105,10 @@ func (g *liveGateway) domainOf(p gatewayParts) (d domain, err error) {
 	if d.idps, d.own, err = g.providersOf(p, g.current.Load(), nil); err != nil {
 		return d, err
 	}
-	d.sessions, err = readSessions(p.cfg, p.session, g.memory)
+	if d.sessions, err = readSessions(p.cfg, p.session, g.memory); err != nil {
+		return d, err
+	}
+	d.keys, err = readAssertionKeys(p.assertion)
 	return d, err
 }
 
@@ -123,15 +135,37 @@ func (g *liveGateway) read(ctx context.Context, cfg *config.Gateway) (p gatewayP
 	if d.sessions, err = readSessions(cfg, p.session, g.memory); err != nil {
 		return p, d, err
 	}
+	if p.credentials, err = g.firstCredentials(ctx, cfg); err != nil {
+		return p, d, err
+	}
 	g.log.Info("session keys read", "path", p.session.Mount+"/"+p.session.Path, "version", p.session.Version)
+	if p.assertion, err = g.client.ReadKV(ctx, cfg.Vault.KVMount, cfg.Vault.AssertionPath); err != nil {
+		return p, d, err
+	}
+	if d.keys, err = readAssertionKeys(p.assertion); err != nil {
+		return p, d, err
+	}
+	g.log.Info("assertion keys read", "path", p.assertion.Mount+"/"+p.assertion.Path, "version", p.assertion.Version)
 	return p, d, nil
 }
 
 // build makes the gateway of p. The caller holds mu, or is the only one yet.
 func (g *liveGateway) build(p gatewayParts, d domain) (*proxy.Gateway, error) {
+	if g.shown == nil {
+		var err error
+		if g.shown, err = g.backend.Shown(); err != nil {
+			return nil, err
+		}
+	}
+	issuer, err := newIssuer(p.cfg, d.keys, g.certificates, g.shown.Certificate())
+	if err != nil {
+		return nil, err
+	}
 	cfg := proxy.Config{
-		DoorHost: string(p.cfg.Door.Host), PublicPort: p.cfg.Door.PublicPort, EntityID: p.cfg.SAML.EntityID, Routes: withIdPs(routes(p.cfg, g.dialTo), d.idps),
+		Assertions: issuer,
+		DoorHost:   string(p.cfg.Door.Host), PublicPort: p.cfg.Door.PublicPort, EntityID: p.cfg.SAML.EntityID, Routes: withCredentials(withIdPs(routes(p.cfg, g.dialTo), d.idps), p),
 		IdPs: proxyIdPs(d.idps), OutIdPs: outIdPs(d.idps), Sessions: d.sessions, Access: g.access, QueryKeys: p.cfg.AccessLog.QueryKeys,
+		TrustedProxies: p.cfg.Clients.Forwarded(), Limits: gatewayLimits(p.cfg.Limits),
 		Refresh: g.refreshIdP, Traces: g.traces, Log: g.log, Metrics: g.metrics,
 	}
 	if g.live != nil {
@@ -141,10 +175,11 @@ func (g *liveGateway) build(p gatewayParts, d domain) (*proxy.Gateway, error) {
 }
 
 // dialTo returns how to reach the sidecar of that name: the same value for as
-// long as the same authorities are trusted, so that its connections live on.
+// long as the same authorities are trusted and the same client certificate is
+// shown, so that its connections live on.
 func (g *liveGateway) dialTo(name string) *tls.Config {
 	if g.dial[name] == nil {
-		g.dial[name] = g.backend.DialTLS(name)
+		g.dial[name] = g.shown.DialTLS(name)
 	}
 	return g.dial[name]
 }
@@ -166,6 +201,7 @@ func (g *liveGateway) open(p gatewayParts, d domain) error {
 func (g *liveGateway) settle(p gatewayParts, d domain) {
 	before := g.current.Load()
 	g.tellOfOut(before, d)
+	g.tellOfCredentials(before, p)
 	g.current.Store(&gatewayState{gatewayParts: p, domain: d, since: time.Now(), known: before.knownWith(p.cfg.SAML)})
 }
 
@@ -238,6 +274,24 @@ func (g *liveGateway) useSession(ctx context.Context, kv vaultpki.KV) error {
 	return g.change(ctx, func(p *gatewayParts) error { p.session = kv; return nil })
 }
 
+// useAssertion does so with the keys that sign assertions, each of which has a
+// certificate by then. Vault is asked before the lock.
+func (g *liveGateway) useAssertion(ctx context.Context, kv vaultpki.KV) error {
+	keys, err := readAssertionKeys(kv)
+	if err != nil {
+		return err
+	}
+	if err := g.certificates.certify(ctx, keys, false); err != nil {
+		return err
+	}
+	return g.change(ctx, func(p *gatewayParts) error { p.assertion = kv; return nil })
+}
+
+// rebuild puts in use what is not among the parts.
+func (g *liveGateway) rebuild(ctx context.Context) error {
+	return g.change(ctx, func(*gatewayParts) error { return nil })
+}
+
 func (g *liveGateway) useConfig(ctx context.Context, name string, text []byte) error {
 	cfg, err := config.LoadGateway(name, text)
 	if err != nil {
@@ -252,13 +306,20 @@ func (g *liveGateway) useConfig(ctx context.Context, name string, text []byte) e
 	if err != nil {
 		return err
 	}
+	secrets, err := g.newCredentials(ctx, cfg)
+	if err != nil {
+		return err
+	}
 	err = g.change(ctx, func(p *gatewayParts) error {
+		before := *p
 		p.metadata = stillFrom(cfg, p.metadata, arrived)
+		p.credentials = stillShown(cfg, p.credentials, secrets)
 		p.cfg = cfg
-		return nil
+		return refuseWorse(before, *p)
 	})
 	if err == nil {
 		g.published.wake() // it may come from elsewhere now
+		g.credentials.wake()
 		logConfig(g.log, name, cfg.Warnings())
 	}
 	return err
@@ -269,13 +330,21 @@ func (g *liveGateway) useConfig(ctx context.Context, name string, text []byte) e
 func needsRestart(before, after *config.Gateway, known map[string]config.IdP) error {
 	return fixed(append(trustSettings(before.SAML, after.SAML, known), []setting{
 		{"listen.https", before.Listen.HTTPS, after.Listen.HTTPS},
+		{"listen.http3", fmt.Sprint(before.Listen.HTTP3), fmt.Sprint(after.Listen.HTTP3)},
+		{"clients.proxy_protocol", fmt.Sprint(before.Clients.ProxyProtocol), fmt.Sprint(after.Clients.ProxyProtocol)},
+		{"clients.trusted_proxies beside proxy_protocol", fmt.Sprint(receptionOf(before).balancers), fmt.Sprint(receptionOf(after).balancers)},
 		{"listen.admin", before.Listen.Admin, after.Listen.Admin},
 		{"listen.acme_http", before.Listen.ACMEHTTP, after.Listen.ACMEHTTP},
 		{"access_log.file", before.AccessLog.File, after.AccessLog.File},
 		{"stop.drain", before.Stop.Drain.String(), after.Stop.Drain.String()},
+		{"limits.connections", strconv.Itoa(before.Limits.Connections), strconv.Itoa(after.Limits.Connections)},
+		{"limits.connections_per_address", strconv.Itoa(before.Limits.ConnectionsPerAddress), strconv.Itoa(after.Limits.ConnectionsPerAddress)},
 		{"vault.kv_mount", before.Vault.KVMount, after.Vault.KVMount},
 		{"vault.saml_path", before.Vault.SAMLPath, after.Vault.SAMLPath},
 		{"vault.session_path", before.Vault.SessionPath, after.Vault.SessionPath},
+		{"vault.assertion_path", before.Vault.AssertionPath, after.Vault.AssertionPath},
+		{"vault.assertion_role", before.Vault.AssertionRole, after.Vault.AssertionRole},
+		{"vault.assertion_name", string(before.Vault.AssertionName), string(after.Vault.AssertionName)},
 		{"vault.edge_pki", fmt.Sprint(before.Vault.EdgePKI), fmt.Sprint(after.Vault.EdgePKI)},
 		{"vault.edge_acme", fmt.Sprint(before.Vault.EdgeACME), fmt.Sprint(after.Vault.EdgeACME)},
 		{"vault.backend_pki", fmt.Sprint(before.Vault.BackendPKI), fmt.Sprint(after.Vault.BackendPKI)},
@@ -300,18 +369,17 @@ func fixed(settings []setting) error {
 	return &hinted{errors.Join(faults...), "restart the process to use it, or take these keys back: nothing of this version is in use until then"}
 }
 
-// identityChanged ends connections to backends that were made with what is not
-// in use any more: a renewed certificate is only shown on new ones, and those
-// that were made while other authorities were trusted are not to be relied on.
+// identityChanged has backends reached on new connections: those that were made
+// while other authorities were trusted are not to be relied on, and each is bound to
+// the client certificate that it was made with, which the assertions on it name. A
+// gateway and its connections have one certificate; with another, another takes its
+// place, and what is under way comes to its end on the old ones.
 func (g *liveGateway) identityChanged(ctx context.Context, change vaultpki.Change) {
-	if change.Name != "" {
-		g.live.Gateway().CloseIdleConnections()
-	}
-	if !change.Roots {
-		return
+	if change.Roots {
+		g.certificates.renewAll()
 	}
 	// Nothing of the parts changes, so nothing of them can be refused.
-	if err := g.change(ctx, func(*gatewayParts) error { clear(g.dial); return nil }); err != nil {
+	if err := g.change(ctx, func(*gatewayParts) error { g.shown = nil; clear(g.dial); return nil }); err != nil {
 		g.log.Error("making new connections to backends did not succeed", "cause", err.Error())
 	}
 }
@@ -319,13 +387,17 @@ func (g *liveGateway) identityChanged(ctx context.Context, change vaultpki.Chang
 // follow keeps an eye on everything that a gateway was made from.
 func (g *liveGateway) follow(from source, start loaded[config.Gateway]) []followed {
 	w := watcher{g.client, g.refresh, g.log}
-	g.published = newMetadataFollowers(g)
+	g.published = metadataFollowers(g)
+	g.credentials = newFollowers(func() []string { return g.current.Load().cfg.CredentialPaths() }, g.credentialFollower)
 	g.secret = w.secret(func() vaultpki.KV { return g.current.Load().saml }, g.useSAML)
 	return []followed{
 		watchConfig(w, from, start, func(ctx context.Context, text []byte) error { return g.useConfig(ctx, string(from), text) }),
 		g.secret,
 		w.secret(func() vaultpki.KV { return g.current.Load().session }, g.useSession),
+		w.secret(func() vaultpki.KV { return g.current.Load().assertion }, g.useAssertion),
+		g.certificates,
 		g.published,
+		g.credentials,
 		g.followOwnMetadata(),
 	}
 }

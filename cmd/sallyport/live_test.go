@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
@@ -30,6 +31,7 @@ type liveGatewayTest struct {
 	saml         map[string]string
 	secrets      []string       // that must not be shown
 	edge         *x509.CertPool // what is trusted of the gateway; nil: asked of Vault
+	assertion    string         // where its assertion keys are; empty: where everybody's are
 }
 
 // yaml is its configuration; more is appended to it, to the section vault.
@@ -37,8 +39,8 @@ func (g *liveGatewayTest) yaml(more string) string {
 	return fmt.Sprintf(`door: {host: %[1]s}
 listen: {https: "%[2]s", admin: "%[3]s"}
 stop: {drain: 1s}
-vault: {refresh: 1s, saml_path: %[4]s/saml, session_path: %[4]s/session}
-%[5]s`, doorHost, g.https, g.admin, g.place, more)
+vault: {refresh: 1s, saml_path: %[4]s/saml, session_path: %[4]s/session, assertion_path: %[6]s}
+%[5]s`, doorHost, g.https, g.admin, g.place, more, cmp.Or(g.assertion, "sallyport/assertion"))
 }
 
 // notesRoute is a route that the configuration begins without.
@@ -187,9 +189,10 @@ func inXML(certificate string) string {
 // testLiveSecrets changes everything that a gateway reads from Vault while it
 // runs, well and badly.
 func testLiveSecrets(t *testing.T, s *stand) {
-	g := &liveGatewayTest{stand: s, https: free(t), admin: free(t), saml: maps.Clone(s.saml), place: "cases/live"}
+	g := &liveGatewayTest{stand: s, https: free(t), admin: free(t), saml: maps.Clone(s.saml), place: "cases/live", assertion: "cases/live/assertion"}
 	g.writeKV(t, g.place+"/saml", g.saml)
 	g.writeKV(t, g.place+"/session", s.session)
+	g.writeKV(t, g.place+"/assertion", s.readKV(t, "sallyport/assertion"))
 	g.configure(t, g.yaml(""))
 	intro := s.introduce(t, caseRole)
 	g.p = s.startGateway(t, caseRole, intro.file, "vault:secret/"+g.place+"/gateway")
@@ -197,6 +200,7 @@ func testLiveSecrets(t *testing.T, s *stand) {
 
 	g.checkKeyRollover(t)
 	g.checkSessionKeys(t)
+	g.checkAssertionKeys(t)
 	g.checkConfiguration(t)
 
 	g.p.signal(t, syscall.SIGHUP)
@@ -259,6 +263,87 @@ func (g *liveGatewayTest) checkSessionKeys(t *testing.T) {
 	g.metadata(t) // the door is still open
 	g.writeKV(t, g.place+"/session", g.session)
 	g.inUse(t, g.place+"/session", "4")
+}
+
+// checkAssertionKeys goes through the rotation of the keys that sign assertions; the
+// door shows each with a certificate of Vault's.
+func (g *liveGatewayTest) checkAssertionKeys(t *testing.T) {
+	first, second := g.newAssertionKey(t), g.newAssertionKey(t)
+	ids := g.assertionKeyIDs(t)
+	if len(ids) != 1 {
+		t.Fatalf("the door shows %d keys, expected the one of %s", len(ids), g.place)
+	}
+	g.writeKV(t, g.place+"/assertion", with(with(g.readKV(t, g.place+"/assertion"), fieldNextKey, first), fieldPreviousKey, second))
+	g.inUse(t, g.place+"/assertion", "2")
+	if all := g.assertionKeyIDs(t); len(all) != 3 || all[0] != ids[0] {
+		t.Errorf("the door shows %q, expected %q first and two more", all, ids[0])
+	}
+	g.writeKV(t, g.place+"/assertion", map[string]string{fieldCurrentKey: g.saml[fieldSPKey]})
+	g.refuses(t, g.place+"/assertion", "3", "expected an elliptic key on P-256")
+	g.writeKV(t, g.place+"/assertion", map[string]string{fieldCurrentKey: "canary-assertion-key"})
+	g.refuses(t, g.place+"/assertion", "4", "value is not PEM")
+	g.writeKV(t, g.place+"/assertion", map[string]string{fieldNextKey: first})
+	g.refuses(t, g.place+"/assertion", "5", `field "current" of version 5 is absent`)
+	g.writeKV(t, g.place+"/assertion", map[string]string{fieldCurrentKey: first})
+	g.inUse(t, g.place+"/assertion", "6")
+	if after := g.assertionKeyIDs(t); len(after) != 1 || after[0] == ids[0] {
+		t.Errorf("the door shows %q after the switch", after)
+	}
+	g.secrets = append(g.secrets, "canary-assertion-key")
+}
+
+// newAssertionKey makes a key as the hint of a faulty one says.
+func (g *liveGatewayTest) newAssertionKey(t *testing.T) string {
+	t.Helper()
+	key, err := exec.Command("openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.secrets = append(g.secrets, string(key))
+	return string(key)
+}
+
+// assertionKeyIDs fetches the key set as a tool does, and checks that Vault has
+// certified each key.
+func (g *liveGatewayTest) assertionKeyIDs(t *testing.T) []string {
+	t.Helper()
+	status, body, err := g.ask(t, doorHost, "/.well-known/sallyport/jwks.json")
+	var set struct {
+		Keys []struct {
+			ID    string   `json:"kid"`
+			Chain [][]byte `json:"x5c"`
+		}
+	}
+	if err != nil || status != http.StatusOK || json.Unmarshal([]byte(body), &set) != nil {
+		t.Fatalf("key set: status %d, %v\n%s", status, err, body)
+	}
+	var ids []string
+	for _, key := range set.Keys {
+		ids = append(ids, key.ID)
+		intermediates := x509.NewCertPool()
+		var leaf *x509.Certificate
+		for i, der := range key.Chain {
+			certificate, err := x509.ParseCertificate(der)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if i == 0 {
+				leaf = certificate
+			} else {
+				intermediates.AddCert(certificate)
+			}
+		}
+		if leaf == nil {
+			t.Fatalf("key %s has no certificate", key.ID)
+		}
+		if _, err := leaf.Verify(x509.VerifyOptions{
+			DNSName: "assertion.sallyport.internal", Roots: g.roots(t, "pki-backend-root"), Intermediates: intermediates,
+			KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+		}); err != nil {
+			t.Errorf("key %s: %v", key.ID, err)
+		}
+	}
+	return ids
 }
 
 // checkConfiguration adds a tool, and writes what cannot be used.

@@ -31,7 +31,7 @@ func (g *liveGateway) artefacts() []artefact {
 		all = append(all, metadataArtefact(info, prefix, stops, now.since, now.metadata[idp.Name] != nil)...)
 		all = append(all, certificateArtefacts(info.Certificates, prefix, stops)...)
 	}
-	return all
+	return append(all, g.certificates.artefacts()...)
 }
 
 // metadataArtefact is an identity provider's metadata, if it has an end, or if

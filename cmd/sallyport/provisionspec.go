@@ -223,6 +223,7 @@ func refine(want *provision.Spec, vault *config.Provision, beside bool) error {
 	join("kv.mount", &want.KVMount, vault.KV.Mount)
 	join("kv.saml_path", &want.SAMLPath, vault.KV.SAMLPath)
 	join("kv.session_path", &want.SessionPath, vault.KV.SessionPath)
+	join("kv.assertion_path", &want.AssertionPath, vault.KV.AssertionPath)
 	join("kv.acme_path", &want.ACMEPath, vault.KV.ACMEPath)
 	join("edge_pki.mount", &want.EdgeMount, vault.EdgePKI.Mount)
 	join("backend_pki.mount", &want.BackendMount, vault.BackendPKI.Mount)
@@ -230,6 +231,8 @@ func refine(want *provision.Spec, vault *config.Provision, beside bool) error {
 	join("gateway.edge_pki_role", &want.EdgeRole, vault.Gateway.EdgePKIRole)
 	join("gateway.backend_pki_role", &want.ClientRole, vault.Gateway.BackendPKIRole)
 	join("gateway.client_name", &want.ClientName, string(vault.Gateway.ClientName))
+	join("gateway.assertion_pki_role", &want.AssertionRole, vault.Gateway.AssertionPKIRole)
+	join("gateway.assertion_name", &want.AssertionName, string(vault.Gateway.AssertionName))
 	for _, host := range vault.Gateway.Hosts {
 		if !slices.Contains(want.EdgeHosts, host) {
 			want.EdgeHosts = append(want.EdgeHosts, host)
@@ -249,7 +252,7 @@ func refine(want *provision.Spec, vault *config.Provision, beside bool) error {
 // extend sets what only the file can say.
 func extend(want *provision.Spec, vault *config.Provision) {
 	want.GatewayConfigPath = vault.KV.ConfigPath
-	want.NoSPKey, want.NoSessionKey = !vault.Generate.SPKey, !vault.Generate.SessionKey
+	want.NoSPKey, want.NoSessionKey, want.NoAssertionKey = !vault.Generate.SPKey, !vault.Generate.SessionKey, !vault.Generate.AssertionKey
 	want.EdgeAuthority, want.BackendAuthority = authorityOf(vault.EdgePKI), authorityOf(vault.BackendPKI)
 	if ttl := vault.CertificateTTL.Duration; ttl > 0 {
 		want.CertTTL = ttl

@@ -23,9 +23,9 @@ type rotateFlags struct {
 // rotateCommand replaces a key or an authority that is in use.
 func rotateCommand(std stdio) *cobra.Command {
 	var flags rotateFlags
-	kinds := []string{provision.SPKey, provision.SessionKey, provision.Intermediate, provision.Root}
+	kinds := []string{provision.SPKey, provision.SessionKey, provision.AssertionKey, provision.Intermediate, provision.Root}
 	cmd := &cobra.Command{
-		Use:       "rotate sp-key|session-key|intermediate|root",
+		Use:       "rotate sp-key|session-key|assertion-key|intermediate|root",
 		Short:     "Replace a key or an authority in steps that overlap",
 		ValidArgs: kinds,
 		Long: `Replace a key or an authority in steps that overlap, so that at no time a process
@@ -43,13 +43,15 @@ authority.
                 again: before switch and before retire. Have it do so, look that
                 it shows both certificates, then add --idp-has-new-metadata.
   session-key   retires after the longest life of a session.
+  assertion-key waits ten minutes more before each step, for tools to fetch the
+                keys from the door again, and retires after the last assertion.
   intermediate  of --side edge or backend, below the same root.
   root          of --side edge or backend, and a new intermediate below it. For
                 the edge, give the new root to whoever trusts the old one by hand
                 (browsers, machines) between publish and switch: with --settle.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return usageError{fmt.Errorf("%d arguments, expected one of sp-key, session-key, intermediate, root", len(args))}
+				return usageError{fmt.Errorf("%d arguments, expected one of sp-key, session-key, assertion-key, intermediate, root", len(args))}
 			}
 			return nil
 		},

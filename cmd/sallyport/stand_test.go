@@ -128,11 +128,13 @@ func (s *stand) provision(t *testing.T) {
 func (s *stand) addRoles(t *testing.T) {
 	t.Helper()
 	rules := `path "secret/data/cases/*" { capabilities = ["read"] }
+path "secret/data/sallyport/assertion" { capabilities = ["read"] }
 path "pki-edge/*" { capabilities = ["read", "update"] }
 path "pki-backend/*" { capabilities = ["read", "update"] }`
 	s.call(t, "PUT", "sys/policies/acl/"+caseRole, map[string]string{"policy": rules}, nil)
 	s.call(t, "PUT", "sys/policies/acl/"+blindRole, map[string]string{"policy": `path "auth/token/renew-self" { capabilities = ["update"] }`}, nil)
 	s.call(t, "PUT", "sys/policies/acl/"+bareRole, map[string]string{"policy": `path "secret/data/cases/*" { capabilities = ["read"] }
+path "secret/data/sallyport/assertion" { capabilities = ["read"] }
 path "pki-edge/cert/ca_chain" { capabilities = ["read"] }`}, nil)
 	for _, role := range []string{caseRole, blindRole, bareRole} {
 		s.call(t, "POST", "auth/approle/role/"+role, map[string]any{

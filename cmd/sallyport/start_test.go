@@ -48,6 +48,7 @@ func TestProcesses(t *testing.T) {
 			"roles are printed, and refusals explained":  testProvision,
 			"a file says what vault holds":               testProvisionFile,
 			"everything in Vault is live":                testLiveSecrets,
+			"a tool is shown a credential":               testLiveCredentials,
 			"a configuration file is live":               testFileConfiguration,
 			"a status is shown":                          testStatus,
 			"changes get past expired metadata":          testChangesPastExpiredMetadata,
@@ -332,9 +333,11 @@ func testGatewayStarts(t *testing.T, s *stand) {
 		"INFO logged in",
 		"INFO saml secrets read",
 		"INFO session keys read",
+		"INFO assertion keys read",
 		"INFO certificate issued", // the door's
 		"INFO certificate issued", // the route's
 		"INFO certificate issued", // for backends
+		"INFO assertion key certified",
 		"INFO serving",
 	}
 	if diff := cmp.Diff(want, messages); diff != "" {

@@ -25,6 +25,8 @@ type statusDocument struct {
 	HardStop  *artefact     `json:"first_hard_stop,omitempty"`
 	Artefacts []artefact    `json:"artefacts"`
 	Followed  []followState `json:"followed,omitempty"`
+	// Upstreams are where a gateway sends requests. They never make it unready.
+	Upstreams []upstreamState `json:"upstreams,omitempty"`
 }
 
 // status describes the process as it is now.
@@ -35,10 +37,16 @@ func (l *life) status() statusDocument {
 	}
 	doc.Ready = len(doc.Unready) == 0
 	doc.Remarks = remarks(doc.Artefacts, doc.Now)
+	if shedding, stuck := l.overloaded(); shedding && !stuck {
+		doc.Remarks = append(doc.Remarks, "overloaded: requests were turned away in the last ten seconds")
+	}
 	if first, found := hardStop(doc.Artefacts); found {
 		doc.HardStop = &first
 	}
 	doc.Followed = l.follows()
+	if l.tools != nil {
+		doc.Upstreams = upstreamStates(l.tools.Upstreams())
+	}
 	return doc
 }
 
@@ -139,6 +147,9 @@ func printStatus(w io.Writer, doc statusDocument) error {
 		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", a.Kind, a.Name, orDash(a.Version), age, ends, state, orDash(a.Stops))
 	}
 	if err := table.Flush(); err != nil {
+		return err
+	}
+	if err := writeUpstreams(out, doc); err != nil {
 		return err
 	}
 	_, err := io.WriteString(w, out.String())

@@ -6,6 +6,7 @@ import (
 
 	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy"
+	"github.com/sallyport/sallyport/proxy/header"
 	"github.com/sallyport/sallyport/proxy/policy"
 	"github.com/sallyport/sallyport/saml"
 	"github.com/sallyport/sallyport/vaultpki"
@@ -17,16 +18,44 @@ import (
 func routes(cfg *config.Gateway, dial func(name string) *tls.Config) []proxy.Route {
 	var out []proxy.Route
 	for _, route := range cfg.Routes {
-		out = append(out, proxy.Route{
+		out = append(out, routed(&route, proxy.Route{
 			Name: route.Name, Title: route.Title, Description: route.Description, Host: string(route.Host),
-			Backend: route.Backend.URL.URL(), TLS: dial(string(route.Backend.Name)),
-			Rule: policy.NewRule(route.Allow.Users, route.Allow.Groups, route.Allow.Anyone),
+			Upstream: upstreamOptions(route.Backend),
+			Rule:     policy.NewRule(route.Allow.Users, route.Allow.Groups, route.Allow.Anyone),
 			StepUp: policy.StepUp{
 				MaxAge: route.StepUp.MaxAge.Duration, Contexts: route.StepUp.AuthnContext.Classes, Minimum: route.StepUp.AuthnContext.Minimum(),
 			},
-			IdPs:              route.IdPs,
+			IdPs:     route.IdPs,
+			Identity: toldBy(route.Identity), Assertion: route.Assertion,
 			PassAuthorization: route.PassAuthorization, WebSocket: route.WebSocket, UnsafeCrossOrigin: route.UnsafeCrossOrigin,
-		})
+			Answers: answersOf(route.Answers), Limits: routeLimits(route.Limits),
+		}, dial))
+	}
+	return out
+}
+
+// toldBy is what a route tells its tool, but for its credential.
+func toldBy(i config.Identity) proxy.Identity {
+	out := proxy.Identity{Profiles: []header.Profile{}, AllGroups: i.AllGroups(), MoreGroups: i.MoreGroups}
+	separator := header.Separator(i.Separator())
+	for _, name := range i.Headers {
+		profile, _ := header.ProfileOf(name) // of those that the configuration may name, each is there
+		out.Profiles = append(out.Profiles, profile)
+	}
+	custom := i.Custom
+	out.Profiles = append(out.Profiles, header.Profile{
+		User: custom.Header(custom.User), Email: custom.Header(custom.Email), Name: custom.Header(custom.Name), Groups: custom.Header(custom.Groups),
+	})
+	if separator != "" {
+		for n := range out.Profiles {
+			out.Profiles[n].Separator = separator
+		}
+	}
+	switch {
+	case i.UnsafeUTF8:
+		out.Values = header.UTF8
+	case i.RefuseNonASCII():
+		out.Values = header.Refuse
 	}
 	return out
 }
@@ -112,10 +141,11 @@ func certificates(pki config.PKI, client *vaultpki.Client, usage vaultpki.Usage,
 // routes, need from Vault.
 func spec(cfg *config.Gateway) provision.Spec {
 	s := provision.Spec{
-		KVMount: cfg.Vault.KVMount, SAMLPath: cfg.Vault.SAMLPath, SessionPath: cfg.Vault.SessionPath,
+		KVMount: cfg.Vault.KVMount, SAMLPath: cfg.Vault.SAMLPath, SessionPath: cfg.Vault.SessionPath, AssertionPath: cfg.Vault.AssertionPath,
 		EdgeMount: cfg.Vault.EdgePKI.Mount, EdgeRole: cfg.Vault.EdgePKI.Role, EdgeHosts: cfg.Hosts(),
 		BackendMount: cfg.Vault.BackendPKI.Mount, ClientRole: cfg.Vault.BackendPKI.Role, ClientName: string(cfg.Vault.ClientName),
-		GatewayConfigPath: "sallyport/gateway", SPEntityID: cfg.SAML.EntityID,
+		GatewayConfigPath: "sallyport/gateway", CredentialPaths: cfg.CredentialPaths(), SPEntityID: cfg.SAML.EntityID,
+		AssertionRole: cfg.Vault.AssertionRole, AssertionName: string(cfg.Vault.AssertionName),
 		CertTTL:        max(cfg.Vault.EdgePKI.TTL.Duration, cfg.Vault.BackendPKI.TTL.Duration),
 		EdgeRevocation: cfg.Vault.EdgePKI.RevokeOnStop, ClientRevocation: cfg.Vault.BackendPKI.RevokeOnStop,
 	}
@@ -127,7 +157,7 @@ func spec(cfg *config.Gateway) provision.Spec {
 	}
 	seen := map[config.Peer]bool{}
 	for _, route := range cfg.Routes {
-		if seen[route.Backend.Name] {
+		if seen[route.Backend.Name] || !route.HasBackend() {
 			continue // one sidecar may serve several routes; the first names it
 		}
 		seen[route.Backend.Name] = true

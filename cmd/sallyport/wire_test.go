@@ -2,6 +2,8 @@ package main
 
 import (
 	"crypto/tls"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/sallyport/sallyport/config"
+	"github.com/sallyport/sallyport/proxy"
+	"github.com/sallyport/sallyport/proxy/header"
 	"github.com/sallyport/sallyport/proxy/policy"
 	"github.com/sallyport/sallyport/saml"
 	"github.com/sallyport/sallyport/vaultpki"
@@ -22,6 +26,9 @@ vault:
   kv_mount: kv
   saml_path: a/saml
   session_path: a/session
+  assertion_path: a/assertion
+  assertion_role: as
+  assertion_name: as.internal
   edge_pki: {mount: e, role: edge, ttl: 1h, renewal_window: "Sat-Sun 02:00-05:00"}
   backend_pki: {mount: b, role: gw, ttl: 2h, revoke_on_stop: true}
   client_name: gw.internal
@@ -59,7 +66,14 @@ routes:
     backend: {url: "https://notes:9443", name: board.internal}
     allow: {groups: [engineers], users: [bob]}
     pass_authorization: true
+    identity:
+      headers: [authentik, remote]
+      custom: {user: X-My-User, email: X-My-Mail, name: X-My-Name, groups: X-My-Groups}
+      group_separator: semicolon
+      non_ascii: refuse
+      more_groups: [admins]
     websocket: false
+    assertion: false
     unsafe_cross_origin: true
     idps: [corp]
     step_up: {max_age: 5m, authn_context: {classes: ["urn:example:mfa"], comparison: minimum}}
@@ -67,6 +81,7 @@ routes:
     host: wiki.example.com
     backend: {url: "https://wiki"}
     allow: {any_signed_in: true}
+    identity: {headers: [authentik], unsafe_utf8: true, release_groups: all, credentials: {bearer: {path: tools/wiki}}}
 `
 
 func load(t *testing.T) *config.Gateway {
@@ -88,11 +103,11 @@ func TestRoutesCarryTheConfiguration(t *testing.T) {
 		t.Errorf("pinned names (-want +got):\n%s", diff)
 	}
 	type route struct {
-		Name, Title, Description, Host, Backend, Pinned string
-		Authorization, WebSocket, CrossOrigin           bool
-		Bob, Engineer, Anybody                          bool
-		IdPs                                            []string
-		StepUp                                          policy.StepUp
+		Name, Title, Description, Host, Backend, Pinned  string
+		Authorization, WebSocket, CrossOrigin, Assertion bool
+		Bob, Engineer, Anybody                           bool
+		IdPs                                             []string
+		StepUp                                           policy.StepUp
 	}
 	var flat []route
 	for _, r := range got {
@@ -101,17 +116,66 @@ func TestRoutesCarryTheConfiguration(t *testing.T) {
 		}
 		flat = append(flat, route{
 			r.Name, r.Title, r.Description, r.Host, r.Backend.String(), r.TLS.ServerName,
-			r.PassAuthorization, r.WebSocket, r.UnsafeCrossOrigin, may("bob"), may("eve", "engineers"), may("eve"),
+			r.PassAuthorization, r.WebSocket, r.UnsafeCrossOrigin, r.Assertion, may("bob"), may("eve", "engineers"), may("eve"),
 			r.IdPs, r.StepUp,
 		})
 	}
 	want := []route{
-		{"notes", "Notes", "what we know", "notes.example.com", "https://notes:9443", "board.internal", true, false, true, true, true, false,
+		{"notes", "Notes", "what we know", "notes.example.com", "https://notes:9443", "board.internal", true, false, true, false, true, true, false,
 			[]string{"corp"}, policy.StepUp{MaxAge: 5 * time.Minute, Contexts: []string{"urn:example:mfa"}, Minimum: true}},
-		{"wiki", "wiki", "", "wiki.example.com", "https://wiki:443", "wiki.backend.sallyport.internal", false, true, false, true, true, true, nil, policy.StepUp{}},
+		{"wiki", "wiki", "", "wiki.example.com", "https://wiki:443", "wiki.backend.sallyport.internal", false, true, false, true, true, true, true, nil, policy.StepUp{}},
 	}
 	if diff := cmp.Diff(want, flat); diff != "" {
 		t.Errorf("routes (-want +got):\n%s", diff)
+	}
+}
+
+func TestRoutesTellWhatTheConfigurationSays(t *testing.T) {
+	got := routes(load(t), func(string) *tls.Config { return &tls.Config{} })
+	remote, _ := header.ProfileOf(header.Remote)
+	authentik, _ := header.ProfileOf(header.Authentik)
+	piped := authentik
+	remote.Separator, authentik.Separator = header.Semicolon, header.Semicolon
+	custom := header.Profile{User: "X-My-User", Email: "X-My-Mail", Name: "X-My-Name", Groups: "X-My-Groups", Separator: header.Semicolon}
+	want := []proxy.Identity{
+		{Profiles: []header.Profile{authentik, remote, custom}, Values: header.Refuse, MoreGroups: []string{"admins"}},
+		{Profiles: []header.Profile{piped, {}}, Values: header.UTF8, AllGroups: true},
+	}
+	if diff := cmp.Diff(want, []proxy.Identity{got[0].Identity, got[1].Identity}); diff != "" {
+		t.Errorf("identities (-want +got):\n%s", diff)
+	}
+}
+
+// TestSeparatorsAndSetsAreThere: what the configuration may name is known to the package
+// that writes headers, and nothing else is missing.
+func TestSeparatorsAndSetsAreThere(t *testing.T) {
+	for _, word := range []string{"comma", "pipe", "semicolon", "lines"} {
+		if got := header.Separator(config.Identity{GroupSeparator: word}.Separator()); !slices.Contains(header.Separators(), got) {
+			t.Errorf("%s is separator %q", word, got)
+		}
+	}
+}
+
+// TestCustomNamesAreJudgedAlike: what the configuration accepts as the name of a header
+// can be set, and what it refuses cannot.
+func TestCustomNamesAreJudgedAlike(t *testing.T) {
+	names := []string{
+		"X-My-User", "User", "SSO-User", "x-user", "X-Roles", "X-Forwarded-User", "X-Forwarded-Name", "X-Forwarded-For", "X-Forwarded-Port", "X-Forwarded-Prefix",
+		"X-Forwarded-Anything", "Remote-User", "Remote-Addr", "X-Remote-User", "X-Remote-Ip", "Impersonate-User", "X-Auth-Request-User", "X-Webauth-User",
+		"X-Proxy-User", "Cf-Access-Authenticated-User-Email", "X_My_User", "X.My", "1st", "-", "Jörg", "Host", "Cookie", "Cookie2", "Set-Cookie", "Authorization",
+		"Proxy-Authorization", "Connection", "TE", "Trailer", "Transfer-Encoding", "Upgrade", "Content-Length", "Content-Type", "Expect", "Origin", "Range",
+		"If-Match", "Sec-Fetch-Site", "X-Sallyport-Assertion", "X-Sallyport-Set", "Via", "Forwarded", "X-Real-Ip", "X-Request-Id", "X-Original-Url", "X-Rewrite-Url",
+		"X-Http-Method-Override", "X-Method-Override", "X-Accel-Redirect", "X-Ssl-Client-Cert", "Ssl-Client-Verify", "Client-Cert", "Http2-Settings", "Grpc-Timeout",
+		"X-Csrf-Token", "X-Auth-Token", "Traceparent", "Script-Name", "Https", "Proxy", "X-Jwt-Assertion", "X-Id-Token", "X-Goog-Iap-Jwt-Assertion", "X-Scheme",
+		"Wl-Proxy-Client-Ip", "Cf-Connecting-Ip", "X-Envoy-External-Address", "X-Sendfile", "X-Client-Dn", "Fly-Client-Ip", "X-Host", "X-Prefix", "Method",
+		"Teleport-Jwt-Assertion", "Oidc-Claim-Sub", "Mellon-Name-Id", "Shib-User", "X-Amz-Date", "X-Amzn-Oidc-Identity", "Signature-Input", "From",
+	}
+	for _, name := range names {
+		text := fmt.Sprintf("door: {host: door.example.com}\nroutes:\n  - {name: a, host: a.example.com, backend: {url: 'https://a'}, identity: {headers: [], custom: {user: %s}}}\n", name)
+		_, err := config.LoadGateway("test", []byte(text))
+		if settable := header.Settable(name); (err == nil) != (settable == nil) {
+			t.Errorf("%q: the configuration says %v, the header package %v", name, err, settable)
+		}
 	}
 }
 
@@ -156,14 +220,14 @@ pki: {mount: b, ttl: 3h, renewal_window: "01:00-02:00", revoke_on_stop: true}
 
 func TestSpecAsksForWhatTheGatewayUses(t *testing.T) {
 	want := provision.Spec{
-		KVMount: "kv", SAMLPath: "a/saml", SessionPath: "a/session", GatewayConfigPath: "sallyport/gateway",
+		KVMount: "kv", SAMLPath: "a/saml", SessionPath: "a/session", AssertionPath: "a/assertion", GatewayConfigPath: "sallyport/gateway",
 		EdgeMount: "e", EdgeRole: "edge", EdgeHosts: []string{"door.example.com", "notes.example.com", "wiki.example.com"},
-		BackendMount: "b", ClientRole: "gw", ClientName: "gw.internal",
+		BackendMount: "b", ClientRole: "gw", ClientName: "gw.internal", AssertionRole: "as", AssertionName: "as.internal",
 		Sidecars: []provision.Sidecar{
 			{Role: "sallyport-sidecar-notes", PKIRole: "sidecar-board", Name: "board.internal", ConfigPath: "sallyport/sidecar/notes"},
 			{Role: "sallyport-sidecar-wiki", PKIRole: "sidecar-wiki", Name: "wiki.backend.sallyport.internal", ConfigPath: "sallyport/sidecar/wiki"},
 		},
-		SPEntityID: "urn:example:sp", CertTTL: 2 * time.Hour, ClientRevocation: true,
+		CredentialPaths: []string{"tools/wiki"}, SPEntityID: "urn:example:sp", CertTTL: 2 * time.Hour, ClientRevocation: true,
 	}
 	if diff := cmp.Diff(want, spec(load(t))); diff != "" {
 		t.Errorf("spec (-want +got):\n%s", diff)

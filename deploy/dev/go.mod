@@ -10,6 +10,7 @@ require (
 	github.com/crewjam/saml v0.5.1
 	github.com/google/go-cmp v0.7.0
 	github.com/rs/zerolog v1.33.0
+	github.com/russellhaering/gosaml2 v0.12.0
 	golang.org/x/net v0.62.0
 	golang.org/x/term v0.47.0
 )
@@ -17,7 +18,9 @@ require (
 require (
 	github.com/gorilla/securecookie v1.1.2 // indirect
 	github.com/gorilla/sessions v1.4.0 // indirect
-	github.com/russellhaering/gosaml2 v0.12.0 // indirect
+	github.com/quic-go/qpack v0.6.0 // indirect
+	github.com/quic-go/quic-go v0.65.0 // indirect
+	golang.org/x/text v0.43.0 // indirect
 )
 
 require (

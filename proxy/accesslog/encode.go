@@ -52,6 +52,7 @@ func (r *Record) what(e *encoder) {
 	if port, err := strconv.ParseUint(r.ClientPort, 10, 16); err == nil {
 		e.number("client.port", int64(port))
 	}
+	e.optional("source.address", r.Proxy)
 	e.optional("tls.version", r.TLSVersion)
 	e.optional("user_agent.original", r.UserAgent)
 }
@@ -64,6 +65,9 @@ func (r *Record) result(e *encoder) {
 	if r.Upstream != "" {
 		e.text("server.address", r.Upstream)
 		e.number("sallyport.upstream.duration", int64(r.UpstreamTime/time.Nanosecond))
+		if r.Attempts > 1 {
+			e.number("sallyport.upstream.attempts", int64(r.Attempts))
+		}
 	}
 	e.optional("error.message", r.Cause)
 }

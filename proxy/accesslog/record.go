@@ -70,9 +70,11 @@ type Record struct {
 	BytesIn       int64         // "http.request.body.bytes"
 	BytesOut      int64         // "http.response.body.bytes"
 	Upstream      string        // "server.address": where it was forwarded to
+	Attempts      int           // "sallyport.upstream.attempts": how often it was sent there or elsewhere, if more than once
 	UpstreamTime  time.Duration // "sallyport.upstream.duration": until its first byte
 	ClientAddress string        // "client.address"
 	ClientPort    string        // "client.port"
+	Proxy         string        // "source.address": the trusted proxy that passed the request on
 	TLSVersion    string        // "tls.version"
 	UserAgent     string        // "user_agent.original"
 

@@ -1,7 +1,5 @@
 package header
 
-import "strings"
-
 // managedName reports whether a folded name is one that no client may set.
 func managedName(folded []byte) bool {
 	switch string(folded) { // the compiler makes no copy for this
@@ -12,13 +10,14 @@ func managedName(folded []byte) bool {
 		"cf-pseudo-ipv4", "x-host", "x-request-id",
 		// How it came: servers and frameworks take these for https.
 		"x-scheme", "x-url-scheme", "front-end-https", "https", "script-name", "x-script-name", "x-prefix",
-		// Who somebody is.
-		"x-user", "x-username", "x-email", "x-groups", "x-roles",
-		"x-user-id", "x-user-email", "x-user-name", "x-user-groups", "x-user-roles",
 		// What is asked for, said twice (CVE-2026-40575 and the like).
 		"x-rewrite-url", "x-http-method-override", "x-http-method", "x-method-override",
 		// Read by CGI as the variable that names an outgoing proxy.
 		"proxy":
+		return true
+	// Who somebody is; see personal, too.
+	case "x-user", "x-username", "x-email", "x-groups", "x-roles",
+		"x-user-id", "x-user-email", "x-user-name", "x-user-groups", "x-user-roles":
 		return true
 	}
 	return false
@@ -27,31 +26,51 @@ func managedName(folded []byte) bool {
 // managedPrefixes are the beginnings of folded names that no client may set.
 var managedPrefixes = [...]string{
 	"x-forwarded-", "x-sallyport-", "x-original-", "proxy-",
+	"x-jwt-assertion", "x-id-token", "x-goog-iap-", "x-forward-", "x-client-dn", "x-client-verify",
+	"cf-connecting-", "wl-proxy-", "x-ssl-", "ssl-client-", "x-client-cert", "client-cert", "x-tls-client-",
+	"x-accel-", "x-sendfile", "x-envoy-",
+}
+
+// personalPrefixes are those of them that are followed by who somebody is.
+var personalPrefixes = [...]string{
 	"remote-", "x-remote-", "x-auth-request-", "x-webauth-", "x-authentik-",
 	"x-auth-user", "x-auth-email", "x-auth-name", "x-auth-groups", "x-auth-roles", "x-authenticated-",
 	"oidc-claim-", "mellon-", "shib-", "x-saml-", "x-vouch-", "x-proxy-", "x-appengine-", "x-pomerium-",
-	"sm-", "iv-", "oam-", "impersonate-", "x-consumer-", "x-forward-", "x-sso-", "x-client-dn", "x-client-verify",
-	"x-jwt-assertion", "x-id-token",
-	"x-goog-authenticated-", "x-goog-iap-",
-	"x-ms-client-principal", "x-amzn-oidc-", "cf-access-", "cf-connecting-", "wl-proxy-", "teleport-",
-	"x-ssl-", "ssl-client-", "x-client-cert", "client-cert", "x-tls-client-",
-	"x-accel-", "x-sendfile", "x-envoy-",
+	"sm-", "iv-", "oam-", "impersonate-", "x-consumer-", "x-sso-",
+	"x-goog-authenticated-", "x-ms-client-principal", "x-amzn-oidc-", "cf-access-", "teleport-",
 }
 
 // Managed reports whether a header of this name is the gateway's alone, in any
 // spelling. Operators may not map an attribute or a client header to it.
 func Managed(name string) bool {
 	var buf [64]byte
-	folded := fold(buf[:0], name)
+	folded := fold(buf[:0], name[:min(len(name), len(buf))]) // no name on the list is as long
 	if managedName(folded) {
 		return true
 	}
-	for _, prefix := range managedPrefixes {
-		if len(folded) >= len(prefix) && string(folded[:len(prefix)]) == prefix {
+	return begins(folded, managedPrefixes[:]) || begins(folded, personalPrefixes[:])
+}
+
+// begins reports whether name begins with one of prefixes.
+func begins(name []byte, prefixes []string) bool {
+	for _, prefix := range prefixes {
+		if len(name) >= len(prefix) && string(name[:len(prefix)]) == prefix {
 			return true
 		}
 	}
 	return false
+}
+
+// personal reports whether a folded name that is managed says who somebody is.
+func personal(folded string) bool {
+	switch folded {
+	case "x-user", "x-username", "x-email", "x-groups", "x-roles",
+		"x-user-id", "x-user-email", "x-user-name", "x-user-groups", "x-user-roles",
+		"x-forwarded-user", "x-forwarded-email", "x-forwarded-groups", "x-forwarded-preferred-username",
+		"x-forwarded-name", "x-forwarded-username", "x-forwarded-roles", "x-forwarded-login":
+		return true
+	}
+	return begins([]byte(folded), personalPrefixes[:])
 }
 
 // fold appends the folded form of name to dst: letters in lower case, digits
@@ -81,47 +100,4 @@ func plain(name string) bool {
 		}
 	}
 	return name != ""
-}
-
-const upperHex = "0123456789ABCDEF"
-
-// Encode makes s safe as a header value, one to one: visible ASCII and inner
-// blanks stay, every other byte and "%" become %XX (RFC 3986 section 2.1), so
-// two different identities never look the same to a backend.
-func Encode(s string) string {
-	if encoded(s) {
-		return s
-	}
-	var b strings.Builder
-	b.Grow(len(s) + 16)
-	for i := range len(s) {
-		if c := s[i]; keeps(s, i) {
-			b.WriteByte(c)
-		} else {
-			b.WriteByte('%')
-			b.WriteByte(upperHex[c>>4])
-			b.WriteByte(upperHex[c&15])
-		}
-	}
-	return b.String()
-}
-
-// encoded reports whether Encode would return s unchanged.
-func encoded(s string) bool {
-	for i := range len(s) {
-		if !keeps(s, i) {
-			return false
-		}
-	}
-	return true
-}
-
-// keeps reports whether byte i of s may stand in a header value as it is. A
-// blank at either end may not: HTTP trims it on the way.
-func keeps(s string, i int) bool {
-	c := s[i]
-	if c == ' ' {
-		return i > 0 && i < len(s)-1
-	}
-	return c > ' ' && c < 0x7f && c != '%'
 }

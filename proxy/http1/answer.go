@@ -15,7 +15,8 @@ import (
 )
 
 // roundTrip asks req, with that head and a body of that length, on c, which it owns
-// from now on. An error before the first byte of the answer is unanswered.
+// from now on. An error is a *failure unless the context or the body is to blame; if it
+// is unsent, the body is the caller's to close.
 func (c *conn) roundTrip(req *http.Request, head []byte, length int64) (*http.Response, error) {
 	c.br = readers.Get().(*bufio.Reader) //nolint:forcetypeassert // nothing else is put there
 	c.br.Reset(c)
@@ -29,11 +30,11 @@ func (c *conn) roundTrip(req *http.Request, head []byte, length int64) (*http.Re
 		return res, nil
 	}
 	x.end(false)
-	switch failure := x.up.failure(); {
+	switch fault := x.up.failure(); {
 	case c.cut.Load():
 		return nil, context.Cause(req.Context())
-	case failure != nil:
-		return nil, failure
+	case fault != nil:
+		return nil, fault
 	}
 	return nil, err
 }
@@ -52,7 +53,7 @@ func (x *exchange) run(head []byte, length int64) (*http.Response, error) {
 		return nil, err
 	}
 	if _, err := x.c.br.Peek(1); err != nil {
-		return nil, unanswered{error: x.headFault(err)}
+		return nil, &failure{error: x.headFault(err)}
 	}
 	trace := httptrace.ContextClientTrace(x.req.Context())
 	if trace != nil && trace.GotFirstResponseByte != nil {
@@ -60,7 +61,7 @@ func (x *exchange) run(head []byte, length int64) (*http.Response, error) {
 	}
 	res, err := x.read(trace)
 	if err != nil {
-		return nil, x.headFault(err)
+		return nil, &failure{error: x.headFault(err), answered: true}
 	}
 	x.c.limit = -1
 	x.up.heard()
@@ -74,8 +75,8 @@ func (x *exchange) headFault(err error) error {
 	if errors.As(err, &timeout) && timeout.Timeout() {
 		return errTooLate
 	}
-	if errors.Is(err, errHead) {
-		return fmt.Errorf("%w: %d bytes", errHead, x.c.t.cfg.MaxHeaderBytes)
+	if x.c.limit == 0 {
+		return fmt.Errorf("%w of %d bytes", errHead, x.c.t.cfg.MaxHeaderBytes)
 	}
 	return err
 }
@@ -87,8 +88,10 @@ func (x *exchange) send(head []byte, length int64) error {
 	}
 	n, err := x.c.stream.Write(head)
 	if err != nil {
-		closeBody(x.req)
-		return unanswered{error: fmt.Errorf("sending the request: %w", err), unwritten: n == 0}
+		if n > 0 {
+			closeBody(x.req)
+		}
+		return &failure{error: fmt.Errorf("sending the request: %w", err), unsent: n == 0}
 	}
 	if length == 0 {
 		closeBody(x.req)

@@ -6,7 +6,7 @@ import (
 )
 
 var (
-	errHead     = errors.New("head of the answer is larger than may be")
+	errHead     = errors.New("head of the answer exceeded the limit")
 	errInterim  = errors.New("more interim answers than may be")
 	errClosed   = errors.New("reading from an answer that was closed")
 	errTooLate  = timeoutError("no answer in time")
@@ -21,33 +21,33 @@ func (e timeoutError) Error() string { return string(e) }
 func (timeoutError) Timeout() bool   { return true }
 func (timeoutError) Temporary() bool { return true }
 
-// unanswered is an error before the first byte of an answer.
-type unanswered struct {
+// failure is why there is no answer. Its methods are for whoever might send the
+// request elsewhere.
+type failure struct {
 	error
-	unwritten bool // nothing of the request was written either
+	unsent, answered bool
 }
 
 // Unwrap lets errors.Is see the cause.
-func (u unanswered) Unwrap() error { return u.error }
+func (f *failure) Unwrap() error { return f.error }
 
-// sole takes off what only this package has use for.
-func sole(err error) error {
-	if u, ok := err.(unanswered); ok { //nolint:errorlint // never wrapped: it is the outermost
-		return u.error
-	}
-	return err
-}
+// Unsent reports whether no byte of the request was written, and its body was not
+// read from.
+func (f *failure) Unsent() bool { return f.unsent }
+
+// Answered reports whether a byte of an answer had come.
+func (f *failure) Answered() bool { return f.answered }
 
 // sendableAgain returns req in a form to send once more after err, or nil.
 func sendableAgain(req *http.Request, err error) *http.Request {
-	u, ok := err.(unanswered) //nolint:errorlint // never wrapped: it is the outermost
-	if !ok || req.Context().Err() != nil || !u.unwritten && !safe(req) {
+	var f *failure
+	if !errors.As(err, &f) || f.answered || req.Context().Err() != nil {
 		return nil
 	}
-	if noBody(req) {
+	if f.unsent || safe(req) && noBody(req) {
 		return req
 	}
-	if req.GetBody == nil {
+	if !safe(req) {
 		return nil
 	}
 	body, err := req.GetBody()

@@ -20,7 +20,7 @@ type Config struct {
 	// DialContext makes connections, called concurrently; nil means TCP with
 	// keep-alive probes.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
-	// DialTimeout bounds a connection's making, and then the handshake on it; zero
+	// DialTimeout bounds a connection's making and the handshake on it together; zero
 	// means ten seconds.
 	DialTimeout time.Duration
 	// HeaderTimeout is how long after a request was written the head of its answer
@@ -126,19 +126,19 @@ func (t *Transport) ask(req *http.Request, head []byte, length int64) (*http.Res
 		return nil, err
 	}
 	res, err := c.roundTrip(req, head, length)
-	if err == nil || !reused {
-		return res, sole(err)
+	if again := sendableAgain(req, err); err != nil && reused && again != nil {
+		req = again
+		if c, _, err = t.connection(req, false); err != nil {
+			closeBody(req)
+			return nil, err
+		}
+		res, err = c.roundTrip(req, head, length)
 	}
-	again := sendableAgain(req, err)
-	if again == nil {
-		return nil, sole(err)
+	var f *failure
+	if errors.As(err, &f) && f.unsent {
+		closeBody(req)
 	}
-	if c, _, err = t.connection(again, false); err != nil {
-		closeBody(again)
-		return nil, err
-	}
-	res, err = c.roundTrip(again, head, length)
-	return res, sole(err)
+	return res, err
 }
 
 // check refuses requests that are none of ours.
@@ -179,16 +179,16 @@ func (t *Transport) connection(req *http.Request, kept bool) (c *conn, reused bo
 // dial makes a connection to where u points.
 func (t *Transport) dial(ctx context.Context, u *url.URL) (*conn, error) {
 	generation := t.pool.generation.Load()
-	dialled, cancel := context.WithTimeout(ctx, t.cfg.DialTimeout)
-	raw, err := t.cfg.DialContext(dialled, "tcp", address(u))
-	cancel()
+	bounded, cancel := context.WithTimeout(ctx, t.cfg.DialTimeout)
+	defer cancel()
+	raw, err := t.cfg.DialContext(bounded, "tcp", address(u))
 	if err != nil {
-		return nil, fault(ctx, fmt.Errorf("connecting: %w", err))
+		return nil, undialled(ctx, u, err)
 	}
 	c := newConn(t, raw, u.Host, generation)
-	if err := t.secure(ctx, c, u.Hostname()); err != nil {
+	if err := t.secure(bounded, c, u.Hostname()); err != nil {
 		_ = raw.Close() // the first error is the one to tell
-		return nil, fault(ctx, fmt.Errorf("shaking hands: %w", err))
+		return nil, undialled(ctx, u, fmt.Errorf("shaking hands: %w", err))
 	}
 	c.bind(c.made, t.cfg.HeaderTimeout)
 	return c, nil
@@ -204,8 +204,6 @@ func (t *Transport) secure(ctx context.Context, c *conn, host string) error {
 		config = config.Clone()
 		config.ServerName = host
 	}
-	ctx, cancel := context.WithTimeout(ctx, t.cfg.DialTimeout)
-	defer cancel()
 	return c.handshake(ctx, config)
 }
 
@@ -223,10 +221,11 @@ func address(u *url.URL) string {
 	return net.JoinHostPort(u.Hostname(), port)
 }
 
-// fault is what to say of err: why ctx has ended, if it has.
-func fault(ctx context.Context, err error) error {
+// undialled is what to say of a connection that was not made: why ctx has ended, if
+// it has.
+func undialled(ctx context.Context, u *url.URL, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return err
+	return &failure{error: fmt.Errorf("connecting to %s: %w", u.Host, err), unsent: true}
 }

@@ -178,6 +178,23 @@ func (s *Store) Look(id, key, host, user string) (Form, Answer) {
 	return s.find(id, key, owner{host, user}, false)
 }
 
+// Target is the target of a form, for whoever has its key, or "" if it is not there.
+func (s *Store) Target(id, key, host string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sweep()
+	entry := s.forms[id]
+	if entry == nil || entry.taken || entry.host != host {
+		return ""
+	}
+	form, ok := open(entry.sealed, key, id, entry.owner)
+	if !ok {
+		return ""
+	}
+	clear(form.Body)
+	return form.Target
+}
+
 // Take is Look, and gives the body too: of concurrent calls one has it. Nobody has it
 // again before Settle is called, nor after, if it was sent.
 func (s *Store) Take(id, key, host, user string) (Form, Answer) {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -36,6 +35,11 @@ type Exchange struct {
 	status   int
 	in, out  atomic.Int64
 	upstream atomic.Int64 // nanoseconds from Trace to the head of the backend's answer
+	heard    atomic.Int64 // when the client of an upgraded connection last sent something, in nanoseconds
+	body     *countedBody // nil for none
+	duplex   bool
+	begun    atomic.Bool // whether the answer has begun, for whoever reads the body
+	progress progress
 }
 
 // open begins an exchange; the record says "deny" until somebody decides
@@ -52,8 +56,9 @@ func open(w http.ResponseWriter, r *http.Request, now time.Time) (*Exchange, *ht
 	if r.Body == nil || r.Body == http.NoBody {
 		return ex, r
 	}
+	ex.body = &countedBody{ReadCloser: r.Body, n: &ex.in, oneWay: r.ProtoMajor < 2}
 	counted := *r
-	counted.Body = &countedBody{ReadCloser: r.Body, n: &ex.in}
+	counted.Body = ex.body
 	return ex, &counted
 }
 
@@ -96,8 +101,8 @@ func (ex *Exchange) close(now time.Time, cut bool) *accesslog.Record {
 	return &ex.Record
 }
 
-// Trace returns a context by which [WithoutTrailers] notes how long the backend
-// takes from now on until the head of its answer is there.
+// Trace returns a context by which [SafeTrailers] notes how long the backend takes
+// from now on until the head of its answer is there.
 func (ex *Exchange) Trace(ctx context.Context, now func() time.Time) context.Context {
 	return context.WithValue(ctx, traceKey{}, &trace{exchange: ex, now: now, sent: now()})
 }
@@ -127,9 +132,11 @@ func (ex *Exchange) WriteHeader(status int) {
 	if ex.status == 0 {
 		ex.status = status
 	}
+	ex.begun.Store(true)
 	if h := ex.Header(); h["Content-Type"] == nil {
 		h["Content-Type"] = nil // present and empty: this is how net/http is told
 	}
+	ex.closeIfEarly()
 	ex.ResponseWriter.WriteHeader(status)
 }
 
@@ -137,8 +144,11 @@ func (ex *Exchange) WriteHeader(status int) {
 func (ex *Exchange) Write(p []byte) (int, error) {
 	if ex.status == 0 {
 		ex.status = http.StatusOK
+		ex.closeIfEarly()
 	}
+	ex.progress.writing.Store(sinceBirth())
 	n, err := ex.ResponseWriter.Write(p)
+	ex.progress.writing.Store(0)
 	ex.out.Add(int64(n))
 	return n, err
 }
@@ -150,39 +160,15 @@ func (ex *Exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	ex.status = http.StatusSwitchingProtocols
-	return &countedConn{Conn: conn, in: &ex.in, out: &ex.out}, buffered, nil
+	upgraded := &upgradedConn{Conn: conn, exchange: ex}
+	if buffered.Reader.Buffered() > 0 {
+		upgraded.early = buffered.Reader
+	}
+	return upgraded, buffered, nil
 }
 
 // Unwrap lets http.ResponseController flush and set deadlines.
 func (ex *Exchange) Unwrap() http.ResponseWriter { return ex.ResponseWriter }
-
-type countedBody struct {
-	io.ReadCloser
-	n *atomic.Int64
-}
-
-func (b *countedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	b.n.Add(int64(n))
-	return n, err
-}
-
-type countedConn struct {
-	net.Conn
-	in, out *atomic.Int64
-}
-
-func (c *countedConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	c.in.Add(int64(n))
-	return n, err
-}
-
-func (c *countedConn) Write(p []byte) (int, error) {
-	n, err := c.Conn.Write(p)
-	c.out.Add(int64(n))
-	return n, err
-}
 
 // withoutPort is host as the record has it, the same at both ends of the inner
 // door.

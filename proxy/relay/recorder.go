@@ -39,6 +39,7 @@ func (rec *Recorder) Serve(w http.ResponseWriter, r *http.Request, serve func(*E
 		}
 	}()
 	serve(ex, r)
+	ex.leaveBody()
 }
 
 // finish writes the line. fault is what recover returned; one that is not the

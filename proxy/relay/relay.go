@@ -55,13 +55,22 @@ func Retarget(pr *httputil.ProxyRequest, target *url.URL) {
 	}
 }
 
-// keepEscapes keeps "%2F" apart from "/" on the way. Go does so by itself, but
-// not in a path that also holds a byte which it would have escaped and a browser
-// did not, such as "|": it then writes the whole path anew from its decoded
-// form. Here only those bytes are escaped, and every other stays as it came.
+// keepEscapes has u.EscapedPath return what SentPath does.
 func keepEscapes(u *url.URL) {
-	if u.RawPath == "" || u.EscapedPath() == u.RawPath {
-		return
+	if u.RawPath != "" {
+		u.RawPath = SentPath(u)
+	}
+}
+
+// SentPath is the path of u as Retarget has it sent on: to the byte what whoever
+// decides by the path has to look at. It keeps "%2F" apart from "/". Go does so by
+// itself, but not in a path that also holds a byte which it would have escaped and
+// a browser did not, such as "|": it then writes the whole path anew from its
+// decoded form. Here only those bytes are escaped, and every other stays as it came.
+func SentPath(u *url.URL) string {
+	path := u.EscapedPath()
+	if u.RawPath == "" || path == u.RawPath {
+		return path
 	}
 	var raw strings.Builder
 	for i := range len(u.RawPath) {
@@ -72,25 +81,7 @@ func keepEscapes(u *url.URL) {
 			fmt.Fprintf(&raw, "%%%02X", c)
 		}
 	}
-	u.RawPath = raw.String()
-}
-
-// WithoutTrailers hides trailers from a reverse proxy: they arrive after the
-// answer was filtered. net/http stores them, announced or not, in the Response
-// that it made, so the proxy is given a copy.
-type WithoutTrailers struct{ Base http.RoundTripper }
-
-// RoundTrip implements http.RoundTripper.
-func (t WithoutTrailers) RoundTrip(r *http.Request) (*http.Response, error) {
-	res, err := t.Base.RoundTrip(r)
-	if err != nil {
-		return nil, err
-	}
-	answered(r.Context())
-	filtered := *res
-	filtered.Trailer = nil
-	delete(filtered.Header, "Trailer")
-	return &filtered, nil
+	return raw.String()
 }
 
 // Buffers lends the buffers that bodies are copied through. The zero value is

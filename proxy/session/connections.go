@@ -9,7 +9,7 @@ import (
 // of connections, guarded by the lock of Revocations.
 type stream struct {
 	cancel context.CancelCauseFunc
-	host   string
+	use    Use
 	state  *State
 	links  [lists]link
 }

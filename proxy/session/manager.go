@@ -38,8 +38,9 @@ const clockSlack = time.Minute
 type Config struct {
 	// Keys seal all cookies and tokens; Current is required.
 	Keys Keys
-	// Hosts are the door's and the tools' host names, lower-case. A session is
-	// bound to one of them.
+	// Hosts are the door's and the tools' host names, lower-case, and wildcards
+	// (*.DOMAIN) for hosts of one more label. A session is bound to one host, which
+	// is never a wildcard.
 	Hosts []string
 	// Idle ends a session that is not used for so long; required.
 	Idle time.Duration
@@ -57,8 +58,8 @@ type Config struct {
 // It is safe for concurrent use.
 type Manager struct {
 	cfg     Config
-	stores  map[string]*sessions.CookieStore // by host
-	opened  map[string]*opened               // by host
+	stores  stores
+	opened  opened
 	begin   *sealer
 	pending *sealer
 	returns *sealer
@@ -108,7 +109,7 @@ func New(cfg Config) (*Manager, error) {
 		cfg.Memory = NewMemory(cfg.Now)
 	}
 	cfg.Memory.remember(cfg.Absolute)
-	m := &Manager{cfg: cfg, stores: make(map[string]*sessions.CookieStore), opened: make(map[string]*opened), Memory: cfg.Memory}
+	m := &Manager{cfg: cfg, Memory: cfg.Memory}
 	var sessionSealer *sealer
 	for p, dst := range map[purpose]**sealer{
 		forSession: &sessionSealer, forBegin: &m.begin, forPending: &m.pending, forReturn: &m.returns, forTicket: &m.tickets, forLink: &m.links,
@@ -121,15 +122,12 @@ func New(cfg Config) (*Manager, error) {
 		}
 		*dst = s
 	}
-	for _, host := range cfg.Hosts {
-		m.opened[host] = &opened{}
-		m.stores[host] = &sessions.CookieStore{
-			Codecs:  []securecookie.Codec{stateCodec{sealer: sessionSealer, host: host}},
-			Options: cookieOptions(),
-		}
-	}
+	m.stores = newStores(sessionSealer, cfg.Hosts)
 	return m, nil
 }
+
+// Idle is for how long a session may go without being used.
+func (m *Manager) Idle() time.Duration { return m.cfg.Idle }
 
 // Revocations are the sessions that ended before their time.
 func (m *Memory) Revocations() *Revocations { return m.revoked }
@@ -154,27 +152,26 @@ func (m *Manager) Find(r *http.Request, host string) (*State, Absence) {
 // open returns the state in the cookie of host, before any limit was applied. The
 // caller may change it.
 func (m *Manager) open(r *http.Request, host string) (*State, Absence) {
-	memory := m.opened[host]
-	if memory == nil {
-		return nil, AbsentForged
-	}
-	line, ok := lineOf(r)
+	line, ok := lineOf(r, host)
 	if !ok {
 		return m.unseal(r, host)
 	}
-	if state := memory.get(line); state != nil {
+	if state := m.opened.get(line); state != nil {
 		return state, Present
 	}
 	state, absence := m.unseal(r, host)
 	if absence == Present {
-		memory.put(line, state)
+		m.opened.put(line, state)
 	}
 	return state, absence
 }
 
 // unseal is open without a memory.
 func (m *Manager) unseal(r *http.Request, host string) (*State, Absence) {
-	store := m.stores[host]
+	store := m.stores.of(host)
+	if store == nil {
+		return nil, AbsentForged
+	}
 	cookies := r.CookiesNamed(CookieName)
 	switch n := len(cookies); {
 	case n == 0:
@@ -247,7 +244,7 @@ func (m *Manager) follow(s, before *State) {
 // Save puts s into the cookie of host. It returns ErrTooLarge when no browser
 // would keep it.
 func (m *Manager) Save(w http.ResponseWriter, r *http.Request, host string, s *State) error {
-	store := m.stores[host]
+	store := m.stores.of(host)
 	if store == nil {
 		return fmt.Errorf("saving a session for host %q, which has no route", host)
 	}

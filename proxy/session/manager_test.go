@@ -192,7 +192,7 @@ func TestCookiesOnTheWire(t *testing.T) {
 		t.Fatalf("SaveDoor: %v", err)
 	}
 	const id = "1795338000AAAAAAAAAAAAAAAAAAAAAA"
-	m.Hold(w, newBrowser().request(), id, Pending{RequestID: "_1", Host: door})
+	m.Hold(w, newBrowser().request(), id, Pending{RequestID: "_1", Aim: Aim{Host: door}})
 	m.Finish(w, id, Pending{RequestID: "_1"})
 	m.Round(w, newBrowser().request(), toolA, 1)
 	m.Forget(w)

@@ -108,7 +108,7 @@ func TestBind(t *testing.T) {
 				parent, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				start := time.Now()
-				bound, release := r.Bind(parent, toolA, &State{ID: "a", Expires: start.Add(time.Hour).Unix()})
+				bound, release := r.Bind(parent, Use{Host: toolA}, &State{ID: "a", Expires: start.Add(time.Hour).Unix()})
 				defer release()
 				if bound.Err() != nil {
 					t.Fatalf("ended at once: %v", context.Cause(bound))
@@ -132,7 +132,7 @@ func TestBind(t *testing.T) {
 func TestBindOfARevokedSessionEndsAtOnce(t *testing.T) {
 	r := NewRevocations(time.Now)
 	r.Revoke(&State{ID: "a"}, time.Now().Add(time.Hour))
-	bound, release := r.Bind(t.Context(), toolA, &State{ID: "a", Expires: time.Now().Add(time.Hour).Unix()})
+	bound, release := r.Bind(t.Context(), Use{Host: toolA}, &State{ID: "a", Expires: time.Now().Add(time.Hour).Unix()})
 	defer release()
 	if !errors.Is(context.Cause(bound), ErrEnded) {
 		t.Errorf("cause = %v, want ErrEnded", context.Cause(bound))
@@ -142,12 +142,12 @@ func TestBindOfARevokedSessionEndsAtOnce(t *testing.T) {
 func TestWithdrawEndsWhatIsNotAllowedAnyMore(t *testing.T) {
 	r := NewRevocations(time.Now)
 	bind := func(host, user string) context.Context {
-		bound, release := r.Bind(t.Context(), host, &State{ID: user, User: user, Expires: time.Now().Add(time.Hour).Unix()})
+		bound, release := r.Bind(t.Context(), Use{Host: host}, &State{ID: user, User: user, Expires: time.Now().Add(time.Hour).Unix()})
 		t.Cleanup(release)
 		return bound
 	}
 	goes, other, stays := bind(toolA, "alice"), bind(toolA, "bob"), bind(toolB, "alice")
-	r.Withdraw(func(host string, s *State) bool { return host != toolA || s.User == "bob" })
+	r.Withdraw(func(use Use, s *State) bool { return use.Host != toolA || s.User == "bob" })
 	if !errors.Is(context.Cause(goes), ErrWithdrawn) || other.Err() != nil || stays.Err() != nil {
 		t.Errorf("causes %v, %v, %v", context.Cause(goes), context.Cause(other), context.Cause(stays))
 	}
@@ -161,7 +161,7 @@ func TestRevokeEndsAllConnections(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 32 {
 		wg.Go(func() {
-			bound, release := r.Bind(t.Context(), toolA, &State{ID: "a", Expires: expires.Unix()})
+			bound, release := r.Bind(t.Context(), Use{Host: toolA}, &State{ID: "a", Expires: expires.Unix()})
 			defer release()
 			if i == 16 {
 				r.Revoke(&State{ID: "a"}, expires)
@@ -172,7 +172,7 @@ func TestRevokeEndsAllConnections(t *testing.T) {
 			}
 		})
 	}
-	other, release := r.Bind(t.Context(), toolA, &State{ID: "b", Expires: expires.Unix()})
+	other, release := r.Bind(t.Context(), Use{Host: toolA}, &State{ID: "b", Expires: expires.Unix()})
 	wg.Wait()
 	if other.Err() != nil {
 		t.Errorf("another session's connection ended: %v", context.Cause(other))

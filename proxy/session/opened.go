@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// opened remembers what the cookies of one host's last requests were opened to, so
+// opened remembers what the cookies of the last requests were opened to, so
 // that a page with a hundred pictures is not unsealed a hundred times. What a Cookie
 // line opens to depends on the line, the host and the keys alone, and a Manager with
 // other keys remembers anew; every limit and every revocation is asked of the state
@@ -19,21 +19,24 @@ type opened struct {
 }
 
 const (
-	// openedLimit bounds each half of the memory of a host, about 600 bytes an entry.
-	openedLimit = 2048
-	// openedLine is the length of the longest line that is remembered.
+	// openedLimit bounds each half of the memory, about 600 bytes an entry.
+	openedLimit = 4096
+	// openedLine is the length of the longest line that is remembered, with its host.
 	openedLine = 1024
 )
 
-// lineOf returns what the Cookie header of r is known by, unless it is none that can
-// be remembered.
-func lineOf(r *http.Request) (sum [sha256.Size]byte, ok bool) {
+// lineOf returns what the Cookie header of a request for host is known by, unless it
+// is none that can be remembered.
+func lineOf(r *http.Request, host string) (sum [sha256.Size]byte, ok bool) {
 	lines := r.Header["Cookie"]
-	if len(lines) != 1 || len(lines[0]) > openedLine {
+	if len(lines) != 1 || len(host)+1+len(lines[0]) > openedLine {
 		return sum, false
 	}
 	var line [openedLine]byte
-	return sha256.Sum256(line[:copy(line[:], lines[0])]), true
+	n := copy(line[:], host)
+	n++ // a zero byte, which is part of no host
+	n += copy(line[n:], lines[0])
+	return sha256.Sum256(line[:n]), true
 }
 
 // get returns a copy of the state that a line opened to, or nil.

@@ -108,7 +108,7 @@ func TestLimitsHoldForWhatIsRemembered(t *testing.T) {
 
 func TestMemoryOfCookiesIsBounded(t *testing.T) {
 	m, _, line := sealedFor(t, rememberedHost)
-	memory := m.opened[rememberedHost]
+	memory := &m.opened
 	for i := range 3 * openedLimit {
 		if _, absence := m.Find(carrying(fmt.Sprintf("n=%d; %s", i, line)), rememberedHost); absence != Present {
 			t.Fatal(absence)
@@ -120,14 +120,14 @@ func TestMemoryOfCookiesIsBounded(t *testing.T) {
 			t.Fatal(absence)
 		}
 	}
-	sum, _ := lineOf(carrying(line))
+	sum, _ := lineOf(carrying(line), rememberedHost)
 	if memory.recent[sum] == nil && memory.before[sum] == nil {
 		t.Error("what is asked for all the time was forgotten")
 	}
 	for range 100 {
 		m.Find(carrying("__Host-sallyport=forged"), rememberedHost)
 	}
-	sum, _ = lineOf(carrying("__Host-sallyport=forged"))
+	sum, _ = lineOf(carrying("__Host-sallyport=forged"), rememberedHost)
 	if memory.recent[sum] != nil {
 		t.Error("a forged cookie is remembered")
 	}

@@ -39,6 +39,10 @@ type Revocations struct {
 	sweep   time.Time                 // when to look for expired entries next; guarded by mu
 }
 
+// Use is what a connection was let in to: a request of that method for that path of
+// a host.
+type Use struct{ Host, Method, Path string }
+
 // NewRevocations returns an empty memory. now is called concurrently.
 func NewRevocations(now func() time.Time) *Revocations {
 	r := &Revocations{now: now, streams: newConnections(bySession), people: newConnections(byPerson)}
@@ -177,12 +181,12 @@ func (r *Revocations) hasEnded(s *State) bool {
 
 // Bind returns a context that ends with ctx, with the session's absolute end,
 // or when the session is revoked; the last two with the cause ErrEnded. Withdraw
-// may end it too. host is what the connection is to. The caller must call release
+// may end it too. use is what the connection is for. The caller must call release
 // when the connection is done.
-func (r *Revocations) Bind(ctx context.Context, host string, s *State) (bound context.Context, release func()) {
+func (r *Revocations) Bind(ctx context.Context, use Use, s *State) (bound context.Context, release func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	timer := time.AfterFunc(time.Until(s.ExpiresAt()), func() { cancel(ErrEnded) })
-	entry := &stream{cancel: cancel, host: host, state: s}
+	entry := &stream{cancel: cancel, use: use, state: s}
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -201,11 +205,11 @@ func (r *Revocations) Bind(ctx context.Context, host string, s *State) (bound co
 
 // Withdraw ends every bound connection that its session may not have any more, with
 // the cause ErrWithdrawn. may must not call r.
-func (r *Revocations) Withdraw(may func(host string, s *State) bool) {
+func (r *Revocations) Withdraw(may func(use Use, s *State) bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	for s := range r.streams.all() {
-		if !may(s.host, s.state) {
+		if !may(s.use, s.state) {
 			s.cancel(ErrWithdrawn)
 		}
 	}

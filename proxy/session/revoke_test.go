@@ -55,10 +55,10 @@ func TestRevokeRemote(t *testing.T) {
 				if test.state != nil {
 					test.state(s)
 				}
-				before, release := r.Bind(t.Context(), toolA, s)
+				before, release := r.Bind(t.Context(), Use{Host: toolA}, s)
 				defer release()
 				r.RevokeRemote("", test.subject, test.indexes, time.Now().Add(time.Hour))
-				after, releaseAfter := r.Bind(t.Context(), toolA, s)
+				after, releaseAfter := r.Bind(t.Context(), Use{Host: toolA}, s)
 				defer releaseAfter()
 				if r.Ended(s) != test.want || before.Err() != nil != test.want || after.Err() != nil != test.want {
 					t.Errorf("ended %t, connection before %v, after %v, want ended %t", r.Ended(s), context.Cause(before), context.Cause(after), test.want)
@@ -76,7 +76,7 @@ func TestRevokeRemoteTellsWhatWasOpen(t *testing.T) {
 	other.Index = "j"
 	var bound [3]context.Context
 	for i, s := range []*State{named, later, other} {
-		ctx, release := r.Bind(t.Context(), toolA, s)
+		ctx, release := r.Bind(t.Context(), Use{Host: toolA}, s)
 		defer release()
 		bound[i] = ctx
 	}
@@ -164,7 +164,7 @@ func TestRevocationsAreBounded(t *testing.T) {
 		r := NewRevocations(time.Now)
 		gone, here := at(time.Now()), at(time.Now())
 		gone.Subject, here.Subject = "gone", "here"
-		bound, release := r.Bind(t.Context(), toolA, here)
+		bound, release := r.Bind(t.Context(), Use{Host: toolA}, here)
 		defer release()
 		until := time.Now().Add(time.Hour)
 		r.RevokeRemote("", "gone", nil, until)
@@ -199,9 +199,9 @@ func TestWhoSignsOutAllDayEndsNobodyElsesSessions(t *testing.T) {
 			return s
 		}
 		first, elsewhere, other := session("mallory"), session("mallory"), session("bob")
-		theirs, release := r.Bind(t.Context(), toolA, elsewhere)
+		theirs, release := r.Bind(t.Context(), Use{Host: toolA}, elsewhere)
 		defer release()
-		his, release := r.Bind(t.Context(), toolA, other)
+		his, release := r.Bind(t.Context(), Use{Host: toolA}, other)
 		defer release()
 		until := time.Now().Add(time.Hour)
 		r.Revoke(first, until.Add(time.Hour)) // the longest counts
@@ -246,7 +246,7 @@ func TestFloodOfLogoutsEndsNobodyElsesSessions(t *testing.T) {
 		ours, theirs, left := at(time.Now()), at(time.Now()), at(time.Now())
 		ours.IdP, theirs.IdP, left.IdP = "https://ours", "https://theirs", "https://theirs"
 		left.ID, left.Subject = "another", "left"
-		bound, release := r.Bind(t.Context(), toolA, ours)
+		bound, release := r.Bind(t.Context(), Use{Host: toolA}, ours)
 		defer release()
 		until := time.Now().Add(12 * time.Hour)
 		r.RevokeRemote("https://theirs", "left", nil, until)
@@ -269,7 +269,7 @@ func TestFloodOfLogoutsEndsNobodyElsesSessions(t *testing.T) {
 		<-time.After(2 * time.Millisecond)
 		here := at(time.Now())
 		here.IdP = "https://theirs"
-		open, release := r.Bind(t.Context(), toolA, here)
+		open, release := r.Bind(t.Context(), Use{Host: toolA}, here)
 		defer release()
 		for i := range remoteLimit { // sign-ons of one browser
 			r.Join(&State{IdP: "https://theirs", Index: "again" + strconv.Itoa(i), ID: "id"}, until)
@@ -310,7 +310,7 @@ func TestRevokeRemoteEndsAllConnections(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 32 {
 		wg.Go(func() {
-			bound, release := r.Bind(t.Context(), toolA, at(signed))
+			bound, release := r.Bind(t.Context(), Use{Host: toolA}, at(signed))
 			defer release()
 			if i == 16 {
 				r.RevokeRemote("", "s", []string{"i"}, time.Now().Add(time.Hour))
@@ -351,7 +351,7 @@ func BenchmarkRevokeRemote(b *testing.B) {
 	for i := range 10_000 {
 		s := at(time.Now())
 		s.Subject = strconv.Itoa(i)
-		_, release := r.Bind(b.Context(), toolA, s)
+		_, release := r.Bind(b.Context(), Use{Host: toolA}, s)
 		defer release()
 	}
 	for b.Loop() {

@@ -89,7 +89,7 @@ func TestRoundsOfABrowserHaveAnEnd(t *testing.T) {
 func TestBeginTellsWhy(t *testing.T) {
 	c := newClock()
 	m, b := newTestManager(t, c, Keys{Current: testKey(1)}), newBrowser()
-	begin, ok := m.OpenBegin(m.Begin(httptest.NewRecorder(), b.request(), toolA, "/", AbsentForged))
+	begin, ok := m.OpenBegin(m.Begin(httptest.NewRecorder(), b.request(), Aim{Host: toolA}, "/", AbsentForged))
 	if !ok || begin.Why != AbsentForged || begin.At != c.now.UnixMicro() {
 		t.Errorf("OpenBegin = %+v, %t", begin, ok)
 	}

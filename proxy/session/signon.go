@@ -28,10 +28,19 @@ const (
 	ticketLife = time.Minute
 )
 
+// Aim is where somebody wants to enter: a host of a tool's, or the door's.
+type Aim struct {
+	Host string `json:"h"`
+	// Route and Rule say which of the host's routes, and which rule of its, where it
+	// has several; empty where it has not.
+	Route string `json:"o,omitempty"`
+	Rule  string `json:"u,omitempty"`
+}
+
 // Begin is what a tool's host asks of the door: sign somebody in, then come
 // back for the sign-on called Return. It travels in a URL.
 type Begin struct {
-	Host   string `json:"h"`
+	Aim
 	Return string `json:"r"`
 	// At is when, in Unix microseconds, and Why what the tool's host found in place of
 	// a session.
@@ -51,8 +60,8 @@ type Pending struct {
 	RequestedAt int64  `json:"t,omitempty"`
 	// Forced says that the person had to prove anew who they are.
 	Forced bool `json:"f,omitempty"`
-	// Host is where to go afterwards; the door's own or a tool's.
-	Host string `json:"h"`
+	// Aim is where to go afterwards; the door's own host or a tool's.
+	Aim
 	// Return is the tool's name for it; empty when Host is the door.
 	Return string `json:"r,omitempty"`
 	// Begun is when Host asked for the sign-on, in Unix microseconds, and Why what it
@@ -79,19 +88,19 @@ type returning struct {
 	Expiry int64  `json:"x"`
 }
 
-// Begin remembers in a cookie of host that uri was asked for, and returns the
+// Begin remembers in a cookie of aim.Host that uri was asked for, and returns the
 // sealed token that the door takes. A uri that is too long for a cookie, or
 // might lead to another host, is remembered as "/".
 //
-// why is what host found in place of a session.
-func (m *Manager) Begin(w http.ResponseWriter, r *http.Request, host, uri string, why Absence) string {
+// why is what that host found in place of a session.
+func (m *Manager) Begin(w http.ResponseWriter, r *http.Request, aim Aim, uri string, why Absence) string {
 	id, expiry := m.newSignOnID(), m.expiry(signOnLife)
 	m.limitPending(w, r, returnPrefix, http.SameSiteLaxMode)
 	set(w, &http.Cookie{
-		Name: returnPrefix + id, Value: sealJSON(m.returns, returning{URI: []byte(returnURI(uri)), Expiry: expiry}, host+"|"+id),
+		Name: returnPrefix + id, Value: sealJSON(m.returns, returning{URI: []byte(returnURI(uri)), Expiry: expiry}, aim.Host+"|"+id),
 		MaxAge: int(signOnLife.Seconds()), SameSite: http.SameSiteLaxMode,
 	})
-	return sealJSON(m.begin, Begin{Host: host, Return: id, At: m.cfg.Now().UnixMicro(), Why: why, Expiry: expiry}, "")
+	return sealJSON(m.begin, Begin{Aim: aim, Return: id, At: m.cfg.Now().UnixMicro(), Why: why, Expiry: expiry}, "")
 }
 
 // returnURI is uri when it is a path of the same host in every reading, else

@@ -18,7 +18,7 @@ import (
 func carried(t *testing.T, m *Manager, atTool *browser, uri string) (state *State, ticket string) {
 	t.Helper()
 	w := httptest.NewRecorder()
-	begin, ok := m.OpenBegin(m.Begin(w, atTool.request(), toolA, uri, AbsentCookie))
+	begin, ok := m.OpenBegin(m.Begin(w, atTool.request(), Aim{Host: toolA}, uri, AbsentCookie))
 	if !ok || begin.Host != toolA {
 		t.Fatalf("OpenBegin = %v, %t", begin, ok)
 	}
@@ -80,7 +80,7 @@ func TestTicketFaults(t *testing.T) {
 			name: "with a return cookie of that name that was made elsewhere", want: TicketForeign,
 			spoil: func(m *Manager, _ *clock, b *browser, _ *State, ticket string) (string, string) {
 				other, w := newBrowser(), httptest.NewRecorder()
-				m.Begin(w, other.request(), toolA, "/evil", AbsentCookie)
+				m.Begin(w, other.request(), Aim{Host: toolA}, "/evil", AbsentCookie)
 				other.take(w)
 				for name := range b.cookies {
 					for _, value := range other.cookies {
@@ -223,7 +223,7 @@ func TestReturnURI(t *testing.T) {
 func TestBeginTokens(t *testing.T) {
 	c := newClock()
 	m := newTestManager(t, c, Keys{Current: testKey(1)})
-	token := m.Begin(httptest.NewRecorder(), newBrowser().request(), toolA, "/", AbsentCookie)
+	token := m.Begin(httptest.NewRecorder(), newBrowser().request(), Aim{Host: toolA}, "/", AbsentCookie)
 	ticket := m.Issue(&State{}, toolA, "")
 	for name, bad := range map[string]string{"empty": "", "cut": token[1:], "a ticket": ticket, "grown": token + "AAAA"} {
 		if b, ok := m.OpenBegin(bad); ok {
@@ -265,7 +265,7 @@ func TestPendingSignOn(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			c, b := newClock(), newBrowser()
 			m := newTestManager(t, c, Keys{Current: testKey(1)})
-			want := Pending{RequestID: "_abc", Host: toolA, Return: m.newSignOnID()}
+			want := Pending{RequestID: "_abc", Aim: Aim{Host: toolA}, Return: m.newSignOnID()}
 			relayState, w := m.RelayState(), httptest.NewRecorder()
 			m.Hold(w, b.request(), relayState, want)
 			b.take(w)
@@ -287,7 +287,7 @@ func TestPendingSignOn(t *testing.T) {
 func TestHeldWithTwoCookiesOfOneName(t *testing.T) {
 	m := newTestManager(t, newClock(), Keys{Current: testKey(1)})
 	b, relayState, w := newBrowser(), m.RelayState(), httptest.NewRecorder()
-	m.Hold(w, b.request(), relayState, Pending{RequestID: "_1", Host: door})
+	m.Hold(w, b.request(), relayState, Pending{RequestID: "_1", Aim: Aim{Host: door}})
 	b.take(w)
 	r := b.request()
 	r.AddCookie(&http.Cookie{Name: pendingPrefix + relayState, Value: b.cookies[pendingPrefix+relayState]})
@@ -322,8 +322,8 @@ func TestTooManyPending(t *testing.T) {
 	for range 2 * maxPending {
 		c.advance(time.Second)
 		id, w := m.RelayState(), httptest.NewRecorder()
-		m.Hold(w, b.request(), id, Pending{RequestID: id, Host: door})
-		m.Begin(w, b.request(), toolA, "/", AbsentCookie)
+		m.Hold(w, b.request(), id, Pending{RequestID: id, Aim: Aim{Host: door}})
+		m.Begin(w, b.request(), Aim{Host: toolA}, "/", AbsentCookie)
 		b.take(w)
 		ids = append(ids, id)
 	}
@@ -385,9 +385,9 @@ func FuzzHeld(f *testing.F) {
 	m := newTestManager(f, c, Keys{Current: testKey(1)})
 	const id = "1795338000AAAAAAAAAAAAAAAAAAAAAA"
 	b, w := newBrowser(), httptest.NewRecorder()
-	m.Hold(w, b.request(), id, Pending{RequestID: "_1", Host: door})
+	m.Hold(w, b.request(), id, Pending{RequestID: "_1", Aim: Aim{Host: door}})
 	b.take(w)
-	plain, err := json.Marshal(Pending{RequestID: "_1", Host: door, Expiry: c.now.Add(time.Hour).Unix()})
+	plain, err := json.Marshal(Pending{RequestID: "_1", Aim: Aim{Host: door}, Expiry: c.now.Add(time.Hour).Unix()})
 	if err != nil {
 		f.Fatal(err)
 	}

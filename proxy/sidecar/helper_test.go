@@ -107,16 +107,20 @@ type world struct {
 }
 
 // newWorld guards the given application.
-func newWorld(tb testing.TB, app string) *world {
+func newWorld(tb testing.TB, app string, change ...func(*Config)) *world {
 	tb.Helper()
 	target, err := url.Parse(app)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	w := &world{lines: make(lineWriter, 100), log: new(bytes.Buffer)}
-	guard, err := New(Config{
+	cfg := Config{
 		App: target, PeerName: peerName, Access: accesslog.New(w.lines, "sidecar"), Log: slog.New(slog.NewTextHandler(w.log, nil)),
-	})
+	}
+	for _, edit := range change {
+		edit(&cfg)
+	}
+	guard, err := New(cfg)
 	if err != nil {
 		tb.Fatalf("New: %v", err)
 	}
@@ -126,6 +130,7 @@ func newWorld(tb testing.TB, app string) *world {
 		MinVersion: tls.VersionTLS13, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.pool(),
 		Certificates: []tls.Certificate{ca.issue(tb, sidecarName, x509.ExtKeyUsageServerAuth)}, SessionTicketsDisabled: true,
 	}
+	w.server.EnableHTTP2 = true // for those who ask for it
 	w.server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
 	w.server.StartTLS()
 	tb.Cleanup(w.server.Close)

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/netip"
@@ -35,6 +36,9 @@ type Config struct {
 	// App is the application's address, http://HOST:PORT with a loopback host.
 	// Required.
 	App *url.URL
+	// H2C says that the application speaks HTTP/2 in the clear, with prior knowledge
+	// (RFC 9113 section 3.3). WebSockets need HTTP/1.1, and do not reach it then.
+	H2C bool
 	// PeerName returns the verified name of a connection's peer, or an error
 	// when there is none. Called concurrently. Required.
 	PeerName func(tls.ConnectionState) (string, error)
@@ -59,10 +63,12 @@ const (
 	appHeaderTimeout = 5 * time.Minute
 	appHeaderBytes   = 256 << 10
 	appIdleConns     = 256
-	appIdleTimeout   = time.Minute
-	// appContinueTimeout is how long an upload waits for an application that was told
-	// to say whether it wants it, and may not know how.
-	appContinueTimeout = time.Second
+	// appContinue is how long the application may take to say whether it wants the
+	// body of a request that asks first; then it is sent anyhow.
+	appContinue = time.Second
+	// appPing is how long an application that speaks HTTP/2 may be silent before it is
+	// asked whether it is still there.
+	appPing = 30 * time.Second
 )
 
 // New returns a Sidecar, or an error that names what is wrong with cfg.
@@ -82,7 +88,7 @@ func New(cfg Config) (*Sidecar, error) {
 	s := &Sidecar{cfg: cfg, recorder: relay.Recorder{Access: cfg.Access, Log: cfg.Log, Now: cfg.Now}}
 	s.proxy = &httputil.ReverseProxy{
 		Rewrite:        s.rewrite,
-		Transport:      relay.WithoutTrailers{Base: newTransport()},
+		Transport:      relay.SafeTrailers{Base: newTransport(cfg.H2C)},
 		ModifyResponse: func(res *http.Response) error { header.StripResponse(res.Header); return nil },
 		ErrorHandler:   appFailed,
 		BufferPool:     new(relay.Buffers),
@@ -103,17 +109,27 @@ func checkApp(app *url.URL) error {
 	return nil
 }
 
-// newTransport is HTTP/1.1 in the clear, over loopback, past any proxy that the
-// environment names.
-func newTransport() http.RoundTripper {
-	return http1.New(http1.Config{
-		DialTimeout:     appDialTimeout,
-		HeaderTimeout:   appHeaderTimeout,
-		ContinueTimeout: appContinueTimeout,
-		MaxHeaderBytes:  appHeaderBytes,
-		MaxIdle:         appIdleConns,
-		IdleTimeout:     appIdleTimeout,
-	})
+// newTransport is HTTP in the clear, over loopback, past any proxy that the
+// environment names: HTTP/1.1, or HTTP/2.
+func newTransport(h2c bool) http.RoundTripper {
+	if !h2c {
+		return http1.New(http1.Config{
+			DialTimeout: appDialTimeout, HeaderTimeout: appHeaderTimeout, ContinueTimeout: appContinue,
+			MaxHeaderBytes: appHeaderBytes, MaxIdle: appIdleConns, IdleTimeout: time.Minute,
+		})
+	}
+	var protocols http.Protocols
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Transport{
+		Protocols: &protocols, HTTP2: &http.HTTP2Config{SendPingTimeout: appPing, PingTimeout: appDialTimeout},
+		DialContext:            (&net.Dialer{Timeout: appDialTimeout}).DialContext,
+		ResponseHeaderTimeout:  appHeaderTimeout,
+		MaxResponseHeaderBytes: appHeaderBytes,
+		MaxIdleConnsPerHost:    appIdleConns,
+		IdleConnTimeout:        time.Minute,
+		DisableCompression:     true,
+		ExpectContinueTimeout:  appContinue,
+	}
 }
 
 // loopback reports whether host is this machine and nothing else.
@@ -137,12 +153,12 @@ func (s *Sidecar) serve(ex *relay.Exchange, r *http.Request) {
 		return
 	}
 	ex.Record.Upstream = s.cfg.App.Host
+	ex.Duplex()
 	s.proxy.ServeHTTP(ex, r.WithContext(ex.Trace(r.Context(), s.cfg.Now)))
 }
 
 // admit decides whether a request comes from the gateway and is unambiguous,
-// and gives the status of the refusal if not. It leaves only the gateway's
-// managed headers in r.
+// and gives the status of the refusal if not. It changes nothing in r.
 func (s *Sidecar) admit(r *http.Request, record *accesslog.Record) (status int, err error) {
 	if r.TLS == nil {
 		record.Reason = "no_tls"
@@ -154,11 +170,11 @@ func (s *Sidecar) admit(r *http.Request, record *accesslog.Record) (status int, 
 		return http.StatusForbidden, err
 	}
 	record.Rule = "peer:" + peer
-	if err := header.Carry(r.Header, r.Header); err != nil {
+	if err := header.Check(r.Header); err != nil {
 		record.Reason = "ambiguous_header"
 		return http.StatusBadRequest, err
 	}
-	record.User, record.RequestID = r.Header.Get(header.User), r.Header.Get(header.RequestID)
+	record.User, record.RequestID = header.PersonOf(r.Header), r.Header.Get(header.RequestID)
 	if err := s.cfg.Access.Err(); err != nil { // tried again with this refusal's own line
 		record.Reason = "access_log"
 		return http.StatusServiceUnavailable, err
@@ -172,7 +188,8 @@ func (s *Sidecar) admit(r *http.Request, record *accesslog.Record) (status int, 
 // net/http knows, so all of the gateway's values are carried over from In.
 func (s *Sidecar) rewrite(pr *httputil.ProxyRequest) {
 	relay.Retarget(pr, s.cfg.App)
-	// In was left with one value a name by admit, so this cannot fail.
+	// In is as admit has found it good, so this cannot fail; if it did, the
+	// application would be told nothing.
 	_ = header.Carry(pr.Out.Header, pr.In.Header)
 }
 

@@ -59,7 +59,7 @@ func TestHeadersReachTheAppExactly(t *testing.T) {
 		"X-Forwarded-Proto: https", "X-Request-Id: abcdefghij234567",
 		"X_Forwarded_User: root", "X.Forwarded.User: root", "X-Forwarded_User: root", "x~forwarded~user: root",
 		"Remote-User: root", "Remote_User: root", "X-Remote-User: root", "Forwarded: for=127.0.0.1", "X-Real-IP: 127.0.0.1",
-		"X-Forwarded-Prefix: /evil", "X-Original-URL: /admin", "Proxy: http://evil", "Proxy-Authorization: Basic eA==",
+		"X-Forwarded-Prefix: /grafana", "X_Forwarded_Prefix: /evil", "X-Original-URL: /admin", "Proxy: http://evil", "Proxy-Authorization: Basic eA==",
 		"X-Sallyport-Fault: x", "Keep-Alive: timeout=5", "TE: trailers", "HTTP2-Settings: AAMAAABkAAQAAP__",
 		"Accept: text/html", "Cookie: a=1; b=2", "Authorization: Bearer t", "Accept: text/plain", "User-Agent: x"))
 	if res.StatusCode != http.StatusOK {
@@ -68,7 +68,7 @@ func TestHeadersReachTheAppExactly(t *testing.T) {
 	want := http.Header{
 		"X-Forwarded-User": {"alice@example.com"}, "X-Forwarded-Email": {"alice@example.com"}, "X-Forwarded-Groups": {"engineers,admins"},
 		"X-Forwarded-Preferred-Username": {"J%C3%BCrgen"}, "X-Forwarded-For": {"192.0.2.7"}, "X-Forwarded-Host": {"headers.example.com"},
-		"X-Forwarded-Proto": {"https"}, "X-Request-Id": {"abcdefghij234567"},
+		"X-Forwarded-Proto": {"https"}, "X-Request-Id": {"abcdefghij234567"}, "X-Forwarded-Prefix": {"/grafana"},
 		"Accept": {"text/html", "text/plain"}, "Cookie": {"a=1; b=2"}, "Authorization": {"Bearer t"}, "User-Agent": {"x"},
 	}
 	got := next(t, requests)

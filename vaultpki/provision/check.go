@@ -37,9 +37,9 @@ func (s Spec) check() error {
 		faults = append(faults, checkPeer(sidecar.Name), checkIDs(sidecar.IDs), s.checkAccess(sidecar.Role, sidecar.Access))
 	}
 	for _, host := range s.EdgeHosts {
-		faults = append(faults, checkHost(host))
+		faults = append(faults, checkEdgeHost(host))
 	}
-	faults = append(faults, checkPeer(s.ClientName), checkIDs(s.ClientIDs), s.checkDistinct(), s.checkSecrets(),
+	faults = append(faults, checkPeer(s.ClientName), checkHost(s.AssertionName), checkIDs(s.ClientIDs), s.checkDistinct(), s.checkSecrets(),
 		s.checkAccess(s.GatewayRole, s.GatewayAccess), s.checkAccess(s.Driver.Policy, s.Driver.Access),
 		s.EdgeAuthority.check("EdgeAuthority", s.CertTTL), s.BackendAuthority.check("BackendAuthority", s.CertTTL))
 	if s.SPEntityID == "" {
@@ -60,9 +60,9 @@ func (s Spec) check() error {
 // names returns everything that becomes part of a path or a policy.
 func (s Spec) names() map[string]string {
 	texts := map[string]string{
-		"KVMount": s.KVMount, "SAMLPath": s.SAMLPath, "SessionPath": s.SessionPath, "GatewayConfigPath": s.GatewayConfigPath,
+		"KVMount": s.KVMount, "SAMLPath": s.SAMLPath, "SessionPath": s.SessionPath, "AssertionPath": s.AssertionPath, "GatewayConfigPath": s.GatewayConfigPath,
 		"EdgeMount": s.EdgeMount, "EdgeAuthority.RootMount": s.EdgeAuthority.RootMount, "EdgeRole": s.EdgeRole,
-		"BackendMount": s.BackendMount, "BackendAuthority.RootMount": s.BackendAuthority.RootMount, "ClientRole": s.ClientRole,
+		"BackendMount": s.BackendMount, "BackendAuthority.RootMount": s.BackendAuthority.RootMount, "ClientRole": s.ClientRole, "AssertionRole": s.AssertionRole,
 		"AuthMount": s.AuthMount, "GatewayRole": s.GatewayRole,
 		"IntroducerPolicy": s.IntroducerPolicy, "Driver.Policy": s.Driver.Policy, "Transit.Mount": s.Transit.Mount,
 	}
@@ -75,6 +75,9 @@ func (s Spec) names() map[string]string {
 		texts["Role of sidecar "+sidecar.Name] = sidecar.Role
 		texts["PKIRole of sidecar "+sidecar.Name] = sidecar.PKIRole
 		texts["ConfigPath of sidecar "+sidecar.Name] = sidecar.ConfigPath
+	}
+	for i, path := range s.CredentialPaths {
+		texts[fmt.Sprintf("CredentialPaths[%d]", i)] = path
 	}
 	for i, path := range s.Driver.KVPaths {
 		texts[fmt.Sprintf("Driver.KVPaths[%d]", i)] = path
@@ -101,11 +104,14 @@ func (s Spec) checkDistinct() error {
 		}
 		roles[strings.ToLower(name)] = true
 	}
-	pkiRoles := map[string]bool{s.ClientRole: true}
+	if s.AssertionRole == s.ClientRole || s.AssertionName == s.ClientName {
+		return fmt.Errorf("PKI role %q and name %q of assertions: expected others than those of the client certificate", s.AssertionRole, s.AssertionName)
+	}
+	pkiRoles := map[string]bool{s.ClientRole: true, s.AssertionRole: true}
 	for _, sidecar := range s.Sidecars {
 		role := strings.ToLower(sidecar.Role)
-		if roles[role] || pkiRoles[sidecar.PKIRole] {
-			return fmt.Errorf("sidecar %q: AppRole %q or PKI role %q is another's too", sidecar.Name, sidecar.Role, sidecar.PKIRole)
+		if roles[role] || pkiRoles[sidecar.PKIRole] || sidecar.Name == s.AssertionName {
+			return fmt.Errorf("sidecar %q: the name, AppRole %q or PKI role %q is another's too", sidecar.Name, sidecar.Role, sidecar.PKIRole)
 		}
 		roles[role], pkiRoles[sidecar.PKIRole] = true, true
 	}
@@ -117,7 +123,7 @@ func (s Spec) checkDistinct() error {
 // may write everything there.
 func (s Spec) checkSecrets() error {
 	var faults []error
-	own := []string{s.SAMLPath, s.SessionPath, s.GatewayConfigPath}
+	own := []string{s.SAMLPath, s.SessionPath, s.AssertionPath, s.GatewayConfigPath}
 	if s.ACMEBindingPath != "" {
 		own = append(own, s.ACMEBindingPath)
 	}
@@ -134,7 +140,13 @@ func (s Spec) checkSecrets() error {
 			faults = append(faults, fmt.Errorf("secret %q: it is the gateway's, and %s would read it: expected another path", path, readers[path]))
 		}
 	}
-	for _, path := range slices.Concat(own, others) {
+	for _, path := range s.CredentialPaths {
+		// The secret driver may serve it to the tool that it is for.
+		if reader := readers[path]; slices.Contains(own, path) || strings.HasPrefix(reader, "sidecar ") {
+			faults = append(faults, fmt.Errorf("secret %q: it holds more than a credential for a tool: expected a path of its own", path))
+		}
+	}
+	for _, path := range slices.Concat(own, others, s.CredentialPaths) {
 		if s.ACMEPath != "" && strings.HasPrefix(path+"/", s.ACMEPath+"/") {
 			faults = append(faults, fmt.Errorf("ACMEPath %q: secret %q is there, which the gateway could then write: expected a path of its own", s.ACMEPath, path))
 		}
@@ -184,6 +196,20 @@ func checkHost(host string) error {
 		return fmt.Errorf("host %q: expected a lower-case DNS name", host)
 	}
 	return nil
+}
+
+// wildcard begins an edge host that stands for those of one more label.
+const wildcard = "*."
+
+func isWildcard(host string) bool { return strings.HasPrefix(host, wildcard) }
+
+// checkEdgeHost accepts a host, and a wildcard below two labels or more.
+func checkEdgeHost(host string) error {
+	parent, wild := strings.CutPrefix(host, wildcard)
+	if wild && strings.Contains(parent, ".") {
+		host = parent
+	}
+	return checkHost(host)
 }
 
 func notOfHost(r rune) bool {

@@ -46,17 +46,19 @@ func (s Spec) heir(role string) []rule {
 
 // certificates lets a process have certificates signed.
 func (Spec) certificates(mount, role string, revocation bool) []rule {
-	rules := []rule{
-		// With this parameter Vault would not ask for how long the role allows.
-		{path: mount + "/sign/" + role, capabilities: []string{"update"}, forbidden: "not_after"},
-		allow(mount+"/cert/ca_chain", "read"),
-	}
+	rules := []rule{signRule(mount, role), allow(mount+"/cert/ca_chain", "read")}
 	if revocation {
 		// Vault takes a certificate or a serial number, not both: who has never
 		// met a certificate cannot revoke it by counting.
 		rules = append(rules, rule{path: mount + "/revoke", capabilities: []string{"update"}, required: "certificate"})
 	}
 	return rules
+}
+
+// signRule lets a process have certificates of one role signed. With the parameter
+// that it forbids Vault would not ask for how long the role allows.
+func signRule(mount, role string) rule {
+	return rule{path: mount + "/sign/" + role, capabilities: []string{"update"}, forbidden: "not_after"}
 }
 
 // own is what every process may do for itself.
@@ -68,17 +70,19 @@ func (s Spec) own(role string, revocation bool) []rule {
 	return rules
 }
 
-// gatewayPolicy allows three secrets to be read and two certificates to be
+// gatewayPolicy allows four secrets to be read and three certificates to be
 // signed, and what was asked for beside. It cannot list or write secrets that
 // it reads, issue (which would make keys in Vault), or introduce others.
 func (s Spec) gatewayPolicy() string {
 	rules := []rule{
 		allow(s.KVMount+"/data/"+s.SAMLPath, "read"),
 		allow(s.KVMount+"/data/"+s.SessionPath, "read"),
+		allow(s.KVMount+"/data/"+s.AssertionPath, "read"),
 		allow(s.KVMount+"/data/"+s.GatewayConfigPath, "read"),
 	}
 	rules = append(rules, s.certificates(s.EdgeMount, s.EdgeRole, s.EdgeRevocation)...)
 	rules = append(rules, s.certificates(s.BackendMount, s.ClientRole, s.ClientRevocation)...)
+	rules = append(rules, signRule(s.BackendMount, s.AssertionRole))
 	if s.ACMEPath != "" {
 		rules = append(rules,
 			allow(s.KVMount+"/data/"+s.ACMEPath+"/*", "create", "read", "update"),
@@ -86,6 +90,9 @@ func (s Spec) gatewayPolicy() string {
 	}
 	if s.ACMEBindingPath != "" {
 		rules = append(rules, allow(s.KVMount+"/data/"+s.ACMEBindingPath, "read"))
+	}
+	for _, path := range s.CredentialPaths {
+		rules = append(rules, allow(s.KVMount+"/data/"+path, "read"))
 	}
 	if s.Transit.Key != "" {
 		rules = append(rules,

@@ -2,6 +2,8 @@ package provision_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
@@ -119,6 +121,7 @@ func TestSecondApplyHasNothingToDo(t *testing.T) {
 		`+ intermediate of twice-backend: "Sallyport backend intermediate", ec-p256, 1095 days, signed by twice-backend-root`,
 		"+ pki role twice-edge/roles/sallyport-edge",
 		"+ pki role twice-backend/roles/sallyport-gateway",
+		"+ pki role twice-backend/roles/sallyport-assertion",
 		"+ policy twice-gateway",
 		"+ approle twice-gateway",
 		"+ pki role twice-backend/roles/sidecar-notes",
@@ -128,6 +131,7 @@ func TestSecondApplyHasNothingToDo(t *testing.T) {
 		"+ policy twice-driver",
 		"+ secret twice-kv/sallyport/saml: sp_private_key and sp_public_cert (generated), idp_metadata_xml (given)",
 		"+ secret twice-kv/sallyport/session: current (generated)",
+		"+ secret twice-kv/sallyport/assertion: current (generated)",
 	}
 	if diff := cmp.Diff(want, mustPlan(t, spec)); diff != "" {
 		t.Errorf("plan for an empty vault (-want +got):\n%s", diff)
@@ -182,6 +186,15 @@ func TestGeneratedKeysFitTheirPurposeAndAreNeverOverwritten(t *testing.T) {
 	}
 	if raw, err := base64.StdEncoding.DecodeString(session["current"]); err != nil || len(raw) != 32 {
 		t.Errorf("session key has %d bytes, %v; expected 32", len(raw), err)
+	}
+
+	block, _ := pem.Decode([]byte(readKV(t, "keys-kv/data/sallyport/assertion")["current"]))
+	if block == nil {
+		t.Fatal("the key for assertions is not PEM")
+	}
+	signer, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if elliptical, ok := signer.(*ecdsa.PrivateKey); !ok || elliptical.Curve != elliptic.P256() {
+		t.Errorf("the key for assertions is %T, %v; expected ECDSA on P-256", signer, err)
 	}
 
 	// A field that somebody added stays, and so does everything generated, when
@@ -353,14 +366,14 @@ func TestRoleIDIsWhatTheGatewayIsConfiguredWith(t *testing.T) {
 
 func TestSpecFaultsAreToldAllAtOnce(t *testing.T) {
 	_, err := provision.New(provision.Spec{
-		KVMount: "secret/*", EdgeMount: "pki", BackendMount: "pki", EdgeHosts: []string{"*.example.com", "Door.example.com"},
+		KVMount: "secret/*", EdgeMount: "pki", BackendMount: "pki", EdgeHosts: []string{"*.com", "Door.example.com"},
 		Sidecars:    []provision.Sidecar{{Name: "a.internal", Role: "same"}, {Name: "b.internal", Role: "same"}, {Name: "https://c"}},
 		TokenPeriod: time.Second,
 	})
 	if err == nil {
 		t.Fatal("a Spec of faults was accepted")
 	}
-	for _, want := range []string{`"secret/*"`, `"*.example.com"`, `"Door.example.com"`, `"https://c"`, "SPEntityID", "TokenPeriod", `mount "pki"`} {
+	for _, want := range []string{`"secret/*"`, `"*.com"`, `"Door.example.com"`, `"https://c"`, "SPEntityID", "TokenPeriod", `mount "pki"`} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error lacks %s:\n%v", want, err)
 		}
@@ -396,6 +409,7 @@ func TestSecretsOfTheGatewayAreItsOwn(t *testing.T) {
 	}{
 		"a sidecar reads the SAML secret":     {func(s *provision.Spec) { s.Sidecars[0].ConfigPath = "sallyport/saml" }, `secret "sallyport/saml"`},
 		"a sidecar reads the session secret":  {func(s *provision.Spec) { s.Sidecars[0].ConfigPath = "sallyport/session" }, "sidecar notes.backend"},
+		"a sidecar reads the assertion keys":  {func(s *provision.Spec) { s.Sidecars[0].ConfigPath = "sallyport/assertion" }, `secret "sallyport/assertion"`},
 		"a sidecar is configured as it is":    {func(s *provision.Spec) { s.Sidecars[0].ConfigPath = "sallyport/gateway" }, `secret "sallyport/gateway"`},
 		"the driver serves the SAML secret":   {func(s *provision.Spec) { s.Driver.KVPaths = []string{"apps/notes", "sallyport/saml"} }, "the secret driver"},
 		"the driver serves the ACME account":  {func(s *provision.Spec) { s.ACMEBindingPath, s.Driver.KVPaths = "acme/eab", []string{"acme/eab"} }, `secret "acme/eab"`},
@@ -403,6 +417,9 @@ func TestSecretsOfTheGatewayAreItsOwn(t *testing.T) {
 		"ACME is kept at the session secret":  {func(s *provision.Spec) { s.ACMEPath = "sallyport/session" }, `ACMEPath "sallyport/session"`},
 		"ACME is kept above what is served":   {func(s *provision.Spec) { s.ACMEPath, s.Driver.KVPaths = "apps", []string{"apps/notes"} }, `secret "apps/notes"`},
 		"ACME is kept above its own account":  {func(s *provision.Spec) { s.ACMEPath, s.ACMEBindingPath = "acme", "acme/eab" }, `secret "acme/eab"`},
+		"a tool is shown the session keys":    {func(s *provision.Spec) { s.CredentialPaths = []string{"sallyport/session"} }, `secret "sallyport/session"`},
+		"a tool is shown a sidecar's file":    {func(s *provision.Spec) { s.CredentialPaths = []string{"sallyport/sidecar/notes"} }, `secret "sallyport/sidecar/notes"`},
+		"ACME is kept above a credential":     {func(s *provision.Spec) { s.ACMEPath, s.CredentialPaths = "tools", []string{"tools/notes"} }, `secret "tools/notes"`},
 		"ACME is kept above a sidecar's file": {func(s *provision.Spec) { s.ACMEPath = "sallyport/sidecar" }, `secret "sallyport/sidecar/notes"`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -415,6 +432,7 @@ func TestSecretsOfTheGatewayAreItsOwn(t *testing.T) {
 	}
 	spec := specFor("own")
 	spec.ACMEPath, spec.ACMEBindingPath, spec.Driver.KVPaths = "sallyport/acme", "sallyport/acme-account", []string{"sallyport/saml-of-others"}
+	spec.CredentialPaths = spec.Driver.KVPaths // the tool itself has it from the driver
 	if _, err := provision.New(spec); err != nil {
 		t.Errorf("paths that only begin alike: %v", err)
 	}

@@ -39,7 +39,7 @@ func pkiRole(mount, name string, names []string, usage string, ttl time.Duration
 		"allow_bare_domains":          true,
 		"allow_subdomains":            false,
 		"allow_glob_domains":          false,
-		"allow_wildcard_certificates": false,
+		"allow_wildcard_certificates": slices.ContainsFunc(hosts, isWildcard), // for those in allowed_domains alone
 		"allow_any_name":              false,
 		"allow_localhost":             false,
 		"allow_ip_sans":               false,
@@ -69,6 +69,17 @@ func pkiRole(mount, name string, names []string, usage string, ttl time.Duration
 		// storage.
 		"no_store": ttl <= 24*time.Hour,
 	}}
+}
+
+// useJWT is id-kp-jwt: the key of a certificate signs JWTs (RFC 9509 section 3).
+const useJWT = "1.3.6.1.5.5.7.3.37"
+
+// assertionRole signs certificates that no handshake takes: for keys that sign
+// assertions, and for that alone. Without any use, they would pass for every one.
+func assertionRole(mount, name, dnsName string, ttl time.Duration) role {
+	r := pkiRole(mount, name, []string{dnsName}, "", ttl)
+	r.settings["ext_key_usage_oids"] = []string{useJWT}
+	return r
 }
 
 // appRole logs a process in by one SecretID, once, for a token that its policy

@@ -11,6 +11,7 @@ import (
 const (
 	SPKey        = "sp-key"
 	SessionKey   = "session-key"
+	AssertionKey = "assertion-key"
 	Intermediate = "intermediate"
 	Root         = "root"
 )
@@ -28,6 +29,12 @@ const (
 	// idpPatience is how long an identity provider may take to fetch metadata
 	// again, if nobody says that it has.
 	idpPatience = 24 * time.Hour
+	// keySetPatience is how long a backend may use the keys that it has fetched: twice
+	// what the answer allows.
+	keySetPatience = 10 * time.Minute
+	// assertionLife is how long an assertion is good for, and how far the clock of a
+	// backend may be behind.
+	assertionLife = 6 * time.Minute
 	// shortPause and longPause bound how often a wait is told of.
 	shortPause = 15 * time.Second
 	longPause  = 10 * time.Minute
@@ -39,7 +46,7 @@ var ErrUnvouched = errors.New("the next step waits for a person")
 // RotationConfig says what to rotate. It must not be modified after NewRotation.
 type RotationConfig struct {
 	Spec Spec
-	What string // SPKey, SessionKey, Intermediate or Root
+	What string // SPKey, SessionKey, AssertionKey, Intermediate or Root
 	Side string // Edge or Backend, for an authority
 
 	// Settle is how long every process may take to see a change, twice the
@@ -123,6 +130,8 @@ func NewRotation(cfg RotationConfig) (*Rotation, error) {
 	switch cfg.What {
 	case SessionKey:
 		r.machine = newSessionRotation(cfg)
+	case AssertionKey:
+		r.machine = newAssertionRotation(cfg)
 	case SPKey:
 		r.machine = newSPRotation(cfg)
 	default:
@@ -135,7 +144,7 @@ func NewRotation(cfg RotationConfig) (*Rotation, error) {
 func (cfg RotationConfig) check() error {
 	faults := []error{cfg.Spec.check()}
 	switch cfg.What {
-	case SPKey, SessionKey:
+	case SPKey, SessionKey, AssertionKey:
 		if cfg.Side != "" {
 			faults = append(faults, fmt.Errorf("side %q: a key has none", cfg.Side))
 		}
@@ -144,7 +153,7 @@ func (cfg RotationConfig) check() error {
 			faults = append(faults, fmt.Errorf("side %q: expected %s or %s", cfg.Side, Edge, Backend))
 		}
 	default:
-		faults = append(faults, fmt.Errorf("%q: expected %s, %s, %s or %s", cfg.What, SPKey, SessionKey, Intermediate, Root))
+		faults = append(faults, fmt.Errorf("%q: expected %s, %s, %s, %s or %s", cfg.What, SPKey, SessionKey, AssertionKey, Intermediate, Root))
 	}
 	if cfg.Settle < time.Second || cfg.Session < 0 {
 		faults = append(faults, fmt.Errorf("times %s to settle and %s of a session: expected at least 1s", cfg.Settle, cfg.Session))

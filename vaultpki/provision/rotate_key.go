@@ -51,6 +51,21 @@ func newSessionRotation(cfg RotationConfig) *keyRotation {
 	}
 }
 
+// newAssertionRotation also waits for the backends, each of which fetches the keys
+// when it likes.
+func newAssertionRotation(cfg RotationConfig) *keyRotation {
+	return &keyRotation{
+		secret: cfg.Spec.assertionSecret(), fields: []string{"current"}, generate: newAssertionKey,
+		affix:  func(_, which string) string { return which },
+		settle: cfg.Settle + keySetPatience, drain: assertionLife,
+		texts: map[string]string{
+			"next":   "makes the next key for assertions; the door shows it before anything is signed with it",
+			"switch": "signs assertions with the next key; the old one is shown until the last that it signed has ended",
+			"retire": "removes the old key; the last assertion that it signed has ended",
+		},
+	}
+}
+
 func newSPRotation(cfg RotationConfig) *keyRotation {
 	r := &keyRotation{
 		secret: cfg.Spec.samlSecret(), fields: []string{"sp_private_key", "sp_public_cert"},

@@ -444,6 +444,49 @@ func TestASessionKeyIsRotatedWithOverlap(t *testing.T) {
 	}
 }
 
+// The backends fetch the keys when they like: nothing is signed with a key, and none
+// is taken away, before each has had the time.
+func TestAnAssertionKeyIsRotatedWithOverlap(t *testing.T) {
+	spec := specFor("assertion")
+	mustApply(t, spec)
+	const path = "assertion-kv/data/sallyport/assertion"
+	first := readKV(t, path)["current"]
+	patient := func() string {
+		r := newRotation(t, provision.RotationConfig{Spec: spec, What: provision.AssertionKey, Settle: time.Second})
+		next, err := r.Next(t.Context(), newClient(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return next.String()
+	}
+	step := func(want string) map[string]string {
+		r := newRotation(t, provision.RotationConfig{Spec: spec, What: provision.AssertionKey, Settle: time.Second})
+		r.Hurry()
+		var told []string
+		if err := r.Step(t.Context(), newClient(t), func(p provision.Progress) { told = append(told, p.String()) }); err != nil || !strings.HasPrefix(told[0], "done: "+want) {
+			t.Fatalf("step %s: %q, %v", want, told, err)
+		}
+		return readKV(t, path)
+	}
+	have := step("next")
+	second := have["next"]
+	if diff := cmp.Diff(map[string]string{"current": first, "next": second}, have); diff != "" || second == "" || second == first {
+		t.Errorf("after next (-want +got):\n%s", diff)
+	}
+	if told := patient(); !strings.HasPrefix(told, "due in 10m") && !strings.HasPrefix(told, "due in 9m5") {
+		t.Errorf("the backends have no time to fetch the next key: %s", told)
+	}
+	if diff := cmp.Diff(map[string]string{"current": second, "previous": first}, step("switch")); diff != "" {
+		t.Errorf("after switch (-want +got):\n%s", diff)
+	}
+	if told := patient(); !strings.HasPrefix(told, "due in 16m") && !strings.HasPrefix(told, "due in 15m5") {
+		t.Errorf("the last assertion of the old key has not ended: %s", told)
+	}
+	if diff := cmp.Diff(map[string]string{"current": second}, step("retire")); diff != "" {
+		t.Errorf("after retire (-want +got):\n%s", diff)
+	}
+}
+
 func TestAnSPKeyWaitsForTheIdentityProvider(t *testing.T) {
 	spec := specFor("spkey")
 	mustApply(t, spec)

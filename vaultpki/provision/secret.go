@@ -2,6 +2,8 @@ package provision
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -43,7 +45,7 @@ type secret struct {
 // secrets are those that can be generated, or are given.
 func (s Spec) secrets() []object {
 	var objects []object
-	for _, kv := range []secret{s.samlSecret(), s.sessionSecret()} {
+	for _, kv := range []secret{s.samlSecret(), s.sessionSecret(), s.assertionSecret()} {
 		if len(kv.fields) > 0 {
 			objects = append(objects, kv)
 		}
@@ -74,6 +76,15 @@ func (s Spec) sessionSecret() secret {
 	kv := secret{mount: s.KVMount, path: s.SessionPath}
 	if !s.NoSessionKey {
 		kv.fields = []field{{names: []string{"current"}, generate: newSessionKey}}
+	}
+	return kv
+}
+
+// assertionSecret holds the key that signs assertions.
+func (s Spec) assertionSecret() secret {
+	kv := secret{mount: s.KVMount, path: s.AssertionPath}
+	if !s.NoAssertionKey {
+		kv.fields = []field{{names: []string{"current"}, generate: newAssertionKey}}
 	}
 	return kv
 }
@@ -261,4 +272,17 @@ func newSessionKey() ([]string, error) {
 		return nil, fmt.Errorf("drawing random bytes: %w", err)
 	}
 	return []string{base64.StdEncoding.EncodeToString(key)}, nil
+}
+
+// newAssertionKey returns PEM of an elliptic key on P-256 (PKCS #8).
+func newAssertionKey() ([]string, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("generating an elliptic key: %w", err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("encoding an elliptic key: %w", err)
+	}
+	return []string{string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}))}, nil
 }

@@ -13,20 +13,26 @@ type Spec struct {
 	KVMount           string // KV version 2 mount; "secret"
 	SAMLPath          string // SP keys and IdP metadata; "sallyport/saml"
 	SessionPath       string // session keys; "sallyport/session"
+	AssertionPath     string // keys that sign assertions; "sallyport/assertion"
 	GatewayConfigPath string // the gateway's configuration; "sallyport/gateway"
 	ACMEPath          string // below it the gateway may keep ACME accounts and certificates; if empty, nowhere
 	ACMEBindingPath   string // what binds such an account to one that the server knows; if empty, nothing
+	// CredentialPaths are secrets that the gateway shows to tools; none. Nobody writes them
+	// but the operator.
+	CredentialPaths []string
 
 	EdgeMount     string    // PKI of the browsers' side; "pki-edge"
 	EdgeAuthority Authority // what signs there
 	EdgeRole      string    // signs server certificates there; "sallyport-edge"
-	EdgeHosts     []string  // the door's and all tools' hosts; required
+	EdgeHosts     []string  // the door's and all tools' hosts, and wildcards; required
 
 	BackendMount     string    // PKI between gateway and sidecars; "pki-backend"
 	BackendAuthority Authority // what signs there
 	ClientRole       string    // signs the gateway's client certificate; "sallyport-gateway"
 	ClientName       string    // the DNS name or SPIFFE ID in it; "gateway.sallyport.internal"
 	ClientIDs        []string  // SPIFFE IDs that it may have beside it; none
+	AssertionRole    string    // signs certificates of the keys that sign assertions; "sallyport-assertion"
+	AssertionName    string    // the DNS name in them; "assertion.sallyport.internal"
 	Sidecars         []Sidecar // one per backend
 
 	CertTTL        time.Duration // longest life of a leaf certificate; 24h
@@ -50,6 +56,7 @@ type Spec struct {
 	NamedIdPMetadata map[string][]byte
 	NoSPKey          bool // an absent SP key pair is not generated
 	NoSessionKey     bool // an absent session key is not generated
+	NoAssertionKey   bool // an absent key that signs assertions is not generated
 
 	Audit   []AuditDevice // devices that there must be; none
 	Transit Transit       // the key of the access log's checkpoints
@@ -127,6 +134,7 @@ func (s Spec) withDefaults() Spec {
 	setDefault(&s.KVMount, "secret")
 	setDefault(&s.SAMLPath, "sallyport/saml")
 	setDefault(&s.SessionPath, "sallyport/session")
+	setDefault(&s.AssertionPath, "sallyport/assertion")
 	setDefault(&s.GatewayConfigPath, "sallyport/gateway")
 	setDefault(&s.EdgeMount, "pki-edge")
 	setDefault(&s.EdgeRole, "sallyport-edge")
@@ -135,6 +143,8 @@ func (s Spec) withDefaults() Spec {
 	s.BackendAuthority.setDefaults(s.BackendMount, "backend")
 	setDefault(&s.ClientRole, "sallyport-gateway")
 	setDefault(&s.ClientName, "gateway.sallyport.internal")
+	setDefault(&s.AssertionRole, "sallyport-assertion")
+	setDefault(&s.AssertionName, "assertion.sallyport.internal")
 	setDefault(&s.AuthMount, "approle")
 	setDefault(&s.GatewayRole, "sallyport-gateway")
 	setDefault(&s.IntroducerPolicy, "sallyport-introducer")
@@ -219,6 +229,7 @@ func New(spec Spec) (*Desired, error) {
 		intermediate{edge}, intermediate{backend},
 		pkiRole(s.EdgeMount, s.EdgeRole, s.EdgeHosts, "server", s.CertTTL),
 		pkiRole(s.BackendMount, s.ClientRole, append([]string{s.ClientName}, s.ClientIDs...), "client", s.CertTTL),
+		assertionRole(s.BackendMount, s.AssertionRole, s.AssertionName, s.CertTTL),
 	)
 	if s.Transit.Key != "" {
 		add(mount{path: s.Transit.Mount, kind: "transit"}, transitKey(s.Transit))

@@ -31,9 +31,10 @@ func TestDefaultsAreTheProductsNames(t *testing.T) {
 		EdgeAuthority: authorityOf("edge"), BackendAuthority: authorityOf("backend"), GatewayAccess: access,
 		IntroducerPolicy: "sallyport-introducer", Driver: Driver{Policy: "sallyport-secret-driver", Access: access},
 		Transit: Transit{Mount: "transit", Type: "ed25519"}, HeirTTL: 24 * time.Hour,
-		KVMount: "secret", SAMLPath: "sallyport/saml", SessionPath: "sallyport/session", GatewayConfigPath: "sallyport/gateway",
+		KVMount: "secret", SAMLPath: "sallyport/saml", SessionPath: "sallyport/session", AssertionPath: "sallyport/assertion", GatewayConfigPath: "sallyport/gateway",
 		EdgeMount: "pki-edge", EdgeRole: "sallyport-edge", EdgeHosts: []string{"door.example.com"},
 		BackendMount: "pki-backend", ClientRole: "sallyport-gateway", ClientName: "gateway.sallyport.internal",
+		AssertionRole: "sallyport-assertion", AssertionName: "assertion.sallyport.internal",
 		Sidecars: []Sidecar{{
 			Role: "sallyport-sidecar-notes", PKIRole: "sidecar-notes", Name: "notes.backend.sallyport.internal",
 			ConfigPath: "sallyport/sidecar/notes", Access: access,
@@ -84,17 +85,19 @@ func TestPoliciesAllowThisAndNothingElse(t *testing.T) {
 	asked := s
 	asked.EdgeRevocation, asked.ClientRevocation, asked.ACMEPath, asked.NoHeirs = true, true, "sallyport/acme", true
 	asked.Transit.Key, asked.ACMEBindingPath = "checkpoints", "sallyport/acme-account"
-	asked.Driver.KVPaths = []string{"apps/notes"}
+	asked.Driver.KVPaths, asked.CredentialPaths = []string{"apps/notes"}, []string{"tools/notes"}
 	driven := s
 	driven.Driver.AppRole = true
 	gateway := []string{
 		"read secret/data/sallyport/saml",
 		"read secret/data/sallyport/session",
+		"read secret/data/sallyport/assertion",
 		"read secret/data/sallyport/gateway",
 		"update pki-edge/sign/sallyport-edge without not_after",
 		"read pki-edge/cert/ca_chain",
 		"update pki-backend/sign/sallyport-gateway without not_after",
 		"read pki-backend/cert/ca_chain",
+		"update pki-backend/sign/sallyport-assertion without not_after",
 	}
 	own := []string{"update auth/token/renew-self", "read auth/token/lookup-self"}
 	mint := []string{
@@ -107,11 +110,11 @@ func TestPoliciesAllowThisAndNothingElse(t *testing.T) {
 	}{
 		"gateway": {s.gatewayPolicy(), slices.Concat(gateway, []string{"update auth/approle/role/sallyport-gateway/secret-id wrapped 86400s"}, own)},
 		"gateway with all that can be asked for, without heirs": {asked.gatewayPolicy(), slices.Concat(
-			gateway[:5], []string{"update pki-edge/revoke with certificate"}, gateway[5:], []string{
-				"update pki-backend/revoke with certificate",
+			gateway[:6], []string{"update pki-edge/revoke with certificate"}, gateway[6:8], []string{"update pki-backend/revoke with certificate"}, gateway[8:], []string{
 				"create,read,update secret/data/sallyport/acme/*",
 				"create,update,delete,list secret/metadata/sallyport/acme/*",
 				"read secret/data/sallyport/acme-account",
+				"read secret/data/tools/notes",
 				"update transit/sign/checkpoints",
 				"read transit/keys/checkpoints",
 			}, own, []string{"update sys/capabilities-self"})},
@@ -250,8 +253,8 @@ func FuzzSpecNames(f *testing.F) {
 		if strings.Contains(host+sidecar, "*") {
 			t.Errorf("names %q and %q were accepted", host, sidecar)
 		}
-		if got := len(paths(policies)); got != 10+6 {
-			t.Errorf("policies of %d paths, expected 16:\n%s", got, policies)
+		if got := len(paths(policies)); got != 12+6 {
+			t.Errorf("policies of %d paths, expected 18:\n%s", got, policies)
 		}
 	})
 }

@@ -1,0 +1,34 @@
+package proxy
+
+import (
+	"net/http"
+	"time"
+)
+
+const (
+	// http2Frame is the largest frame that a client may send, which is held in memory.
+	http2Frame = 64 << 10
+	// What a client may send before a tool has taken it: in one request, and in all of
+	// a connection.
+	http2StreamBuffer = 1 << 20
+	http2ConnBuffer   = 4 << 20
+	// A connection of which nothing was heard for so long is asked whether it is there,
+	// and has so long to answer.
+	http2Ping     = 30 * time.Second
+	http2PingWait = 15 * time.Second
+)
+
+// http2Limits are the limits of a connection of HTTP/2. counted, if not nil, is told of
+// the kinds of its faults.
+func http2Limits(counted func(kind string)) *http.HTTP2Config {
+	return &http.HTTP2Config{
+		MaxConcurrentStreams:          maxStreams,
+		MaxReadFrameSize:              http2Frame,
+		MaxReceiveBufferPerStream:     http2StreamBuffer,
+		MaxReceiveBufferPerConnection: http2ConnBuffer,
+		SendPingTimeout:               http2Ping,
+		PingTimeout:                   http2PingWait,
+		WriteByteTimeout:              DefaultStall,
+		CountError:                    counted,
+	}
+}

@@ -1,0 +1,251 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
+)
+
+// Server3Config is what Serve3 needs. It must not be changed afterwards.
+type Server3Config struct {
+	// Socket receives the datagrams; Serve3 closes it. Required.
+	Socket net.PacketConn
+	// TLS ends TLS, in version 1.3 whatever it says. No early data is taken: it
+	// could be sent again by whoever has seen it. Required.
+	TLS *tls.Config
+	// Handler answers. Required.
+	Handler http.Handler
+	// Drain is how long requests in flight may take after ctx has ended.
+	Drain time.Duration
+	// Log gets what is a matter for operators; nil discards.
+	Log *slog.Logger
+	// Admit is asked for each new connection, with its peer's address, and returns
+	// how to say that it has ended, or false to refuse it. It is called concurrently.
+	// Nil lets everybody in.
+	Admit func(net.Addr) (leave func(), ok bool)
+}
+
+const (
+	// How much of a body may wait here unread: of one stream, and of a connection.
+	streamWindow, connectionWindow = 1 << 20, 2 << 20
+	// deadPeer is how long a connection lives on whose peer is not heard of, and
+	// keepAlive how often a peer is asked for a sign of life.
+	deadPeer, keepAlive = time.Minute, 20 * time.Second
+	// unprovenPerSecond is how many connections a second may begin before the peer
+	// has shown that it is where it says; beyond that it has to, which takes one
+	// round trip more and keeps forged addresses from costing a handshake each.
+	unprovenPerSecond = 100
+	// lastPackets is how long a client may take to fetch the end of an answer whose
+	// handler has returned.
+	lastPackets = time.Second
+)
+
+// Serve3 answers HTTP/3 (RFC 9114) on a socket until ctx ends, and then stops in two
+// phases as Serve does: clients are told to go elsewhere (GOAWAY), and requests in
+// flight finish within the drain deadline; what is left then is cut. It returns nil
+// after a clean stop, and ErrDrain when something had to be cut.
+func Serve3(ctx context.Context, cfg Server3Config) error {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	handler := &counted3{Handler: withoutBody3(cfg.Handler)}
+	server := &http3.Server{
+		Handler: handler, MaxHeaderBytes: maxHeaderBytes, IdleTimeout: idleTimeout,
+		Logger: slog.New(loud{cfg.Log.Handler()}), ConnContext: closeUnlessUsed,
+	}
+	transport := &quic.Transport{Conn: cfg.Socket, ConnContext: cfg.admit, VerifySourceAddress: (&unproven{now: time.Now}).tooMany}
+	listener, err := transport.Listen(http3.ConfigureTLSConfig(cfg.TLS), quicConfig())
+	if err != nil {
+		return errors.Join(fmt.Errorf("serving HTTP/3 on %s: %w", cfg.Socket.LocalAddr(), err), transport.Close(), cfg.Socket.Close())
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.ServeListener(listener) }()
+	select {
+	case err := <-failed:
+		return errors.Join(fmt.Errorf("serving HTTP/3 on %s: %w", cfg.Socket.LocalAddr(), err), server.Close(), transport.Close(), cfg.Socket.Close())
+	case <-ctx.Done():
+	}
+	err = drain3(context.WithoutCancel(ctx), server, handler, cfg.Drain)
+	if !handler.wait(cutPatience) {
+		err = ErrDrain
+	}
+	<-failed // http.ErrServerClosed, since it was told to
+	return errors.Join(err, transport.Close(), cfg.Socket.Close())
+}
+
+// quicConfig has the limits of connections (RFC 9000).
+func quicConfig() *quic.Config {
+	return &quic.Config{
+		HandshakeIdleTimeout: headerTimeout / 2, // twice that in all
+		MaxIdleTimeout:       deadPeer, KeepAlivePeriod: keepAlive,
+		MaxIncomingStreams: maxStreams, MaxIncomingUniStreams: 8, // HTTP/3 needs three
+		InitialStreamReceiveWindow: streamWindow / 2, MaxStreamReceiveWindow: streamWindow,
+		InitialConnectionReceiveWindow: streamWindow, MaxConnectionReceiveWindow: connectionWindow,
+	}
+}
+
+// drain3 tells clients to go elsewhere, waits for requests in flight, for the given
+// time, and closes every connection.
+func drain3(ctx context.Context, server *http3.Server, handler *counted3, limit time.Duration) error {
+	ctx, cut := context.WithTimeout(ctx, limit+lastPackets)
+	defer cut()
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		_ = server.Shutdown(ctx) // that a client holds on to its connection is no failure
+	}()
+	clean := handler.wait(limit)
+	if clean {
+		defer time.AfterFunc(lastPackets, cut).Stop()
+	} else {
+		cut()
+	}
+	<-stopped
+	if !clean {
+		return ErrDrain
+	}
+	return nil
+}
+
+// admit asks whether a connection may begin, and tells when it has ended.
+func (c Server3Config) admit(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
+	if c.Admit == nil {
+		return ctx, nil
+	}
+	leave, ok := c.Admit(info.RemoteAddr)
+	if !ok {
+		return nil, errors.New("too many connections")
+	}
+	context.AfterFunc(ctx, leave)
+	return ctx, nil
+}
+
+// usedKey is the context key of the timer that closes an unused connection.
+type usedKey struct{}
+
+// closeUnlessUsed closes a connection on which no request has come whole within the
+// time that one may take.
+func closeUnlessUsed(ctx context.Context, conn *quic.Conn) context.Context {
+	timer := time.AfterFunc(headerTimeout, func() {
+		_ = conn.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeExcessiveLoad), "no request came")
+	})
+	context.AfterFunc(ctx, func() { timer.Stop() })
+	return context.WithValue(ctx, usedKey{}, timer)
+}
+
+// withoutBody3 notes that the connection is used, and makes of a request what net/http
+// would have: one that has no body by its method, and announces none, has none. HTTP/3
+// could only know after waiting for the end of the stream, and a body of unknown length
+// goes on as a chunked one.
+func withoutBody3(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if timer, ok := r.Context().Value(usedKey{}).(*time.Timer); ok {
+			timer.Stop()
+		}
+		if r.ContentLength < 0 && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+			r.Body, r.ContentLength = http.NoBody, 0
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// counted3 is a handler whose requests are counted, so that their end can be waited
+// for while others may still begin.
+type counted3 struct {
+	http.Handler
+
+	mu    sync.Mutex // guards what follows
+	count int
+	idle  chan struct{} // closed at the next moment without a request; nil if nobody waits
+}
+
+// ServeHTTP implements http.Handler.
+func (c *counted3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c.add(1)
+	defer c.add(-1)
+	c.Handler.ServeHTTP(w, r)
+}
+
+func (c *counted3) add(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.count += n; c.count == 0 && c.idle != nil {
+		close(c.idle)
+		c.idle = nil
+	}
+}
+
+// wait reports whether there was a moment without a request within limit. It is for
+// one caller at a time.
+func (c *counted3) wait(limit time.Duration) bool {
+	c.mu.Lock()
+	if c.count == 0 {
+		c.mu.Unlock()
+		return true
+	}
+	idle := make(chan struct{})
+	c.idle = idle
+	c.mu.Unlock()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-idle:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// unproven counts the connections that begin within a second.
+type unproven struct {
+	now func() time.Time
+
+	mu    sync.Mutex // guards what follows
+	since time.Time
+	begun int
+}
+
+// tooMany reports whether the next one has to prove its address first.
+func (u *unproven) tooMany(net.Addr) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if now := u.now(); now.Sub(u.since) >= time.Second {
+		u.since, u.begun = now, 0
+	}
+	u.begun++
+	return u.begun > unprovenPerSecond
+}
+
+// loud passes on what is a matter for operators. Below that, the library tells of
+// every request, with its query.
+type loud struct{ slog.Handler }
+
+// Enabled implements slog.Handler.
+func (l loud) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= slog.LevelWarn && l.Handler.Enabled(ctx, level)
+}
+
+// advertisedFor is how long a browser may remember that HTTP/3 is spoken: a day.
+const advertisedFor = "86400"
+
+// Advertise tells clients of other protocols that HTTP/3 is spoken at the same host,
+// on the given port as they see it (RFC 7838). A backend's own Alt-Svc never passes.
+func Advertise(next http.Handler, port int) http.Handler {
+	service := []string{`h3=":` + strconv.Itoa(port) + `"; ma=` + advertisedFor}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor < 3 {
+			w.Header()["Alt-Svc"] = service
+		}
+		next.ServeHTTP(w, r)
+	})
+}

@@ -18,9 +18,17 @@ func (g *Gateway) newPool(spec Route) (*upstream.Pool, error) {
 	return upstream.New(upstream.Config{
 		Route: spec.Name, Host: g.probedHost(spec), TLS: spec.TLS, Options: spec.Upstream, Log: g.cfg.Log,
 		Upstreams: append([]*url.URL{spec.Backend}, spec.MoreBackends...),
-		Session:   func(ctx context.Context) string { return outgoingOf(ctx).state.ID },
+		Session:   sessionOf,
 		Note:      noteAttempt,
 	})
+}
+
+// sessionOf is the id of the session that a request belongs to, or "".
+func sessionOf(ctx context.Context) string {
+	if state := outgoingOf(ctx).state; state != nil {
+		return state.ID
+	}
+	return ""
 }
 
 // probedHost is the Host of probes: the one that people ask for, or any of a wildcard.
@@ -38,11 +46,14 @@ func noteAttempt(ctx context.Context, address string, attempt int) {
 	record.Upstream, record.Attempts = address, attempt
 }
 
+// busyRetry is after how many seconds a busy tool is worth another try.
+const busyRetry = "5"
+
 // CloseIdleConnections makes new requests shake hands anew with every backend.
 // Call it after the client certificate was renewed.
 func (g *Gateway) CloseIdleConnections() {
 	for _, rt := range g.order {
-		if !rt.itself() {
+		if rt.pool != nil {
 			rt.pool.CloseIdleConnections()
 		}
 	}
@@ -75,9 +86,14 @@ func (g *Gateway) backendFailed(_ http.ResponseWriter, r *http.Request, err erro
 		panic(http.ErrAbortHandler)
 	}
 	status, reason := backendFault(err)
-	g.refuse(ex, r, refusal{
+	rf := refusal{
 		status: status, reason: reason, cause: err,
 		title: "The tool does not answer", message: "You are signed in and allowed, but the tool behind this address cannot be reached. Try again in a moment; if it stays like this, give its owner the request number below.",
 		link: g.door + "/", text: "Your tools",
-	})
+	}
+	if reason == codeBackendBusy {
+		rf.title, rf.message = "The tool is busy", "You are signed in and allowed, but the tool behind this address has as much to do as it may. Try again in a moment."
+		ex.Header().Set("Retry-After", busyRetry)
+	}
+	g.refuse(ex, r, rf)
 }

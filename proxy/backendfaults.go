@@ -95,6 +95,9 @@ func unreached(err error) bool {
 		name        x509.HostnameError
 		invalid     x509.CertificateInvalidError
 	)
+	if upstream.Unsent(err) {
+		return true
+	}
 	if errors.As(err, &operation) {
 		return operation.Op == "dial" || operation.Op == "remote error" || operation.Op == "local error"
 	}

@@ -62,6 +62,8 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *place, state *sessi
 			ex.Fail(errBodyTooSlow)
 		case ex.SlowReader():
 			ex.Record.Reason, ex.Record.Cause = "client_too_slow", "client took nothing of the answer"
+		case errors.Is(cause, errStopping):
+			ex.Record.Cause = cause.Error()
 		}
 	}()
 	defer ex.BoundBody(ctx)()

@@ -23,7 +23,7 @@ func (g *Gateway) inherit(before *Gateway) {
 	}
 	for _, rt := range g.order {
 		old := known[rt.Name]
-		if old == nil || rt.itself() || old.itself() {
+		if old == nil || rt.pool == nil || old.pool == nil {
 			continue
 		}
 		rt.inHand = old.inHand
@@ -35,7 +35,7 @@ func (g *Gateway) inherit(before *Gateway) {
 // this one gets no more requests; those under way go on to their end.
 func (g *Gateway) Retire() {
 	for _, rt := range g.order {
-		if !rt.itself() {
+		if rt.pool != nil {
 			rt.pool.Retire()
 		}
 	}

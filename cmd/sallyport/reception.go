@@ -72,7 +72,7 @@ func (r reception) serve(ctx context.Context, cfg proxy.ServerConfig, socket net
 	if socket == nil {
 		return proxy.Serve(ctx, cfg)
 	}
-	cfg3 := proxy.Server3Config{Socket: socket, TLS: cfg.TLS, Handler: cfg.Handler, Drain: cfg.Drain, Log: cfg.Log}
+	cfg3 := proxy.Server3Config{Socket: socket, TLS: cfg.TLS, Handler: cfg.Handler, Announce: cfg.Announce, Drain: cfg.Drain, Log: cfg.Log}
 	if counting, ok := cfg.Listener.(interface {
 		Admit(net.Addr) (leave func(), ok bool)
 	}); ok {

@@ -124,7 +124,7 @@ vet:
 # program that adds a CA to those that the browser trusts, what the scripts of
 # deploy/vault run, a second opinion on XML signatures, and SAML's schemas. Each is a
 # program, or a file, and the Debian package that it is in; other targets need others.
-NEEDS := gcc:gcc gcc:libc6-dev chromium:chromium certutil:libnss3-tools gpg:gnupg gpg-agent:gnupg openssl:openssl xmlsec1:xmlsec1 xmllint:libxml2-utils \
+NEEDS := slowhttptest:slowhttptest gcc:gcc gcc:libc6-dev chromium:chromium certutil:libnss3-tools gpg:gnupg gpg-agent:gnupg openssl:openssl xmlsec1:xmlsec1 xmllint:libxml2-utils \
 	/usr/share/xml/opensaml/saml-schema-metadata-2.0.xsd:opensaml-schemas /usr/share/xml/xmltooling/xenc-schema.xsd:xmltooling-schemas
 
 # What package interop meets: LemonLDAP::NG, PHP for SimpleSAMLphp, and mod_auth_mellon.

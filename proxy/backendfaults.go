@@ -124,7 +124,7 @@ type backendBody struct {
 
 func (b *backendBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err != nil && err != io.EOF { //nolint:errorlint // io.EOF is never wrapped by a Reader
+	if err != nil && err != io.EOF {
 		b.fail(err)
 	}
 	return n, err

@@ -31,9 +31,13 @@ func (g *Gateway) inherit(before *Gateway) {
 	}
 }
 
-// Retire lets go of the connections that no other Gateway took over. Call it when
-// this one gets no more requests; those under way go on to their end.
+// Retire lets go of the connections that no other Gateway took over, and of the
+// assertions: a WebSocket may keep this one for hours. Call it when this one gets no
+// more requests; those under way go on to their end.
 func (g *Gateway) Retire() {
+	if g.cfg.Assertions != nil {
+		g.cfg.Assertions.Forget()
+	}
 	for _, rt := range g.order {
 		if rt.pool != nil {
 			rt.pool.Retire()

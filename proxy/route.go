@@ -83,9 +83,9 @@ type Route struct {
 // route is a Route with the means to serve it.
 type route struct {
 	Route
-	places   []place           // one for each of Rules, and Rule; nil for a wildcard
-	vouches  *assertion.Issuer // nil for none
-	pool     *upstream.Pool    // nil for a route that answers itself, or an ingress does
+	places   []place          // one for each of Rules, and Rule; nil for a wildcard
+	vouches  *assertion.Route // nil for none
+	pool     *upstream.Pool   // nil for a route that answers itself, or an ingress does
 	proxy    *httputil.ReverseProxy
 	template *header.Template // of what the backend is told
 	answers  *answers
@@ -108,13 +108,16 @@ func (g *Gateway) newRoute(spec Route) (*route, error) {
 		if g.cfg.Assertions == nil {
 			return nil, fmt.Errorf("route %q wants assertions, and there is nothing to sign them", spec.Name)
 		}
-		rt.vouches = g.cfg.Assertions
+		rt.vouches = g.cfg.Assertions.For(spec.Name, template.Released)
 	}
 	if rt.ingressOnly() {
 		return rt, nil
 	}
 	if rt.pool, err = g.newPool(spec); err != nil {
 		return nil, err
+	}
+	if spec.StripPath && spec.Path != "/" {
+		spec.Answers.Prefix = spec.Path
 	}
 	if rt.answers, err = newAnswers(spec.Answers, append([]*url.URL{spec.Backend}, spec.MoreBackends...)); err != nil {
 		return nil, fmt.Errorf("route %q: %w", spec.Name, err)

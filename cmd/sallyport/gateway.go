@@ -142,6 +142,8 @@ func equipGateway(ctx context.Context, cfg *config.Gateway, g *liveGateway, cloc
 	if err := g.open(parts, d); err != nil {
 		return nil, err
 	}
+	received := receptionOf(cfg)
+	received.limit = connectionLimits(cfg.Limits, g.metrics)
 	registry := newRegistry()
 	registry.MustRegister(g.metrics, proxy.NewUpstreamMetrics(g.live.Upstreams))
 	return &life{
@@ -149,8 +151,8 @@ func equipGateway(ctx context.Context, cfg *config.Gateway, g *liveGateway, cloc
 		certificates: []heldCertificates{{g.edge, "browsers reach that host"}, {g.backend, "every tool is reached"}},
 		listen:       gatewayAddresses(cfg), tls: g.edge.EdgeTLS(), handler: g.live,
 		announce: cfg.Stop.Announce.Duration, drain: cfg.Stop.Drain.Duration,
-		strangers: slog.LevelDebug, reception: receptionOf(cfg), asked: g.live.ForwardAuth(), askTLS: g.askTLS(),
-		limit: connectionLimits(cfg.Limits, g.metrics), overload: func() (bool, bool) { return g.live.Gateway().Overload() }, http2Error: g.metrics.HTTP2Error,
+		strangers: slog.LevelDebug, reception: received, asked: g.live.ForwardAuth(), askTLS: g.askTLS(),
+		overload: func() (bool, bool) { return g.live.Gateway().Overload() }, http2Error: g.metrics.HTTP2Error,
 	}, nil
 }
 

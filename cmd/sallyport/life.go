@@ -39,9 +39,8 @@ type life struct {
 	drain     time.Duration
 	strangers slog.Level // of a failed handshake
 	reception reception
-	// limit holds the work's connections to their limits, overload says whether requests
-	// are turned away, http2Error counts faults of clients; nil for a sidecar.
-	limit      func(net.Listener) net.Listener
+	// overload says whether requests are turned away, http2Error counts faults of
+	// clients; nil for a sidecar.
 	overload   func() (shedding, stuck bool)
 	http2Error func(kind string)
 
@@ -184,12 +183,10 @@ func (l *life) open(ctx context.Context) (open listeners, err error) {
 func (l *life) serve(ctx context.Context, open listeners, socket net.PacketConn) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		// What is between the socket and TLS (PROXY protocol, limits) wraps the
-		// listener in there; Quiet stays the socket's own.
 		return l.reception.serve(ctx, proxy.ServerConfig{
 			Listener: open.work, Quiet: open.work.Quiet, TLS: l.tls, Handler: l.handler,
 			Announce: l.announce, Drain: l.drain, Log: l.log, Strangers: l.strangers, HTTP2Error: l.http2Error,
-		}, socket, l.limit)
+		}, socket)
 	})
 	if open.forwardAuth != nil {
 		group.Go(func() error {

@@ -22,6 +22,9 @@ type reception struct {
 	// balancers are those that begin every connection with a PROXY protocol header;
 	// nil if there are none.
 	balancers []netip.Prefix
+	// limit holds connections to their limits; nil for none. Addresses are the clients'
+	// own, not the balancers'.
+	limit func(net.Listener) net.Listener
 }
 
 func receptionOf(cfg *config.Gateway) reception {
@@ -59,15 +62,14 @@ func (r reception) checkFree(ctx context.Context, address string) error {
 	return socket.Close()
 }
 
-// serve serves the work on both, until ctx ends or one of them fails. limit holds their
-// connections, together, to their limits; nil for none. A balancer's are counted by
-// whom it speaks for.
-func (r reception) serve(ctx context.Context, cfg proxy.ServerConfig, socket net.PacketConn, limit func(net.Listener) net.Listener) error {
+// serve serves the work on both, until ctx ends or one of them fails. A balancer's
+// connections are counted by whom it speaks for, and those of both together.
+func (r reception) serve(ctx context.Context, cfg proxy.ServerConfig, socket net.PacketConn) error {
 	if r.balancers != nil {
 		cfg.Listener = listen.ProxyProtocol(listen.ProxyProtocolConfig{Listener: cfg.Listener, Trusted: r.balancers, Log: cfg.Log})
 	}
-	if limit != nil {
-		cfg.Listener = limit(cfg.Listener)
+	if r.limit != nil {
+		cfg.Listener = r.limit(cfg.Listener)
 	}
 	if socket == nil {
 		return proxy.Serve(ctx, cfg)

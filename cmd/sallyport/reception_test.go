@@ -45,7 +45,7 @@ func ownCertificate(t *testing.T) (*tls.Config, *tls.Config) {
 }
 
 // receiveWith serves who the client is, behind r, until the test ends; stop tells how that went.
-func receiveWith(t *testing.T, r reception, limit func(net.Listener) net.Listener) (address string, client *tls.Config, stop func() error) {
+func receiveWith(t *testing.T, r reception) (address string, client *tls.Config, stop func() error) {
 	t.Helper()
 	var listen net.ListenConfig
 	listener, err := listen.Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -61,7 +61,7 @@ func receiveWith(t *testing.T, r reception, limit func(net.Listener) net.Listene
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- r.serve(ctx, proxy.ServerConfig{Listener: listener, TLS: server, Handler: handler, Drain: time.Second}, socket, limit)
+		done <- r.serve(ctx, proxy.ServerConfig{Listener: listener, TLS: server, Handler: handler, Drain: time.Second}, socket)
 	}()
 	ended := false
 	stop = func() error {
@@ -77,7 +77,7 @@ func receiveWith(t *testing.T, r reception, limit func(net.Listener) net.Listene
 }
 
 func TestHTTP3IsServedBesideAndAdvertised(t *testing.T) {
-	address, trust, stop := receiveWith(t, receptionOf(&config.Gateway{Listen: config.Listen{HTTP3: true}, Door: config.Door{PublicPort: 443}}), nil)
+	address, trust, stop := receiveWith(t, receptionOf(&config.Gateway{Listen: config.Listen{HTTP3: true}, Door: config.Door{PublicPort: 443}}))
 	transport3 := &http3.Transport{TLSClientConfig: trust}
 	defer transport3.Close()
 	transport := &http.Transport{TLSClientConfig: trust}
@@ -140,7 +140,7 @@ func TestABalancerSaysWhomItSpeaksFor(t *testing.T) {
 	if cfg.Clients.Forwarded() != nil {
 		t.Error("X-Forwarded-For is believed beside it")
 	}
-	address, trust, _ := receiveWith(t, receptionOf(cfg), nil)
+	address, trust, _ := receiveWith(t, receptionOf(cfg))
 	for header, want := range map[string]string{
 		"PROXY TCP4 192.0.2.1 198.51.100.1 4711 443\r\n": "HTTP/1.1 192.0.2.1:4711",
 		"": "",
@@ -176,7 +176,7 @@ func TestABalancerSaysWhomItSpeaksFor(t *testing.T) {
 // of the client and not of a balancer.
 func TestConnectionsAreCountedTogether(t *testing.T) {
 	limit := connectionLimits(config.Limits{Connections: 100, ConnectionsPerAddress: 1}, proxy.NewMetrics())
-	address, trust, _ := receiveWith(t, reception{http3: true, publicPort: 443}, limit)
+	address, trust, _ := receiveWith(t, reception{http3: true, publicPort: 443, limit: limit})
 	conn, err := tls.Dial("tcp", address, trust)
 	if err != nil {
 		t.Fatal(err)
@@ -203,7 +203,7 @@ func TestConnectionsAreCountedTogether(t *testing.T) {
 		}
 	}
 
-	balanced, trust, _ := receiveWith(t, reception{balancers: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, limit)
+	balanced, trust, _ := receiveWith(t, reception{balancers: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, limit: limit})
 	for _, client := range []string{"192.0.2.1", "192.0.2.2"} {
 		conn, err := net.Dial("tcp", balanced)
 		if err != nil {

@@ -51,6 +51,7 @@ func TestProcesses(t *testing.T) {
 			"a secret driver does not start":             testSecretDriverFails,
 			"roles are printed, and refusals explained":  testProvision,
 			"a file says what vault holds":               testProvisionFile,
+			"assertions fit their connections":           testAssertions,
 			"everything in Vault is live":                testLiveSecrets,
 			"a tool is shown a credential":               testLiveCredentials,
 			"a configuration file is live":               testFileConfiguration,

@@ -22,8 +22,8 @@ type reception struct {
 	// balancers are those that begin every connection with a PROXY protocol header;
 	// nil if there are none.
 	balancers []netip.Prefix
-	// limit holds connections to their limits; nil for none. Addresses are the clients'
-	// own, not the balancers'.
+	// limit holds the connections of both, together, to their limits; nil for none. A
+	// balancer's are counted by whom it speaks for.
 	limit func(net.Listener) net.Listener
 }
 

@@ -66,6 +66,7 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *place, state *sessi
 			ex.Record.Cause = cause.Error()
 		}
 	}()
+	defer ex.BoundBody(ctx)()
 	out := &outgoing{exchange: ex, at: rt, state: state, card: card}
 	ctx, done := rt.boundAnswer(ctx, out)
 	defer done()

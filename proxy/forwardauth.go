@@ -153,8 +153,9 @@ func (g *Gateway) letPass(ex *exchange, asked *http.Request, rt *place, state *s
 		g.refuse(ex, asked, *rf)
 		return
 	}
-	told := http.Header{}
-	rt.introduce(told, &outgoing{exchange: ex, at: rt, state: state, card: card})
+	told := http.Header{header.RequestID: {ex.Record.RequestID}}
+	card.Tell(told) // and no credential: that is for the sidecar alone
+	rt.vouch(told, &outgoing{exchange: ex, at: rt, state: state, card: card})
 	if cookies := cookiesForTool(asked); cookies != "" {
 		told["Cookie"] = []string{cookies}
 	}
@@ -163,7 +164,7 @@ func (g *Gateway) letPass(ex *exchange, asked *http.Request, rt *place, state *s
 		h[name] = values
 	}
 	if d.removes {
-		h.Set(headersToRemove, strings.Join(untold(asked.Header, told), ","))
+		h.Set(headersToRemove, strings.Join(rt.untold(asked.Header, told), ","))
 	}
 	h.Set("Cache-Control", "no-store")
 	if renewed := g.cfg.Sessions.Refresh(state); renewed != nil {
@@ -183,13 +184,16 @@ func cookiesForTool(asked *http.Request) string {
 // untold are the names by which the client could pass for somebody else, since we say
 // nothing under them; in lower case and alphabetical order. Those of the request's way
 // are the ingress's to set.
-func untold(client, told http.Header) []string {
-	names := map[string]bool{header.User: true, header.Email: true, header.Groups: true, header.PreferredUsername: true, "Cookie": true}
+func (rt *route) untold(client, told http.Header) []string {
+	names := map[string]bool{"Cookie": true}
+	for _, name := range rt.template.Names() {
+		names[name] = true
+	}
 	for name := range client {
 		switch name {
 		case header.ForwardedFor, header.ForwardedHost, header.ForwardedProto:
 		default:
-			if header.Managed(name) {
+			if rt.template.Guards(name) {
 				names[name] = true
 			}
 		}

@@ -79,7 +79,9 @@ func Serve3(ctx context.Context, cfg Server3Config) error {
 	if !handler.wait(cutPatience) {
 		err = ErrDrain
 	}
-	<-failed // http.ErrServerClosed, since it was told to
+	if stopped := <-failed; !errors.Is(stopped, http.ErrServerClosed) {
+		err = errors.Join(err, stopped)
+	}
 	return errors.Join(err, transport.Close(), cfg.Socket.Close())
 }
 

@@ -293,3 +293,26 @@ func TestHTTP3CutsWhatOutlivesTheDrain(t *testing.T) {
 		t.Error("the request that was cut has no line")
 	}
 }
+
+// TestAnHTTP3ClientThatTakesNothingIsCut, as one of TCP is, though its connection lives.
+func TestAnHTTP3ClientThatTakesNothingIsCut(t *testing.T) {
+	w := newWorld(t, func(cfg *proxy.Config) { cfg.Limits.Stall = time.Second })
+	gone := make(chan struct{})
+	w.backend.mux.HandleFunc("/endless", func(rw http.ResponseWriter, _ *http.Request) {
+		defer close(gone)
+		for {
+			if _, err := rw.Write(make([]byte, 64<<10)); err != nil {
+				return
+			}
+		}
+	})
+	b := w.signedIn("3")
+	res := b.begin(b.request(http.MethodGet, w.origin(headersHost)+"/endless", nil))
+	receive(t, gone, "the end at the backend")
+	if _, err := io.Copy(io.Discard, res.Body); err == nil {
+		t.Error("the answer ends as if it were whole")
+	}
+	if line := w.lastRecord(6); line["event.reason"] != "client_too_slow" || line["http.version"] != "3" {
+		t.Errorf("line %v", line)
+	}
+}

@@ -22,8 +22,8 @@ type reception struct {
 	// balancers are those that begin every connection with a PROXY protocol header;
 	// nil if there are none.
 	balancers []netip.Prefix
-	// limit holds connections to their limits; nil for none. Addresses are the clients'
-	// own, not the balancers'.
+	// limit holds the connections of both, together, to their limits; nil for none. A
+	// balancer's are counted by whom it speaks for.
 	limit func(net.Listener) net.Listener
 }
 
@@ -73,10 +73,14 @@ func (r reception) serve(ctx context.Context, cfg proxy.ServerConfig, socket net
 	if socket == nil {
 		return proxy.Serve(ctx, cfg)
 	}
+	cfg3 := proxy.Server3Config{Socket: socket, TLS: cfg.TLS, Handler: cfg.Handler, Drain: cfg.Drain, Log: cfg.Log}
+	if counting, ok := cfg.Listener.(interface {
+		Admit(net.Addr) (leave func(), ok bool)
+	}); ok {
+		cfg3.Admit = counting.Admit
+	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		return proxy.Serve3(ctx, proxy.Server3Config{Socket: socket, TLS: cfg.TLS, Handler: cfg.Handler, Drain: cfg.Drain, Log: cfg.Log})
-	})
+	group.Go(func() error { return proxy.Serve3(ctx, cfg3) })
 	cfg.Handler = proxy.Advertise(cfg.Handler, r.publicPort)
 	group.Go(func() error { return proxy.Serve(ctx, cfg) })
 	return group.Wait()

@@ -72,6 +72,14 @@ func (c *collector) forwardAuth(g *Gateway) {
 	if g.Listen.AsksForwardAuth() {
 		c.listen("listen.forward_auth", g.Listen.ForwardAuth)
 	}
+	if g.Listen.ReusePort && g.Listen.HTTP3 {
+		c.refuse("listen.reuse_port", "false beside http3: packets of one connection would reach either process")
+	}
+	for i, route := range g.Routes {
+		if route.ForwardAuth && (route.Redirect.On() || route.Respond.On()) {
+			c.refuse(join(entry("routes", i), "forward_auth"), "false beside redirect and respond, which the gateway answers itself")
+		}
+	}
 	c.texts("forward_auth.peers", g.ForwardAuth.Peers, judgePeer)
 	c.texts("forward_auth.unsafe_addresses", g.ForwardAuth.UnsafeAddresses, judgePrefix)
 }

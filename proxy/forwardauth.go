@@ -135,7 +135,7 @@ func (g *Gateway) placeAsked(ex *exchange, asked *http.Request) (*place, *refusa
 	switch {
 	case rf != nil:
 		return nil, rf
-	case !rt.ForwardAuth:
+	case !rt.ForwardAuth || rt.itself():
 		return nil, &refusal{
 			status: http.StatusForbidden, reason: "forward_auth_off",
 			title: "Not allowed", message: "This tool is not reached in this way.",

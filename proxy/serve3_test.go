@@ -316,3 +316,21 @@ func TestAnHTTP3ClientThatTakesNothingIsCut(t *testing.T) {
 		t.Errorf("line %v", line)
 	}
 }
+
+// TestHTTP3GoesOnWhileTheStopIsAnnounced: whoever does not know of it yet is served.
+func TestHTTP3GoesOnWhileTheStopIsAnnounced(t *testing.T) {
+	w := newWorld(t, nil)
+	b := w.signedIn("1.1")
+	f := w.serve3(func(cfg *proxy.Server3Config) { cfg.Announce = 2 * time.Second })
+	stopped := make(chan error, 1)
+	go func() { stopped <- f.stop() }()
+	client := *b.client
+	client.Transport = f.transport(t)
+	late := &browser{w: w, client: &client}
+	if res := late.do(late.request(http.MethodGet, w.origin(headersHost)+"/", nil)); res.StatusCode != http.StatusOK || res.ProtoMajor != 3 {
+		t.Errorf("a new connection: %s %d", res.Proto, res.StatusCode)
+	}
+	if err := receive(t, stopped, "the end"); err != nil {
+		t.Errorf("stopping: %v", err)
+	}
+}

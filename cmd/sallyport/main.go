@@ -48,6 +48,8 @@ func main() {
 	harden() // before there is anything in memory to protect
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	profiled := profile(os.LookupEnv)
 	code := run(ctx, os.Args[1:], stdio{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Env: os.LookupEnv})
+	profiled()
 	os.Exit(code)
 }

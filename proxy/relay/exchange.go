@@ -7,7 +7,6 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -35,7 +34,7 @@ type Exchange struct {
 	start    time.Time
 	status   int
 	in, out  atomic.Int64
-	upstream atomic.Int64 // nanoseconds from Trace to the backend's first byte
+	upstream atomic.Int64 // nanoseconds from Trace to the head of the backend's answer
 	heard    atomic.Int64 // when the client of an upgraded connection last sent something, in nanoseconds
 	body     *countedBody // nil for none
 	duplex   bool
@@ -102,13 +101,25 @@ func (ex *Exchange) close(now time.Time, cut bool) *accesslog.Record {
 	return &ex.Record
 }
 
-// Trace returns a context in which a transport notes when the backend's first
-// byte comes; it does so from a goroutine that may outlive the request.
+// Trace returns a context by which [SafeTrailers] notes how long the backend takes
+// from now on until the head of its answer is there.
 func (ex *Exchange) Trace(ctx context.Context, now func() time.Time) context.Context {
-	sent := now()
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotFirstResponseByte: func() { ex.upstream.Store(int64(now().Sub(sent))) },
-	})
+	return context.WithValue(ctx, traceKey{}, &trace{exchange: ex, now: now, sent: now()})
+}
+
+type traceKey struct{}
+
+type trace struct {
+	exchange *Exchange
+	now      func() time.Time
+	sent     time.Time
+}
+
+// answered notes that the answer to a request with that context has come.
+func answered(ctx context.Context) {
+	if t, ok := ctx.Value(traceKey{}).(*trace); ok {
+		t.exchange.upstream.Store(int64(t.now().Sub(t.sent)))
+	}
 }
 
 // WriteHeader passes final statuses on. Interim ones (1xx) of a backend are

@@ -24,6 +24,7 @@ func (t SafeTrailers) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	answered(r.Context())
 	filtered := *res
 	filtered.Trailer = nil
 	delete(filtered.Header, "Trailer")

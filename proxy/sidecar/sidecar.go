@@ -27,6 +27,7 @@ import (
 
 	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/proxy/header"
+	"github.com/sallyport/sallyport/proxy/http1"
 	"github.com/sallyport/sallyport/proxy/relay"
 )
 
@@ -110,10 +111,15 @@ func checkApp(app *url.URL) error {
 
 // newTransport is HTTP in the clear, over loopback, past any proxy that the
 // environment names: HTTP/1.1, or HTTP/2.
-func newTransport(h2c bool) *http.Transport {
+func newTransport(h2c bool) http.RoundTripper {
+	if !h2c {
+		return http1.New(http1.Config{
+			DialTimeout: appDialTimeout, HeaderTimeout: appHeaderTimeout, ContinueTimeout: appContinue,
+			MaxHeaderBytes: appHeaderBytes, MaxIdle: appIdleConns, IdleTimeout: time.Minute,
+		})
+	}
 	var protocols http.Protocols
-	protocols.SetHTTP1(!h2c)
-	protocols.SetUnencryptedHTTP2(h2c)
+	protocols.SetUnencryptedHTTP2(true)
 	return &http.Transport{
 		Protocols: &protocols, HTTP2: &http.HTTP2Config{SendPingTimeout: appPing, PingTimeout: appDialTimeout},
 		DialContext:            (&net.Dialer{Timeout: appDialTimeout}).DialContext,

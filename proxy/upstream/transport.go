@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptrace"
+	"sync/atomic"
 	"time"
 
+	"github.com/sallyport/sallyport/proxy/http1"
 	"github.com/sallyport/sallyport/proxy/relay"
 )
 
@@ -49,11 +52,9 @@ const (
 
 // transport is the connections to one upstream. Safe for concurrent use.
 //
-// Whoever puts another one in the place of net/http's: an error says by the
-// method Unsent that no byte of the request was written; the request's body is
-// closed in any case; and httptrace's GotFirstResponseByte is called when the
-// first byte of an answer comes, or a request that was answered in part would be
-// sent again.
+// An error says by the method Unsent that no byte of the request was written, and
+// by Answered that a byte of an answer had come: such a request is not sent again.
+// The request's body is closed in any case.
 type transport interface {
 	http.RoundTripper
 	// CloseIdleConnections lets go of connections without a request, now, and of
@@ -80,7 +81,20 @@ func newTransport(w way) transport {
 }
 
 // newHTTP1 is HTTP/1.1, which WebSockets need.
-func newHTTP1(w way) transport { return tuned(w, nil) }
+func newHTTP1(w way) transport {
+	config := w.tls.Clone()
+	if config.ServerName == "" { // SNI; whom to trust is the configuration's to say
+		config.ServerName, _, _ = net.SplitHostPort(w.address)
+	}
+	return http1.New(http1.Config{
+		TLS: config,
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return (&net.Dialer{KeepAlive: keepAlive}).DialContext(ctx, network, w.address)
+		},
+		DialTimeout: w.connect, HeaderTimeout: w.header, ContinueTimeout: continueTimeout,
+		MaxHeaderBytes: maxAnswerHeader, MaxIdle: maxIdle, IdleTimeout: idleTimeout,
+	})
+}
 
 // newHTTP2 is HTTP/2 if the sidecar offers it.
 func newHTTP2(w way) transport {
@@ -93,18 +107,31 @@ func newHTTP2(w way) transport {
 	t.Protocols.SetHTTP2(true)
 	t.Protocols.SetHTTP1(w.protocol == Auto)
 	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout}
-	return t
+	return traced{t}
 }
 
-// tuned is what net/http's transports have in common; offer is for ALPN.
+// traced is a transport of net/http, of which a trace says whether an answer had
+// begun.
+type traced struct{ transport }
+
+// RoundTrip implements http.RoundTripper.
+func (t traced) RoundTrip(r *http.Request) (*http.Response, error) {
+	var begun atomic.Bool
+	ctx := httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{GotFirstResponseByte: func() { begun.Store(true) }})
+	res, err := t.transport.RoundTrip(r.WithContext(ctx))
+	if err != nil && begun.Load() {
+		err = &answeredError{err}
+	}
+	return res, err
+}
+
+// tuned is a transport of net/http; offer is for ALPN.
 func tuned(w way, offer []string) *http.Transport {
 	d := &dialer{way: w, config: w.tls.Clone()}
 	if d.config.ServerName == "" { // SNI; whom to trust is the configuration's to say
 		d.config.ServerName, _, _ = net.SplitHostPort(w.address)
 	}
-	if offer != nil {
-		d.config.NextProtos = offer
-	}
+	d.config.NextProtos = offer
 	return &http.Transport{
 		DialTLSContext:         d.dial,
 		ResponseHeaderTimeout:  w.header,

@@ -65,6 +65,11 @@ server:
 	@CGO_ENABLED=0 go -C $(DEV) build -trimpath -o $(OUT)/ensurevault ./ensurevault
 	@exec $(OUT)/ensurevault -module $(DEV)/vault -link $(OUT)/vault
 
+.PHONY: caddy
+caddy: ## build the Caddy that package ingress puts in front of a tool
+	@echo "build: Caddy (the first build on a machine takes some minutes)"
+	@CGO_ENABLED=0 go -C $(DEV)/caddy build -trimpath -o $(OUT)/caddy github.com/caddyserver/caddy/v2/cmd/caddy
+
 # SimpleSAMLphp is unpacked and not installed: its package wants a web server, which
 # would start and listen on every address.
 SIMPLESAMLPHP := .build/debian/simplesamlphp
@@ -75,7 +80,7 @@ $(SIMPLESAMLPHP):
 	@dpkg-deb -x $@.new/simplesamlphp_*.deb $@.new && rm $@.new/simplesamlphp_*.deb && mv $@.new $@
 
 .PHONY: test
-test: packages $(SIMPLESAMLPHP) vault vet ## run every test: unit, integration, end to end in a browser, fuzz targets briefly
+test: packages $(SIMPLESAMLPHP) vault caddy vet ## run every test: unit, integration, end to end in a browser, fuzz targets briefly
 	@echo "test: the product, with the race detector"
 	@go test $(TEST_FLAGS) ./...
 	@echo "test: the demo and the whole stack in a browser, with the race detector"
@@ -142,7 +147,7 @@ vet:
 # program that adds a CA to those that the browser trusts, what the scripts of
 # deploy/vault run, a second opinion on XML signatures, and SAML's schemas. Each is a
 # program, or a file, and the Debian package that it is in; other targets need others.
-NEEDS := gcc:gcc gcc:libc6-dev chromium:chromium certutil:libnss3-tools gpg:gnupg gpg-agent:gnupg openssl:openssl xmlsec1:xmlsec1 xmllint:libxml2-utils \
+NEEDS := slowhttptest:slowhttptest gcc:gcc gcc:libc6-dev chromium:chromium certutil:libnss3-tools gpg:gnupg gpg-agent:gnupg openssl:openssl xmlsec1:xmlsec1 xmllint:libxml2-utils \
 	/usr/share/xml/opensaml/saml-schema-metadata-2.0.xsd:opensaml-schemas /usr/share/xml/xmltooling/xenc-schema.xsd:xmltooling-schemas
 
 # What package interop meets: LemonLDAP::NG, PHP for SimpleSAMLphp, and mod_auth_mellon.
@@ -159,6 +164,9 @@ NEEDS += php:php-cli gunicorn:gunicorn uwsgi:uwsgi-core /usr/lib/uwsgi/plugins/p
 # other there is.
 VERIFY := python3-jwt python3-cryptography python3-openssl
 NEEDS += node:nodejs ruby:ruby /usr/bin/python3:python3 $(foreach package,$(VERIFY),/usr/share/doc/$(package):$(package))
+# What package ingress puts in front of a tool. Where an init system runs, the package
+# starts a server on port 80; the tests start their own, on loopback.
+NEEDS += nginx:nginx
 
 .PHONY: packages
 packages:

@@ -41,6 +41,9 @@ func (c *collector) clients(g *Gateway) {
 	if g.Clients.ProxyProtocol && len(g.Clients.TrustedProxies) == 0 {
 		c.refuse("clients.proxy_protocol", "false, or clients.trusted_proxies beside it: nobody else may connect")
 	}
+	if g.Listen.ReusePort && g.Listen.HTTP3 {
+		c.refuse("listen.http3", "false beside listen.reuse_port: of two processes at one UDP port, each would get packets of the other's connections")
+	}
 	if g.Clients.ProxyProtocol && g.Listen.HTTP3 {
 		c.refuse("listen.http3", "false beside clients.proxy_protocol, which HTTP/3 has no counterpart of")
 	}

@@ -108,7 +108,14 @@ func checkGateway(t *testing.T, g *Gateway) {
 		}
 		names[host] = true
 	}
+	places := map[string]bool{}
 	for _, route := range g.Routes {
+		checkRouting(t, route)
+		if place := string(route.Host) + " " + route.Path; places[place] || string(route.Host) == string(g.Door.Host) {
+			t.Errorf("route %s is where another is: %s", route.Name, place)
+		} else {
+			places[place] = true
+		}
 		own := route.Redirect.On() || route.Respond.On()
 		first := route.Backend.Upstreams()[0]
 		backed := first.Scheme == "https" && first.Port != 0 && route.Backend.Name != ""
@@ -129,6 +136,26 @@ func checkGateway(t *testing.T, g *Gateway) {
 	}
 	checkPKI(t, g.Vault.EdgePKI)
 	checkPKI(t, g.Vault.BackendPKI)
+}
+
+// checkRouting states what must hold of paths, which are compared byte by byte.
+func checkRouting(t *testing.T, route Route) {
+	t.Helper()
+	names := map[string]bool{}
+	paths := []string{route.Path}
+	for _, rule := range route.Rules {
+		if names[rule.Name] || rule.Name == "" || len(rule.Methods)+len(rule.Paths)+len(rule.Exact) == 0 {
+			t.Errorf("route %s: rule %+v", route.Name, rule)
+		}
+		names[rule.Name] = true
+		paths = append(append(paths, rule.Paths...), rule.Exact...)
+	}
+	for _, at := range paths {
+		cleaned := path.Clean(at)
+		if at != cleaned && at != cleaned+"/" || !under(at, route.Path) || under(at, "/.sallyport") || strings.ContainsAny(at, "%;\\?#") {
+			t.Errorf("route %s has the path %q under %q", route.Name, at, route.Path)
+		}
+	}
 }
 
 func checkSidecar(t *testing.T, s *Sidecar) {

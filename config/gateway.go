@@ -27,6 +27,8 @@ type Gateway struct {
 	Session Session `yaml:"session"`
 	// AccessLog is where the decisions are recorded.
 	AccessLog AccessLog `yaml:"access_log"`
+	// ForwardAuth says which ingress may ask who may pass.
+	ForwardAuth ForwardAuth `yaml:"forward_auth"`
 	// Stop is how the process ends.
 	Stop Stop `yaml:"stop"`
 	// Limits are how much is served at once, and how much strangers may ask for.
@@ -64,6 +66,12 @@ type Listen struct {
 	// ACMEHTTP is the plain-HTTP address of validations by http-01. It is
 	// listened on just while one is under way. Default ":8080".
 	ACMEHTTP string `yaml:"acme_http"`
+	// ForwardAuth is the address for an ingress that asks who may pass, or
+	// "none"; see [ForwardAuth]. Default "none".
+	ForwardAuth string `yaml:"forward_auth"`
+	// ReusePort lets another process listen on HTTPS, Admin and ForwardAuth
+	// beside this one, for an upgrade. Linux only. Default false.
+	ReusePort bool `yaml:"reuse_port"`
 }
 
 // Vault says where in Vault the gateway finds what it needs. Paths have no
@@ -140,8 +148,11 @@ type AccessLog struct {
 
 // Stop is how a process ends after SIGTERM.
 type Stop struct {
-	// Drain is how long requests in flight may take to finish. Default 30s,
-	// at most 10m.
+	// Announce is how long connections are still taken while readiness says
+	// "stopping" and clients are asked to leave. Default 1s, at most 5m.
+	Announce Duration `yaml:"announce"`
+	// Drain is how long requests in flight may take to finish after that.
+	// Default 30s, at most 10m.
 	Drain Duration `yaml:"drain"`
 }
 
@@ -194,6 +205,9 @@ type Route struct {
 	Answers Answers `yaml:"answers"`
 	// Limits are how much may be asked of the tool.
 	Limits RouteLimits `yaml:"limits"`
+	// ForwardAuth lets an ingress ask who may open the tool, and pass requests
+	// on by itself. Backend may be left out then. Default false.
+	ForwardAuth bool `yaml:"forward_auth"`
 }
 
 // Allow says who may open a tool: a person with one of the users' names, or
@@ -265,7 +279,7 @@ func (g *Gateway) Hosts() []string {
 func defaultGateway() Gateway {
 	return Gateway{
 		Door:   Door{PublicPort: httpsPort},
-		Listen: Listen{HTTPS: ":8443", Admin: "127.0.0.1:9090", ACMEHTTP: ":8080"},
+		Listen: Listen{HTTPS: ":8443", Admin: "127.0.0.1:9090", ACMEHTTP: ":8080", ForwardAuth: none},
 		Vault: Vault{
 			KVMount:     "secret",
 			SAMLPath:    "sallyport/saml",
@@ -290,7 +304,7 @@ func defaultGateway() Gateway {
 }
 
 func defaultStop() Stop {
-	return Stop{Drain: Duration{30 * time.Second}}
+	return Stop{Announce: Duration{time.Second}, Drain: Duration{30 * time.Second}}
 }
 
 // defaultGatewayName is in the gateway's client certificate, and what sidecars

@@ -42,7 +42,7 @@ func judgeIdentityHeader(name string) string {
 var (
 	meaningful = [...]string{
 		"host", "cookie", "cookie2", "set-cookie", "www-authenticate", "authentication-info",
-		"connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "http2-settings", "expect", "alt-svc", "alt-used",
+		"connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "upgrade-insecure-requests", "http2-settings", "expect", "alt-svc", "alt-used",
 		"date", "age", "vary", "etag", "server", "location", "retry-after", "allow", "link", "refresh", "priority", "early-data",
 		"origin", "referer", "referrer-policy", "range", "accept", "user-agent", "cache-control", "pragma", "expires", "warning", "max-forwards",
 		"if", "depth", "destination", "overwrite", "lock-token", "timeout", "translate", "dav", "method", "path", "scheme", "authority", "protocol",

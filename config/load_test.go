@@ -90,7 +90,7 @@ routes: [{name: grafana, host: grafana.example.com, backend: {url: https://grafa
 	day := Duration{24 * time.Hour}
 	want := &Gateway{
 		Door:   Door{Host: "door.example.com", PublicPort: 443},
-		Listen: Listen{HTTPS: ":8443", Admin: "127.0.0.1:9090", ACMEHTTP: ":8080"},
+		Listen: Listen{HTTPS: ":8443", Admin: "127.0.0.1:9090", ACMEHTTP: ":8080", ForwardAuth: "none"},
 		Vault: Vault{
 			KVMount:     "secret",
 			SAMLPath:    "sallyport/saml",
@@ -118,7 +118,7 @@ routes: [{name: grafana, host: grafana.example.com, backend: {url: https://grafa
 		},
 		Session:   Session{Idle: Duration{time.Hour}, Absolute: Duration{10 * time.Hour}},
 		AccessLog: AccessLog{File: "-"},
-		Stop:      Stop{Drain: Duration{30 * time.Second}},
+		Stop:      Stop{Announce: Duration{time.Second}, Drain: Duration{30 * time.Second}},
 		Limits: Limits{
 			Connections: 20000, ConnectionsPerAddress: 2000, Requests: 20000, StrangersPerSecond: 100,
 			URLBytes: 16384, HeaderNames: 100, Stall: Duration{30 * time.Second},
@@ -164,7 +164,7 @@ func TestDefaultsOfASidecar(t *testing.T) {
 		PKI:         PKI{Mount: "pki-backend", Role: "sidecar-grafana", TTL: Duration{24 * time.Hour}},
 		Refresh:     Duration{time.Minute},
 		Admin:       "127.0.0.1:9091",
-		Stop:        Stop{Drain: Duration{30 * time.Second}},
+		Stop:        Stop{Announce: Duration{time.Second}, Drain: Duration{30 * time.Second}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)
@@ -212,7 +212,7 @@ func TestDefaultsOfASecretDriver(t *testing.T) {
 	want := &SecretDriver{
 		Socket:  "/run/docker/plugins/sallyport.sock",
 		Admin:   "127.0.0.1:9092",
-		Stop:    Stop{Drain: Duration{30 * time.Second}},
+		Stop:    DriverStop{Drain: Duration{30 * time.Second}},
 		Roles:   []DrivenRole{{Role: "a", Stacks: []string{"b"}, WrapTTL: Duration{5 * time.Minute}}},
 		Secrets: []DrivenSecret{{Mount: "secret", Path: "c", Wrapped: true, Services: []string{"d"}, WrapTTL: Duration{5 * time.Minute}}},
 	}
@@ -309,7 +309,7 @@ certificate_ttl: 24h
 approle: {mount: approle}
 gateway:
   role: sallyport-gateway
-  hosts: [door.example.com, grafana.example.com]
+  hosts: [door.example.com, grafana.example.com, dashboards.example.com, wiki.example.com]
   assertion_pki_role: sallyport-assertion
   assertion_name: assertion.sallyport.internal
   entity_id: https://door.example.com/saml/metadata

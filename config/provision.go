@@ -63,6 +63,9 @@ type ProvisionKV struct {
 	// ACMEPath is where the gateway may keep ACME accounts and certificates.
 	// Default: the gateway's if it orders certificates by ACME, else none.
 	ACMEPath string `yaml:"acme_path"`
+	// CredentialPaths are secrets that the gateway may read to show them to tools,
+	// beside those that its configuration names. Default none.
+	CredentialPaths []string `yaml:"credential_paths"`
 }
 
 // Generate says which secrets are made if they are absent.

@@ -116,13 +116,16 @@ func (r *Route) BackendHost() string {
 	case hostPublic:
 		return ""
 	case hostBackend:
-		return r.Backend.URL.Address()
+		return r.Backend.Upstreams()[0].Address()
 	}
 	return r.HostHeader
 }
 
-// HasBackend reports whether a tool answers, and not the gateway in its place.
-func (r *Route) HasBackend() bool { return !r.Redirect.On() && !r.Respond.On() }
+// HasBackend reports whether the gateway asks a tool, and does not answer in its place,
+// or leave it to an ingress.
+func (r *Route) HasBackend() bool {
+	return !r.Redirect.On() && !r.Respond.On() && !r.IngressOnly()
+}
 
 // setRoutingDefaults makes r what an empty entry of routes means.
 func (r *Route) setRoutingDefaults() {

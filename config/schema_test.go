@@ -146,6 +146,7 @@ func constraints() map[string]schema {
 		"kv.assertion_path":            path,
 		"kv.config_path":               path,
 		"kv.acme_path":                 path,
+		"kv.credential_paths[]":        path,
 		"edge_pki.mount":               path,
 		"edge_pki.root_mount":          path,
 		"backend_pki.mount":            path,

@@ -16,7 +16,7 @@ type SecretDriver struct {
 	// reach. Default false.
 	UnsafeAdminNotLoopback bool `yaml:"unsafe_admin_not_loopback"`
 	// Stop is how the process ends.
-	Stop Stop `yaml:"stop"`
+	Stop DriverStop `yaml:"stop"`
 	// Roles are the roles that are introduced, and to which services.
 	Roles []DrivenRole `yaml:"roles"`
 	// Secrets are the KV secrets that are handed out, and to which services.
@@ -67,12 +67,20 @@ type DrivenSecret struct {
 // did not.
 const defaultWrapTTL = 5 * time.Minute
 
+// DriverStop is how a driver ends after SIGTERM. Its one client is the engine, which
+// asks again by itself, so there is nobody to announce it to.
+type DriverStop struct {
+	// Drain is how long requests in flight may take to finish. Default 30s, at most
+	// 10m.
+	Drain Duration `yaml:"drain"`
+}
+
 // defaultSecretDriver returns what an empty file means.
 func defaultSecretDriver() SecretDriver {
 	return SecretDriver{
 		Socket: "/run/docker/plugins/sallyport.sock",
 		Admin:  "127.0.0.1:9092",
-		Stop:   defaultStop(),
+		Stop:   DriverStop{Drain: defaultStop().Drain},
 	}
 }
 

@@ -12,6 +12,9 @@ type Sidecar struct {
 	// Listen is the address for the gateway's mutual TLS, as [net.Listen]
 	// takes it. Default ":8443".
 	Listen string `yaml:"listen"`
+	// ReusePort lets another process listen on Listen and Admin beside this one, for
+	// an upgrade. Linux only. Default false.
+	ReusePort bool `yaml:"reuse_port"`
 	// App is where the unmodified tool listens: http://127.0.0.1:PORT, always
 	// on loopback. Required.
 	App Origin `yaml:"app"`

@@ -108,7 +108,7 @@ func TestEveryUnsafeKeyIsWarnedOf(t *testing.T) {
 			if !nested {
 				section, key = "", path
 			}
-			if !strings.HasPrefix(strings.TrimPrefix(key, "idps[]."), "unsafe_") {
+			if !strings.HasPrefix(strings.TrimPrefix(key, "idps[]."), "unsafe_") || strings.HasSuffix(key, "[]") {
 				return
 			}
 			found++
@@ -118,6 +118,8 @@ func TestEveryUnsafeKeyIsWarnedOf(t *testing.T) {
 				value := map[bool]string{true: "https://door/", false: "true"}[idpKey == "unsafe_unsolicited_landing"]
 				text = fmt.Sprintf("%s\nsaml: {idps: [{name: a, %s: %s}]}\n", bare, idpKey, value)
 				path = "saml.idps[0]." + idpKey
+			case s.Type == "array":
+				text = fmt.Sprintf("%s\n%s: {%s: [\"192.0.2.1\"]}\n", bare, section, key)
 			case section == "routes[]":
 				text = fmt.Sprintf("%s\nroutes: [{name: a, host: a, backend: {url: 'https://a'}, %s: true}]\n", bare, key)
 				path = "routes[0]." + key

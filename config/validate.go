@@ -23,6 +23,7 @@ var (
 const (
 	minCertificateTTL = 5 * time.Minute
 	maxDrain          = 10 * time.Minute
+	maxAnnounce       = 5 * time.Minute
 	maxTextLength     = 256
 )
 
@@ -122,5 +123,6 @@ func (c *collector) mount(path, value string) {
 }
 
 func (c *collector) stop(path string, stop Stop) {
+	c.within(join(path, "announce"), stop.Announce, 0, maxAnnounce)
 	c.within(join(path, "drain"), stop.Drain, 0, maxDrain)
 }

@@ -23,6 +23,7 @@ func validateGateway(g *Gateway, faults *collector) {
 	faults.accessLog(g.AccessLog)
 	faults.stop("stop", g.Stop)
 	faults.limits("limits", g.Limits)
+	faults.forwardAuth(g)
 	for i, route := range g.Routes {
 		faults.route(entry("routes", i), route)
 		faults.routing(entry("routes", i), route, g)
@@ -102,7 +103,7 @@ func (c *collector) route(at string, route Route) {
 	}
 	c.shown(join(at, "title"), route.Title)
 	c.shown(join(at, "description"), route.Description)
-	if !c.isGiven(join(at, "redirect")) && !c.isGiven(join(at, "respond")) {
+	if !c.isGiven(join(at, "redirect")) && !c.isGiven(join(at, "respond")) && !route.IngressOnly() {
 		c.backend(join(at, "backend"), route.Backend)
 	}
 	c.allow(join(at, "allow"), route.Allow)

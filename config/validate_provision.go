@@ -29,6 +29,10 @@ func validateProvision(p *Provision, faults *collector) {
 	faults.optionalPath("kv.assertion_path", p.KV.AssertionPath)
 	faults.optionalPath("kv.config_path", p.KV.ConfigPath)
 	faults.optionalPath("kv.acme_path", p.KV.ACMEPath)
+	for i, value := range p.KV.CredentialPaths {
+		faults.mount(entry("kv.credential_paths", i), value)
+	}
+	faults.texts("kv.credential_paths", p.KV.CredentialPaths, judgeText)
 	faults.authority("edge_pki", p.EdgePKI)
 	faults.authority("backend_pki", p.BackendPKI)
 	faults.atLeastIfGiven("certificate_ttl", p.CertificateTTL, minCertificateTTL)

@@ -21,7 +21,7 @@ func validateSecretDriver(s *SecretDriver, faults *collector) {
 		faults.refuse("socket", "the absolute path of a Unix socket, of at most 107 bytes, such as /run/docker/plugins/sallyport.sock")
 	}
 	faults.admin("admin", s.Admin, s.UnsafeAdminNotLoopback)
-	faults.stop("stop", s.Stop)
+	faults.within("stop.drain", s.Stop.Drain, 0, maxDrain)
 	for i, role := range s.Roles {
 		at := entry("roles", i)
 		if !vaultRole.MatchString(role.Role) {

@@ -24,6 +24,7 @@ func (g *Gateway) Warnings() []string {
 				entry("routes", i)+".idps those that this route trusts")
 		}
 	}
+	warnings = append(warnings, g.ForwardAuth.warnings(g)...)
 	warnings = append(warnings, g.SAML.namesWithoutDomains()...)
 	if !g.Vault.EdgeACME.On() { // how long an ACME server's certificates live is its own affair
 		warnings = append(warnings, g.Vault.EdgePKI.warnings("vault.edge_pki")...)

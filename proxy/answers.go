@@ -46,6 +46,7 @@ type Answers struct {
 	// address, and its public host in the clear, always do.
 	Origins []string
 	// Prefix is what paths begin with in the browser and not at the tool: "" or "/x".
+	// With Route.StripPath it is Route.Path.
 	Prefix string
 	// UnsafeCookieDomain lets the tool set cookies for its whole domain, where all its
 	// siblings get them. Else Domain is removed.
@@ -260,11 +261,20 @@ func (a *answers) moveTo(location string, at *place) string {
 		if a.Prefix != "" && (rest == "" || rest[0] != '/') {
 			rest = "/" + rest
 		}
-		return at.origin + a.Prefix + rest
-	case a.Prefix != "" && strings.HasPrefix(location, "/"):
-		return a.Prefix + location
+		return at.origin + a.outside(rest)
+	case strings.HasPrefix(location, "/"):
+		return a.outside(location)
 	}
 	return location
+}
+
+// outside is a path of the tool as the browser knows it. A tool that was told of the
+// prefix (X-Forwarded-Prefix) has written it already.
+func (a *answers) outside(path string) string {
+	if a.Prefix == "" || path == a.Prefix || strings.HasPrefix(path, a.Prefix+"/") || strings.HasPrefix(path, a.Prefix+"?") {
+		return path
+	}
+	return a.Prefix + path
 }
 
 // confine keeps a tool's cookies to its own host: with Domain, they would reach every
@@ -293,7 +303,7 @@ func (a *answers) confined(line string) string {
 			changed = true
 			continue
 		case strings.EqualFold(name, "path") && a.Prefix != "" && strings.HasPrefix(value, "/"):
-			attribute, changed = " Path="+a.Prefix+strings.TrimSuffix(value, "/"), true
+			attribute, changed = " Path="+strings.TrimSuffix(a.outside(value), "/"), true
 		}
 		kept = append(kept, attribute)
 	}

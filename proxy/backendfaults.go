@@ -95,6 +95,9 @@ func unreached(err error) bool {
 		name        x509.HostnameError
 		invalid     x509.CertificateInvalidError
 	)
+	if upstream.Unsent(err) {
+		return true
+	}
 	if errors.As(err, &operation) {
 		return operation.Op == "dial" || operation.Op == "remote error" || operation.Op == "local error"
 	}
@@ -121,7 +124,7 @@ type backendBody struct {
 
 func (b *backendBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err != nil && err != io.EOF { //nolint:errorlint // io.EOF is never wrapped by a Reader
+	if err != nil && err != io.EOF {
 		b.fail(err)
 	}
 	return n, err

@@ -49,11 +49,16 @@ func (g *Gateway) refuse(ex *exchange, r *http.Request, rf refusal) {
 // refuseNowhere answers for one of our own paths that does not exist.
 func (g *Gateway) refuseNowhere(ex *exchange, r *http.Request) {
 	ex.Record.Action = accesslog.ActionRefused
-	g.refuse(ex, r, refusal{
+	g.refuse(ex, r, *g.nowhere())
+}
+
+// nowhere is the refusal of a path that leads nowhere.
+func (g *Gateway) nowhere() *refusal {
+	return &refusal{
 		status: http.StatusNotFound, reason: "not_found",
 		title: "There is nothing here", message: "This address leads nowhere.",
 		link: g.door + "/", text: "Your tools",
-	})
+	}
 }
 
 // notSignedIn answers a program for which nobody has signed in; a person can, at

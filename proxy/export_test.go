@@ -70,3 +70,6 @@ func Choose(r *http.Request, allowed []*IdP) string {
 	}
 	return ""
 }
+
+// TargetAsked is targetAsked.
+var TargetAsked = targetAsked

@@ -270,7 +270,14 @@ func TestStopWaitsForTheLinesOfWhatItCuts(t *testing.T) {
 			line <- struct{}{}
 		}), 50*time.Millisecond)
 		go func() {
-			if res, err := client.Get(address); err == nil {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
+			if err != nil {
+				t.Error(err)
+			}
+			if upgrade {
+				req.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}}
+			}
+			if res, err := client.Do(req); err == nil {
 				res.Body.Close()
 			}
 		}()

@@ -62,8 +62,11 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *place, state *sessi
 			ex.Fail(errBodyTooSlow)
 		case ex.SlowReader():
 			ex.Record.Reason, ex.Record.Cause = "client_too_slow", "client took nothing of the answer"
+		case errors.Is(cause, errStopping):
+			ex.Record.Cause = cause.Error()
 		}
 	}()
+	defer ex.BoundBody(ctx)()
 	out := &outgoing{exchange: ex, at: rt, state: state, card: card}
 	ctx, done := rt.boundAnswer(ctx, out)
 	defer done()

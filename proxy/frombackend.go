@@ -23,6 +23,7 @@ func filterResponse(res *http.Response) error {
 	out.answered()
 	cleanseAnswer(h)
 	at := out.at
+	at.unchallenge(res, out.exchange)
 	at.answers.confine(h)
 	at.answers.relocate(h, at)
 	if res.StatusCode == http.StatusSwitchingProtocols {
@@ -65,29 +66,6 @@ func withoutConnectionAuth(h http.Header, challenges []string) {
 		return
 	}
 	h["Www-Authenticate"] = kept
-}
-
-// FilterTrailers takes from a backend's trailers what must stand in no trailer (RFC
-// 9110 section 6.5.1) and what is not the backend's to say at all; what remains, such
-// as the status of gRPC, may follow the body.
-func FilterTrailers(h http.Header) {
-	cleanseAnswer(h)
-	for name := range h {
-		if unsettable[name] || notInTrailers[name] || strings.HasPrefix(name, "Access-Control-") || strings.HasPrefix(name, "Sec-") {
-			delete(h, name)
-		}
-	}
-}
-
-// notInTrailers are headers that decide something before the body is read.
-var notInTrailers = map[string]bool{
-	"Set-Cookie2": true, "Content-Type": true, "Content-Disposition": true, "Content-Location": true, "Content-Language": true,
-	"Content-Security-Policy": true, "Content-Security-Policy-Report-Only": true, "Strict-Transport-Security": true,
-	"X-Content-Type-Options": true, "X-Frame-Options": true, "Referrer-Policy": true, "Permissions-Policy": true,
-	"Cross-Origin-Opener-Policy": true, "Cross-Origin-Embedder-Policy": true, "Cross-Origin-Resource-Policy": true,
-	"Cache-Control": true, "Expires": true, "Age": true, "Vary": true, "Pragma": true, "Refresh": true, "Retry-After": true,
-	"Www-Authenticate": true, "Authentication-Info": true, "Authorization": true, "Cookie": true, "Host": true, "Link": true, "Warning": true,
-	"Service-Worker-Allowed": true, "Report-To": true, "Reporting-Endpoints": true, "Nel": true, "Public-Key-Pins": true,
 }
 
 // private makes sure that no shared cache keeps an answer that a cookie is

@@ -60,6 +60,9 @@ type Config struct {
 	// Limits are how much is served at once, and how much strangers may ask for. The
 	// zero value has defaults.
 	Limits Limits
+	// Asks tells whether whoever has sent a request to [Live.ForwardAuth] may ask, and
+	// who that is. It is called concurrently. Nil lets nobody ask.
+	Asks func(*http.Request) (name string, err error)
 	// Log is for what no request is to blame for; nil discards.
 	Log *slog.Logger
 	// Metrics counts; nil counts nowhere.
@@ -179,12 +182,8 @@ func (g *Gateway) serve(ex *exchange, r *http.Request) {
 		g.refuse(ex, r, *rf)
 		return
 	}
-	if err := g.cfg.Access.Err(); err != nil { // tried again with this refusal's own line
-		g.refuse(ex, r, refusal{
-			status: http.StatusServiceUnavailable, reason: "access_log",
-			title: "Closed for the moment", message: "Sallyport cannot record who enters, so it lets nobody in. Its operators can see why.",
-			cause: err,
-		})
+	if rf := g.unrecorded(); rf != nil {
+		g.refuse(ex, r, *rf)
 		return
 	}
 	host, ok := normalHost(r.Host)
@@ -207,9 +206,29 @@ func (g *Gateway) serve(ex *exchange, r *http.Request) {
 	g.serveHost(ex, r, host)
 }
 
+// unrecorded refuses everybody while nobody can be recorded.
+func (g *Gateway) unrecorded() *refusal {
+	err := g.cfg.Access.Err() // tried again with this refusal's own line
+	if err == nil {
+		return nil
+	}
+	return &refusal{
+		status: http.StatusServiceUnavailable, reason: "access_log", cause: err,
+		title: "Closed for the moment", message: "Sallyport cannot record who enters, so it lets nobody in. Its operators can see why.",
+	}
+}
+
 // serveTool decides who may pass, and forwards.
 func (g *Gateway) serveTool(ex *exchange, r *http.Request, rt *place) {
 	ex.Record.Action = accesslog.ActionAccess
+	if rt.ingressOnly() {
+		g.refuse(ex, r, refusal{
+			status: http.StatusMisdirectedRequest, reason: "ingress_only",
+			title: "Not this way", message: rt.Title + " is not reached through this server. Open it from your list of tools.",
+			link: g.door + "/", text: "Your tools",
+		})
+		return
+	}
 	if strings.Contains(r.URL.RawQuery, formMark) {
 		if r = g.unmarked(ex, r, rt); r == nil {
 			return
@@ -268,6 +287,9 @@ func (g *Gateway) askToSignIn(ex *exchange, r *http.Request, rt *place, absence 
 	case navigates(r):
 		ex.Note(accesslog.ActionSignInBegin, accesslog.DecisionSignIn, string(absence))
 		g.toDoor(ex, r, rt, absence)
+	case wantsPage(r) && r.Body == nil: // an ingress has the form, if there is one
+		ex.Record.Reason = string(absence)
+		g.refuseUnsent(ex, r, rt, "")
 	case wantsPage(r):
 		g.holdLapsed(ex, r, rt, absence)
 	default:

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-
-	"github.com/sallyport/sallyport/proxy/accesslog"
 )
 
 // normalHost is a Host header, or a name of SNI, in the form that routes are written
@@ -77,38 +75,38 @@ func (g *Gateway) serveHost(ex *exchange, r *http.Request, host string) {
 		g.serveReserved(ex, r, rt, path)
 		return
 	}
-	if rt := g.locate(ex, r, s, host); rt != nil {
-		ex.Record.Route = rt.Name
-		g.serveTool(ex, r, rt)
+	rt, rf := g.locate(r, s, host)
+	if rf != nil {
+		g.refuse(ex, r, *rf)
+		return
 	}
+	ex.Record.Route = rt.Name
+	g.serveTool(ex, r, rt)
 }
 
-// locate returns where at a host r wants to go, or answers and returns nil.
-func (g *Gateway) locate(ex *exchange, r *http.Request, s *site, host string) *place {
+// locate returns where at a host r wants to go, or why there is nothing.
+func (g *Gateway) locate(r *http.Request, s *site, host string) (*place, *refusal) {
 	if !s.decisive {
-		return g.place(s.routes[0], host, 0)
+		return g.place(s.routes[0], host, 0), nil
 	}
 	path, ok := judgedPath(r.URL)
 	if !ok {
-		ex.Record.Decision = accesslog.DecisionDeny
-		g.refuse(ex, r, refusal{
+		return nil, &refusal{
 			status: http.StatusBadRequest, reason: "path_ambiguous",
 			title: "That address is not clear", message: "The address of this page is written in a way that different servers read differently. Open the tool again, and go on from there.",
 			link: g.frontOf(host).url(), text: "Start again",
-		})
-		return nil
+		}
 	}
 	rt := g.placeOf(host, r.Method, path)
-	if rt != nil && rt.StripPath && strings.HasPrefix(stripped(path, rt.Path), reservedPrefix) {
-		g.refuseNowhere(ex, r) // no backend ever sees one of our paths
-		return nil
-	}
-	if rt == nil {
-		g.refuse(ex, r, refusal{
+	switch {
+	case rt == nil:
+		return nil, &refusal{
 			status: http.StatusNotFound, reason: "no_route",
 			title: "There is no tool here", message: "No tool is known under this path. Check the address, or start from your list of tools.",
 			link: g.door + "/", text: "Your tools",
-		})
+		}
+	case rt.StripPath && strings.HasPrefix(stripped(path, rt.Path), reservedPrefix):
+		return nil, g.nowhere() // no backend ever sees one of our paths
 	}
-	return rt
+	return rt, nil
 }

@@ -157,6 +157,22 @@ func hasControl(s string) bool {
 // show sets the header.
 func (c Credential) show(h http.Header) { h["Authorization"] = []string{c.authorization} }
 
+// errCredentialRefused is in the line of a request whose tool does not take what it is shown.
+var errCredentialRefused = errors.New("tool refuses the credential that it is shown")
+
+// unchallenge takes from a tool that refuses our credential the means to have the browser
+// ask the person for one: it would reach no tool, and a password that is typed there is
+// one that somebody uses elsewhere.
+func (rt *route) unchallenge(res *http.Response, ex *exchange) {
+	if rt.Identity.Credential == nil || res.Header["Www-Authenticate"] == nil {
+		return
+	}
+	delete(res.Header, "Www-Authenticate")
+	if res.StatusCode == http.StatusUnauthorized {
+		ex.Fail(errCredentialRefused)
+	}
+}
+
 // hidden is all that anybody is shown of a credential.
 const hidden = "[hidden]"
 

@@ -307,6 +307,31 @@ func TestCredentialTakesThePlaceOfTheClients(t *testing.T) {
 	}
 }
 
+// TestRefusedCredentialAsksNobodyForAnother: the person's browser must not ask for a
+// password that is the operator's to set, and the log says what is wrong.
+func TestRefusedCredentialAsksNobodyForAnother(t *testing.T) {
+	credential, err := proxy.BasicCredential("service", "canary")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, func(cfg *proxy.Config) { cfg.Routes[0].Identity.Credential = credential })
+	w.backend.mux.HandleFunc("/closed", func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Www-Authenticate", `Basic realm="tool"`)
+		rw.WriteHeader(http.StatusUnauthorized)
+	})
+	b := w.browser()
+	b.signIn(w.origin(headersHost)+"/", "alice")
+	b.signIn(w.origin(notesHost)+"/", "nobody asks")
+	res := b.navigate(w.origin(headersHost) + "/closed")
+	line := w.last(b)
+	if res.StatusCode != http.StatusUnauthorized || res.Header.Get("Www-Authenticate") != "" || line["error.message"] != "tool refuses the credential that it is shown" {
+		t.Errorf("status %d, challenge %q, line %v", res.StatusCode, res.Header.Get("Www-Authenticate"), line)
+	}
+	if res := b.navigate(w.origin(notesHost) + "/closed"); res.Header.Get("Www-Authenticate") == "" {
+		t.Error("a tool that asks by itself cannot ask")
+	}
+}
+
 func TestMissingCredentialClosesItsRouteAlone(t *testing.T) {
 	w := newWorld(t, func(cfg *proxy.Config) {
 		cfg.Routes[0].Identity.Credential = proxy.MissingCredential(errors.New("private detail of vault"))

@@ -83,8 +83,8 @@ func (l *load) inUse(now time.Time) int64 {
 	for _, s := range samples {
 		sum += s.Value.Uint64()
 	}
-	l.memory.Store(int64(sum)) //nolint:gosec // bytes of one process
-	return int64(sum)          //nolint:gosec // bytes of one process
+	l.memory.Store(int64(sum))
+	return int64(sum)
 }
 
 // sweep asks for a collection: nobody who is turned away allocates enough to bring one

@@ -2,12 +2,14 @@ package proxy_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -26,7 +28,7 @@ func (b *browser) from(address string) *browser {
 	return b
 }
 
-// counted is the sum of a metric, over those labels that are given.
+// counted is a metric with these values of its labels, or with any if there are none.
 func (w *world) counted(name string, labels ...string) (sum float64) {
 	w.tb.Helper()
 	registry := prometheus.NewPedanticRegistry()
@@ -37,7 +39,14 @@ func (w *world) counted(name string, labels ...string) (sum float64) {
 	}
 	for _, family := range families {
 		for _, metric := range family.GetMetric() {
-			if family.GetName() == name && strings.Contains(fmt.Sprint(metric.GetLabel()), strings.Join(labels, " ")) {
+			if family.GetName() != name {
+				continue
+			}
+			values := []string{}
+			for _, label := range metric.GetLabel() {
+				values = append(values, label.GetValue())
+			}
+			if len(labels) == 0 || slices.Equal(values, labels) {
 				sum += metric.GetCounter().GetValue() + metric.GetGauge().GetValue()
 			}
 		}
@@ -153,7 +162,7 @@ func TestOverloadTurnsStrangersAwayFirst(t *testing.T) {
 	if res := stranger.navigate(w.origin(headersHost) + "/"); res.StatusCode != http.StatusSeeOther {
 		t.Errorf("afterwards: %d", res.StatusCode)
 	}
-	if n := w.counted("sallyport_requests_shed_total", `name:"limit" value:"requests"`); n != 5 {
+	if n := w.counted("sallyport_requests_shed_total", "requests"); n != 5 {
 		t.Errorf("%v counted, want 5", n)
 	}
 }
@@ -211,7 +220,7 @@ func TestOneToolThatHangsTakesNoPlaceOfOthers(t *testing.T) {
 	if res := alice.navigate(w.origin(headersHost) + "/"); res.StatusCode != http.StatusOK {
 		t.Errorf("afterwards: %d", res.StatusCode)
 	}
-	if n := w.counted("sallyport_requests_shed_total", `value:"route"`); n != 1 {
+	if n := w.counted("sallyport_requests_shed_total", "route"); n != 1 {
 		t.Errorf("%v counted, want 1", n)
 	}
 }
@@ -222,7 +231,7 @@ func TestRequestsThatAreTooLarge(t *testing.T) {
 	})
 	w.backend.mux.HandleFunc("/upload", func(rw http.ResponseWriter, r *http.Request) {
 		n, _ := io.Copy(io.Discard, r.Body)
-		fmt.Fprintf(rw, "got %d", n)
+		_, _ = fmt.Fprintf(rw, "got %d", n)
 	})
 	b := w.browser()
 	b.signIn(w.origin(headersHost)+"/", "alice")
@@ -275,7 +284,7 @@ func slowWorld(t *testing.T) (*world, *browser) {
 	w := newWorld(t, func(cfg *proxy.Config) { cfg.Limits.Stall, cfg.Metrics = 400*time.Millisecond, proxy.NewMetrics() })
 	w.backend.mux.HandleFunc("/upload", func(rw http.ResponseWriter, r *http.Request) {
 		n, err := io.Copy(io.Discard, r.Body)
-		fmt.Fprintf(rw, "got %d, %v", n, err)
+		_, _ = fmt.Fprintf(rw, "got %d, %v", n, err)
 	})
 	w.backend.mux.HandleFunc("/endless", func(rw http.ResponseWriter, r *http.Request) {
 		for piece := make([]byte, 64<<10); r.Context().Err() == nil; {
@@ -315,7 +324,7 @@ func rawUpload(t *testing.T, w *world, b *browser) net.Conn {
 	for _, cookie := range b.client.Jar.Cookies(req.URL) {
 		req.AddCookie(cookie)
 	}
-	fmt.Fprintf(conn, "PUT /upload HTTP/1.1\r\nHost: %s\r\nCookie: %s\r\nSec-Fetch-Site: same-origin\r\nContent-Length: 100000\r\n\r\n",
+	_, _ = fmt.Fprintf(conn, "PUT /upload HTTP/1.1\r\nHost: %s\r\nCookie: %s\r\nSec-Fetch-Site: same-origin\r\nContent-Length: 100000\r\n\r\n",
 		req.URL.Host, req.Header.Get("Cookie"))
 	return conn
 }
@@ -335,18 +344,19 @@ func TestSlowWritersAreCut(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			conn, begun := rawUpload(t, w, b), time.Now()
 			go write(conn)
-			res, err := http.ReadResponse(bufio.NewReader(conn), nil)
-			if err != nil {
-				t.Fatal(err)
+			// The tool may be faster to notice, and to say so, until it is hung up on.
+			answer, _ := io.ReadAll(conn)
+			if took := time.Since(begun); took > 3*time.Second {
+				t.Errorf("it took %s", took)
 			}
-			// The tool may be faster to notice, and to say so.
+			res, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(answer)), nil)
+			if err != nil {
+				return
+			}
 			body, _ := io.ReadAll(res.Body)
 			res.Body.Close()
 			if res.StatusCode != http.StatusRequestTimeout && !strings.Contains(string(body), "unexpected EOF") {
 				t.Errorf("answer %d: %.100s", res.StatusCode, body)
-			}
-			if took := time.Since(begun); took > 3*time.Second {
-				t.Errorf("it took %s", took)
 			}
 		})
 	}
@@ -397,7 +407,7 @@ func TestSlowReadersAreCut(t *testing.T) {
 		}
 		res.Body.Close()
 	}
-	if n := w.counted("sallyport_slow_clients_cut_total", `value:"slow_reader"`); n != 2 {
+	if n := w.counted("sallyport_slow_clients_cut_total", "slow_reader"); n != 2 {
 		t.Errorf("%v counted, want 2", n)
 	}
 }

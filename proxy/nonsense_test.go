@@ -86,7 +86,7 @@ func truncatedGzip() string {
 	_, _ = packer.Write(bytes.Repeat([]byte("text "), 1000))
 	_ = packer.Close()
 	half := body.Bytes()[:body.Len()/2]
-	return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s", len(half), half)
+	return fmt.Sprintf("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s", len(half), half)
 }
 
 // TestBackendThatAnswersNonsense tries what a backend may do to an answer. There is our
@@ -134,8 +134,8 @@ func TestBackendThatAnswersNonsense(t *testing.T) {
 		{"a chunk that is cut", says("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10\r\nhalf"), cut, "backend_cut", "unexpected EOF"},
 		{"a chunk of no size", says("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nzz\r\n"), cut, "backend_cut", "chunk"},
 		{"a chunk size of 17 digits", says("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n10000000000000000\r\n"), cut, "backend_cut", "chunk"},
-		{"length and chunks: the chunks count", says("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nwhole\r\n0\r\n\r\n"), 200, "group_allowed", ""},
-		{"more than its length: the rest is dropped", says("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwholeHTTP/1.1 200 OK\r\n\r\nsecret"), 200, "group_allowed", ""},
+		{"length and chunks: the chunks count", says("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nwhole\r\n0\r\n\r\n"), 200, "group_allowed", ""},
+		{"more than its length: the rest is dropped", says("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nwholeHTTP/1.1 200 OK\r\n\r\nsecret"), 200, "group_allowed", ""},
 		{"half of a gzip, as it came", says(truncatedGzip()), 200, "group_allowed", ""},
 	}
 	w, raw := newRawWorld(t, nil)
@@ -155,10 +155,10 @@ func TestBackendThatAnswersNonsense(t *testing.T) {
 				body, err = io.ReadAll(res.Body)
 				res.Body.Close()
 			} else {
-				res = &http.Response{StatusCode: 200} // the header was not sent on yet
+				res = &http.Response{StatusCode: http.StatusOK} // the header was not sent on yet
 			}
 			switch {
-			case test.status == cut && (res.StatusCode != 200 || err == nil):
+			case test.status == cut && (res.StatusCode != http.StatusOK || err == nil):
 				t.Errorf("half an answer looks whole: %d %q", res.StatusCode, body)
 			case test.status > 0 && (res.StatusCode != test.status || err != nil):
 				t.Errorf("answer %d, %v, want %d: %.100q", res.StatusCode, err, test.status, body)

@@ -23,7 +23,7 @@ func (g *Gateway) inherit(before *Gateway) {
 	}
 	for _, rt := range g.order {
 		old := known[rt.Name]
-		if old == nil || rt.itself() || old.itself() {
+		if old == nil || rt.pool == nil || old.pool == nil {
 			continue
 		}
 		rt.inHand = old.inHand
@@ -31,11 +31,15 @@ func (g *Gateway) inherit(before *Gateway) {
 	}
 }
 
-// Retire lets go of the connections that no other Gateway took over. Call it when
-// this one gets no more requests; those under way go on to their end.
+// Retire lets go of the connections that no other Gateway took over, and of the
+// assertions: a WebSocket may keep this one for hours. Call it when this one gets no
+// more requests; those under way go on to their end.
 func (g *Gateway) Retire() {
+	if g.cfg.Assertions != nil {
+		g.cfg.Assertions.Forget()
+	}
 	for _, rt := range g.order {
-		if !rt.itself() {
+		if rt.pool != nil {
 			rt.pool.Retire()
 		}
 	}

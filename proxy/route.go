@@ -75,14 +75,17 @@ type Route struct {
 	// Answers is what becomes of the tool's answers, Limits how much may be asked of it.
 	Answers Answers
 	Limits  RouteLimits
+	// ForwardAuth lets an ingress that may ask (Config.Asks) learn who may pass.
+	// Backend and TLS may be nil then: nobody gets to the tool through the gateway.
+	ForwardAuth bool
 }
 
 // route is a Route with the means to serve it.
 type route struct {
 	Route
-	places   []place           // one for each of Rules, and Rule; nil for a wildcard
-	vouches  *assertion.Issuer // nil for none
-	pool     *upstream.Pool    // nil for a route that answers itself
+	places   []place          // one for each of Rules, and Rule; nil for a wildcard
+	vouches  *assertion.Route // nil for none
+	pool     *upstream.Pool   // nil for a route that answers itself, or an ingress does
 	proxy    *httputil.ReverseProxy
 	template *header.Template // of what the backend is told
 	answers  *answers
@@ -97,15 +100,7 @@ func (g *Gateway) newRoute(spec Route) (*route, error) {
 	if err != nil {
 		return nil, err
 	}
-	pool, err := g.newPool(spec)
-	if err != nil {
-		return nil, err
-	}
-	answers, err := newAnswers(spec.Answers, append([]*url.URL{spec.Backend}, spec.MoreBackends...))
-	if err != nil {
-		return nil, fmt.Errorf("route %q: %w", spec.Name, err)
-	}
-	rt := &route{Route: spec, template: template, pool: pool, answers: answers, inHand: new(atomic.Int64)}
+	rt := &route{Route: spec, template: template, inHand: new(atomic.Int64)}
 	if rt.Limits.Requests == 0 {
 		rt.Limits.Requests = (g.limits.Requests + 1) / 2
 	}
@@ -113,11 +108,20 @@ func (g *Gateway) newRoute(spec Route) (*route, error) {
 		if g.cfg.Assertions == nil {
 			return nil, fmt.Errorf("route %q wants assertions, and there is nothing to sign them", spec.Name)
 		}
-		rt.vouches = g.cfg.Assertions
+		rt.vouches = g.cfg.Assertions.For(spec.Name, template.Released)
+	}
+	if rt.ingressOnly() {
+		return rt, nil
+	}
+	if rt.pool, err = g.newPool(spec); err != nil {
+		return nil, err
+	}
+	if rt.answers, err = newAnswers(spec.Answers, append([]*url.URL{spec.Backend}, spec.MoreBackends...)); err != nil {
+		return nil, fmt.Errorf("route %q: %w", spec.Name, err)
 	}
 	rt.proxy = &httputil.ReverseProxy{
 		Rewrite:        rt.rewrite,
-		Transport:      relay.SafeTrailers{Base: pool},
+		Transport:      relay.SafeTrailers{Base: rt.pool},
 		ModifyResponse: filterResponse,
 		ErrorHandler:   g.backendFailed,
 		BufferPool:     new(relay.Buffers),
@@ -125,3 +129,7 @@ func (g *Gateway) newRoute(spec Route) (*route, error) {
 	}
 	return rt, nil
 }
+
+// ingressOnly reports whether an ingress alone passes requests on to the tool; such a
+// route has no transport.
+func (rt *route) ingressOnly() bool { return rt.ForwardAuth && rt.Backend == nil }

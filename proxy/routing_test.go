@@ -254,6 +254,14 @@ func TestSNIAndHostAreOneName(t *testing.T) {
 			}
 		}
 	}
+	third := w.browser().over("3")
+	for host, want := range map[string]int{headersHost: http.StatusUnauthorized, notesHost: http.StatusMisdirectedRequest} {
+		req := background(third, w.origin(headersHost)+"/")
+		req.Host = host
+		if res := third.do(req); res.StatusCode != want || res.ProtoMajor != 3 {
+			t.Errorf("%s, SNI %q, Host %q: %d, expected %d", res.Proto, headersHost, host, res.StatusCode, want)
+		}
+	}
 	res := w.over(t, headersHost, notesHost, true)
 	if !strings.Contains(res.Header.Get("X-Body"), "sni_mismatch") {
 		t.Errorf("body %s", res.Header.Get("X-Body"))

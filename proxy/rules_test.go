@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -118,6 +119,31 @@ func TestAmbiguousPathsAreRefusedWhereTheyDecide(t *testing.T) {
 	for _, path := range []string{"/", "/a", "/a/", "/a.b/..c/d..", "/.../x", "/a%20b", "/caf%C3%A9", "/a@b:c,d!$&'()*+=", "/%25x", "/a%3Fb%23c", "/a|b^c", "/.well-known/x"} {
 		if res := b.rawGet(headersHost, path); res.StatusCode != http.StatusOK {
 			t.Errorf("%q: %d", path, res.StatusCode)
+		}
+		if got, _ := w.backend.seen(); got.RequestURI != strings.NewReplacer("|", "%7C", "^", "%5E").Replace(path) {
+			t.Errorf("%q reached the tool as %q", path, got.RequestURI)
+		}
+	}
+}
+
+func TestAmbiguousPathsAreRefusedInEveryVersion(t *testing.T) {
+	w := ruledWorld(t, nil)
+	for _, version := range versions {
+		b := w.signedIn(version)
+		_, before := w.backend.seen()
+		for _, path := range []string{"/x/%2e%2e/admin", "/x/../admin", "//admin", "/a%2Fb", "/%61dmin", "/a;b", "/a%5cb"} {
+			req := background(b, w.origin(headersHost)+"/")
+			decoded, err := url.PathUnescape(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.URL.Path, req.URL.RawPath = decoded, path
+			if res := b.do(req); res.StatusCode != http.StatusBadRequest || !strings.Contains(res.body, "path_ambiguous") {
+				t.Errorf("HTTP/%s, %q: %d %s", version, path, res.StatusCode, res.body)
+			}
+		}
+		if _, after := w.backend.seen(); after != before {
+			t.Errorf("HTTP/%s: %d requests reached the backend", version, after-before)
 		}
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 )
 
@@ -20,8 +19,16 @@ type ServerConfig struct {
 	TLS *tls.Config
 	// Handler answers. Required.
 	Handler http.Handler
-	// Drain is how long requests in flight may take after ctx has ended.
+	// Announce is how long connections are still taken after ctx has ended. Each
+	// answer ends its connection by then, so that clients leave by themselves. With
+	// zero, whoever sends a request on an idle connection at the moment of the stop
+	// may lose it.
+	Announce time.Duration
+	// Drain is how long requests in flight may take after that.
 	Drain time.Duration
+	// Quiet, if not nil, is called before the listener is closed, and returns when
+	// no connection waits to be accepted any more and none can come.
+	Quiet func(context.Context)
 	// Log gets what net/http says, mostly of handshakes that strangers fail, with
 	// their address and the cause; nil discards.
 	Log *slog.Logger
@@ -43,17 +50,18 @@ const (
 	cutPatience = 2 * time.Second
 )
 
-// Serve answers on a listener until ctx ends, and then stops in two phases: no
-// new connections, and requests in flight finish within the drain deadline;
-// what is left then (mostly upgraded connections) is cut. It returns nil after
-// a clean stop, and ErrDrain when something had to be cut.
+// Serve answers on a listener until ctx ends, and then stops: for Announce it goes
+// on, but has every client leave its connection; then it takes no new connections,
+// ends event streams and WebSockets, whose clients come back by themselves, and has
+// requests in flight finish within the drain deadline. What is left then is cut. It
+// returns nil after a clean stop, and ErrDrain when something had to be cut.
 func Serve(ctx context.Context, cfg ServerConfig) error {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	requests, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
-	handler := &awaited{Handler: cfg.Handler}
+	handler := newAwaited(requests, cfg.Handler)
 	server := &http.Server{
 		Handler: handler, TLSConfig: cfg.TLS,
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
@@ -62,55 +70,24 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 		ErrorLog:                     slog.NewLogLogger(cfg.Log.Handler(), cfg.Strangers),
 		BaseContext:                  func(net.Listener) context.Context { return requests },
 	}
-	failed := make(chan error, 1)
-	go func() { failed <- serveListener(server, cfg) }()
+	accepting := make(chan error, 1)
+	go func() { accepting <- serveListener(server, cfg) }()
 	select {
-	case err := <-failed:
+	case err := <-accepting:
 		return fmt.Errorf("serving on %s: %w", cfg.Listener.Addr(), err)
 	case <-ctx.Done():
 	}
-	err := drain(context.WithoutCancel(ctx), server, cfg.Drain)
+	stopped := leave(context.WithoutCancel(ctx), handler, cfg, accepting)
+	err := drain(context.WithoutCancel(ctx), server, handler, cfg)
 	cut()
 	_ = server.Close() // what is left is cut: there is nobody to tell
-	if !handler.wait(cutPatience) {
+	if !handler.ended(context.WithoutCancel(ctx), cutPatience) {
 		err = ErrDrain
 	}
-	if stopped := <-failed; !errors.Is(stopped, http.ErrServerClosed) {
+	if !errors.Is(stopped, net.ErrClosed) {
 		return errors.Join(err, stopped)
 	}
 	return err
-}
-
-// awaited is a handler whose end can be waited for. net/http waits neither for
-// what it cuts nor for upgraded connections, but each has a line to write.
-type awaited struct {
-	http.Handler
-	running sync.RWMutex // held for reading by every request
-}
-
-// ServeHTTP implements http.Handler.
-func (a *awaited) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	a.running.RLock()
-	defer a.running.RUnlock()
-	a.Handler.ServeHTTP(w, r)
-}
-
-// wait reports whether every request that was begun has ended within limit.
-func (a *awaited) wait(limit time.Duration) bool {
-	ended := make(chan struct{})
-	go func() { // ends with the last handler
-		a.running.Lock()
-		defer a.running.Unlock()
-		close(ended)
-	}()
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	select {
-	case <-ended:
-		return true
-	case <-timer.C:
-		return false
-	}
 }
 
 func serveListener(server *http.Server, cfg ServerConfig) error {
@@ -120,13 +97,47 @@ func serveListener(server *http.Server, cfg ServerConfig) error {
 	return server.ServeTLS(cfg.Listener, "", "")
 }
 
-// drain waits for requests in flight, for the given time.
-func drain(ctx context.Context, server *http.Server, limit time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+// leave has clients leave, and then takes no new ones. It returns how accepting them
+// has ended: with it, the server knows of every connection that it was given, and waits
+// for its first request.
+func leave(ctx context.Context, handler *awaited, cfg ServerConfig, accepting <-chan error) error {
+	handler.leave()
+	pause(ctx, cfg.Announce)
+	if cfg.Quiet != nil {
+		cfg.Quiet(ctx)
+	}
+	if err := cfg.Listener.Close(); err != nil {
+		return errors.Join(err, <-accepting) // it was closed by a fault of its own, so nothing is accepted any more
+	}
+	return <-accepting
+}
+
+// drain waits until nothing is left, or the time is up. http.Server.Shutdown comes last:
+// it closes idle connections at once, on which a request may be on its way, and every
+// connection whose answer has said that it would go on.
+func drain(ctx context.Context, server *http.Server, handler *awaited, cfg ServerConfig) error {
+	handler.endStreams()
+	ctx, cancel := context.WithTimeout(ctx, cfg.Drain)
 	defer cancel()
+	if !handler.drained(ctx, cfg.Announce) {
+		return ErrDrain
+	}
 	err := server.Shutdown(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
 		return ErrDrain
 	}
 	return err
+}
+
+// pause waits for d, or for the end of ctx.
+func pause(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
 }

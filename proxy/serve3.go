@@ -25,8 +25,9 @@ type Server3Config struct {
 	TLS *tls.Config
 	// Handler answers. Required.
 	Handler http.Handler
-	// Drain is how long requests in flight may take after ctx has ended.
-	Drain time.Duration
+	// Announce is how long everything goes on after ctx has ended, and Drain how long
+	// requests in flight may take after that; see ServerConfig.
+	Announce, Drain time.Duration
 	// Log gets what is a matter for operators; nil discards.
 	Log *slog.Logger
 	// Admit is asked for each new connection, with its peer's address, and returns
@@ -75,11 +76,14 @@ func Serve3(ctx context.Context, cfg Server3Config) error {
 		return errors.Join(fmt.Errorf("serving HTTP/3 on %s: %w", cfg.Socket.LocalAddr(), err), server.Close(), transport.Close(), cfg.Socket.Close())
 	case <-ctx.Done():
 	}
+	pause(context.WithoutCancel(ctx), cfg.Announce)
 	err = drain3(context.WithoutCancel(ctx), server, handler, cfg.Drain)
 	if !handler.wait(cutPatience) {
 		err = ErrDrain
 	}
-	<-failed // http.ErrServerClosed, since it was told to
+	if stopped := <-failed; !errors.Is(stopped, http.ErrServerClosed) {
+		err = errors.Join(err, stopped)
+	}
 	return errors.Join(err, transport.Close(), cfg.Socket.Close())
 }
 

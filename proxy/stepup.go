@@ -50,6 +50,9 @@ func (g *Gateway) askToStepUp(ex *exchange, r *http.Request, rt *place, s *sessi
 func (g *Gateway) holdUntilStepUp(ex *exchange, r *http.Request, rt *place, s *session.State, reason string) {
 	err := g.crossSite.Check(r)
 	switch {
+	case r.Body == nil: // an ingress has the form, if there is one
+		ex.Record.Reason = reason
+		g.refuseUnsent(ex, r, rt, "")
 	case err != nil && !rt.UnsafeCrossOrigin:
 		ex.Record.Decision = accesslog.DecisionDeny
 		g.refuse(ex, r, *crossOrigin(err))

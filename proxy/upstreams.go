@@ -26,7 +26,7 @@ func (l *Live) watch(ctx context.Context) {
 	defer probing.Wait()
 	defer stop()
 	for _, rt := range l.Gateway().order {
-		if !rt.itself() {
+		if rt.pool != nil {
 			probing.Go(func() { rt.pool.Run(ctx) })
 		}
 	}
@@ -59,7 +59,7 @@ type RouteUpstreams struct {
 func (l *Live) Upstreams() []RouteUpstreams {
 	var all []RouteUpstreams
 	for _, rt := range l.Gateway().order {
-		if rt.itself() {
+		if rt.pool == nil {
 			continue
 		}
 		all = append(all, RouteUpstreams{Route: rt.Name, Upstreams: rt.pool.Status(), Retries: rt.pool.Retries()})

@@ -23,7 +23,7 @@ func (rt *route) vouch(h http.Header, with *outgoing) {
 	if rt.vouches == nil {
 		return
 	}
-	token, err := rt.vouches.Assert(rt.Name, with.state, rt.template.Released(with.state.Groups))
+	token, err := rt.vouches.Assert(with.state)
 	if err != nil {
 		with.exchange.Fail(err)
 		return

@@ -141,6 +141,10 @@ func TestShownGoesOnShowingItsCertificate(t *testing.T) {
 			t.Errorf("%s: the sidecar sees another certificate", name)
 		}
 	}
+	vaultpki.Expire(first)
+	if _, server, err := shakeBoth(guard, dial); err != nil || !server.PeerCertificates[0].Equal(second.Certificate()) {
+		t.Errorf("one that has expired: the sidecar does not see the one in use: %v", err)
+	}
 	if _, err := p.sidecar.Shown(); err == nil {
 		t.Error("a server's certificate is shown as a client's")
 	}

@@ -16,3 +16,10 @@ func BePatient(client *Client, wait time.Duration) { client.patience.wait = wait
 
 // NewMemoryStorage returns the storage in memory, for its tests.
 func NewMemoryStorage() certmagic.Storage { return newMemory() }
+
+// Expire has a client certificate that is shown end in the past.
+func Expire(s *Shown) {
+	leaf := *s.leaf
+	leaf.NotAfter = time.Now().Add(-time.Second)
+	s.leaf = &leaf
+}

@@ -87,7 +87,7 @@ func checkText(from string, text []byte, kind string) (warnings, needs []string,
 	default:
 		var gateway *config.Gateway
 		if gateway, err = config.LoadGateway(from, text); err == nil {
-			cfg, needs = gateway, needsOf(gateway)
+			cfg, needs = gateway, append(needsOf(gateway), credentialNeeds(gateway)...)
 		}
 	}
 	if err != nil {

@@ -66,6 +66,22 @@ func stillShown(cfg *config.Gateway, held, arrived map[string]credentialSecret) 
 	return secrets
 }
 
+// credentialNeeds says which fields of which secrets routes show to their tools.
+func credentialNeeds(cfg *config.Gateway) []string {
+	var needs []string
+	for _, route := range cfg.Routes {
+		c := route.Identity.Credentials
+		place := cfg.Vault.KVMount + "/" + c.Path()
+		switch {
+		case c.Basic.On():
+			needs = append(needs, fmt.Sprintf("route %s: fields %s and %s of %s", route.Name, c.Basic.UsernameField, c.Basic.PasswordField, place))
+		case c.Bearer.On():
+			needs = append(needs, fmt.Sprintf("route %s: field %s of %s", route.Name, c.Bearer.Field, place))
+		}
+	}
+	return needs
+}
+
 // withCredentials gives each route what it shows to its tool. One whose credential is
 // missing answers that it is.
 func withCredentials(routes []proxy.Route, p gatewayParts) []proxy.Route {

@@ -50,6 +50,11 @@ names a file. docs/exit-codes.md lists the ways in which a start can fail.`,
 // introduction.
 func runGateway(ctx context.Context, from source, identity *identityFlags, log *slog.Logger) error {
 	var out io.WriteCloser
+	inherited, err := inheritSockets(socketHTTPS, socketAdmin, socketForwardAuth)
+	if err != nil {
+		return err
+	}
+	defer inherited.Close()
 	clock, hup := newStopwatch(), catchHangup()
 	defer hup.release()
 	parse := func(name string, text []byte) (*config.Gateway, error) {
@@ -58,7 +63,7 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, log *
 			return nil, err
 		}
 		logConfig(log, name, cfg.Warnings())
-		if err := checkFree(ctx, cfg.Listen.HTTPS, cfg.Listen.Admin); err != nil {
+		if err = (sockets{inherited, cfg.Listen.ReusePort}).checkFree(ctx, gatewayAddresses(cfg)); err != nil {
 			return nil, err
 		}
 		if err := receptionOf(cfg).checkFree(ctx, cfg.Listen.HTTPS); err != nil {
@@ -83,6 +88,7 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, log *
 	if err != nil {
 		return err
 	}
+	l.sockets = sockets{inherited, start.cfg.Listen.ReusePort}
 	l.followed, l.startup, l.hangup, l.probe = g.follow(from, start), clock, hup, newTokenProbe(client, g.refresh)
 	return l.run(ctx)
 }
@@ -137,13 +143,25 @@ func equipGateway(ctx context.Context, cfg *config.Gateway, g *liveGateway, cloc
 	if err := g.open(parts, d); err != nil {
 		return nil, err
 	}
+	received := receptionOf(cfg)
+	received.limit = connectionLimits(cfg.Limits, g.metrics)
 	registry := newRegistry()
 	registry.MustRegister(g.metrics, proxy.NewUpstreamMetrics(g.live.Upstreams))
 	return &life{
 		service: "gateway", log: g.log, client: g.client, access: g.access, metrics: registry, more: g.artefacts, traces: g.traces, tools: g.live,
 		certificates: []heldCertificates{{g.edge, "browsers reach that host"}, {g.backend, "every tool is reached"}},
-		listen:       cfg.Listen.HTTPS, admin: cfg.Listen.Admin, tls: g.edge.EdgeTLS(), handler: g.live, drain: cfg.Stop.Drain.Duration,
-		strangers: slog.LevelDebug, reception: receptionOf(cfg),
-		limit: connectionLimits(cfg.Limits, g.metrics), overload: func() (bool, bool) { return g.live.Gateway().Overload() }, http2Error: g.metrics.HTTP2Error,
+		listen:       gatewayAddresses(cfg), tls: g.edge.EdgeTLS(), handler: g.live,
+		announce: cfg.Stop.Announce.Duration, drain: cfg.Stop.Drain.Duration,
+		strangers: slog.LevelDebug, reception: received, asked: g.live.ForwardAuth(), askTLS: g.askTLS(),
+		overload: func() (bool, bool) { return g.live.Gateway().Overload() }, http2Error: g.metrics.HTTP2Error,
 	}, nil
+}
+
+// gatewayAddresses are where a gateway listens all its life.
+func gatewayAddresses(cfg *config.Gateway) addresses {
+	at := addresses{work: cfg.Listen.HTTPS, admin: cfg.Listen.Admin}
+	if cfg.Listen.AsksForwardAuth() {
+		at.forwardAuth = cfg.Listen.ForwardAuth
+	}
+	return at
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/sallyport/sallyport/proxy"
 	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/proxy/handover"
 	"github.com/sallyport/sallyport/vaultpki"
 )
 
@@ -30,17 +31,23 @@ type life struct {
 	access       *accesslog.Log
 	metrics      *prometheus.Registry
 
-	listen, admin string
-	tls           *tls.Config
-	handler       http.Handler
-	drain         time.Duration
-	strangers     slog.Level // of a failed handshake
-	reception     reception
-	// limit holds the work's connections to their limits, overload says whether requests
-	// are turned away, http2Error counts faults of clients; nil for a sidecar.
-	limit      func(net.Listener) net.Listener
+	sockets   sockets
+	listen    addresses
+	tls       *tls.Config
+	handler   http.Handler
+	announce  time.Duration
+	drain     time.Duration
+	strangers slog.Level // of a failed handshake
+	reception reception
+	// overload says whether requests are turned away, http2Error counts faults of
+	// clients; nil for a sidecar.
 	overload   func() (shedding, stuck bool)
 	http2Error func(kind string)
+
+	// asked answers an ingress that asks who may pass, and askTLS lets it in; both
+	// are nil if listen.forwardAuth is empty.
+	asked  http.Handler
+	askTLS *tls.Config
 
 	// followed are kept fresh beside token and certificates, and at once on hangup.
 	followed []followed
@@ -70,19 +77,19 @@ const adminDrain = time.Second
 // run serves until ctx ends. The identity is kept fresh until the last request
 // has been answered, and the admin listener says "stopping" meanwhile.
 func (l *life) run(ctx context.Context) error {
-	work, admin, err := l.open(ctx)
+	open, err := l.open(ctx)
 	if err != nil {
 		for _, held := range l.certificates {
 			held.Close()
 		}
 		return err
 	}
-	socket, err := l.reception.socket(ctx, work)
+	socket, err := l.reception.socket(ctx, open.work)
 	if err != nil {
 		for _, held := range l.certificates {
 			held.Close()
 		}
-		return errors.Join(err, work.Close(), admin.Close())
+		return errors.Join(err, open.close())
 	}
 	l.started = time.Now()
 	l.metrics.MustRegister(&identityMetrics{life: l})
@@ -91,16 +98,14 @@ func (l *life) run(ctx context.Context) error {
 	background, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	group, background := errgroup.WithContext(background)
-	if l.limit != nil {
-		work = l.limit(work)
-	}
 	// Both listen since open, so it is true; and it precedes any line of theirs.
 	l.startup.lap("listening")
-	l.log.Info("serving", "https", work.Addr().String(), "admin", admin.Addr().String(), "startup", l.startup)
+	l.log.Info("serving", "https", open.work.Addr().String(), "admin", open.admin.Addr().String(), "forward_auth", open.asks(), "startup", l.startup)
+	l.notify(ctx, handover.Ready)
 	l.keepFresh(background, group)
 	group.Go(func() error {
 		return proxy.Serve(background, proxy.ServerConfig{
-			Listener: admin, Handler: l.adminHandler(), Drain: adminDrain, Log: l.log, Strangers: slog.LevelDebug,
+			Listener: open.admin, Handler: l.adminHandler(), Drain: adminDrain, Log: l.log, Strangers: slog.LevelDebug,
 		})
 	})
 	group.Go(func() error {
@@ -110,11 +115,10 @@ func (l *life) run(ctx context.Context) error {
 		defer context.AfterFunc(background, stop)() // a broken admin listener ends the work too
 		defer context.AfterFunc(serving, func() {
 			l.stopping.Store(true)
-			l.log.Info("stopping", "drain", l.drain.String())
+			l.log.Info("stopping", "announce", l.announce.String(), "drain", l.drain.String())
+			l.notify(context.WithoutCancel(ctx), handover.Stopping)
 		})()
-		return l.reception.serve(serving, proxy.ServerConfig{
-			Listener: work, TLS: l.tls, Handler: l.handler, Drain: l.drain, Log: l.log, Strangers: l.strangers, HTTP2Error: l.http2Error,
-		}, socket)
+		return l.serve(serving, open, socket)
 	})
 	err = group.Wait()
 	l.log.Info("stopped", "clean", err == nil)
@@ -137,30 +141,69 @@ func (l *life) adminHandler() http.Handler {
 	})
 }
 
-// open listens on both addresses, or on neither.
-func (l *life) open(ctx context.Context) (work, admin net.Listener, err error) {
-	var listen net.ListenConfig
-	if work, err = listen.Listen(ctx, "tcp", l.listen); err != nil {
-		return nil, nil, &hinted{fmt.Errorf("listening for requests: %w", err), hintAddress}
+// listeners are what a process answers on. forwardAuth is nil if nobody may ask there.
+type listeners struct{ work, admin, forwardAuth *handover.Listener }
+
+// close lets go of all of them, on a failed start.
+func (l listeners) close() error {
+	err := errors.Join(l.work.Close(), l.admin.Close())
+	if l.forwardAuth != nil {
+		err = errors.Join(err, l.forwardAuth.Close())
 	}
-	if admin, err = listen.Listen(ctx, "tcp", l.admin); err != nil {
-		return nil, nil, &hinted{errors.Join(fmt.Errorf("listening for probes and metrics: %w", err), work.Close()), hintAddress}
-	}
-	return work, admin, nil
+	return err
 }
 
-// hintAddress is what to do about an address that cannot be listened on.
-const hintAddress = "end the process that has the address, or choose another one in the configuration"
-
-// checkFree finds an address that cannot be listened on before the introduction
-// is used up. Nothing is accepted, and the addresses are let go at once: only
-// run listens in earnest.
-func checkFree(ctx context.Context, listen, admin string) error {
-	work, probes, err := (&life{listen: listen, admin: admin}).open(ctx)
-	if err != nil {
-		return err
+// asks is where an ingress may ask, "none" if nowhere.
+func (l listeners) asks() string {
+	if l.forwardAuth == nil {
+		return "none"
 	}
-	return errors.Join(work.Close(), probes.Close())
+	return l.forwardAuth.Addr().String()
+}
+
+// open listens on every address, or on none.
+func (l *life) open(ctx context.Context) (open listeners, err error) {
+	if open.work, err = l.sockets.listen(ctx, socketHTTPS, l.listen.work, "requests"); err != nil {
+		return listeners{}, err
+	}
+	if open.admin, err = l.sockets.listen(ctx, socketAdmin, l.listen.admin, "probes and metrics"); err != nil {
+		return listeners{}, errors.Join(err, open.work.Close())
+	}
+	if l.listen.forwardAuth == "" {
+		return open, nil
+	}
+	if open.forwardAuth, err = l.sockets.listen(ctx, socketForwardAuth, l.listen.forwardAuth, "questions of an ingress"); err != nil {
+		return listeners{}, errors.Join(err, open.work.Close(), open.admin.Close())
+	}
+	return open, nil
+}
+
+// serve answers requests, and an ingress if one may ask, until ctx ends or one of the
+// listeners breaks.
+func (l *life) serve(ctx context.Context, open listeners, socket net.PacketConn) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		return l.reception.serve(ctx, proxy.ServerConfig{
+			Listener: open.work, Quiet: open.work.Quiet, TLS: l.tls, Handler: l.handler,
+			Announce: l.announce, Drain: l.drain, Log: l.log, Strangers: l.strangers, HTTP2Error: l.http2Error,
+		}, socket)
+	})
+	if open.forwardAuth != nil {
+		group.Go(func() error {
+			return proxy.Serve(ctx, proxy.ServerConfig{
+				Listener: open.forwardAuth, Quiet: open.forwardAuth.Quiet, TLS: l.askTLS, Handler: l.asked,
+				Announce: l.announce, Drain: l.drain, Log: l.log, Strangers: slog.LevelWarn,
+			})
+		})
+	}
+	return group.Wait()
+}
+
+// notify tells the service manager; that it cannot be told is no reason to stop.
+func (l *life) notify(ctx context.Context, state string) {
+	if err := handover.Notify(ctx, state); err != nil {
+		l.log.Warn("service manager cannot be told", "state", state, "error", err)
+	}
 }
 
 // keepFresh runs the keepers of the token and the certificates. When one of

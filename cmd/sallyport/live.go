@@ -167,6 +167,7 @@ func (g *liveGateway) build(p gatewayParts, d domain) (*proxy.Gateway, error) {
 		IdPs: proxyIdPs(d.idps), OutIdPs: outIdPs(d.idps), Sessions: d.sessions, Access: g.access, QueryKeys: p.cfg.AccessLog.QueryKeys,
 		TrustedProxies: p.cfg.Clients.Forwarded(), Limits: gatewayLimits(p.cfg.Limits),
 		Refresh: g.refreshIdP, Traces: g.traces, Log: g.log, Metrics: g.metrics,
+		Asks: g.asks(p.cfg.ForwardAuth),
 	}
 	if g.live != nil {
 		cfg.Replaces = g.live.Gateway()
@@ -335,7 +336,10 @@ func needsRestart(before, after *config.Gateway, known map[string]config.IdP) er
 		{"clients.trusted_proxies beside proxy_protocol", fmt.Sprint(receptionOf(before).balancers), fmt.Sprint(receptionOf(after).balancers)},
 		{"listen.admin", before.Listen.Admin, after.Listen.Admin},
 		{"listen.acme_http", before.Listen.ACMEHTTP, after.Listen.ACMEHTTP},
+		{"listen.forward_auth", before.Listen.ForwardAuth, after.Listen.ForwardAuth},
+		{"listen.reuse_port", strconv.FormatBool(before.Listen.ReusePort), strconv.FormatBool(after.Listen.ReusePort)},
 		{"access_log.file", before.AccessLog.File, after.AccessLog.File},
+		{"stop.announce", before.Stop.Announce.String(), after.Stop.Announce.String()},
 		{"stop.drain", before.Stop.Drain.String(), after.Stop.Drain.String()},
 		{"limits.connections", strconv.Itoa(before.Limits.Connections), strconv.Itoa(after.Limits.Connections)},
 		{"limits.connections_per_address", strconv.Itoa(before.Limits.ConnectionsPerAddress), strconv.Itoa(after.Limits.ConnectionsPerAddress)},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -56,6 +57,8 @@ func (s *liveSidecar) useText(name string, text []byte) error {
 		{"listen", before.Listen, cfg.Listen},
 		{"admin", before.Admin, cfg.Admin},
 		{"pki", fmt.Sprint(before.PKI), fmt.Sprint(cfg.PKI)},
+		{"reuse_port", strconv.FormatBool(before.ReusePort), strconv.FormatBool(cfg.ReusePort)},
+		{"stop.announce", before.Stop.Announce.String(), cfg.Stop.Announce.String()},
 		{"stop.drain", before.Stop.Drain.String(), cfg.Stop.Drain.String()},
 	}); err != nil {
 		return err

@@ -142,7 +142,7 @@ func testRotations(t *testing.T, file string, run func(int, ...string) (string, 
 
 func TestTheFileRefinesWhatFollowsFromTheGateway(t *testing.T) {
 	vault, err := config.LoadProvision("vault.yaml", []byte(`
-kv: {mount: kv, config_path: a/config}
+kv: {mount: kv, config_path: a/config, credential_paths: [tools/wiki, tools/later]}
 certificate_ttl: 1h
 approle: {access: {token_ttl: 2h}}
 heirs: {ttl: 1h}
@@ -161,7 +161,7 @@ sidecars:
 	}
 	access := provision.Access{TokenTTL: 2 * time.Hour, SecretIDTTL: 2 * time.Hour}
 	want.GatewayConfigPath, want.CertTTL, want.HeirTTL = "a/config", time.Hour, time.Hour
-	want.IntroducerPolicy = "sallyport-introducer"
+	want.IntroducerPolicy, want.CredentialPaths = "sallyport-introducer", []string{"tools/wiki", "tools/later"}
 	want.EdgeAuthority, want.BackendAuthority = authorityOf(vault.EdgePKI), authorityOf(vault.BackendPKI)
 	want.EdgeHosts = append(want.EdgeHosts, "later.example.com")
 	want.GatewayAccess = provision.Access{TokenTTL: 2 * time.Hour, SecretIDTTL: 2 * time.Hour, TokenCIDRs: []string{"10.0.0.0/8"}}

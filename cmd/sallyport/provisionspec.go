@@ -244,6 +244,11 @@ func refine(want *provision.Spec, vault *config.Provision, beside bool) error {
 	case want.SPEntityID == "" && !beside:
 		want.SPEntityID = "https://" + want.EdgeHosts[0] + "/saml/metadata"
 	}
+	for _, path := range vault.KV.CredentialPaths {
+		if !slices.Contains(want.CredentialPaths, path) {
+			want.CredentialPaths = append(want.CredentialPaths, path)
+		}
+	}
 	extend(want, vault)
 	want.Sidecars = refineSidecars(want.Sidecars, vault)
 	return errors.Join(faults...)

@@ -43,13 +43,18 @@ loopback with the identity headers that the gateway set, and no others.`,
 
 // runSidecar is the life of a sidecar, in the order of runGateway.
 func runSidecar(ctx context.Context, from source, identity *identityFlags, access *accesslog.Log, log *slog.Logger) error {
+	inherited, err := inheritSockets(socketHTTPS, socketAdmin)
+	if err != nil {
+		return err
+	}
+	defer inherited.Close()
 	parse := func(name string, text []byte) (*config.Sidecar, error) {
 		cfg, err := config.LoadSidecar(name, text)
 		if err != nil {
 			return nil, err
 		}
 		logConfig(log, name, cfg.Warnings())
-		return cfg, checkFree(ctx, cfg.Listen, cfg.Admin)
+		return cfg, (sockets{inherited, cfg.ReusePort}).checkFree(ctx, addresses{work: cfg.Listen, admin: cfg.Admin})
 	}
 	clock, hup := newStopwatch(), catchHangup()
 	defer hup.release()
@@ -74,7 +79,8 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, acces
 	l := &life{
 		service: "sidecar", startup: clock, hangup: hup, probe: newTokenProbe(client, s.refresh), log: log, client: client, access: access, metrics: newRegistry(),
 		certificates: []heldCertificates{{certificates, "the gateway reaches the tool"}},
-		listen:       cfg.Listen, admin: cfg.Admin, tls: s.tls(), handler: s, drain: cfg.Stop.Drain.Duration,
+		sockets:      sockets{inherited, cfg.ReusePort}, listen: addresses{work: cfg.Listen, admin: cfg.Admin}, tls: s.tls(), handler: s,
+		announce: cfg.Stop.Announce.Duration, drain: cfg.Stop.Drain.Duration,
 		strangers: slog.LevelWarn, // nobody but the gateway has business here
 		followed: []followed{watchConfig(watcher{client, s.refresh, log}, from, start, func(_ context.Context, text []byte) error {
 			return s.useText(string(from), text)

@@ -28,7 +28,7 @@ func routes(cfg *config.Gateway, dial func(name string) *tls.Config) []proxy.Rou
 			IdPs:     route.IdPs,
 			Identity: toldBy(route.Identity), Assertion: route.Assertion,
 			PassAuthorization: route.PassAuthorization, WebSocket: route.WebSocket, UnsafeCrossOrigin: route.UnsafeCrossOrigin,
-			Answers: answersOf(route.Answers), Limits: routeLimits(route.Limits),
+			Answers: answersOf(route.Answers), Limits: routeLimits(route.Limits), ForwardAuth: route.ForwardAuth,
 		}, dial))
 	}
 	return out

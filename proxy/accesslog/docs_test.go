@@ -28,7 +28,7 @@ func TestEveryFieldIsDocumented(t *testing.T) {
 	}
 	full := Record{
 		RequestID: "x", Reason: "x", Rule: "x", User: "x", Groups: []string{"x"}, SessionID: "x", IdP: "x", IdPCertificate: "x", Route: "x", Query: "x",
-		Protocol: "x", Upstream: "x", Attempts: 2, ClientPort: "1", Proxy: "x", TLSVersion: "x", UserAgent: "x", Cause: "x",
+		Protocol: "x", Upstream: "x", Attempts: 2, ClientPort: "1", Proxy: "x", TLSVersion: "x", UserAgent: "x", Via: "x", Peer: "x", Cause: "x",
 	}
 	var written map[string]any
 	if err := json.Unmarshal(full.AppendJSON(nil, "x"), &written); err != nil {

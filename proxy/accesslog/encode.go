@@ -54,6 +54,8 @@ func (r *Record) what(e *encoder) {
 	}
 	e.optional("source.address", r.Proxy)
 	e.optional("tls.version", r.TLSVersion)
+	e.optional("sallyport.via", r.Via)
+	e.optional("sallyport.peer", r.Peer)
 	e.optional("user_agent.original", r.UserAgent)
 }
 

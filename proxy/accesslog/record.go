@@ -78,6 +78,10 @@ type Record struct {
 	TLSVersion    string        // "tls.version"
 	UserAgent     string        // "user_agent.original"
 
+	// Via is "sallyport.via": how it was asked, if not by the client's own request to
+	// us, and Peer is "sallyport.peer": who has asked.
+	Via, Peer string
+
 	// Cause is the private side of an error ("error.message"); people see the
 	// request id instead.
 	Cause string

@@ -147,16 +147,35 @@ func (i *Issuer) prepare(current jwk) error {
 // must not be modified.
 func (i *Issuer) KeySet() []byte { return i.keySet }
 
-// Assert returns the assertion that s is who asks the route of that name, with
-// these of its groups. The same one is returned for as long as it serves and
-// nothing that it says has changed; concurrent callers sign once.
+// Route is what assertions are for: a route of one gateway. It is immutable and safe
+// for concurrent use; make one with [Issuer.For].
+type Route struct {
+	issuer  *Issuer
+	name    string
+	release func(groups []string) []string
+}
+
+// For returns the route of that name, whose backends may know of those of a person's
+// groups that release returns; nil returns all. It is called concurrently, and changes
+// nothing.
+func (i *Issuer) For(route string, release func(groups []string) []string) *Route {
+	if release == nil {
+		release = func(groups []string) []string { return groups }
+	}
+	return &Route{i, route, release}
+}
+
+// Assert returns the assertion that s is who asks the route. The same one is
+// returned for as long as it serves and nothing of s has changed that it speaks of;
+// concurrent callers sign once.
 //
 // Whoever calls has judged s: that it has ended is not looked at here. The error
 // says that a value cannot be told without becoming another, or that the key
 // does not sign.
-func (i *Issuer) Assert(route string, s *session.State, groups []string) (string, error) {
+func (r *Route) Assert(s *session.State) (string, error) {
+	i := r.issuer
 	now := i.cfg.Now()
-	e, mine := i.memory.find(route, s, groups, now)
+	e, mine := i.memory.find(r, s, now)
 	if mine {
 		e.token, e.err = i.sign(e, now)
 		i.memory.settle(e, now)
@@ -166,12 +185,17 @@ func (i *Issuer) Assert(route string, s *session.State, groups []string) (string
 	return e.token, e.err
 }
 
+// Forget drops what is remembered, of an Issuer that is hardly used any more. Who asks
+// again has another one signed.
+func (i *Issuer) Forget() { i.memory.forget() }
+
 // sign makes the assertion of e.
 func (i *Issuer) sign(e *entry, now time.Time) (string, error) {
-	s := &e.state
-	for _, text := range append([]string{s.User, s.Email, s.Name, s.AuthnContext, s.IdP}, s.Groups...) {
+	s, route := &e.state, e.route
+	groups := append([]string{}, route.release(s.Groups)...)
+	for _, text := range append([]string{s.User, s.Email, s.Name, s.AuthnContext, s.IdP}, groups...) {
 		if !utf8.ValidString(text) {
-			return "", fmt.Errorf("asserting for %q: %q is not UTF-8", e.route, text)
+			return "", fmt.Errorf("asserting for %q: %q is not UTF-8", route.name, text)
 		}
 	}
 	ends := now.Add(Life)
@@ -179,8 +203,8 @@ func (i *Issuer) sign(e *entry, now time.Time) (string, error) {
 		ends = s.ExpiresAt()
 	}
 	payload, err := json.Marshal(claims{
-		Issuer: i.cfg.Origin, Audience: Audience(e.route), Subject: s.User, Email: s.Email, Name: s.Name,
-		Groups: append([]string{}, s.Groups...), Session: s.LogID(), ID: session.NewID(),
+		Issuer: i.cfg.Origin, Audience: Audience(route.name), Subject: s.User, Email: s.Email, Name: s.Name,
+		Groups: groups, Session: s.LogID(), ID: session.NewID(),
 		IssuedAt: now.Unix(), NotBefore: now.Unix(), Expires: ends.Unix(),
 		AuthnContext: s.AuthnContext, AuthnAt: s.AuthnAt, IdP: s.IdP, Bound: i.bound,
 	})

@@ -38,12 +38,15 @@ type part struct {
 }
 
 // place is where an assertion is found.
-type place struct{ session, route string }
+type place struct {
+	session string
+	route   *Route
+}
 
 // entry is one assertion, or one that is being signed.
 type entry struct {
-	route string
-	state session.State // what it says, with the groups that it names
+	route *Route
+	state session.State // what it says; it names those of the groups that the route releases
 	until time.Time     // it serves no longer
 
 	done  atomic.Bool   // set before ready is closed: saves those who come later its lock
@@ -61,25 +64,37 @@ func (m *memory) prepare() {
 	}
 }
 
+// forget drops what is signed.
+func (m *memory) forget() {
+	for i := range m.part {
+		p := &m.part[i]
+		p.mu.Lock()
+		clear(p.entries)
+		p.age.Init()
+		p.bytes = 0
+		p.mu.Unlock()
+	}
+}
+
 func (m *memory) partOf(id string) *part { return &m.part[maphash.String(m.seed, id)%parts] }
 
 // find returns the entry that says this. If mine, there was none: the caller signs
 // it and settles it.
-func (m *memory) find(route string, s *session.State, groups []string, now time.Time) (e *entry, mine bool) {
+func (m *memory) find(route *Route, s *session.State, now time.Time) (e *entry, mine bool) {
 	p, at := m.partOf(s.ID), place{s.ID, route}
 	p.mu.RLock()
 	e = p.entries[at]
 	p.mu.RUnlock()
-	if e.serves(s, groups, now) {
+	if e.serves(s, now) {
 		return e, false
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if e = p.entries[at]; e.serves(s, groups, now) { // another was faster
+	if e = p.entries[at]; e.serves(s, now) { // another was faster
 		return e, false
 	}
 	e = &entry{route: route, state: *s, until: now.Add(reuse), ready: make(chan struct{})}
-	e.state.Groups = slices.Clone(groups)
+	e.state.Groups = slices.Clone(s.Groups)
 	if ends := s.ExpiresAt(); ends.Before(now.Add(Life)) { // an assertion that ends sooner serves no longer
 		e.until = now.Add(ends.Sub(now) * 2 / 3)
 	}
@@ -88,13 +103,13 @@ func (m *memory) find(route string, s *session.State, groups []string, now time.
 }
 
 // serves says whether e says just this, and still does.
-func (e *entry) serves(s *session.State, groups []string, now time.Time) bool {
+func (e *entry) serves(s *session.State, now time.Time) bool {
 	if e == nil || !now.Before(e.until) {
 		return false
 	}
 	was := &e.state
 	return was.AuthnAt == s.AuthnAt && was.Expires == s.Expires && was.User == s.User && was.Email == s.Email && was.Name == s.Name &&
-		was.AuthnContext == s.AuthnContext && was.IdP == s.IdP && slices.Equal(was.Groups, groups)
+		was.AuthnContext == s.AuthnContext && was.IdP == s.IdP && slices.Equal(was.Groups, s.Groups)
 }
 
 // wait returns once the assertion is signed, or is not going to be.

@@ -134,12 +134,26 @@ func (t *Template) Strip(h http.Header) (removed int) {
 		return Strip(h)
 	}
 	for name := range h {
-		if Managed(name) || !plain(name) || t.guards(name) {
+		if t.Guards(name) {
 			delete(h, name)
 			removed++
 		}
 	}
 	return removed
+}
+
+// Names are the headers that cards may set, in canonical spelling.
+func (t *Template) Names() []string {
+	names := make([]string, len(t.fields))
+	for i, f := range t.fields {
+		names[i] = f.name
+	}
+	return names
+}
+
+// Guards reports whether Strip would remove a header of that name.
+func (t *Template) Guards(name string) bool {
+	return !harmless(name) && (Managed(name) || !plain(name) || t.guards(name))
 }
 
 func (t *Template) guards(name string) bool {

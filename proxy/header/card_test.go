@@ -177,7 +177,28 @@ func TestTemplateStripsItsOwnNames(t *testing.T) {
 	if got := template.Strip(h); got != 9 || len(h) != 3 || h.Get("Accept") == "" || h.Get("Teams") == "" {
 		t.Errorf("%d removed, left %v", got, h)
 	}
+	if diff := cmp.Diff([]string{"X-My-User", "Team"}, template.Names()); diff != "" {
+		t.Errorf("names (-want +got):\n%s", diff)
+	}
+	if !template.Guards("x_my_user") || !template.Guards("Remote-User") || !template.Guards("Of-Another") || template.Guards("Accept") {
+		t.Error("Guards does not say what Strip does")
+	}
 	if n := testing.AllocsPerRun(100, func() { template.Strip(h) }); n != 0 {
 		t.Errorf("Strip allocates %v times, want 0", n)
+	}
+}
+
+// BenchmarkCard makes the card of somebody in a few groups.
+func BenchmarkCard(b *testing.B) {
+	template, err := NewTemplate(Format{Groups: []string{"engineers", "admins"}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	id := Identity{User: "alice@example.com", Email: "alice@example.com", Name: "Alice", Groups: []string{"engineers", "admins", "others"}}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := template.Card(id); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -158,7 +158,7 @@ func parseEntry(entry string) (name string, count int, err error) {
 // much as for headers.
 func Strip(h http.Header) (removed int) {
 	for name := range h {
-		if Managed(name) || !plain(name) {
+		if !harmless(name) && (Managed(name) || !plain(name)) {
 			delete(h, name)
 			removed++
 		}

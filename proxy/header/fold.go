@@ -23,21 +23,43 @@ func managedName(folded []byte) bool {
 	return false
 }
 
-// managedPrefixes are the beginnings of folded names that no client may set.
-var managedPrefixes = [...]string{
-	"x-forwarded-", "x-sallyport-", "x-original-", "proxy-",
-	"x-jwt-assertion", "x-id-token", "x-goog-iap-", "x-forward-", "x-client-dn", "x-client-verify",
-	"cf-connecting-", "wl-proxy-", "x-ssl-", "ssl-client-", "x-client-cert", "client-cert", "x-tls-client-",
-	"x-accel-", "x-sendfile", "x-envoy-",
+// managedPrefixes are the beginnings of folded names that no client may set, by their
+// first letter: those that are followed by who somebody is, and the others.
+var managedPrefixes = [...]struct{ personal, other []string }{
+	'c': {[]string{"cf-access-"}, []string{"cf-connecting-", "client-cert"}},
+	'i': {[]string{"iv-", "impersonate-"}, nil},
+	'm': {[]string{"mellon-"}, nil},
+	'o': {[]string{"oidc-claim-", "oam-"}, nil},
+	'p': {nil, []string{"proxy-"}},
+	'r': {[]string{"remote-"}, nil},
+	's': {[]string{"shib-", "sm-"}, []string{"ssl-client-"}},
+	't': {[]string{"teleport-"}, nil},
+	'w': {nil, []string{"wl-proxy-"}},
+	'x': {
+		[]string{
+			"x-remote-", "x-auth-request-", "x-webauth-", "x-authentik-",
+			"x-auth-user", "x-auth-email", "x-auth-name", "x-auth-groups", "x-auth-roles", "x-authenticated-",
+			"x-saml-", "x-vouch-", "x-proxy-", "x-appengine-", "x-pomerium-", "x-consumer-", "x-sso-",
+			"x-goog-authenticated-", "x-ms-client-principal", "x-amzn-oidc-",
+		},
+		[]string{
+			"x-forwarded-", "x-sallyport-", "x-original-",
+			"x-jwt-assertion", "x-id-token", "x-goog-iap-", "x-forward-", "x-client-dn", "x-client-verify",
+			"x-ssl-", "x-client-cert", "x-tls-client-", "x-accel-", "x-sendfile", "x-envoy-",
+		},
+	},
 }
 
-// personalPrefixes are those of them that are followed by who somebody is.
-var personalPrefixes = [...]string{
-	"remote-", "x-remote-", "x-auth-request-", "x-webauth-", "x-authentik-",
-	"x-auth-user", "x-auth-email", "x-auth-name", "x-auth-groups", "x-auth-roles", "x-authenticated-",
-	"oidc-claim-", "mellon-", "shib-", "x-saml-", "x-vouch-", "x-proxy-", "x-appengine-", "x-pomerium-",
-	"sm-", "iv-", "oam-", "impersonate-", "x-consumer-", "x-sso-",
-	"x-goog-authenticated-", "x-ms-client-principal", "x-amzn-oidc-", "cf-access-", "teleport-",
+// harmless reports whether name is, to the letter, one that browsers send all the time,
+// and that is neither managed nor settable: it need not be looked at any closer.
+func harmless(name string) bool {
+	switch name {
+	case "Accept", "Accept-Encoding", "Accept-Language", "Authorization", "Cache-Control", "Connection", "Content-Length", "Content-Type", "Cookie",
+		"If-Modified-Since", "If-None-Match", "Origin", "Pragma", "Priority", "Range", "Referer", "Sec-Ch-Ua", "Sec-Ch-Ua-Mobile", "Sec-Ch-Ua-Platform",
+		"Sec-Fetch-Dest", "Sec-Fetch-Mode", "Sec-Fetch-Site", "Sec-Fetch-User", "Te", "Upgrade", "Upgrade-Insecure-Requests", "User-Agent", "X-Requested-With":
+		return true
+	}
+	return false
 }
 
 // Managed reports whether a header of this name is the gateway's alone, in any
@@ -48,7 +70,11 @@ func Managed(name string) bool {
 	if managedName(folded) {
 		return true
 	}
-	return begins(folded, managedPrefixes[:]) || begins(folded, personalPrefixes[:])
+	if len(folded) == 0 || int(folded[0]) >= len(managedPrefixes) {
+		return false
+	}
+	prefixes := &managedPrefixes[folded[0]]
+	return begins(folded, prefixes.other) || begins(folded, prefixes.personal)
 }
 
 // begins reports whether name begins with one of prefixes.
@@ -70,7 +96,7 @@ func personal(folded string) bool {
 		"x-forwarded-name", "x-forwarded-username", "x-forwarded-roles", "x-forwarded-login":
 		return true
 	}
-	return begins([]byte(folded), personalPrefixes[:])
+	return folded != "" && int(folded[0]) < len(managedPrefixes) && begins([]byte(folded), managedPrefixes[folded[0]].personal)
 }
 
 // fold appends the folded form of name to dst: letters in lower case, digits

@@ -180,6 +180,35 @@ func TestManagedWithLongNames(t *testing.T) {
 	}
 }
 
+// TestHarmlessNamesAreNoneOfOurs: what is not looked at closer would not be removed, and
+// no route may set it.
+func TestHarmlessNamesAreNoneOfOurs(t *testing.T) {
+	found := 0
+	for _, name := range append(otherNames[:], "accept-encoding", "accept-language", "content-length", "content-type", "if-modified-since", "if-none-match",
+		"sec-ch-ua", "sec-ch-ua-mobile", "sec-ch-ua-platform", "sec-fetch-dest", "sec-fetch-mode", "sec-fetch-site", "sec-fetch-user") {
+		if name = canonical(name); !harmless(name) {
+			continue
+		}
+		found++
+		if Managed(name) || !plain(name) || Settable(name) == nil {
+			t.Errorf("%s is not harmless", name)
+		}
+	}
+	if found != 28 {
+		t.Errorf("%d names were looked at, expected all", found)
+	}
+	for first, prefixes := range managedPrefixes {
+		for _, name := range append(prefixes.personal, prefixes.other...) {
+			if harmless(canonical(name)) || harmless(canonical(name+"user")) {
+				t.Errorf("%s is taken for harmless", name)
+			}
+			if int(name[0]) != first || !Managed(name+"user") {
+				t.Errorf("%s is at the wrong place, under %q", name, rune(first))
+			}
+		}
+	}
+}
+
 func TestStripAllocatesNothing(t *testing.T) {
 	h := http.Header{"Accept": {"a"}, "Sec-Fetch-Mode": {"navigate"}, "User-Agent": {"x"}, "Cookie": {"a=b"}}
 	if n := testing.AllocsPerRun(100, func() { Strip(h) }); n != 0 {

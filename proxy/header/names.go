@@ -105,7 +105,7 @@ func hasPrefix(name string, prefixes []string) bool {
 var (
 	otherNames = [...]string{
 		"host", "cookie", "cookie2", "set-cookie", "authorization", "www-authenticate", "authentication-info",
-		"connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "http2-settings", "expect", "alt-svc", "alt-used",
+		"connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "upgrade-insecure-requests", "http2-settings", "expect", "alt-svc", "alt-used",
 		"date", "age", "vary", "etag", "server", "location", "retry-after", "allow", "link", "refresh", "priority", "early-data",
 		"origin", "referer", "referrer-policy", "range", "accept", "user-agent", "cache-control", "pragma", "expires", "warning", "max-forwards",
 		"if", "depth", "destination", "overwrite", "lock-token", "timeout", "translate", "dav", "method", "path", "scheme", "authority", "protocol",

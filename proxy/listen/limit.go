@@ -32,7 +32,8 @@ type Limits struct {
 // Limit is a listener whose connections are held to l. One too many is closed at once,
 // without a byte: to let it wait would have it stand before those that are welcome.
 // Addresses are those of [net.Conn.RemoteAddr] as inner's Accept returns it: whoever
-// reads them from the PROXY protocol does so below.
+// reads them from the PROXY protocol does so below. It has a method Admit for
+// connections that come in another way, and are to be counted with its own.
 func Limit(inner net.Listener, l Limits) net.Listener {
 	if l.Closed == nil {
 		l.Closed = func(string) {}
@@ -70,6 +71,19 @@ func (l *limited) Accept() (net.Conn, error) {
 		l.limits.Opened(1)
 		return c, nil
 	}
+}
+
+// Admit counts a connection from an address that did not come by Accept, such as one of
+// QUIC, and returns how to say that it has ended; or it reports false, if that would be
+// one too many. It may be called concurrently.
+func (l *limited) Admit(from net.Addr) (leave func(), ok bool) {
+	c := &conn{listener: l, address: network(from)}
+	if limit := l.add(c); limit != "" {
+		l.limits.Closed(limit)
+		return nil, false
+	}
+	l.limits.Opened(1)
+	return func() { l.remove(c) }, true
 }
 
 // add counts c, or says which limit it is beyond.
@@ -152,7 +166,7 @@ func (c *conn) Close() error {
 func (c *conn) NetConn() net.Conn { return c.Conn }
 
 // birth is what nanoseconds are counted from, without the jumps of a wall clock.
-var birth = time.Now()
+var birth = time.Now() //nolint:gochecknoglobals // never changes: a monotonic clock needs a beginning
 
 func sinceBirth() int64 { return max(int64(time.Since(birth)), 1) }
 

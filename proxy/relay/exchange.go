@@ -137,6 +137,7 @@ func (ex *Exchange) WriteHeader(status int) {
 		h["Content-Type"] = nil // present and empty: this is how net/http is told
 	}
 	ex.closeIfEarly()
+	ex.forHTTP3()
 	ex.ResponseWriter.WriteHeader(status)
 }
 
@@ -145,6 +146,7 @@ func (ex *Exchange) Write(p []byte) (int, error) {
 	if ex.status == 0 {
 		ex.status = http.StatusOK
 		ex.closeIfEarly()
+		ex.forHTTP3()
 	}
 	ex.progress.writing.Store(sinceBirth())
 	n, err := ex.ResponseWriter.Write(p)

@@ -85,7 +85,7 @@ type trailedBody struct {
 // Read implements io.Reader.
 func (b *trailedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err == io.EOF { //nolint:errorlint // io.Reader's contract: the end is io.EOF itself
+	if err == io.EOF {
 		b.move()
 	}
 	return n, err

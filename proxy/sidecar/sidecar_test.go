@@ -56,7 +56,7 @@ func TestHeadersReachTheAppExactly(t *testing.T) {
 	res := w.raw(t, wire("GET /a HTTP/1.1", "Host: headers.example.com",
 		"X-Forwarded-User: alice@example.com", "X-Forwarded-Email: alice@example.com", "X-Forwarded-Groups: engineers,admins",
 		"X-Forwarded-Preferred-Username: J%C3%BCrgen", "X-Forwarded-For: 192.0.2.7", "X-Forwarded-Host: headers.example.com",
-		"X-Forwarded-Proto: https", "X-Request-Id: abcdefghij234567",
+		"X-Forwarded-Proto: https", "X-Request-Id: abcdefghij234567", "X-Sallyport-Assertion: a.b.c", "X-Sallyport_Assertion: root",
 		"X_Forwarded_User: root", "X.Forwarded.User: root", "X-Forwarded_User: root", "x~forwarded~user: root",
 		"Remote-User: root", "Remote_User: root", "X-Remote-User: root", "Forwarded: for=127.0.0.1", "X-Real-IP: 127.0.0.1",
 		"X-Forwarded-Prefix: /grafana", "X_Forwarded_Prefix: /evil", "X-Original-URL: /admin", "Proxy: http://evil", "Proxy-Authorization: Basic eA==",
@@ -68,7 +68,7 @@ func TestHeadersReachTheAppExactly(t *testing.T) {
 	want := http.Header{
 		"X-Forwarded-User": {"alice@example.com"}, "X-Forwarded-Email": {"alice@example.com"}, "X-Forwarded-Groups": {"engineers,admins"},
 		"X-Forwarded-Preferred-Username": {"J%C3%BCrgen"}, "X-Forwarded-For": {"192.0.2.7"}, "X-Forwarded-Host": {"headers.example.com"},
-		"X-Forwarded-Proto": {"https"}, "X-Request-Id": {"abcdefghij234567"}, "X-Forwarded-Prefix": {"/grafana"},
+		"X-Forwarded-Proto": {"https"}, "X-Request-Id": {"abcdefghij234567"}, "X-Forwarded-Prefix": {"/grafana"}, "X-Sallyport-Assertion": {"a.b.c"},
 		"Accept": {"text/html", "text/plain"}, "Cookie": {"a=1; b=2"}, "Authorization": {"Bearer t"}, "User-Agent": {"x"},
 	}
 	got := next(t, requests)
@@ -78,6 +78,27 @@ func TestHeadersReachTheAppExactly(t *testing.T) {
 	}
 	if got.Host != "headers.example.com" {
 		t.Errorf("Host = %q", got.Host)
+	}
+}
+
+// TestWhatTheGatewaySaysItSetsIsCarried: names that are always stripped, and those that
+// are not, arrive as the gateway says, and the log knows who it was.
+func TestWhatTheGatewaySaysItSetsIsCarried(t *testing.T) {
+	app, requests := recorder(t)
+	w := newWorld(t, app)
+	w.raw(t, wire("GET / HTTP/1.1", "Host: a", "X-Sallyport-Set: Remote-User,X-My-Group=2", "X-Sallyport-Person: alice",
+		"Remote-User: alice", "X-My-Group: engineers", "X-My-Group: admins", "X-Sallyport-Assertion: a.b.c", "X-Forwarded-Prefix: /tool",
+		"Remote-Email: root", "Remote_User: root", "X_My_Group: wheel", "X-Sallyport-Other: root", "Connection: close, Remote-User, X-My-Group, X-Sallyport-Set"))
+	want := http.Header{
+		"Remote-User": {"alice"}, "X-My-Group": {"engineers", "admins"}, "X-Sallyport-Assertion": {"a.b.c"}, "X-Forwarded-Prefix": {"/tool"},
+	}
+	got := next(t, requests).Header
+	got.Del("User-Agent") // Go's own, for a request that has none
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("headers at the application (-want +got):\n%s", diff)
+	}
+	if line := w.line(t); line["user.name"] != "alice" {
+		t.Errorf("line: %v", line)
 	}
 }
 
@@ -115,6 +136,18 @@ func TestRefusals(t *testing.T) {
 		{
 			name: "two request ids", status: http.StatusBadRequest, reason: "ambiguous_header", cause: "X-Request-Id came 2 times",
 			request: wire("GET / HTTP/1.1", "Host: a", "X-Request-Id: a", "X-Request-Id: b"),
+		},
+		{
+			name: "a list that names what no route sets", status: http.StatusBadRequest, reason: "ambiguous_header", cause: "X-Sallyport-Set, entry 2",
+			request: wire("GET / HTTP/1.1", "Host: a", "X-My-User: alice", "X-Real-Ip: 127.0.0.1", "X-Sallyport-Set: X-My-User,X-Real-Ip"),
+		},
+		{
+			name: "two lists", status: http.StatusBadRequest, reason: "ambiguous_header", cause: "X-Sallyport-Set came 2 times",
+			request: wire("GET / HTTP/1.1", "Host: a", "X-My-User: root", "X-Sallyport-Set: X-My-User", "x-sallyport-set: X-My-User"),
+		},
+		{
+			name: "another number of lines", status: http.StatusBadRequest, reason: "ambiguous_header", cause: "X-My-Group came 3 times",
+			request: wire("GET / HTTP/1.1", "Host: a", "X-My-Group: a", "X-My-Group: b", "x-my-group: root", "X-Sallyport-Set: X-My-Group=2"),
 		},
 	}
 	app, requests := recorder(t)

@@ -34,14 +34,11 @@ func (p *Pool) acquire(session string, tried *marks) *slot {
 // some; -1 if none is left.
 func (p *Pool) best(session string, out marks, anybody bool, now int64) int {
 	best, rank := -1, uint64(0)
-	first := 0
-	if len(p.slots) > 1 {
-		first = int(p.turn.Add(1)) % len(p.slots)
-	}
+	first := int(p.turn.Add(1)) % len(p.slots)
 	for n := range p.slots {
 		i := (first + n) % len(p.slots)
 		s := p.slots[i]
-		if out.has(i) || s.draining || !(anybody || s.available(now, p.cfg.Health.on())) {
+		if out.has(i) || s.draining || !anybody && !s.available(now, p.cfg.Health.on()) {
 			continue
 		}
 		if r := s.rank(session); best < 0 || r > rank {
@@ -57,7 +54,7 @@ func (p *Pool) best(session string, out marks, anybody bool, now int64) int {
 // sessions move. Without, it is how little m has under way.
 func (m *member) rank(session string) uint64 {
 	if session == "" {
-		return ^uint64(0) - uint64(max(m.inFlight.Load(), 0)) //nolint:gosec // not negative
+		return ^uint64(0) - uint64(max(m.inFlight.Load(), 0))
 	}
 	return mix(hashOf(session) ^ m.hash)
 }

@@ -32,8 +32,9 @@ func (e *connectError) Unwrap() error { return e.cause }
 // Unsent implements unsent.
 func (e *connectError) Unsent() bool { return true }
 
-// wasUnsent reports whether err says that the request was not sent.
-func wasUnsent(err error) bool {
+// Unsent reports whether err, of a Pool, says that not one byte of the request was
+// sent: no connection came about.
+func Unsent(err error) bool {
 	var u unsent
 	return errors.As(err, &u) && u.Unsent()
 }

@@ -68,8 +68,11 @@ func (m *member) closeIdle() { (*m.conns.Load()).CloseIdleConnections() }
 
 // available reports whether m is thought well of, or may be tried again.
 func (m *member) available(now int64, probing bool) bool {
-	return now >= m.until.Load() && !(probing && m.sick.Load())
+	return now >= m.until.Load() && m.well(probing)
 }
+
+// well reports whether probes, if there are any, say that m answers.
+func (m *member) well(probing bool) bool { return !probing || !m.sick.Load() }
 
 // claim reports whether a request may be sent to an available m. Of those that
 // come when its pause is over, one is: the others wait for how that goes.
@@ -190,7 +193,7 @@ func (m *member) judge(epoch int64, res *http.Response, err error) (change, erro
 		}
 		return m.strike(epoch, err), err
 	}
-	if !wasUnsent(err) || errors.Is(err, context.Canceled) {
+	if !Unsent(err) || errors.Is(err, context.Canceled) {
 		return unchanged, err // slow, broken off, or given up: that can be the request's doing
 	}
 	m.faults.Add(1)

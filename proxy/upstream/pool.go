@@ -184,6 +184,9 @@ func (p *Pool) CloseIdleConnections() {
 // does not answer and it is safe, to others, each once. The URL's host is the
 // Pool's to say. The error is that of the last attempt, or ErrBusy.
 func (p *Pool) RoundTrip(r *http.Request) (*http.Response, error) {
+	if len(p.slots) == 1 {
+		return p.only(r, p.slots[0])
+	}
 	session := ""
 	if p.cfg.Sticky {
 		session = p.cfg.Session(r.Context())
@@ -191,14 +194,7 @@ func (p *Pool) RoundTrip(r *http.Request) (*http.Response, error) {
 	tried := marks(0)
 	s := p.acquire(session, &tried)
 	if s == nil {
-		if r.Body != nil {
-			_ = r.Body.Close() // nobody has begun to read it
-		}
-		return nil, ErrBusy
-	}
-	if len(p.slots) == 1 {
-		p.cfg.Note(r.Context(), s.address, 1)
-		return p.send(s, s.addressed(r))
+		return busy(r)
 	}
 	attempt := begin(r)
 	for n := 1; ; n++ {
@@ -217,6 +213,23 @@ func (p *Pool) RoundTrip(r *http.Request) (*http.Response, error) {
 		p.retries.Add(1)
 		s = next
 	}
+}
+
+// only asks the only upstream that there is, whatever is thought of it.
+func (p *Pool) only(r *http.Request, s *slot) (*http.Response, error) {
+	if !s.enter(p.cfg.MaxRequests) {
+		return busy(r)
+	}
+	p.cfg.Note(r.Context(), s.address, 1)
+	return p.send(s, s.addressed(r))
+}
+
+// busy turns a request away that nobody has begun to read.
+func busy(r *http.Request) (*http.Response, error) {
+	if r.Body != nil {
+		_ = r.Body.Close() // there is nothing to be told
+	}
+	return nil, ErrBusy
 }
 
 // send asks one upstream, which has been entered and is left with the end of the
@@ -270,7 +283,7 @@ func (p *Pool) Status() []Status {
 	for _, s := range p.slots {
 		s.mu.Lock()
 		all = append(all, Status{
-			Address: s.address, Draining: s.draining, Healthy: s.until.Load() == 0 && !(p.cfg.Health.on() && s.sick.Load()),
+			Address: s.address, Draining: s.draining, Healthy: s.until.Load() == 0 && s.well(p.cfg.Health.on()),
 			InFlight: s.inFlight.Load(), Faults: s.faults.Load(), Since: s.since, Cause: s.cause,
 		})
 		s.mu.Unlock()

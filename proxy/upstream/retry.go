@@ -68,7 +68,7 @@ func (a *attempt) mayRepeat(res *http.Response, err error) bool {
 		return false
 	case err == nil:
 		return a.again && faultOf(res) != nil
-	case wasUnsent(err):
+	case Unsent(err):
 		return a.body == nil || a.body.untouched()
 	}
 	return a.again && !wasAnswered(err) && !isTimeout(err)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"html"
@@ -37,6 +38,8 @@ func spoofed(t *testing.T) {
 		"X-Forwarded-Groups: root",
 		"X_FORWARDED_GROUPS: root",
 		"X-Forwarded-Preferred-Username: root",
+		"X-Sallyport-Assertion: root",
+		"X_Sallyport_Assertion: root",
 		"Remote-User: root",
 		"X-Remote-User: root",
 		"X-Forwarded-For: 203.0.113.9",
@@ -44,6 +47,8 @@ func spoofed(t *testing.T) {
 		"Connection: keep-alive, X-Forwarded-User, X-Forwarded-Groups, X-Request-Id",
 		"X-Harmless: passes",
 	})
+	checkAssertion(t, got["X-Sallyport-Assertion"])
+	delete(got, "X-Sallyport-Assertion") // any letters may stand in it
 	identity := map[string][]string{}
 	for name, values := range got {
 		if strings.HasPrefix(name, "X-Forwarded-") {
@@ -72,6 +77,28 @@ func spoofed(t *testing.T) {
 	}
 	if len(got["X-Request-Id"]) != 1 {
 		t.Errorf("X-Request-Id is %q", got["X-Request-Id"])
+	}
+}
+
+// checkAssertion looks whom the backend is told of under the door's signature, which
+// the tests of package verify judge.
+func checkAssertion(t *testing.T, values []string) {
+	t.Helper()
+	if len(values) != 1 {
+		t.Errorf("%d assertions: %.300q", len(values), values)
+		return
+	}
+	_, rest, _ := strings.Cut(values[0], ".")
+	payload, _, _ := strings.Cut(rest, ".")
+	text, err := base64.RawURLEncoding.DecodeString(payload)
+	var claims struct {
+		Audience string `json:"aud"`
+		Subject  string `json:"sub"`
+		Groups   []string
+	}
+	if err != nil || json.Unmarshal(text, &claims) != nil || claims.Audience != "sallyport:route:headers" || claims.Subject != "alice@example.com" ||
+		strings.Join(claims.Groups, ",") != "engineers,admins" {
+		t.Errorf("the assertion says %s (%v)", text, err)
 	}
 }
 

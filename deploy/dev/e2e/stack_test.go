@@ -26,6 +26,7 @@ func TestStack(t *testing.T) {
 	t.Run("and nobody else is offered it", keptForNobodyElse)
 	t.Run("a tool may ask for a fresh sign-on", stepUp)
 	t.Run("or for a second factor", notStrongEnough)
+	t.Run("a connection to one host is not used for another", misdirected)
 	t.Run("a sign-out in a frame closes the tools", signOutInAFrame)
 	t.Run("a person chooses an identity provider, once", chooser)
 	t.Run("with the keyboard alone", chooserByKeyboard)

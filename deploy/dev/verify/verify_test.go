@@ -51,8 +51,8 @@ func newDoor(t *testing.T) *door {
 		}); err != nil {
 			t.Fatal(err)
 		}
-		state := &session.State{ID: "id", User: person, Email: "j@example.com", AuthnAt: time.Now().Unix(), Expires: time.Now().Add(time.Hour).Unix()}
-		if d.good["an assertion"+what], err = issuers[what].Assert("notes", state, []string{"engineers"}); err != nil {
+		state := &session.State{ID: "id", User: person, Email: "j@example.com", AuthnAt: time.Now().Unix(), Expires: time.Now().Add(time.Hour).Unix(), Groups: []string{"engineers"}}
+		if d.good["an assertion"+what], err = issuers[what].For("notes", nil).Assert(state); err != nil {
 			t.Fatal(err)
 		}
 	}

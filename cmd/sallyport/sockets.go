@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/sallyport/sallyport/proxy/handover"
+)
+
+// The names of the sockets that systemd may hold for us (FileDescriptorName=).
+const (
+	socketHTTPS       = "https"
+	socketAdmin       = "admin"
+	socketForwardAuth = "forward_auth"
+)
+
+// hintAddress is what to do about an address that cannot be listened on.
+const hintAddress = "end the process that has the address, or choose another one in the configuration"
+
+// hintSockets is what to do about sockets that this process was given in vain.
+const hintSockets = "let the names in FileDescriptorName= be those of the keys below listen that the configuration sets"
+
+// sockets is where the listeners of a process come from: those that it was started
+// with, and beside them those that it opens itself.
+type sockets struct {
+	inherited *handover.Sockets // nil for none
+	// beside lets another process listen on the same addresses meanwhile.
+	beside bool
+}
+
+// inheritSockets takes what the service manager has given to this process.
+func inheritSockets(known ...string) (*handover.Sockets, error) {
+	inherited, err := handover.Inherited(known...)
+	if err != nil {
+		return nil, &hinted{err, hintSockets}
+	}
+	return inherited, nil
+}
+
+// listen returns the socket of that name that is held for us, or one on address.
+// what says what it is for.
+func (s sockets) listen(ctx context.Context, name, address, what string) (*handover.Listener, error) {
+	l, err := s.inherited.Listener(name)
+	if l == nil && err == nil {
+		l, err = handover.Listen(ctx, address, s.beside)
+	}
+	if err != nil {
+		return nil, &hinted{fmt.Errorf("listening for %s: %w", what, err), hintAddress}
+	}
+	return l, nil
+}
+
+// addresses are where a process listens, by the names of the sockets; one that is
+// empty is not listened on.
+type addresses struct{ work, admin, forwardAuth string }
+
+// listening is one of the addresses, with what it is for.
+type listening struct{ name, address, what string }
+
+func (a addresses) all() []listening {
+	return []listening{
+		{socketHTTPS, a.work, "requests"}, {socketAdmin, a.admin, "probes and metrics"}, {socketForwardAuth, a.forwardAuth, "questions of an ingress"},
+	}
+}
+
+// checkFree finds an address that cannot be listened on, and a socket that nobody
+// would listen on, before the introduction is used up. Nothing is accepted, and the
+// addresses are let go at once: only run listens in earnest. Where another process
+// listens meanwhile, no address is tried: the kernel would send clients to a socket
+// that is closed at once.
+func (s sockets) checkFree(ctx context.Context, at addresses) error {
+	for _, one := range at.all() {
+		if one.address == "" && s.inherited.Has(one.name) {
+			return &hinted{fmt.Errorf("listening for %s: the socket %q is held for this process, and its configuration has no use for it", one.what, one.name), hintSockets}
+		}
+	}
+	for _, one := range at.all() {
+		if one.address == "" || s.beside || s.inherited.Has(one.name) {
+			continue
+		}
+		l, err := handover.Listen(ctx, one.address, false)
+		if err != nil {
+			return &hinted{fmt.Errorf("listening for %s: %w", one.what, err), hintAddress}
+		}
+		defer l.Close() // after the others were tried: two may have one address
+	}
+	return nil
+}

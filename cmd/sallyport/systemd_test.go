@@ -1,0 +1,69 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/config"
+)
+
+// unit reads the keys of a unit file, in whatever section they stand.
+func unit(t *testing.T, name string) map[string][]string {
+	t.Helper()
+	keys := map[string][]string{}
+	for line := range strings.Lines(read(t, filepath.Join("..", "..", "deploy", "systemd", name))) {
+		line = strings.TrimSpace(line)
+		if key, value, ok := strings.Cut(line, "="); ok && !strings.HasPrefix(line, "#") {
+			keys[key] = append(keys[key], value)
+		}
+	}
+	return keys
+}
+
+// TestSystemdUnitsFitTheCommand holds deploy/systemd to the names of our sockets, to the
+// flags of the command and to how long a stop takes.
+func TestSystemdUnitsFitTheCommand(t *testing.T) {
+	service := unit(t, "sallyport-gateway.service")
+	words := strings.Fields(service["ExecStart"][0])
+	command, rest, err := newRoot(nowhere()).Find(words[1:])
+	if err != nil || command.Name() != "gateway" {
+		t.Fatalf("ExecStart runs %v: %v", command, err)
+	}
+	for _, word := range rest {
+		if name, isFlag := strings.CutPrefix(word, "--"); isFlag && command.Flags().Lookup(name) == nil {
+			t.Errorf("ExecStart: there is no --%s", name)
+		}
+	}
+	cfg, err := config.LoadGateway("f", []byte("door: {host: door}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if limit, err := time.ParseDuration(service["TimeoutStopSec"][0]); err != nil || limit < cfg.Stop.Announce.Duration+cfg.Stop.Drain.Duration+5*time.Second {
+		t.Errorf("TimeoutStopSec=%s, which is less than a stop may take (%v)", limit, err)
+	}
+	if service["Type"][0] != "notify" {
+		t.Errorf("Type=%s, though the gateway says when it is ready", service["Type"])
+	}
+	files, err := os.ReadDir(filepath.Join("..", "..", "deploy", "systemd"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]string{}
+	for _, file := range files {
+		if !strings.HasSuffix(file.Name(), ".socket") {
+			continue
+		}
+		socket := unit(t, file.Name())
+		names[socket["FileDescriptorName"][0]] = file.Name()
+		if socket["Service"][0] != "sallyport-gateway.service" || !slices.Contains(strings.Fields(service["Sockets"][0]), file.Name()) {
+			t.Errorf("%s is not the service's, and the service's are %s", file.Name(), service["Sockets"])
+		}
+	}
+	if len(names) != 2 || names[socketHTTPS] == "" || names[socketAdmin] == "" {
+		t.Errorf("sockets %v, expected one called %s and one called %s", names, socketHTTPS, socketAdmin)
+	}
+}

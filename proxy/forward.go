@@ -74,7 +74,7 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *place, state *sessi
 		out.renewal = g.sealedCookies(ex, r, rt.Host, renewed)
 	}
 	ctx = context.WithValue(ex.Trace(ctx, g.cfg.Now), outgoingKey{}, out)
-	rt.proxy.ServeHTTP(ex, r.WithContext(ctx))
+	rt.proxy.Forward(ctx, ex, r)
 	if cause := context.Cause(ctx); errors.Is(cause, session.ErrEnded) || errors.Is(cause, session.ErrWithdrawn) || errors.Is(cause, errAuthnAge) || errors.Is(cause, errUnused) {
 		// The backend was hung up on, and may have had time to end its answer
 		// as if it were whole.

@@ -54,7 +54,7 @@ type Config struct {
 // for concurrent use.
 type Sidecar struct {
 	cfg      Config
-	proxy    *httputil.ReverseProxy
+	proxy    relay.Forwarder
 	recorder relay.Recorder
 }
 
@@ -86,14 +86,14 @@ func New(cfg Config) (*Sidecar, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Sidecar{cfg: cfg, recorder: relay.Recorder{Access: cfg.Access, Log: cfg.Log, Now: cfg.Now}}
-	s.proxy = &httputil.ReverseProxy{
+	s.proxy = relay.Forwarder{Plain: &httputil.ReverseProxy{
 		Rewrite:        s.rewrite,
 		Transport:      relay.SafeTrailers{Base: newTransport(cfg.H2C)},
 		ModifyResponse: func(res *http.Response) error { header.StripResponse(res.Header); return nil },
 		ErrorHandler:   appFailed,
 		BufferPool:     new(relay.Buffers),
 		ErrorLog:       slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
-	}
+	}}
 	return s, nil
 }
 
@@ -154,7 +154,7 @@ func (s *Sidecar) serve(ex *relay.Exchange, r *http.Request) {
 	}
 	ex.Record.Upstream = s.cfg.App.Host
 	ex.Duplex()
-	s.proxy.ServeHTTP(ex, r.WithContext(ex.Trace(r.Context(), s.cfg.Now)))
+	s.proxy.Forward(ex.Trace(r.Context(), s.cfg.Now), ex, r)
 }
 
 // admit decides whether a request comes from the gateway and is unambiguous,

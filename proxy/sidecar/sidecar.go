@@ -14,6 +14,7 @@
 package sidecar
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -154,7 +155,8 @@ func (s *Sidecar) serve(ex *relay.Exchange, r *http.Request) {
 	}
 	ex.Record.Upstream = s.cfg.App.Host
 	ex.Duplex()
-	s.proxy.Forward(ex.Trace(r.Context(), s.cfg.Now), ex, r)
+	ex.Time(s.cfg.Now)
+	s.proxy.Forward(context.WithValue(r.Context(), relay.TimedKey{}, ex), ex, r)
 }
 
 // admit decides whether a request comes from the gateway and is unambiguous,

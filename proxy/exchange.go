@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"crypto/rand"
-	"encoding/base32"
 
 	"github.com/sallyport/sallyport/proxy/relay"
 )
@@ -10,8 +9,8 @@ import (
 // exchange is one request on its way through the gateway.
 type exchange = relay.Exchange
 
-// spoken is the alphabet of request ids.
-var spoken = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567")
+// spoken is what request ids are written with.
+const spoken = "abcdefghijklmnopqrstuvwxyz234567"
 
 // newRequestID returns 80 random bits as 16 lower-case letters and digits
 // without 0, 1, 8 and 9: it is read aloud to a help desk.
@@ -19,6 +18,14 @@ func newRequestID() string {
 	var raw [10]byte
 	_, _ = rand.Read(raw[:]) // never fails: crypto/rand ends the process instead
 	var id [16]byte
-	spoken.Encode(id[:], raw[:])
+	for half := range 2 {
+		var bits uint64
+		for _, b := range raw[5*half : 5*half+5] {
+			bits = bits<<8 | uint64(b)
+		}
+		for i := 7; i >= 0; i-- {
+			id[8*half+i], bits = spoken[bits&31], bits>>5
+		}
+	}
 	return string(id[:])
 }

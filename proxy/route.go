@@ -90,7 +90,7 @@ type route struct {
 	pool     *upstream.Pool   // nil for a route that answers itself, or an ingress does
 	proxy    onward
 	template *header.Template // of what the backend is told
-	cards    cards             // of whom it was told last
+	cards    cards            // of whom it was told last
 	answers  *answers
 	inHand   *atomic.Int64 // requests that it is asked now, shared with later Gateways
 }

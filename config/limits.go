@@ -42,9 +42,6 @@ type RouteLimits struct {
 	BodyMiB int `yaml:"body_mib"`
 	// HeaderBytes is the size of all headers of a request. Default 0: 64 KiB.
 	HeaderBytes int `yaml:"header_bytes"`
-	// AnswerTime is how long the tool may take to begin an answer. Default 0s:
-	// five minutes.
-	AnswerTime Duration `yaml:"answer_time"`
 }
 
 func defaultLimits() Limits {
@@ -66,7 +63,6 @@ const (
 	maxHeader      = 64 << 10
 	minStall       = 5 * time.Second
 	maxStall       = 10 * time.Minute
-	maxAnswerTime  = 5 * time.Minute // what the way to the backend takes anyway
 )
 
 func (c *collector) limits(at string, l Limits) {
@@ -85,9 +81,6 @@ func (c *collector) routeLimits(at string, l RouteLimits) {
 	c.between(join(at, "body_mib"), l.BodyMiB, 0, maxMiB)
 	if l.HeaderBytes != 0 {
 		c.between(join(at, "header_bytes"), l.HeaderBytes, minHeader, maxHeader)
-	}
-	if l.AnswerTime.Duration != 0 {
-		c.within(join(at, "answer_time"), l.AnswerTime, time.Millisecond, maxAnswerTime)
 	}
 }
 

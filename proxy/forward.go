@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/proxy/header"
@@ -68,8 +67,6 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *place, state *sessi
 	}()
 	defer ex.BoundBody(ctx)()
 	out := &outgoing{exchange: ex, at: rt, state: state, card: card}
-	ctx, done := rt.boundAnswer(ctx, out)
-	defer done()
 	if renewed := g.cfg.Sessions.Refresh(state); renewed != nil {
 		out.renewal = g.sealedCookies(ex, r, rt.Host, renewed)
 	}
@@ -90,14 +87,6 @@ type outgoing struct {
 	card     *header.Card // what the backend is told of the person; nil for nothing
 	renewal  []string     // Set-Cookie lines that renew the session; nil for none
 	body     backendBody
-	late     *time.Timer // runs out if no answer begins; nil for none
-}
-
-// answered notes that the backend's answer has begun.
-func (out *outgoing) answered() {
-	if out != nil && out.late != nil {
-		out.late.Stop()
-	}
 }
 
 type outgoingKey struct{}

@@ -72,8 +72,8 @@ func TestLimitsAndAnswersOfARouteAreTranslated(t *testing.T) {
 	if got := answersOf(config.Answers{Frames: "nobody"}).Frames; got != proxy.FramesNobody {
 		t.Errorf("frames %q", got)
 	}
-	limits := routeLimits(config.RouteLimits{Requests: 1, BodyMiB: 2, HeaderBytes: 3, AnswerTime: config.Duration{Duration: time.Second}})
-	if diff := cmp.Diff(proxy.RouteLimits{Requests: 1, BodyBytes: 2 << 20, HeaderBytes: 3, AnswerTime: time.Second}, limits); diff != "" {
+	limits := routeLimits(config.RouteLimits{Requests: 1, BodyMiB: 2, HeaderBytes: 3})
+	if diff := cmp.Diff(proxy.RouteLimits{Requests: 1, BodyBytes: 2 << 20, HeaderBytes: 3}, limits); diff != "" {
 		t.Errorf("limits (-want +got):\n%s", diff)
 	}
 }

@@ -35,6 +35,6 @@ func connectionLimits(l config.Limits, metrics *proxy.Metrics) func(net.Listener
 // routeLimits translates those of a route.
 func routeLimits(l config.RouteLimits) proxy.RouteLimits {
 	return proxy.RouteLimits{
-		Requests: l.Requests, BodyBytes: int64(l.BodyMiB) * mebibyte, HeaderBytes: l.HeaderBytes, AnswerTime: l.AnswerTime.Duration,
+		Requests: l.Requests, BodyBytes: int64(l.BodyMiB) * mebibyte, HeaderBytes: l.HeaderBytes,
 	}
 }

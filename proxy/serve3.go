@@ -62,7 +62,7 @@ func Serve3(ctx context.Context, cfg Server3Config) error {
 	handler := &counted3{Handler: withoutBody3(cfg.Handler)}
 	server := &http3.Server{
 		Handler: handler, MaxHeaderBytes: maxHeaderBytes, IdleTimeout: idleTimeout,
-		Logger: slog.New(loud{cfg.Log.Handler()}), ConnContext: closeUnlessUsed,
+		Logger: slog.New(loud{cfg.Log.Handler()}), ConnContext: cfg.connection,
 	}
 	transport := &quic.Transport{Conn: cfg.Socket, ConnContext: cfg.admit, VerifySourceAddress: (&unproven{now: time.Now}).tooMany}
 	listener, err := transport.Listen(http3.ConfigureTLSConfig(cfg.TLS), quicConfig())
@@ -132,6 +132,14 @@ func (c Server3Config) admit(ctx context.Context, info *quic.ClientInfo) (contex
 	}
 	context.AfterFunc(ctx, leave)
 	return ctx, nil
+}
+
+// connection makes the context of a connection's requests.
+func (c Server3Config) connection(ctx context.Context, conn *quic.Conn) context.Context {
+	// ReverseProxy lets an answer that breaks off look whole, unless it finds itself in a
+	// server of net/http.
+	server := &http.Server{ErrorLog: slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug)} //nolint:gosec // serves nobody
+	return closeUnlessUsed(context.WithValue(ctx, http.ServerContextKey, server), conn)
 }
 
 // usedKey is the context key of the timer that closes an unused connection.

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/proxy/session"
 )
 
@@ -125,8 +124,7 @@ func (g *Gateway) shedOr(ex *exchange, r *http.Request, rf *refusal) {
 		g.shed(ex, r, shedRoute)
 		return
 	}
-	ex.Record.Decision = accesslog.DecisionDeny
-	g.refuse(ex, r, *rf)
+	g.deny(ex, r, rf)
 }
 
 // shedStranger turns away whoever has not signed in, while there is more to do than is

@@ -75,8 +75,7 @@ func (g *Gateway) answerAsked(ex *exchange, r *http.Request, d *dialect) {
 		return
 	}
 	if rf := g.refuseForeign(asked, rt); rf != nil {
-		ex.Record.Decision = accesslog.DecisionDeny
-		g.refuse(ex, asked, *rf)
+		g.deny(ex, asked, rf)
 		return
 	}
 	g.letPass(ex, asked, rt, state, d)
@@ -149,8 +148,7 @@ func (g *Gateway) placeAsked(ex *exchange, asked *http.Request) (*place, *refusa
 func (g *Gateway) letPass(ex *exchange, asked *http.Request, rt *place, state *session.State, d *dialect) {
 	card, rf := rt.cardOf(state)
 	if rf != nil {
-		ex.Record.Decision = accesslog.DecisionDeny
-		g.refuse(ex, asked, *rf)
+		g.refuseUntold(ex, asked, rf)
 		return
 	}
 	told := http.Header{header.RequestID: {ex.Record.RequestID}}

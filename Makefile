@@ -209,8 +209,8 @@ lint: ## run golangci-lint on both modules
 fmt: ## format the Go files
 	@gofmt -w .
 
-.PHONY: microbench
-microbench: ## run the benchmarks that stand beside the code
+.PHONY: gobench
+gobench: ## run the benchmarks that stand beside the code
 	@go test -run '^$$' -bench . -benchmem ./...
 
 .PHONY: image

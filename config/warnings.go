@@ -19,6 +19,9 @@ func (g *Gateway) Warnings() []string {
 		if !route.lets() {
 			warnings = append(warnings, entry("routes", i)+".allow: lets nobody in to "+route.Name)
 		}
+		if health := route.Backend.Health; !health.On() && health != defaultBackend().Health && route.HasBackend() {
+			warnings = append(warnings, entry("routes", i)+".backend.health: nothing is probed without path")
+		}
 		if len(g.SAML.IdPs) > 1 && route.IdPs == nil && route.namesGroups() {
 			warnings = append(warnings, entry("routes", i)+".allow.groups: every identity provider in saml.idps says who is in them; list in "+
 				entry("routes", i)+".idps those that this route trusts")

@@ -78,9 +78,9 @@ func (c *collector) forwardAuth(g *Gateway) {
 		}
 	}
 	for i, route := range g.Routes {
-		for _, key := range []string{"strip_path", "host_header", "answers"} {
+		for _, key := range []string{"backend", "strip_path", "host_header", "pass_authorization", "identity.credentials", "answers"} {
 			if at := join(entry("routes", i), key); route.IngressOnly() && c.isGiven(at) {
-				c.add(at, "a key about a backend", "none without one: the ingress passes requests on by itself")
+				c.add(at, "a key about a backend", "none without backend.url or urls: an ingress passes requests on by itself")
 			}
 		}
 	}

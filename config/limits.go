@@ -42,8 +42,8 @@ type RouteLimits struct {
 	BodyMiB int `yaml:"body_mib"`
 	// HeaderBytes is the size of all headers of a request. Default 0: 64 KiB.
 	HeaderBytes int `yaml:"header_bytes"`
-	// AnswerTime is how long the tool may take to begin an answer. Default 0s:
-	// five minutes.
+	// AnswerTime is how long the tool may take to begin an answer, sending the
+	// request included. Default 0s: only BackendTimeouts.ResponseHeader counts.
 	AnswerTime Duration `yaml:"answer_time"`
 }
 
@@ -66,7 +66,7 @@ const (
 	maxHeader      = 64 << 10
 	minStall       = 5 * time.Second
 	maxStall       = 10 * time.Minute
-	maxAnswerTime  = 5 * time.Minute // what the way to the backend takes anyway
+	maxAnswerTime  = 5 * time.Minute
 )
 
 func (c *collector) limits(at string, l Limits) {

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Warnings returns what is allowed but probably not meant, or loosens the
@@ -27,6 +28,10 @@ func (g *Gateway) Warnings() []string {
 				entry("routes", i)+".idps those that this route trusts")
 		}
 	}
+	if g.Vault.BackendPKI.TTL.Duration < chainedTTL && slices.ContainsFunc(g.Routes, Route.asserts) {
+		warnings = append(warnings, fmt.Sprintf("vault.backend_pki.ttl: certificates of %s end before assertions do, which are sent without them then; tools that verify by the authority refuse those. %s is enough",
+			g.Vault.BackendPKI.TTL, Duration{chainedTTL}))
+	}
 	warnings = append(warnings, g.ForwardAuth.warnings(g)...)
 	warnings = append(warnings, g.SAML.namesWithoutDomains()...)
 	if !g.Vault.EdgeACME.On() { // how long an ACME server's certificates live is its own affair
@@ -34,6 +39,13 @@ func (g *Gateway) Warnings() []string {
 	}
 	return append(warnings, g.Vault.BackendPKI.warnings("vault.backend_pki")...)
 }
+
+// chainedTTL is a life of which five minutes, that of an assertion, are left whenever a
+// certificate is renewed: at half of it, and a little later at times.
+const chainedTTL = 15 * time.Minute
+
+// asserts reports whether a tool is sent assertions.
+func (r Route) asserts() bool { return r.Assertion && (r.HasBackend() || r.IngressOnly()) }
 
 // namesWithoutDomains tells of identity providers that are held to domains, while
 // their user names come from attributes whose values have none as a rule: whoever

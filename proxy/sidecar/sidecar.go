@@ -59,8 +59,10 @@ type Sidecar struct {
 }
 
 const (
-	appDialTimeout   = 5 * time.Second
-	appHeaderTimeout = 5 * time.Minute
+	appDialTimeout = 5 * time.Second
+	// appHeaderTimeout is longer than the longest backend.timeouts.response_header of a
+	// gateway: that alone decides, and when it gives up, so does the sidecar.
+	appHeaderTimeout = time.Hour + time.Minute
 	appHeaderBytes   = 256 << 10
 	appIdleConns     = 256
 	// appContinue is how long the application may take to say whether it wants the

@@ -26,7 +26,7 @@ func headersAs(host, path string, more ...string) []byte {
 
 // takeNothing has strangers ask over connections on which no answer's body can be sent,
 // and waits until all of them hang on that.
-func takeNothing(t *testing.T, w *world, connections int, block func() []byte) {
+func takeNothing(t *testing.T, w *world, host string, connections int, block func() []byte) {
 	t.Helper()
 	hanging := runtime.NumGoroutine() + 100*connections
 	defer func() {
@@ -38,7 +38,7 @@ func takeNothing(t *testing.T, w *world, connections int, block func() []byte) {
 		}
 	}()
 	for range connections {
-		_, framer := framesTo(t, w)
+		_, framer := framesTo(t, w, host)
 		if err := framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}); err != nil {
 			t.Fatal(err)
 		}
@@ -53,19 +53,17 @@ func takeNothing(t *testing.T, w *world, connections int, block func() []byte) {
 // TestStrangersWhoTakeNothingKeepNobodyOut: whoever was refused, and does not take what
 // is said, is not in anybody's way.
 func TestStrangersWhoTakeNothingKeepNobodyOut(t *testing.T) {
-	for name, block := range map[string]func() []byte{
-		"pages":    func() []byte { return headersAs(headersHost, "/", "accept", "text/html") },
-		"nowhere":  func() []byte { return headersAs(doorHost, "/nowhere", "accept", "text/html") },
-		"metadata": func() []byte { return headersAs(doorHost, "/saml/metadata") },
-		"json":     func() []byte { return headersAs(headersHost, "/") },
-		"acs":      func() []byte { return headersAs(doorHost, "/saml/acs", "accept", "text/html") },
-		"slo":      func() []byte { return headersAs(doorHost, "/saml/slo", "accept", "text/html") },
+	for name, ask := range map[string]struct{ host, path, accept string }{
+		"a tool, in the background": {headersHost, "/", "*/*"},
+		"nowhere":                   {doorHost, "/nowhere", "text/html"}, "metadata": {doorHost, "/saml/metadata", "*/*"},
+		"an answer of an identity provider": {doorHost, "/saml/acs", "text/html"}, "a logout": {doorHost, "/saml/slo", "text/html"},
+		"another host": {headersHost, "/.sallyport/ticket?ticket=x", "text/html"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, func(cfg *proxy.Config) { cfg.Limits.Requests, cfg.Limits.StrangersPerSecond = 100, 10000 })
 			b := w.browser()
 			b.signIn(w.origin(headersHost)+"/", "alice")
-			takeNothing(t, w, 3, block)
+			takeNothing(t, w, ask.host, 3, func() []byte { return headersAs(ask.host, ask.path, "accept", ask.accept) })
 			if res := b.navigate(w.origin(headersHost) + "/"); res.StatusCode != http.StatusOK {
 				t.Errorf("somebody who has signed in: %d", res.StatusCode)
 			}
@@ -81,6 +79,6 @@ func TestStrangersWhoTakeNothingKeepNobodyOut(t *testing.T) {
 func TestWhatStrangersDoNotTakeIsGivenUp(t *testing.T) {
 	w := newWorld(t, func(cfg *proxy.Config) { cfg.Limits.Stall = time.Second })
 	goroutines := runtime.NumGoroutine()
-	takeNothing(t, w, 3, func() []byte { return headersAs(headersHost, "/") })
+	takeNothing(t, w, headersHost, 3, func() []byte { return headersAs(headersHost, "/") })
 	settle(t, goroutines+20)
 }

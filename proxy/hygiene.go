@@ -6,7 +6,8 @@ import (
 )
 
 // clean refuses what no honest client sends before anything else looks at it.
-// net/http has refused malformed framing and header bytes by now.
+// net/http has refused malformed framing and header bytes by now. A blank in a target, which
+// HTTP/2 and HTTP/3 can carry, would end it where HTTP/1 is spoken.
 func clean(r *http.Request) *refusal {
 	switch {
 	case !validMethod(r.Method):
@@ -14,7 +15,7 @@ func clean(r *http.Request) *refusal {
 			status: http.StatusMethodNotAllowed, reason: "method",
 			title: "That cannot be done here", message: "This kind of request is not served here.",
 		}
-	case r.URL.Path == "" || r.URL.Path[0] != '/' || strings.Contains(r.RequestURI, "#"):
+	case r.URL.Path == "" || r.URL.Path[0] != '/' || strings.ContainsAny(r.RequestURI, "# "):
 		return &refusal{
 			status: http.StatusBadRequest, reason: "path",
 			title: "That address is not valid", message: "The address of this request is not one that a browser sends.",

@@ -1,9 +1,11 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -19,8 +21,9 @@ const bodyRate = 240
 const codeBodyTooSlow = "body_too_slow"
 
 var (
-	errBodyTooLarge = errors.New("body is larger than the route takes")
-	errBodyTooSlow  = errors.New("body came too slowly")
+	errBodyTooLarge  = errors.New("body is larger than the route takes")
+	errBodyTooSlow   = errors.New("body came too slowly")
+	errBodyMalformed = errors.New("body is malformed")
 )
 
 // bodyFault is the answer to a request whose own body is to blame; nil for other errors.
@@ -32,6 +35,11 @@ func bodyFault(err error) *refusal {
 		return &refusal{
 			status: http.StatusRequestTimeout, reason: codeBodyTooSlow, cause: err,
 			title: "That took too long", message: "What you sent came too slowly, or stopped on the way. The tool may have got a part of it.",
+		}
+	case errors.Is(err, errBodyMalformed):
+		return &refusal{
+			status: http.StatusBadRequest, reason: "body_malformed", cause: err,
+			title: "That could not be read", message: "What you sent is not in a form that a browser sends. The tool may have got a part of it.",
 		}
 	}
 	return nil
@@ -51,6 +59,7 @@ type boundedBody struct {
 	exchange *exchange
 	left     int64         // bytes that may still come
 	bounded  bool          // whether left counts
+	chunked  bool          // whether it comes in chunks of HTTP/1
 	steady   bool          // whether it has to keep up with bodyRate
 	credit   time.Duration // for how long it may still be waited for
 	most     time.Duration // of credit
@@ -65,7 +74,8 @@ func boundBody(ex *exchange, r *http.Request, limit int64, stall time.Duration) 
 	bounded := *r
 	bounded.Body = &boundedBody{
 		ReadCloser: r.Body, exchange: ex, left: limit, bounded: limit > 0, credit: stall, most: stall,
-		steady: !strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc"),
+		steady:  !strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc"),
+		chunked: r.ProtoMajor == 1 && r.ContentLength < 0,
 	}
 	return &bounded
 }
@@ -91,8 +101,20 @@ func (b *boundedBody) Read(p []byte) (n int, err error) {
 		b.exchange.NoteSlowWriter()
 		return n, errBodyTooSlow
 	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		return n, fmt.Errorf("%w: %w", errBodyTooSlow, err)
+	case b.chunked && malformed(err):
+		return n, fmt.Errorf("%w: %w", errBodyMalformed, err)
 	}
 	return n, err
+}
+
+// malformed reports whether err, of a body in chunks, is about the bytes that came, and
+// not about the connection or the end of it all. net/http has no type for it. Else the
+// tool would be blamed for what the client has sent.
+func malformed(err error) bool {
+	var connection net.Error
+	return err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, http.ErrBodyReadAfterClose) &&
+		!errors.Is(err, context.Canceled) && !errors.As(err, &connection)
 }

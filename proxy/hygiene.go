@@ -6,7 +6,9 @@ import (
 )
 
 // clean refuses what no honest client sends before anything else looks at it.
-// net/http has refused malformed framing and header bytes by now.
+// net/http has refused malformed framing and header bytes by now. A host in the target
+// is for HTTP/1 (RFC 9112 section 3.2.2); where requests come in frames it has a field of
+// its own, and a target with another would name two (RFC 9113 section 8.3.1).
 func clean(r *http.Request) *refusal {
 	switch {
 	case !validMethod(r.Method):
@@ -14,7 +16,7 @@ func clean(r *http.Request) *refusal {
 			status: http.StatusMethodNotAllowed, reason: "method",
 			title: "That cannot be done here", message: "This kind of request is not served here.",
 		}
-	case r.URL.Path == "" || r.URL.Path[0] != '/' || strings.Contains(r.RequestURI, "#"):
+	case r.URL.Path == "" || r.URL.Path[0] != '/' || strings.Contains(r.RequestURI, "#"), r.ProtoMajor > 1 && r.RequestURI[0] != '/':
 		return &refusal{
 			status: http.StatusBadRequest, reason: "path",
 			title: "That address is not valid", message: "The address of this request is not one that a browser sends.",

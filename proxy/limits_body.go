@@ -1,11 +1,9 @@
 package proxy
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -59,7 +57,8 @@ type boundedBody struct {
 	exchange *exchange
 	left     int64         // bytes that may still come
 	bounded  bool          // whether left counts
-	chunked  bool          // whether it comes in chunks of HTTP/1
+	version  int           // of HTTP: 1, 2, 3
+	chunked  bool          // whether it comes without a length
 	steady   bool          // whether it has to keep up with bodyRate
 	credit   time.Duration // for how long it may still be waited for
 	most     time.Duration // of credit
@@ -75,7 +74,7 @@ func boundBody(ex *exchange, r *http.Request, limit int64, stall time.Duration) 
 	bounded.Body = &boundedBody{
 		ReadCloser: r.Body, exchange: ex, left: limit, bounded: limit > 0, credit: stall, most: stall,
 		steady:  !strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc"),
-		chunked: r.ProtoMajor == 1 && r.ContentLength < 0,
+		version: r.ProtoMajor, chunked: r.ContentLength < 0,
 	}
 	return &bounded
 }
@@ -104,17 +103,8 @@ func (b *boundedBody) Read(p []byte) (n int, err error) {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return n, fmt.Errorf("%w: %w", errBodyTooSlow, err)
-	case b.chunked && malformed(err):
+	case malformed(err, b.version, b.chunked):
 		return n, fmt.Errorf("%w: %w", errBodyMalformed, err)
 	}
 	return n, err
-}
-
-// malformed reports whether err, of a body in chunks, is about the bytes that came, and
-// not about the connection or the end of it all. net/http has no type for it. Else the
-// tool would be blamed for what the client has sent.
-func malformed(err error) bool {
-	var connection net.Error
-	return err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, http.ErrBodyReadAfterClose) &&
-		!errors.Is(err, context.Canceled) && !errors.As(err, &connection)
 }

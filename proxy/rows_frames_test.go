@@ -35,10 +35,16 @@ func (m message) ends() bool { return m.body == "" && m.trailer == nil }
 // outcome is a status, or "refused" with what the gateway has said instead of one.
 type outcome string
 
-// frames2 sends m in HTTP/2, on a connection of its own.
+// frames2 sends m to the gateway in HTTP/2.
 func frames2(tb testing.TB, s *stand, host string, m message) outcome {
 	tb.Helper()
-	conn, err := tls.Dial("tcp", s.addr, &tls.Config{RootCAs: s.ca.pool, ServerName: host, NextProtos: []string{"h2"}})
+	return framesOver(tb, s.addr, &tls.Config{RootCAs: s.ca.pool, ServerName: host, NextProtos: []string{"h2"}}, m)
+}
+
+// framesOver sends m in HTTP/2, on a connection of its own.
+func framesOver(tb testing.TB, address string, config *tls.Config, m message) outcome {
+	tb.Helper()
+	conn, err := tls.Dial("tcp", address, config)
 	if err != nil {
 		tb.Fatal(err)
 	}

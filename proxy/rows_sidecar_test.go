@@ -81,6 +81,46 @@ func TestAttacksFromWithin(t *testing.T) {
 	}
 }
 
+// TestFramesFromWithin sends the sidecar what has a form of its own in HTTP/2.
+func TestFramesFromWithin(t *testing.T) {
+	s := newStand(t, nil)
+	config := s.asGateway.Clone()
+	config.NextProtos = []string{"h2"}
+	asked := func(method, path string, more ...[2]string) fields {
+		return append(fields{{":method", method}, {":scheme", "https"}, {":authority", "a"}, {":path", path}, {"x-forwarded-user", "alice"}}, more...)
+	}
+	for _, test := range []struct {
+		row, name string
+		message   message
+		outcome   outcome
+		reached   []string
+	}{
+		{"P01", "two people", message{header: asked("GET", "/", [2]string{"x-forwarded-user", "root"})}, "400", nil},
+		{"P02", "other spellings", message{header: asked("GET", "/", [2]string{"x_forwarded_user", "root"}, [2]string{"x.forwarded.user", "root"})}, "200", []string{arrives}},
+		{"P03", "hop by hop", message{header: asked("GET", "/", [2]string{"connection", "x-forwarded-user"})}, "400", nil},
+		{"P08", "an encoding", message{header: asked("GET", "/", [2]string{"transfer-encoding", "chunked"})}, "400", nil},
+		{"P08", "CR and LF in a value", message{header: asked("GET", "/", [2]string{"x-odd", "a\r\nx-forwarded-email: root"})}, "refused", nil},
+		{"P10", "trailers", message{header: asked("POST", "/"), body: "a", trailer: fields{{"x-forwarded-email", "root"}}}, "200", []string{"POST / HTTP/1.1\nHost: a\nTransfer-Encoding: chunked\nX-Forwarded-User: alice\n\n1\r\na\r\n0\r\n\r\n"}},
+		{"P13", "CONNECT", message{header: fields{{":method", "CONNECT"}, {":authority", "127.0.0.1:22"}}}, "405", nil},
+		{"P15", "an address for a path", message{header: asked("GET", "https://evil.example/")}, "400", nil},
+		{"P19", "a fragment", message{header: asked("GET", "/public#/../admin")}, "400", nil},
+		{"P28", "a WebSocket in a stream", message{header: append(fields{{":protocol", "websocket"}}, asked("CONNECT", "/ws")...)}, "refused", nil},
+	} {
+		t.Run(test.row+" "+test.name, func(t *testing.T) {
+			if got := framesOver(t, s.sidecar, config, test.message); !strings.HasPrefix(string(got), string(test.outcome)) {
+				t.Errorf("%s, want %s", got, test.outcome)
+			}
+			var reached []string
+			for _, request := range s.tool.next() {
+				reached = append(reached, sorted(request))
+			}
+			if diff := cmp.Diff(test.reached, reached); diff != "" {
+				t.Errorf("at the application (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 // sorted is a request with its header lines in order.
 func sorted(request string) string {
 	head, body, _ := strings.Cut(request, "\r\n\r\n")

@@ -2,10 +2,17 @@ package proxy_test
 
 import (
 	"crypto/tls"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sallyport/sallyport/proxy"
 )
 
 // attack is what somebody who is signed in sends over a connection, byte for byte, and
@@ -31,6 +38,8 @@ const (
 	passes   = "group_allowed"
 	smuggled = "GET /smuggled HTTP/1.1\r\nHost: {host}\r\n\r\n"
 )
+
+var upgrades = []string{"Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="}
 
 // framing are rows about where a request ends.
 var framing = []attack{
@@ -108,6 +117,10 @@ var targets = []attack{
 	{"P20", "1,500 parameters", get("/?" + strings.Repeat("a=1&", 1500)), []int{200}, []string{passes}, []string{"GET /?" + strings.Repeat("a=1&", 1500) + " HTTP/1.1"}},
 	{"P20", "10,000 parameters", get("/?" + strings.Repeat("a=1&", 10_000)), []int{414}, []string{"url_too_long"}, nil},
 	{"P21", "our cookies among others", strings.Replace(get("/"), "{cookie}", "a=1; {cookie}; __host-SALLYPORT-link=x; b=\"2;c\"", 1), []int{200}, []string{passes}, []string{"GET / HTTP/1.1\nCookie: a=1; b=\"2;c\""}},
+	{"P26", "a WebSocket that forges, as the tool gets it", get("/ws", slices.Concat(upgrades, []string{"X-Forwarded-User: root", "X_Forwarded_User: root", "X-Forwarded-For: 192.0.2.1", "Origin: https://{host}"})...), []int{200}, []string{passes}, []string{"GET /ws HTTP/1.1\nConnection: Upgrade\nOrigin: https://{host}\nSec-Websocket-Key: dGhlIHNhbXBsZSBub25jZQ==\nSec-Websocket-Version: 13\nUpgrade: websocket"}},
+	{"P26", "a WebSocket of another page", get("/ws", slices.Concat(upgrades, []string{"Origin: https://{other}"})...), []int{403}, []string{"websocket_origin"}, nil},
+	{"P26", "a WebSocket of two pages", get("/ws", slices.Concat(upgrades, []string{"Origin: https://{host}", "Origin: https://evil.example"})...), []int{403}, []string{"websocket_origin"}, nil},
+	{"P26", "a WebSocket of nobody", strings.Replace(get("/ws", slices.Concat(upgrades, []string{"Origin: https://{host}", "X-Forwarded-User: root"})...), "Cookie: {cookie}", "A: b", 1), []int{401}, []string{"no_session"}, nil},
 	{"P29", "our cookie twice", get("/", "Cookie: {cookie}"), []int{401}, []string{"two_cookies"}, nil},
 	{"P29", "and another's before it", strings.Replace(get("/"), "{cookie}", "{othercookie}; {cookie}", 1), []int{401}, []string{"two_cookies"}, nil},
 	{"P31", "the session of another tool", strings.Replace(get("/"), "{cookie}", "{othercookie}", 1), []int{401}, []string{"session_invalid"}, nil},
@@ -129,9 +142,58 @@ func TestAttacksInHTTP1(t *testing.T) {
 			if diff := cmp.Diff(a.reasons, s.reasons(len(a.reasons))); diff != "" {
 				t.Errorf("reasons (-want +got):\n%s", diff)
 			}
-			if diff := cmp.Diff(a.reached, s.reached(headersHost)); diff != "" {
+			var reached []string
+			for _, want := range a.reached {
+				reached = append(reached, s.fill(want))
+			}
+			if diff := cmp.Diff(reached, s.reached(headersHost)); diff != "" {
 				t.Errorf("at the application (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestStrangersLeadNobodyAstray is rows P05, P33 and P35: what a stranger says of where
+// they come from leads nobody anywhere else, no cache keeps what they get, and nothing
+// that they write stands in the log as they wrote it.
+func TestStrangersLeadNobodyAstray(t *testing.T) {
+	s := newStand(t, func(cfg *proxy.Config) { cfg.QueryKeys = []string{"page"} })
+	odd := []string{
+		"X-Forwarded-Host: evil.example", "X-Forwarded-Proto: http", "X-Forwarded-Port: 1", "Forwarded: host=evil.example", "X-Original-URL: https://evil.example/",
+		"User-Agent: a\xe2\x80\xae\xff\xe2\x80\xa8b\"}", "Authorization: Bearer canary", "Cookie: a=canary", "Referer: https://canary.example/",
+	}
+	navigation := append(slices.Clone(odd), "Accept: text/html", "Sec-Fetch-Mode: navigate")
+	tests := map[string]struct {
+		request string
+		status  int
+	}{
+		"who opens a page":      {get("/%0a%1b[2J%e2%80%ae?page=%0a1&token=canary", navigation...), 303},
+		"a program":             {get("/%0a?token=canary", odd...), 401},
+		"who opens no tool":     {strings.Replace(get("/", navigation...), "{host}", "127.0.0.1", 1), 421},
+		"who asks what nobody":  {get("/.sallyport/unknown", navigation...), 404},
+		"who does what nobody":  {"TRACE" + strings.TrimPrefix(get("/", navigation...), "GET"), 405},
+		"who forges a session":  {get("/", append(navigation, "Cookie: __Host-sallyport=canary")...), 303},
+		"who shows two of them": {get("/", append(navigation, "Cookie: __Host-sallyport=canary; __Host-sallyport=canary")...), 303},
+	}
+	for name, test := range tests {
+		request := strings.Replace(test.request, "Cookie: {cookie}\r\n", "", 1)
+		res := s.raw(s.fill(request))
+		if res.StatusCode != test.status || res.Header.Get("Cache-Control") != "no-store" || res.Header.Get("Vary") != "Cookie" {
+			t.Errorf("%s: %d %v", name, res.StatusCode, res.Header)
+		}
+		body, err := io.ReadAll(res.Body)
+		if text := fmt.Sprint(res.Header, string(body)); err != nil || strings.Contains(text, "evil") || strings.Contains(text, "canary") {
+			t.Errorf("%s: %v, %s", name, err, text)
+		}
+		if location := res.Header.Get("Location"); test.status == http.StatusSeeOther && !strings.HasPrefix(location, s.origin(doorHost)+"/") {
+			t.Errorf("%s is sent to %q", name, location)
+		}
+	}
+	s.records(s.said + len(tests))
+	if text := s.log.text(); strings.Contains(text, "canary") || strings.ContainsFunc(text, func(c rune) bool { return c != '\n' && !unicode.IsPrint(c) }) {
+		t.Errorf("log %q", text)
+	}
+	if got := s.tool.next(); len(got) > 0 {
+		t.Errorf("at the application: %q", got)
 	}
 }

@@ -144,7 +144,7 @@ func (st *storm) refused(ctx context.Context, client *http.Client) error {
 	}{
 		{http.MethodGet, "https://" + notesHost + "/", "", http.StatusUnauthorized},
 		{http.MethodGet, "https://" + notesHost + "/", st.cookie.Value[:40], http.StatusUnauthorized},
-		{http.MethodPost, "https://" + doorHost + "/saml/acs", "", http.StatusBadRequest},
+		{http.MethodPost, "https://" + doorHost + "/saml/acs", "", http.StatusForbidden},
 		{http.MethodGet, "https://" + doorHost + "/nothing", "", http.StatusNotFound},
 		{http.MethodGet, "https://" + doorHost + "/saml/metadata", "", http.StatusOK},
 	} {
@@ -378,12 +378,12 @@ func (st *storm) floodHeaders(ctx context.Context) error {
 	if err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: st.block()}); err != nil {
 		return err
 	}
-	for range 2000 {
+	for range 20_000 {
 		if framer.WriteContinuation(1, false, bytes.Repeat([]byte{0}, 1000)) != nil {
 			return nil
 		}
 	}
-	return errors.New("two megabytes of a header were taken")
+	return errors.New("twenty megabytes of a header were taken")
 }
 
 // pauseWithin waits for d, or for the end of ctx.

@@ -29,6 +29,7 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *place, state *sessi
 		return
 	}
 	defer rt.inHand.Add(-1)
+	ex.LetIn()
 	if r.ContentLength != 0 {
 		ex.ExpectBody(0)
 		ex.Duplex()

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 
@@ -168,6 +167,6 @@ func clientAsked(h http.Header) (string, bool) {
 		return "", false
 	}
 	last := lines[len(lines)-1]
-	address, err := netip.ParseAddr(strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:]))
-	return address.Unmap().String(), err == nil
+	address, _, err := forwarder(strings.Trim(last[strings.LastIndexByte(last, ',')+1:], " \t"))
+	return address.String(), err == nil
 }

@@ -23,6 +23,10 @@ func (g *Gateway) Warnings() []string {
 		if health := route.Backend.Health; !health.On() && health != defaultBackend().Health && route.HasBackend() {
 			warnings = append(warnings, entry("routes", i)+".backend.health: nothing is probed without path")
 		}
+		if path := route.Identity.Credentials.Path(); strings.HasPrefix(path, g.Vault.KVMount+"/") || strings.HasPrefix(path, "data/") {
+			warnings = append(warnings, fmt.Sprintf("%s.identity.credentials: the secret is at %s of the mount %s; paths are written without the mount and without data/",
+				entry("routes", i), path, g.Vault.KVMount))
+		}
 		if len(g.SAML.IdPs) > 1 && route.IdPs == nil && route.namesGroups() {
 			warnings = append(warnings, entry("routes", i)+".allow.groups: every identity provider in saml.idps says who is in them; list in "+
 				entry("routes", i)+".idps those that this route trusts")

@@ -172,6 +172,14 @@ func (s *Sidecar) admit(r *http.Request, record *accesslog.Record) (status int, 
 		return http.StatusForbidden, err
 	}
 	record.Rule = "peer:" + peer
+	switch { // no gateway sends these, and an application may read them as another request
+	case !relay.ValidMethod(r.Method):
+		record.Reason = "method"
+		return http.StatusMethodNotAllowed, errors.New("method is none that a gateway sends")
+	case !relay.ValidTarget(r):
+		record.Reason = "path"
+		return http.StatusBadRequest, errors.New("target is none that a gateway sends")
+	}
 	if err := header.Check(r.Header); err != nil {
 		record.Reason = "ambiguous_header"
 		return http.StatusBadRequest, err

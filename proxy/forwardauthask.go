@@ -151,12 +151,20 @@ func targetAsked(target string) (*url.URL, error) {
 	if err != nil || u.Host != "" || u.Path == "" {
 		return nil, errors.Join(fmt.Errorf("target %.200q: %w", target, errTarget), err)
 	}
-	for segment := range strings.SplitSeq(strings.ReplaceAll(u.Path, `\`, "/"), "/") {
-		if name, _, _ := strings.Cut(segment, ";"); name == "." || name == ".." { // Java servers drop what follows ";"
-			return nil, fmt.Errorf("target %.200q has the segment %q: %w without such", target, segment, errTarget)
-		}
+	if climbs(u.Path) {
+		return nil, fmt.Errorf("target %.200q has a segment of dots: %w without such", target, errTarget)
 	}
 	return u, nil
+}
+
+// climbs reports whether a segment of a path means another directory to some server.
+func climbs(path string) bool {
+	for segment := range strings.SplitSeq(strings.ReplaceAll(path, `\`, "/"), "/") {
+		if name, _, _ := strings.Cut(segment, ";"); name == "." || name == ".." { // Java servers drop what follows ";"
+			return true
+		}
+	}
+	return false
 }
 
 // clientAsked is whom the ingress has the request from: the last address in

@@ -140,6 +140,11 @@ func equipGateway(ctx context.Context, cfg *config.Gateway, g *liveGateway, cloc
 	if err := g.open(parts, d); err != nil {
 		return nil, err
 	}
+	return g.life(cfg), nil
+}
+
+// life is that of a gateway which has all that it needs.
+func (g *liveGateway) life(cfg *config.Gateway) *life {
 	received := receptionOf(cfg)
 	received.limit = connectionLimits(cfg.Limits, g.metrics)
 	registry := newRegistry()
@@ -151,7 +156,7 @@ func equipGateway(ctx context.Context, cfg *config.Gateway, g *liveGateway, cloc
 		announce: cfg.Stop.Announce.Duration, drain: cfg.Stop.Drain.Duration,
 		strangers: slog.LevelDebug, reception: received, asked: g.live.ForwardAuth(), askTLS: g.askTLS(),
 		overload: func() (bool, bool) { return g.live.Gateway().Overload() }, http2Error: g.metrics.HTTP2Error,
-	}, nil
+	}
 }
 
 // gatewayAddresses are where a gateway listens all its life.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 
@@ -152,12 +151,20 @@ func targetAsked(target string) (*url.URL, error) {
 	if err != nil || u.Host != "" || u.Path == "" {
 		return nil, errors.Join(fmt.Errorf("target %.200q: %w", target, errTarget), err)
 	}
-	for segment := range strings.SplitSeq(strings.ReplaceAll(u.Path, `\`, "/"), "/") {
-		if name, _, _ := strings.Cut(segment, ";"); name == "." || name == ".." { // Java servers drop what follows ";"
-			return nil, fmt.Errorf("target %.200q has the segment %q: %w without such", target, segment, errTarget)
-		}
+	if climbs(u.Path) {
+		return nil, fmt.Errorf("target %.200q has a segment of dots: %w without such", target, errTarget)
 	}
 	return u, nil
+}
+
+// climbs reports whether a segment of a path means another directory to some server.
+func climbs(path string) bool {
+	for segment := range strings.SplitSeq(strings.ReplaceAll(path, `\`, "/"), "/") {
+		if name, _, _ := strings.Cut(segment, ";"); name == "." || name == ".." { // Java servers drop what follows ";"
+			return true
+		}
+	}
+	return false
 }
 
 // clientAsked is whom the ingress has the request from: the last address in
@@ -168,6 +175,6 @@ func clientAsked(h http.Header) (string, bool) {
 		return "", false
 	}
 	last := lines[len(lines)-1]
-	address, err := netip.ParseAddr(strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:]))
-	return address.Unmap().String(), err == nil
+	address, _, err := forwarder(strings.Trim(last[strings.LastIndexByte(last, ',')+1:], " \t"))
+	return address.String(), err == nil
 }

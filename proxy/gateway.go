@@ -102,17 +102,21 @@ type Gateway struct {
 	often     *canned      // the answer to whoever asks too often
 }
 
+func (c *Config) setDefaults() {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Metrics == nil {
+		c.Metrics = NewMetrics()
+	}
+}
+
 // New returns a Gateway, or an error that names what is wrong with cfg.
 func New(cfg Config) (*Gateway, error) {
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
-	}
-	if cfg.Metrics == nil {
-		cfg.Metrics = NewMetrics()
-	}
+	cfg.setDefaults()
 	g := &Gateway{
 		cfg: cfg, table: newTable(), named: make(map[string]bool), queryKeys: make(map[string]bool),
 		crossSite: http.NewCrossOriginProtection(),

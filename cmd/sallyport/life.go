@@ -167,18 +167,20 @@ func (l *life) open(ctx context.Context) (open listeners, err error) {
 			err = errors.Join(err, open.close())
 		}
 	}()
-	if open.work, err = l.sockets.listen(ctx, socketHTTPS, l.listen.work, "requests"); err != nil {
+	if open.work, err = l.sockets.listen(ctx, socketHTTPS, l.listen.work, forRequests); err != nil {
 		return open, err
 	}
-	if open.admin, err = l.sockets.listen(ctx, socketAdmin, l.listen.admin, "probes and metrics"); err != nil {
+	if open.admin, err = l.sockets.listen(ctx, socketAdmin, l.listen.admin, forAdmin); err != nil {
 		return open, err
 	}
 	if l.listen.forwardAuth != "" {
-		if open.forwardAuth, err = l.sockets.listen(ctx, socketForwardAuth, l.listen.forwardAuth, "questions of an ingress"); err != nil {
+		if open.forwardAuth, err = l.sockets.listen(ctx, socketForwardAuth, l.listen.forwardAuth, forIngress); err != nil {
 			return open, err
 		}
 	}
-	open.work3, err = l.reception.socket(ctx, open.work)
+	if l.listen.http3 != "" { // the port that the other has got
+		open.work3, err = l.sockets.packets(ctx, socketHTTP3, open.work.Addr().String(), forHTTP3)
+	}
 	return open, err
 }
 

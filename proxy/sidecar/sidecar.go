@@ -5,12 +5,12 @@
 // That the peer is the gateway is proven by mutual TLS before this package sees
 // a byte (the tls.Config demands it, on resumed connections too) and asserted
 // here once more. The same list of headers that the gateway stripped and set is
-// stripped and set again: an application reads the gateway's values in one
-// spelling, once, or nothing.
+// stripped again, and set from what the gateway says it has set: an application reads
+// the gateway's values in one spelling, as often as there are, or nothing.
 //
 // Hostile input: requests of whoever reaches the listener, and the
-// application's answers. Output: plain HTTP to loopback, and one line per
-// request.
+// application's answers. Output: plain HTTP to loopback, in version 1.1 or 2, and one
+// line per request.
 package sidecar
 
 import (

@@ -17,6 +17,9 @@ type Limits struct {
 	// Requests is how many requests may be in hand at once. At three quarters of
 	// it, whoever has not signed in is turned away. Default 20000.
 	Requests int `yaml:"requests"`
+	// RequestsPerPerson is how many of them one person may have, over all tools;
+	// zero is a sixteenth of Requests, and 128 at least. Default 0.
+	RequestsPerPerson int `yaml:"requests_per_person"`
 	// MemoryMiB is how much memory may be in use after a garbage collection; zero
 	// follows the limit that the process runs under, if there is one. Default 0.
 	MemoryMiB int `yaml:"memory_mib"`
@@ -73,6 +76,7 @@ func (c *collector) limits(at string, l Limits) {
 	c.between(join(at, "connections"), l.Connections, 1, maxCount)
 	c.between(join(at, "connections_per_address"), l.ConnectionsPerAddress, 1, maxCount)
 	c.between(join(at, "requests"), l.Requests, 4, maxCount)
+	c.between(join(at, "requests_per_person"), l.RequestsPerPerson, 0, maxCount)
 	c.between(join(at, "memory_mib"), l.MemoryMiB, 0, maxMiB)
 	c.between(join(at, "strangers_per_second"), l.StrangersPerSecond, 1, maxRate)
 	c.between(join(at, "url_bytes"), l.URLBytes, minURL, maxURL)

@@ -62,14 +62,21 @@ func (r reception) checkFree(ctx context.Context, address string) error {
 	return socket.Close()
 }
 
+// limited is inner with its connections held to their limits: each listener that strangers
+// reach has its own count.
+func (r reception) limited(inner net.Listener) net.Listener {
+	if r.limit == nil {
+		return inner
+	}
+	return r.limit(inner)
+}
+
 // serve serves the work on both, until ctx ends or one of them fails.
 func (r reception) serve(ctx context.Context, cfg proxy.ServerConfig, socket net.PacketConn) error {
 	if r.balancers != nil {
 		cfg.Listener = listen.ProxyProtocol(listen.ProxyProtocolConfig{Listener: cfg.Listener, Trusted: r.balancers, Log: cfg.Log})
 	}
-	if r.limit != nil {
-		cfg.Listener = r.limit(cfg.Listener)
-	}
+	cfg.Listener = r.limited(cfg.Listener)
 	if socket == nil {
 		return proxy.Serve(ctx, cfg)
 	}

@@ -44,7 +44,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	s := newStand(t)
 	g := &gathering{full: make(chan struct{}), release: make(chan struct{})}
 	https, admin := free(t), free(t)
-	yaml := strings.Replace(gatewayYAML(https, admin, "limits: {requests_per_person: 20000}"), "https://127.0.0.1:1", "https://"+s.tool(t, g), 1)
+	yaml := strings.Replace(gatewayYAML(https, admin, "limits: {requests_per_person: 20000, connections_per_address: 20000}"), "https://127.0.0.1:1", "https://"+s.tool(t, g), 1)
 	config := writeFile(t, t.TempDir(), "gateway.yaml", yaml)
 	p := s.startGateway(t, gatewayRole, s.introduce(t, gatewayRole).file, config)
 	p.ready(t, admin)

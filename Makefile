@@ -209,8 +209,8 @@ lint: ## run golangci-lint on both modules
 fmt: ## format the Go files
 	@gofmt -w .
 
-.PHONY: bench
-bench: ## run the benchmarks of the hot path
+.PHONY: gobench
+gobench: ## run the benchmarks that stand beside the code
 	@go test -run '^$$' -bench . -benchmem ./...
 
 .PHONY: image

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Warnings returns what is allowed but probably not meant, or loosens the
@@ -19,10 +20,17 @@ func (g *Gateway) Warnings() []string {
 		if !route.lets() {
 			warnings = append(warnings, entry("routes", i)+".allow: lets nobody in to "+route.Name)
 		}
+		if health := route.Backend.Health; !health.On() && health != defaultBackend().Health && route.HasBackend() {
+			warnings = append(warnings, entry("routes", i)+".backend.health: nothing is probed without path")
+		}
 		if len(g.SAML.IdPs) > 1 && route.IdPs == nil && route.namesGroups() {
 			warnings = append(warnings, entry("routes", i)+".allow.groups: every identity provider in saml.idps says who is in them; list in "+
 				entry("routes", i)+".idps those that this route trusts")
 		}
+	}
+	if g.Vault.BackendPKI.TTL.Duration < chainedTTL && slices.ContainsFunc(g.Routes, Route.asserts) {
+		warnings = append(warnings, fmt.Sprintf("vault.backend_pki.ttl: certificates of %s end before assertions do, which are sent without them then; tools that verify by the authority refuse those. %s is enough",
+			g.Vault.BackendPKI.TTL, Duration{chainedTTL}))
 	}
 	warnings = append(warnings, g.ForwardAuth.warnings(g)...)
 	warnings = append(warnings, g.SAML.namesWithoutDomains()...)
@@ -31,6 +39,13 @@ func (g *Gateway) Warnings() []string {
 	}
 	return append(warnings, g.Vault.BackendPKI.warnings("vault.backend_pki")...)
 }
+
+// chainedTTL is a life of which five minutes, that of an assertion, are left whenever a
+// certificate is renewed: at half of it, and a little later at times.
+const chainedTTL = 15 * time.Minute
+
+// asserts reports whether a tool is sent assertions.
+func (r Route) asserts() bool { return r.Assertion && (r.HasBackend() || r.IngressOnly()) }
 
 // namesWithoutDomains tells of identity providers that are held to domains, while
 // their user names come from attributes whose values have none as a rule: whoever

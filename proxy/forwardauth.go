@@ -83,8 +83,7 @@ func (g *Gateway) answerAsked(ex *exchange, r *http.Request, d *dialect) {
 		return
 	}
 	if rf := g.refuseForeign(asked, rt); rf != nil {
-		ex.Record.Decision = accesslog.DecisionDeny
-		g.refuse(ex, asked, *rf)
+		g.deny(ex, asked, rf)
 		return
 	}
 	g.letPass(ex, asked, rt, state, d)
@@ -143,7 +142,7 @@ func (g *Gateway) placeAsked(ex *exchange, asked *http.Request) (*place, *refusa
 	switch {
 	case rf != nil:
 		return nil, rf
-	case !rt.ForwardAuth:
+	case !rt.ForwardAuth || rt.itself():
 		return nil, &refusal{
 			status: http.StatusForbidden, reason: "forward_auth_off",
 			title: "Not allowed", message: "This tool is not reached in this way.",
@@ -173,8 +172,7 @@ func (rt *place) mistakable(client http.Header, d *dialect) error {
 func (g *Gateway) letPass(ex *exchange, asked *http.Request, rt *place, state *session.State, d *dialect) {
 	card, rf := rt.cardOf(state)
 	if rf != nil {
-		ex.Record.Decision = accesslog.DecisionDeny
-		g.refuse(ex, asked, *rf)
+		g.refuseUntold(ex, asked, rf)
 		return
 	}
 	told := http.Header{header.RequestID: {ex.Record.RequestID}}

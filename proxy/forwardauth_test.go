@@ -263,6 +263,19 @@ func TestSignOnBeginsAtAnIngress(t *testing.T) {
 	}
 }
 
+// The rules for parts of a tool are those of the path that the ingress says.
+func TestIngressIsHeldToRulesOfPaths(t *testing.T) {
+	w, ingress := newIngressWorld(t, func(cfg *proxy.Config) {
+		cfg.Routes[0].Rules = []policy.PathRule{{Name: "admin", Paths: []string{"/admin"}, Allow: policy.NewRule(nil, []string{"support"}, false)}}
+	})
+	alice := w.sessionOf(headersHost, "alice")
+	for target, want := range map[string]int{"/": 200, "/admin": 403, "/admin/x": 403, "/%61dmin": 400, "//admin": 400, "/x%2f..%2fadmin": 400, "/administrators": 200} {
+		if got := ingress.about("traefik", original{"GET", headersHost, target, withHeader(nil, "Cookie", alice)}); got.StatusCode != want {
+			t.Errorf("%s: status %d, want %d", target, got.StatusCode, want)
+		}
+	}
+}
+
 // What the ingress says is believed only if it says it once, and in the clear form.
 func TestOddQuestionsAreRefused(t *testing.T) {
 	w, ingress := newIngressWorld(t, nil)

@@ -71,7 +71,8 @@ func (r reception) limited(inner net.Listener) net.Listener {
 	return r.limit(inner)
 }
 
-// serve serves the work on both, until ctx ends or one of them fails.
+// serve serves the work on both, until ctx ends or one of them fails. A balancer's
+// connections are counted by whom it speaks for, and those of both together.
 func (r reception) serve(ctx context.Context, cfg proxy.ServerConfig, socket net.PacketConn) error {
 	if r.balancers != nil {
 		cfg.Listener = listen.ProxyProtocol(listen.ProxyProtocolConfig{Listener: cfg.Listener, Trusted: r.balancers, Log: cfg.Log})
@@ -80,7 +81,7 @@ func (r reception) serve(ctx context.Context, cfg proxy.ServerConfig, socket net
 	if socket == nil {
 		return proxy.Serve(ctx, cfg)
 	}
-	cfg3 := proxy.Server3Config{Socket: socket, TLS: cfg.TLS, Handler: cfg.Handler, Drain: cfg.Drain, Log: cfg.Log}
+	cfg3 := proxy.Server3Config{Socket: socket, TLS: cfg.TLS, Handler: cfg.Handler, Announce: cfg.Announce, Drain: cfg.Drain, Log: cfg.Log}
 	if counting, ok := cfg.Listener.(interface {
 		Admit(net.Addr) (leave func(), ok bool)
 	}); ok {

@@ -135,6 +135,7 @@ func TestHandshakeIsBounded(t *testing.T) {
 // that brought the answer.
 func TestUnaskedAnswersBehindTLS(t *testing.T) {
 	s := shaking(t, nil)
+	sent := make(chan struct{}, 20)
 	s.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		conn, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
@@ -144,6 +145,7 @@ func TestUnaskedAnswersBehindTLS(t *testing.T) {
 		defer conn.Close()
 		_, _ = conn.Write([]byte("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
 		_, _ = conn.Write([]byte("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")) // a record of its own
+		sent <- struct{}{}
 		_, _ = conn.Read(make([]byte, 1))
 	})
 	transport := newTransport(t, http1.Config{TLS: s.dial()})
@@ -151,6 +153,6 @@ func TestUnaskedAnswersBehindTLS(t *testing.T) {
 		if body, err := get(t, transport, request(t, http.MethodDelete, s.URL+"/", nil)); err != nil || body != "ok" {
 			t.Fatalf("got %q, %v", body, err)
 		}
-		<-time.After(5 * time.Millisecond)
+		<-sent
 	}
 }

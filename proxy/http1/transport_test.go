@@ -301,12 +301,14 @@ func TestUnaskedAnswersAnswerNobody(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			sent := make(chan struct{}, 10)
 			s := serve(t, func(_ int64, c net.Conn, br *bufio.Reader) {
 				for {
 					if _, err := http.ReadRequest(br); err != nil {
 						return
 					}
 					send(c)
+					sent <- struct{}{}
 				}
 			})
 			transport := newTransport(t, http1.Config{})
@@ -315,7 +317,7 @@ func TestUnaskedAnswersAnswerNobody(t *testing.T) {
 				if body, err := get(t, transport, request(t, http.MethodDelete, s.url(), nil)); err != nil || body == "evil" {
 					t.Fatalf("got %q, %v", body, err)
 				}
-				<-time.After(40 * time.Millisecond)
+				<-sent
 			}
 			if n := s.accepted.Load(); n != 5 {
 				t.Errorf("%d connections for 5 requests", n)

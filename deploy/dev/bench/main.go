@@ -86,7 +86,7 @@ func measure(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	}
 	defer s.close()
 	s.profile = o.profile
-	if _, err := s.self(loadCore, "backend", "backend"); err != nil {
+	if err := s.startBackend(ctx); err != nil {
 		return err
 	}
 	peers := make([]*peer, len(o.peers))

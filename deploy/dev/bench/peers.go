@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"text/template"
+	"time"
 
 	"github.com/sallyport/sallyport/deploy/dev/process"
 )
@@ -84,6 +85,32 @@ func (s *stand) startGatewayPeer(ctx context.Context) (*peer, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// startBackend starts what everybody asks, and returns when it listens.
+func (s *stand) startBackend(ctx context.Context) error {
+	child, err := s.self(loadCore, "backend", "backend")
+	if err != nil {
+		return err
+	}
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		c, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(portBackend)))
+		if err == nil {
+			c.Close()
+		}
+		select {
+		case <-child.Done(): // somebody else may have the port
+			return fmt.Errorf("backend has ended: %s\n%s", child.Ending(), child.Tail(20))
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+			if err == nil {
+				return nil
+			}
+		}
+	}
 }
 
 // self starts this program once more, as another part of the bench.

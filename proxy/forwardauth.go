@@ -155,7 +155,7 @@ func (g *Gateway) placeAsked(ex *exchange, asked *http.Request) (*place, *refusa
 // which the tool could take it for another than was judged: for somebody else's, since it
 // reads another spelling as a name of ours; or for another method or path, where rules
 // decide on those. Names that are ours to the letter the ingress replaces.
-func (rt *place) mistakable(client http.Header, d *dialect) error {
+func (rt *route) mistakable(client http.Header, d *dialect) error {
 	for name := range client {
 		switch {
 		case rt.template.Poses(name):
@@ -207,7 +207,7 @@ func cookiesForTool(asked *http.Request) string {
 // something else, since we say nothing under them; in lower case and alphabetical order.
 // Those that the route sets are among them whether or not the ingress has shown that the
 // client has sent them. Those of the request's way are the ingress's to set.
-func (rt *place) untold(client, told http.Header) []string {
+func (rt *route) untold(client, told http.Header) []string {
 	names := map[string]bool{header.User: true, header.Email: true, header.Groups: true, header.PreferredUsername: true, "Cookie": true}
 	for _, name := range slices.Concat(rt.template.Names(), header.OverrideNames()) {
 		names[name] = true

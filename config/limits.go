@@ -14,6 +14,9 @@ type Limits struct {
 	// Requests is how many requests may be in hand at once. At three quarters of
 	// it, whoever has not signed in is turned away. Default 20000.
 	Requests int `yaml:"requests"`
+	// RequestsPerPerson is how many of them one person may have, over all tools;
+	// zero is a sixteenth of Requests, and 128 at least. Default 0.
+	RequestsPerPerson int `yaml:"requests_per_person"`
 	// MemoryMiB is how much memory may be in use after a garbage collection; zero
 	// follows the limit that the process runs under, if there is one. Default 0.
 	MemoryMiB int `yaml:"memory_mib"`
@@ -66,6 +69,7 @@ func (c *collector) limits(at string, l Limits) {
 	c.count(join(at, "connections"), l.Connections, 1, maxCount)
 	c.count(join(at, "connections_per_address"), l.ConnectionsPerAddress, 1, maxCount)
 	c.count(join(at, "requests"), l.Requests, 4, maxCount)
+	c.count(join(at, "requests_per_person"), l.RequestsPerPerson, 0, maxCount)
 	c.count(join(at, "memory_mib"), l.MemoryMiB, 0, maxMiB)
 	c.count(join(at, "strangers_per_second"), l.StrangersPerSecond, 1, maxRate)
 	c.count(join(at, "url_bytes"), l.URLBytes, minURL, maxURL)

@@ -88,7 +88,7 @@ func (c *collector) answering(at string, route Route) {
 		c.add(join(at, "respond"), "a page beside "+join(at, "redirect"), "one or the other")
 	}
 	if redirects || responds {
-		for _, key := range []string{"backend", "strip_path", "host_header", "websocket", "pass_authorization", "identity", "assertion", "answers", "forward_auth"} {
+		for _, key := range []string{"backend", "strip_path", "host_header", "websocket", "pass_authorization", "identity", "assertion", "answers"} {
 			if c.isGiven(join(at, key)) {
 				c.add(join(at, key), "a key about a backend", "none: redirect and respond answer in its place")
 			}

@@ -24,8 +24,13 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *place, state *sessi
 		g.refuseUntold(ex, r, rf)
 		return
 	}
+	if rf := g.load.persons.enter(state.User, g.limits.PerPerson); rf != nil {
+		g.shedOr(ex, r, rf, shedPerson)
+		return
+	}
+	defer g.load.persons.leave(state.User)
 	if rf := rt.enter(r); rf != nil {
-		g.shedOr(ex, r, rf)
+		g.shedOr(ex, r, rf, shedRoute)
 		return
 	}
 	defer rt.inHand.Add(-1)

@@ -14,6 +14,9 @@ type Limits struct {
 	// Requests is how many may be in hand at once. Whoever has not signed in is turned
 	// away when three quarters of them are. Default 20000.
 	Requests int
+	// PerPerson is how many of them one person may have, over all tools. Default a
+	// sixteenth of Requests, at least 128.
+	PerPerson int
 	// Memory is how many bytes may be in use after a garbage collection; strangers are
 	// turned away at three quarters of it. Zero sets no limit.
 	Memory int64
@@ -59,6 +62,7 @@ func (l Limits) orDefaults() Limits {
 		}
 	}
 	fill(&l.Requests, DefaultRequests)
+	fill(&l.PerPerson, max(l.Requests/personShare, personLeast))
 	fill(&l.StrangersPerSecond, DefaultStrangersPerSecond)
 	fill(&l.URLBytes, DefaultURLBytes)
 	fill(&l.HeaderNames, DefaultHeaderNames)
@@ -117,11 +121,12 @@ func headerBytes(h http.Header) (size int) {
 	return size
 }
 
-// shedOr answers with rf, or turns the request away if the tool has too much in hand.
-func (g *Gateway) shedOr(ex *exchange, r *http.Request, rf *refusal) {
+// shedOr answers with rf, or turns the request away since more is in hand than the limit
+// of that name allows.
+func (g *Gateway) shedOr(ex *exchange, r *http.Request, rf *refusal, why string) {
 	if rf.reason == codeOverloaded {
 		ex.Fail(rf.cause)
-		g.shed(ex, r, shedRoute)
+		g.shed(ex, r, why)
 		return
 	}
 	g.deny(ex, r, rf)

@@ -197,7 +197,7 @@ func (l *life) serve(ctx context.Context, open listeners) error {
 	if open.forwardAuth != nil {
 		group.Go(func() error {
 			return proxy.Serve(ctx, proxy.ServerConfig{
-				Listener: open.forwardAuth, Quiet: open.forwardAuth.Quiet, TLS: l.askTLS, Handler: l.asked,
+				Listener: l.reception.limited(open.forwardAuth), Quiet: open.forwardAuth.Quiet, TLS: l.askTLS, Handler: l.asked,
 				Announce: l.announce, Drain: l.drain, Log: l.log, Strangers: slog.LevelWarn,
 			})
 		})

@@ -33,6 +33,15 @@ func receptionOf(cfg *config.Gateway) reception {
 	return r
 }
 
+// limited is inner with its connections held to their limits: each listener that strangers
+// reach has its own count.
+func (r reception) limited(inner net.Listener) net.Listener {
+	if r.limit == nil {
+		return inner
+	}
+	return r.limit(inner)
+}
+
 // serve serves the work on cfg's listener, and HTTP/3 on socket unless that is nil, until
 // ctx ends or one of them fails. A balancer's connections are counted by whom it speaks
 // for, and those of both together.
@@ -40,9 +49,7 @@ func (r reception) serve(ctx context.Context, cfg proxy.ServerConfig, socket net
 	if r.balancers != nil {
 		cfg.Listener = listen.ProxyProtocol(listen.ProxyProtocolConfig{Listener: cfg.Listener, Trusted: r.balancers, Log: cfg.Log})
 	}
-	if r.limit != nil {
-		cfg.Listener = r.limit(cfg.Listener)
-	}
+	cfg.Listener = r.limited(cfg.Listener)
 	if socket == nil {
 		return proxy.Serve(ctx, cfg)
 	}

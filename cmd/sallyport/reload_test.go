@@ -65,7 +65,7 @@ const shared = `  - name: shared
 func TestReloadUnderLoad(t *testing.T) {
 	s, g := newStand(t), newGathering()
 	https, admin := free(t), free(t)
-	yaml := strings.ReplaceAll(gatewayYAML(https, admin, shared), "https://127.0.0.1:1", "https://"+s.tool(t, g))
+	yaml := strings.ReplaceAll(gatewayYAML(https, admin, shared+"limits: {requests_per_person: 20000, connections_per_address: 20000}\n"), "https://127.0.0.1:1", "https://"+s.tool(t, g))
 	config := writeFile(t, t.TempDir(), "gateway.yaml", yaml)
 	p := s.startGateway(t, gatewayRole, s.introduce(t, gatewayRole).file, config)
 	p.ready(t, admin)

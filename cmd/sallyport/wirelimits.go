@@ -13,7 +13,7 @@ const mebibyte = 1 << 20
 // gatewayLimits translates the limits of requests.
 func gatewayLimits(l config.Limits) proxy.Limits {
 	limits := proxy.Limits{
-		Requests: l.Requests, Memory: int64(l.MemoryMiB) * mebibyte, StrangersPerSecond: l.StrangersPerSecond,
+		Requests: l.Requests, PerPerson: l.RequestsPerPerson, Memory: int64(l.MemoryMiB) * mebibyte, StrangersPerSecond: l.StrangersPerSecond,
 		URLBytes: l.URLBytes, HeaderNames: l.HeaderNames, Stall: l.Stall.Duration,
 	}
 	if limits.Memory == 0 {

@@ -40,7 +40,7 @@ var hostileAnswers = []hostileAnswer{
 	{"P22", "in trailers of gRPC", "GET", chunked1("Set-Cookie: a=evil\r\nX-Forwarded-User: evil\r\nContent-Type: evil\r\nAccess-Control-Allow-Origin: evil\r\nGrpc-Message: good\r\n", "Content-Type: application/grpc"), 200, 2},
 	{"P23", "our own headers", "GET", says1("200 OK", "good", "X-Forwarded-User: evil", "X_Forwarded_User: evil", "X-Sallyport-Assertion: evil", "Remote-User: evil", "X-Sallyport-Fault: evil", "x-sallyport_fault: evil", "Server: good"), 200, 2},
 	{"P23", "what proxies act upon", "GET", says1("200 OK", "good", "X-Accel-Redirect: /evil", "X-Accel-Buffering: evil", "X-Sendfile: /evil", "Alt-Svc: h3=\"evil:443\"", "Proxy-Authenticate: Basic realm=evil", "Keep-Alive: evil", "Connection: X-Odd", "X-Odd: evil", "Trailer: evil", "Upgrade: evil"), 200, 1},
-	{"P23", "a challenge for the connection", "GET", says1("401 Unauthorized", "good", "WWW-Authenticate: Negotiate evil", "WWW-Authenticate: NTLM evil", "WWW-Authenticate: Basic realm=good"), 401, 2},
+	{"P23", "a challenge for the connection", "GET", says1("401 No", "good", "WWW-Authenticate: Negotiate evil", "WWW-Authenticate: NTLM evil", "WWW-Authenticate: Basic realm=good"), 401, 2},
 	{"P24", "an upgrade that nobody asked for", "GET", "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nevil", 502, 0},
 	{"P25", "length and chunks: the chunks count", "GET", "HTTP/1.1 200 OK\r\nContent-Length: 50\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n4\r\ngood\r\n0\r\n\r\nevil", 200, 1},
 	{"P25", "two lengths", "GET", "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Length: 8\r\n\r\nevilevil", 502, 0},

@@ -1,10 +1,11 @@
 package proxy_test
 
 import (
+	"cmp"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 )
 
 // framed is what somebody who is signed in sends in frames, and what becomes of it: in
@@ -103,36 +104,35 @@ func framedAttacks(s *stand) []framed {
 // TestAttacksInFrames sends each of them in HTTP/2 and HTTP/3, and looks at the bytes
 // that reach the application behind the sidecar.
 func TestAttacksInFrames(t *testing.T) {
-	s := newStand(t, nil)
-	front := s.serve3(nil)
-	for _, a := range framedAttacks(s) {
-		third := a.third
-		if third == "" {
-			third = a.second
-		}
-		for version, want := range map[string]outcome{"2": a.second, "3": third} {
-			if want == "-" {
+	for inward, change := range inwards {
+		s := newStand(t, change)
+		front := s.serve3(nil)
+		for _, a := range framedAttacks(s) {
+			t.Run(a.row+" "+a.name+" in HTTP/2, "+inward+" inwards", func(t *testing.T) {
+				s.framed(t, a, a.second, frames2(t, s, headersHost, a.message))
+			})
+			if a.third == "-" {
 				continue
 			}
-			var reached []string
-			if want == "200" {
-				reached = a.reached
-			}
-			t.Run(a.row+" "+a.name+" in HTTP/"+version, func(t *testing.T) {
-				var got outcome
-				if version == "2" {
-					got = frames2(t, s, headersHost, a.message)
-				} else {
-					got = frames3(t, s, front, headersHost, a.message)
-				}
-				if !strings.HasPrefix(string(got), string(want)) {
-					t.Errorf("%s, want %s", got, want)
-				}
-				if diff := cmp.Diff(reached, s.reached(headersHost)); diff != "" {
-					t.Errorf("at the application (-want +got):\n%s", diff)
-				}
+			t.Run(a.row+" "+a.name+" in HTTP/3, "+inward+" inwards", func(t *testing.T) {
+				s.framed(t, a, cmp.Or(a.third, a.second), frames3(t, s, front, headersHost, a.message))
 			})
 		}
+	}
+}
+
+// framed holds what became of an attack to what is wanted.
+func (s *stand) framed(t *testing.T, a framed, want, got outcome) {
+	t.Helper()
+	if !strings.HasPrefix(string(got), string(want)) {
+		t.Errorf("%s, want %s", got, want)
+	}
+	var reached []string
+	if want == "200" {
+		reached = a.reached
+	}
+	if diff := gocmp.Diff(reached, s.reached(headersHost)); diff != "" {
+		t.Errorf("at the application (-want +got):\n%s", diff)
 	}
 }
 

@@ -106,6 +106,29 @@ fuzz: ## run each fuzz target briefly (FUZZTIME=5000x inputs, or 1m)
 		done; \
 	done
 
+# What the gateway costs, beside others. It wants a quiet machine with two cores, and
+# says how far its rounds lie apart. BENCH="-figures h1,h2 -rounds 9" measures less, or more.
+BENCH ?=
+
+.PHONY: bench
+bench: NEEDS := nginx:nginx haproxy:haproxy wrk:wrk h2load:nghttp2-client taskset:util-linux
+bench: packages build server ## measure what the gateway costs beside nginx, haproxy and plain Go (BENCH=…)
+	@$(GOBUILD) -C $(DEV) build -trimpath -o $(OUT)/bench ./bench
+	@exec $(OUT)/bench $(BENCH)
+
+# The compiler optimises what this profile says is run often (go.dev/doc/pgo). Renew it
+# when the way of a request has changed, and see with `make bench` what it brings.
+PROFILE := $(OUT)/profile
+
+.PHONY: pgo
+pgo: NEEDS := wrk:wrk h2load:nghttp2-client taskset:util-linux
+pgo: packages server ## renew cmd/sallyport/default.pgo with a profile of the gateway under load
+	@mkdir -p $(PROFILE)
+	@CGO_ENABLED=0 go build -trimpath -tags profile -o $(PROFILE)/sallyport ./cmd/sallyport
+	@CGO_ENABLED=0 go -C $(DEV) build -trimpath -o $(PROFILE)/bench ./bench
+	@$(PROFILE)/bench -peers gateway -figures h1,h2,h2m,100k,10m,new,resumed,signon -rounds 2 -seconds 4 -profile $(PROFILE)/cpu.pprof
+	@cp $(PROFILE)/cpu.pprof cmd/sallyport/default.pgo
+
 # A quarter of an hour of a company's life with Vault; see TestSoak.
 SOAK ?= 15m
 
@@ -186,8 +209,8 @@ lint: ## run golangci-lint on both modules
 fmt: ## format the Go files
 	@gofmt -w .
 
-.PHONY: bench
-bench: ## run the benchmarks of the hot path
+.PHONY: gobench
+gobench: ## run the benchmarks that stand beside the code
 	@go test -run '^$$' -bench . -benchmem ./...
 
 .PHONY: image

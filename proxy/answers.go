@@ -46,7 +46,7 @@ type Answers struct {
 	// address, and its public host in the clear, always do.
 	Origins []string
 	// Prefix is what paths begin with in the browser and not at the tool: "" or "/x".
-	// It follows from Route.StripPath.
+	// With Route.StripPath it is Route.Path.
 	Prefix string
 	// UnsafeCookieDomain lets the tool set cookies for its whole domain, where all its
 	// siblings get them. Else Domain is removed.

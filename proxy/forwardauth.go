@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -70,13 +71,19 @@ func (g *Gateway) answerAsked(ex *exchange, r *http.Request, d *dialect) {
 		return
 	}
 	ex.Record.Route, ex.Record.Action = rt.Name, accesslog.ActionAccess
+	if err := rt.mistakable(asked.Header, d); err != nil && !d.removes {
+		g.refuse(ex, asked, refusal{
+			status: http.StatusBadRequest, reason: "asked_header", cause: err,
+			title: "That request is not valid", message: "This request has a header that no browser sends.",
+		})
+		return
+	}
 	state := g.admit(ex, asked, rt)
 	if state == nil {
 		return
 	}
 	if rf := g.refuseForeign(asked, rt); rf != nil {
-		ex.Record.Decision = accesslog.DecisionDeny
-		g.refuse(ex, asked, *rf)
+		g.deny(ex, asked, rf)
 		return
 	}
 	g.letPass(ex, asked, rt, state, d)
@@ -135,7 +142,7 @@ func (g *Gateway) placeAsked(ex *exchange, asked *http.Request) (*place, *refusa
 	switch {
 	case rf != nil:
 		return nil, rf
-	case !rt.ForwardAuth:
+	case !rt.ForwardAuth || rt.itself():
 		return nil, &refusal{
 			status: http.StatusForbidden, reason: "forward_auth_off",
 			title: "Not allowed", message: "This tool is not reached in this way.",
@@ -144,17 +151,33 @@ func (g *Gateway) placeAsked(ex *exchange, asked *http.Request) (*place, *refusa
 	return rt, nil
 }
 
+// mistakable refuses a request with headers that an ingress passes on as they are, and by
+// which the tool could take it for another than was judged: for somebody else's, since it
+// reads another spelling as a name of ours; or for another method or path, where rules
+// decide on those. Names that are ours to the letter the ingress replaces.
+func (rt *place) mistakable(client http.Header, d *dialect) error {
+	for name := range client {
+		switch {
+		case rt.template.Poses(name):
+			return fmt.Errorf("header %.60q reads like one that says who asks, or for what", name)
+		case len(rt.Rules) > 0 && header.Overrides(name) && !slices.Contains(d.says, name):
+			return fmt.Errorf("header %.60q asks for something else than is judged, and rules decide on that", name)
+		}
+	}
+	return nil
+}
+
 // letPass tells the ingress that the request may pass, and what the tool gets with it:
 // who asks, and the cookies but for ours.
 func (g *Gateway) letPass(ex *exchange, asked *http.Request, rt *place, state *session.State, d *dialect) {
 	card, rf := rt.cardOf(state)
 	if rf != nil {
-		ex.Record.Decision = accesslog.DecisionDeny
-		g.refuse(ex, asked, *rf)
+		g.refuseUntold(ex, asked, rf)
 		return
 	}
-	told := http.Header{}
-	rt.introduce(told, &outgoing{exchange: ex, at: rt, state: state, card: card})
+	told := http.Header{header.RequestID: {ex.Record.RequestID}}
+	card.Tell(told) // and no credential: that is for the sidecar alone
+	rt.vouch(told, &outgoing{exchange: ex, at: rt, state: state, card: card})
 	if cookies := cookiesForTool(asked); cookies != "" {
 		told["Cookie"] = []string{cookies}
 	}
@@ -163,7 +186,7 @@ func (g *Gateway) letPass(ex *exchange, asked *http.Request, rt *place, state *s
 		h[name] = values
 	}
 	if d.removes {
-		h.Set(headersToRemove, strings.Join(untold(asked.Header, told), ","))
+		h.Set(headersToRemove, strings.Join(rt.untold(asked.Header, told), ","))
 	}
 	h.Set("Cache-Control", "no-store")
 	if renewed := g.cfg.Sessions.Refresh(state); renewed != nil {
@@ -180,16 +203,23 @@ func cookiesForTool(asked *http.Request) string {
 	return strings.Join(h["Cookie"], "; ")
 }
 
-// untold are the names by which the client could pass for somebody else, since we say
-// nothing under them; in lower case and alphabetical order. Those of the request's way
-// are the ingress's to set.
-func untold(client, told http.Header) []string {
+// untold are the names by which the client could pass for somebody else, or ask for
+// something else, since we say nothing under them; in lower case and alphabetical order.
+// Those that the route sets are among them whether or not the ingress has shown that the
+// client has sent them. Those of the request's way are the ingress's to set.
+func (rt *place) untold(client, told http.Header) []string {
 	names := map[string]bool{header.User: true, header.Email: true, header.Groups: true, header.PreferredUsername: true, "Cookie": true}
+	for _, name := range slices.Concat(rt.template.Names(), header.OverrideNames()) {
+		names[name] = true
+	}
+	if !rt.PassAuthorization {
+		names["Authorization"] = true
+	}
 	for name := range client {
 		switch name {
 		case header.ForwardedFor, header.ForwardedHost, header.ForwardedProto:
 		default:
-			if header.Managed(name) {
+			if rt.template.Guards(name) {
 				names[name] = true
 			}
 		}

@@ -8,6 +8,8 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
 	"runtime"
 	"slices"
 	"strings"
@@ -16,6 +18,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sallyport/sallyport/proxy"
 )
 
 // patience bounds what must not wait.
@@ -310,13 +314,14 @@ func TestTrailersThatMayPass(t *testing.T) {
 		"a client that reads none":    {"application/grpc", "", nil},
 		"a client that reads another": {"application/grpc", "trailers-not", nil},
 	}
-	for _, version := range versions {
+	for way, change := range map[string]func(*proxy.Config){"1.1 to 1.1": nil, "2 to 1.1": nil, "3 to 1.1": nil, "1.1 to 2": overHTTP2, "2 to 2": overHTTP2, "3 to 2": overHTTP2} {
+		version, _, _ := strings.Cut(way, " ")
 		for name, test := range tests {
-			t.Run("HTTP/"+version+"/"+name, func(t *testing.T) {
+			t.Run("HTTP/"+way+"/"+name, func(t *testing.T) {
 				if version != "1.1" && test.te == "trailers-not" {
 					return // the newer ones have no such request
 				}
-				w := newWorld(t, overHTTP2)
+				w := newWorld(t, change)
 				w.backend.mux.HandleFunc("/call", func(rw http.ResponseWriter, _ *http.Request) {
 					rw.Header().Set("Content-Type", test.kind)
 					rw.Header().Set("Trailer", "Grpc-Status, Set-Cookie")
@@ -354,6 +359,39 @@ func TestTrailersThatMayPass(t *testing.T) {
 	}
 }
 
+// TestAStreamOfASilentClientEndsWithItsSession: nobody waits for the client to say
+// something.
+func TestAStreamOfASilentClientEndsWithItsSession(t *testing.T) {
+	for _, change := range map[string]func(*proxy.Config){"HTTP/1.1 behind": nil, "HTTP/2 behind": overHTTP2} {
+		for _, version := range []string{"2", "3"} {
+			w := newWorld(t, change)
+			gone := make(chan struct{})
+			w.backend.mux.HandleFunc("/talk", func(rw http.ResponseWriter, r *http.Request) {
+				defer close(gone)
+				control := http.NewResponseController(rw)
+				_ = control.EnableFullDuplex()
+				_ = control.Flush()
+				_, _ = io.Copy(io.Discard, r.Body)
+			})
+			b := w.browser()
+			b.signIn(w.origin(headersHost)+"/", "alice")
+			through := b.over(version)
+			body, words := io.Pipe()
+			defer words.Close()
+			res := through.begin(through.request(http.MethodPost, w.origin(headersHost)+"/talk", body))
+			b.post(w.origin(doorHost)+"/.sallyport/sign_out", "same-origin", nil)
+			begun := time.Now()
+			if rest, err := io.ReadAll(res.Body); err == nil {
+				t.Errorf("HTTP/%s: the stream ends as if it were whole: %q", version, rest)
+			}
+			receive(t, gone, "the end at the backend")
+			if took := time.Since(begun); took > 5*time.Second {
+				t.Errorf("HTTP/%s: it took %v", version, took)
+			}
+		}
+	}
+}
+
 // TestAStreamGoesBothWays is what gRPC's bidirectional calls are made of.
 func TestAStreamGoesBothWays(t *testing.T) {
 	for _, version := range []string{"2", "3"} {
@@ -387,6 +425,85 @@ func TestAStreamGoesBothWays(t *testing.T) {
 			_ = res.Body.Close() // the client hangs up, and the backend learns of it
 			_ = words.CloseWithError(io.ErrUnexpectedEOF)
 			receive(t, gone, "the end of the call")
+		})
+	}
+}
+
+// TestGRPCWebIsPlainHTTP: its trailers are the last frame of the body.
+func TestGRPCWebIsPlainHTTP(t *testing.T) {
+	const call, answered = "\x00\x00\x00\x00\x02\x08\x01", "\x00\x00\x00\x00\x02\x08\x02\x80\x00\x00\x00\x10grpc-status: 0\r\n"
+	for _, version := range versions {
+		t.Run("HTTP/"+version, func(t *testing.T) {
+			w := newWorld(t, nil)
+			w.backend.mux.HandleFunc("/svc/Call", func(rw http.ResponseWriter, r *http.Request) {
+				if body, _ := io.ReadAll(r.Body); string(body) != call {
+					t.Errorf("the backend read %q", body)
+				}
+				rw.Header().Set("Content-Type", r.Header.Get("Content-Type"))
+				_, _ = io.WriteString(rw, answered)
+			})
+			b := w.signedIn(version)
+			for _, person := range []*browser{b, w.browser().over(version)} {
+				req := person.request(http.MethodPost, w.origin(headersHost)+"/svc/Call", strings.NewReader(call))
+				req.Header = http.Header{"Content-Type": {"application/grpc-web+proto"}, "X-Grpc-Web": {"1"}, "Sec-Fetch-Site": {"same-origin"}, "Sec-Fetch-Mode": {"cors"}}
+				res := person.do(req)
+				switch {
+				case person == b && (res.body != answered || res.Header.Get("Content-Type") != "application/grpc-web+proto"):
+					t.Errorf("answer %q %v", res.body, res.Header)
+				case person != b && res.StatusCode != http.StatusUnauthorized: // which gRPC-Web takes for UNAUTHENTICATED
+					t.Errorf("a stranger: %d", res.StatusCode)
+				}
+			}
+		})
+	}
+}
+
+func TestInterimAnswersAreTheGatewaysOwn(t *testing.T) {
+	for _, change := range []func(*proxy.Config){nil, overHTTP2} {
+		for _, version := range versions {
+			w := newWorld(t, change)
+			w.backend.mux.HandleFunc("/early", func(rw http.ResponseWriter, _ *http.Request) {
+				rw.Header().Set("Set-Cookie", "__Host-sallyport=evil; Path=/; Secure")
+				rw.Header().Set("Link", "</style.css>; rel=preload")
+				rw.WriteHeader(http.StatusEarlyHints)
+				rw.WriteHeader(http.StatusProcessing)
+				rw.Header().Del("Set-Cookie")
+				_, _ = io.WriteString(rw, "body")
+			})
+			b := w.signedIn(version)
+			interim := 0
+			trace := &httptrace.ClientTrace{Got1xxResponse: func(int, textproto.MIMEHeader) error { interim++; return nil }}
+			req := b.request(http.MethodGet, w.origin(headersHost)+"/early", nil)
+			res := b.do(req.WithContext(httptrace.WithClientTrace(req.Context(), trace)))
+			if res.body != "body" || interim > 0 || len(res.Header["Set-Cookie"]) > 0 {
+				t.Errorf("HTTP/%s: %q after %d interim answers, %v", version, res.body, interim, res.Header)
+			}
+		}
+	}
+}
+
+// TestAnAnswerThatBreaksOffNeverLooksWhole, in any version.
+func TestAnAnswerThatBreaksOffNeverLooksWhole(t *testing.T) {
+	for _, version := range versions {
+		t.Run(version, func(t *testing.T) {
+			w := newWorld(t, nil)
+			w.backend.mux.HandleFunc("/half", func(rw http.ResponseWriter, _ *http.Request) {
+				_, _ = io.WriteString(rw, "half")
+				_ = http.NewResponseController(rw).Flush()
+				panic(http.ErrAbortHandler)
+			})
+			b := w.signedIn(version)
+			res, err := b.client.Do(b.request(http.MethodGet, w.origin(headersHost)+"/half", nil))
+			if err == nil { // else it was cut before its head was sent on
+				defer res.Body.Close()
+				var body []byte
+				if body, err = io.ReadAll(res.Body); err == nil {
+					t.Errorf("%q looks whole", body)
+				}
+			}
+			if line := w.lastRecord(6); line["event.reason"] != "backend_cut" {
+				t.Errorf("line %v", line)
+			}
 		})
 	}
 }

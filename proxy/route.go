@@ -116,9 +116,6 @@ func (g *Gateway) newRoute(spec Route) (*route, error) {
 	if rt.pool, err = g.newPool(spec); err != nil {
 		return nil, err
 	}
-	if spec.StripPath && spec.Path != "/" {
-		spec.Answers.Prefix = spec.Path
-	}
 	if rt.answers, err = newAnswers(spec.Answers, append([]*url.URL{spec.Backend}, spec.MoreBackends...)); err != nil {
 		return nil, fmt.Errorf("route %q: %w", spec.Name, err)
 	}

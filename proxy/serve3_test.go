@@ -293,3 +293,69 @@ func TestHTTP3CutsWhatOutlivesTheDrain(t *testing.T) {
 		t.Error("the request that was cut has no line")
 	}
 }
+
+// TestAnHTTP3ClientThatTakesNothingIsCut, as one of TCP is, though its connection lives.
+func TestAnHTTP3ClientThatTakesNothingIsCut(t *testing.T) {
+	w := newWorld(t, func(cfg *proxy.Config) { cfg.Limits.Stall = time.Second })
+	gone := make(chan struct{})
+	w.backend.mux.HandleFunc("/endless", func(rw http.ResponseWriter, _ *http.Request) {
+		defer close(gone)
+		for {
+			if _, err := rw.Write(make([]byte, 64<<10)); err != nil {
+				return
+			}
+		}
+	})
+	b := w.signedIn("3")
+	res := b.begin(b.request(http.MethodGet, w.origin(headersHost)+"/endless", nil))
+	receive(t, gone, "the end at the backend")
+	if _, err := io.Copy(io.Discard, res.Body); err == nil {
+		t.Error("the answer ends as if it were whole")
+	}
+	if line := w.lastRecord(6); line["event.reason"] != "client_too_slow" || line["http.version"] != "3" {
+		t.Errorf("line %v", line)
+	}
+}
+
+// TestHTTP3GoesOnWhileTheStopIsAnnounced: whoever does not know of it yet is served.
+func TestHTTP3GoesOnWhileTheStopIsAnnounced(t *testing.T) {
+	w := newWorld(t, nil)
+	b := w.signedIn("1.1")
+	f := w.serve3(func(cfg *proxy.Server3Config) { cfg.Announce = 2 * time.Second })
+	stopped := make(chan error, 1)
+	go func() { stopped <- f.stop() }()
+	client := *b.client
+	client.Transport = f.transport(t)
+	late := &browser{w: w, client: &client}
+	if res := late.do(late.request(http.MethodGet, w.origin(headersHost)+"/", nil)); res.StatusCode != http.StatusOK || res.ProtoMajor != 3 {
+		t.Errorf("a new connection: %s %d", res.Proto, res.StatusCode)
+	}
+	if err := receive(t, stopped, "the end"); err != nil {
+		t.Errorf("stopping: %v", err)
+	}
+}
+
+// TestHTTP3EndsEventStreamsInAStop, whose clients come back by themselves: they use up
+// no time of it.
+func TestHTTP3EndsEventStreamsInAStop(t *testing.T) {
+	w := newWorld(t, nil)
+	w.backend.mux.HandleFunc("/events", func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("Content-Type", "text/event-stream")
+		_ = http.NewResponseController(rw).Flush()
+		<-r.Context().Done()
+	})
+	b := w.signedIn("1.1")
+	f := w.serve3(func(cfg *proxy.Server3Config) { cfg.Drain = time.Hour })
+	client := *b.client
+	client.Transport = f.transport(t)
+	through := &browser{w: w, client: &client}
+	req := through.request(http.MethodGet, w.origin(headersHost)+"/events", nil)
+	req.Header.Set("Accept", "text/event-stream")
+	stream := through.begin(req)
+	if err := f.stop(); err != nil {
+		t.Errorf("stopping: %v", err)
+	}
+	if _, err := io.Copy(io.Discard, stream.Body); err == nil {
+		t.Error("a stream that was cut looks whole")
+	}
+}

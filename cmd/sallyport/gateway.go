@@ -34,6 +34,7 @@ names a file. docs/exit-codes.md lists the ways in which a start can fail.`,
 			if err := identity.require(cmd, "config", "vault-addr"); err != nil {
 				return err
 			}
+			tuneCollector(std.Env)
 			log := newLogger(std.Err, "gateway")
 			err := runGateway(cmd.Context(), source(from), &identity, log)
 			return identity.closing(cmd.Context(), log, err)

@@ -22,8 +22,8 @@ type reception struct {
 	// balancers are those that begin every connection with a PROXY protocol header;
 	// nil if there are none.
 	balancers []netip.Prefix
-	// limit holds connections to their limits; nil for none. Addresses are the clients'
-	// own, not the balancers'.
+	// limit holds the connections of both, together, to their limits; nil for none. A
+	// balancer's are counted by whom it speaks for.
 	limit func(net.Listener) net.Listener
 }
 
@@ -62,7 +62,8 @@ func (r reception) checkFree(ctx context.Context, address string) error {
 	return socket.Close()
 }
 
-// serve serves the work on both, until ctx ends or one of them fails.
+// serve serves the work on both, until ctx ends or one of them fails. A balancer's
+// connections are counted by whom it speaks for, and those of both together.
 func (r reception) serve(ctx context.Context, cfg proxy.ServerConfig, socket net.PacketConn) error {
 	if r.balancers != nil {
 		cfg.Listener = listen.ProxyProtocol(listen.ProxyProtocolConfig{Listener: cfg.Listener, Trusted: r.balancers, Log: cfg.Log})
@@ -73,10 +74,14 @@ func (r reception) serve(ctx context.Context, cfg proxy.ServerConfig, socket net
 	if socket == nil {
 		return proxy.Serve(ctx, cfg)
 	}
+	cfg3 := proxy.Server3Config{Socket: socket, TLS: cfg.TLS, Handler: cfg.Handler, Announce: cfg.Announce, Drain: cfg.Drain, Log: cfg.Log}
+	if counting, ok := cfg.Listener.(interface {
+		Admit(net.Addr) (leave func(), ok bool)
+	}); ok {
+		cfg3.Admit = counting.Admit
+	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		return proxy.Serve3(ctx, proxy.Server3Config{Socket: socket, TLS: cfg.TLS, Handler: cfg.Handler, Drain: cfg.Drain, Log: cfg.Log})
-	})
+	group.Go(func() error { return proxy.Serve3(ctx, cfg3) })
 	cfg.Handler = proxy.Advertise(cfg.Handler, r.publicPort)
 	group.Go(func() error { return proxy.Serve(ctx, cfg) })
 	return group.Wait()

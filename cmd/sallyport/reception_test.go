@@ -171,3 +171,48 @@ func TestABalancerSaysWhomItSpeaksFor(t *testing.T) {
 		}
 	}
 }
+
+// TestConnectionsAreCountedTogether: one of TCP and one of QUIC are two, by the address
+// of the client and not of a balancer.
+func TestConnectionsAreCountedTogether(t *testing.T) {
+	limit := connectionLimits(config.Limits{Connections: 100, ConnectionsPerAddress: 1}, proxy.NewMetrics())
+	address, trust, _ := receiveWith(t, reception{http3: true, publicPort: 443, limit: limit})
+	conn, err := tls.Dial("tcp", address, trust)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http3.Transport{TLSClientConfig: trust}
+	defer transport.Close()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+address+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res, err := transport.RoundTrip(req); err == nil {
+		_ = res.Body.Close()
+		t.Error("a second connection of the same address is let in")
+	}
+	_ = conn.Close()
+	for deadline := time.Now().Add(patience); ; {
+		res, err := transport.RoundTrip(req)
+		if err == nil {
+			_ = res.Body.Close()
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after the first has ended: %v", err)
+		}
+	}
+
+	balanced, trust, _ := receiveWith(t, reception{balancers: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, limit: limit})
+	for _, client := range []string{"192.0.2.1", "192.0.2.2"} {
+		conn, err := net.Dial("tcp", balanced)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "PROXY TCP4 "+client+" 198.51.100.1 4711 443\r\n")
+		if err := tls.Client(conn, trust).HandshakeContext(t.Context()); err != nil {
+			t.Errorf("%s: %v", client, err)
+		}
+	}
+}

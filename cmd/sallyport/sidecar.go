@@ -30,6 +30,7 @@ loopback with the identity headers that the gateway set, and no others.`,
 			if err := identity.require(cmd, "config", "vault-addr"); err != nil {
 				return err
 			}
+			tuneCollector(io.Env)
 			log := newLogger(io.Err, "sidecar")
 			err := runSidecar(cmd.Context(), source(from), &identity, accesslog.New(io.Out, "sallyport-sidecar"), log)
 			return identity.closing(cmd.Context(), log, err)

@@ -27,6 +27,7 @@ func TestProcesses(t *testing.T) {
 		for name, test := range map[string]func(*testing.T, *stand){
 			"a gateway starts and tells of each step":    testGatewayStarts,
 			"a gateway takes its configuration of Vault": testGatewayConfigInVault,
+			"a gateway speaks QUIC":                      testGatewayHTTP3,
 			"a gateway stops":                            testGatewayStops,
 			"a gateway stops in time":                    testGatewayDrainEnds,
 			"a gateway stops at once when told twice":    testGatewayStopsAtOnce,

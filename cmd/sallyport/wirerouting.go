@@ -27,6 +27,8 @@ func routed(route *config.Route, out proxy.Route, dial func(name string) *tls.Co
 		out.Redirect = &proxy.Redirect{To: route.Redirect.To, Status: route.Redirect.Status, KeepPath: route.Redirect.KeepPath}
 	case route.Respond.On():
 		out.Respond = &proxy.Respond{Status: route.Respond.Status, Title: route.Respond.Title, Message: route.Respond.Message}
+	case route.IngressOnly():
+		// An ingress passes requests on itself, and only asks.
 	default:
 		backends := origins(route.Backend.Upstreams())
 		out.Backend, out.MoreBackends, out.TLS = backends[0], backends[1:], dial(string(route.Backend.Name))

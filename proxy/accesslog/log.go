@@ -17,7 +17,6 @@ type Log struct {
 
 	mu   sync.Mutex
 	w    io.Writer // guarded by mu
-	buf  []byte    // reused between lines; guarded by mu
 	torn bool      // the last line broke off in the middle; guarded by mu
 }
 
@@ -94,18 +93,34 @@ func (nopCloser) Close() error { return nil }
 // line that broke off in the middle, the next one begins with a line break: what
 // was torn is lost, and what follows is not.
 func (l *Log) Write(r *Record) error {
+	buf := lines.Get().(*[]byte) //nolint:forcetypeassert // nothing else is put there
+	*buf = r.AppendJSON(append((*buf)[:0], '\n'), l.service)
+	err := l.write(*buf)
+	if cap(*buf) <= keptLine {
+		lines.Put(buf)
+	}
+	return err
+}
+
+// lines are the buffers that lines are made in, so that none waits for another's
+// making; larger ones than keptLine are not kept.
+var lines = sync.Pool{New: func() any { return new([]byte) }}
+
+const keptLine = 16 << 10
+
+// write writes a line that has a line break before it, for when the last one broke
+// off.
+func (l *Log) write(line []byte) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.buf = l.buf[:0]
-	if l.torn {
-		l.buf = append(l.buf, '\n')
+	if !l.torn {
+		line = line[1:]
 	}
-	l.buf = r.AppendJSON(l.buf, l.service)
-	n, err := l.w.Write(l.buf)
-	if n > 0 && n <= len(l.buf) {
-		l.torn = l.buf[n-1] != '\n'
+	n, err := l.w.Write(line)
+	if n > 0 && n <= len(line) {
+		l.torn = line[n-1] != '\n'
 	}
-	if err == nil && n != len(l.buf) {
+	if err == nil && n != len(line) {
 		err = io.ErrShortWrite
 	}
 	if err != nil {
@@ -113,7 +128,9 @@ func (l *Log) Write(r *Record) error {
 		l.failure.Store(&err)
 		return err
 	}
-	l.failure.Store(nil)
+	if l.failure.Load() != nil {
+		l.failure.Store(nil)
+	}
 	return nil
 }
 

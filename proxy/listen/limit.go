@@ -32,7 +32,8 @@ type Limits struct {
 // Limit is a listener whose connections are held to l. One too many is closed at once,
 // without a byte: to let it wait would have it stand before those that are welcome.
 // Addresses are those of [net.Conn.RemoteAddr] as inner's Accept returns it: whoever
-// reads them from the PROXY protocol does so below.
+// reads them from the PROXY protocol does so below. It has a method Admit for
+// connections that come in another way, and are to be counted with its own.
 func Limit(inner net.Listener, l Limits) net.Listener {
 	if l.Closed == nil {
 		l.Closed = func(string) {}
@@ -70,6 +71,19 @@ func (l *limited) Accept() (net.Conn, error) {
 		l.limits.Opened(1)
 		return c, nil
 	}
+}
+
+// Admit counts a connection from an address that did not come by Accept, such as one of
+// QUIC, and returns how to say that it has ended; or it reports false, if that would be
+// one too many. It may be called concurrently.
+func (l *limited) Admit(from net.Addr) (leave func(), ok bool) {
+	c := &conn{listener: l, address: network(from)}
+	if limit := l.add(c); limit != "" {
+		l.limits.Closed(limit)
+		return nil, false
+	}
+	l.limits.Opened(1)
+	return func() { l.remove(c) }, true
 }
 
 // add counts c, or says which limit it is beyond.
@@ -156,22 +170,22 @@ var birth = time.Now() //nolint:gochecknoglobals // never changes: a monotonic c
 
 func sinceBirth() int64 { return max(int64(time.Since(birth)), 1) }
 
-// network is the address that a peer is counted by: an IPv6 host has its whole /64.
-// What is no address counts as one and the same.
+// network is the network of a peer. What is no address counts as one and the same.
 func network(a net.Addr) netip.Addr {
-	var address netip.Addr
 	switch a := a.(type) {
 	case *net.TCPAddr:
-		address = a.AddrPort().Addr()
+		return Network(a.AddrPort().Addr())
 	case nil:
-		return address
+		return netip.Addr{}
 	default:
-		parsed, err := netip.ParseAddrPort(a.String())
-		if err != nil {
-			return address
-		}
-		address = parsed.Addr()
+		address, _ := netip.ParseAddrPort(a.String()) // the zero value is no address
+		return Network(address.Addr())
 	}
+}
+
+// Network is the address that one stranger is known and counted by: an IPv6 host has
+// its whole /64.
+func Network(address netip.Addr) netip.Addr {
 	address = address.Unmap().WithZone("")
 	if address.Is6() {
 		prefix, _ := address.Prefix(64) // an IPv6 address has 64 bits of prefix

@@ -114,7 +114,7 @@ func readBinary(r io.Reader, begin []byte) (netip.AddrPort, error) {
 // parseBinary reads the source of the addresses of version 2, and steps over what
 // else may follow them.
 func parseBinary(family byte, rest []byte) (netip.AddrPort, error) {
-	size := 0
+	var size int
 	switch family {
 	case 0x11: // TCP over IPv4
 		size = 4

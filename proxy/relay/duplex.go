@@ -2,6 +2,7 @@ package relay
 
 import (
 	"bufio"
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -34,6 +35,18 @@ func (ex *Exchange) closeIfEarly() {
 	}
 }
 
+// forHTTP3 takes away what is about a connection of HTTP/1: net/http does so by itself
+// in HTTP/2, and an answer that has it is malformed (RFC 9114 section 4.2).
+func (ex *Exchange) forHTTP3() {
+	if ex.Record.Protocol != "3" {
+		return
+	}
+	h := ex.Header()
+	for _, name := range [...]string{"Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Upgrade"} {
+		delete(h, name)
+	}
+}
+
 // leaveBody ends with a body that was answered before its end, and bounds the wait
 // for it; net/http, when it throws away the rest by itself, does not. The answer goes
 // out first.
@@ -45,6 +58,26 @@ func (ex *Exchange) leaveBody() {
 	_ = control.Flush()
 	_ = control.SetReadDeadline(time.Now().Add(lateBody))
 	_ = ex.body.ReadCloser.Close()
+}
+
+// BoundBody has the request's body fail when ctx ends, whatever is being waited for:
+// who sends a body on to a backend by HTTP/2 looks at nothing else meanwhile, and would
+// keep a stream open whose client says nothing. The caller must call release before
+// the request has ended, and before ctx is ended for that alone.
+func (ex *Exchange) BoundBody(ctx context.Context) (release func()) {
+	if ex.body == nil {
+		return func() {}
+	}
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(done)
+		_ = http.NewResponseController(ex.ResponseWriter).SetReadDeadline(time.Unix(1, 0))
+	})
+	return func() {
+		if !stop() {
+			<-done
+		}
+	}
 }
 
 // countedBody counts the bytes of a body, and knows whether it has come to its end.
@@ -59,7 +92,7 @@ type countedBody struct {
 func (b *countedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.n.Add(int64(n))
-	if err == io.EOF { //nolint:errorlint // io.Reader's contract: the end is io.EOF itself
+	if err == io.EOF {
 		b.ended.Store(true)
 	}
 	return n, err

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -35,12 +34,13 @@ type Exchange struct {
 	start    time.Time
 	status   int
 	in, out  atomic.Int64
-	upstream atomic.Int64 // nanoseconds from Trace to the backend's first byte
+	upstream atomic.Int64 // nanoseconds from Trace to the head of the backend's answer
 	heard    atomic.Int64 // when the client of an upgraded connection last sent something, in nanoseconds
 	body     *countedBody // nil for none
 	duplex   bool
 	begun    atomic.Bool // whether the answer has begun, for whoever reads the body
 	progress progress
+	place    place
 }
 
 // open begins an exchange; the record says "deny" until somebody decides
@@ -102,13 +102,25 @@ func (ex *Exchange) close(now time.Time, cut bool) *accesslog.Record {
 	return &ex.Record
 }
 
-// Trace returns a context in which a transport notes when the backend's first
-// byte comes; it does so from a goroutine that may outlive the request.
+// Trace returns a context by which [SafeTrailers] notes how long the backend takes
+// from now on until the head of its answer is there.
 func (ex *Exchange) Trace(ctx context.Context, now func() time.Time) context.Context {
-	sent := now()
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotFirstResponseByte: func() { ex.upstream.Store(int64(now().Sub(sent))) },
-	})
+	return context.WithValue(ctx, traceKey{}, &trace{exchange: ex, now: now, sent: now()})
+}
+
+type traceKey struct{}
+
+type trace struct {
+	exchange *Exchange
+	now      func() time.Time
+	sent     time.Time
+}
+
+// answered notes that the answer to a request with that context has come.
+func answered(ctx context.Context) {
+	if t, ok := ctx.Value(traceKey{}).(*trace); ok {
+		t.exchange.upstream.Store(int64(t.now().Sub(t.sent)))
+	}
 }
 
 // WriteHeader passes final statuses on. Interim ones (1xx) of a backend are
@@ -125,15 +137,22 @@ func (ex *Exchange) WriteHeader(status int) {
 	if h := ex.Header(); h["Content-Type"] == nil {
 		h["Content-Type"] = nil // present and empty: this is how net/http is told
 	}
-	ex.closeIfEarly()
+	ex.begin()
 	ex.ResponseWriter.WriteHeader(status)
+}
+
+// begin is what comes before the answer's first byte.
+func (ex *Exchange) begin() {
+	ex.closeIfEarly()
+	ex.forHTTP3()
+	ex.place.answered()
 }
 
 // Write counts the bytes of the body.
 func (ex *Exchange) Write(p []byte) (int, error) {
 	if ex.status == 0 {
 		ex.status = http.StatusOK
-		ex.closeIfEarly()
+		ex.begin()
 	}
 	ex.progress.writing.Store(sinceBirth())
 	n, err := ex.ResponseWriter.Write(p)

@@ -19,8 +19,9 @@ func ValidMethod(method string) bool {
 // ValidTarget accepts a request for a path, and refuses one for a whole server and one
 // with a fragment, which is for browsers alone (CVE-2021-32779). A host in the target is
 // for HTTP/1 (RFC 9112 section 3.2.2); where requests come in frames it has a field of its
-// own, and a target with another would name two (RFC 9113 section 8.3.1).
+// own, and a target with another would name two (RFC 9113 section 8.3.1). Frames can carry
+// a blank, too, which would end the target where HTTP/1 is spoken.
 func ValidTarget(r *http.Request) bool {
-	return strings.HasPrefix(r.URL.Path, "/") && !strings.Contains(r.RequestURI, "#") &&
+	return strings.HasPrefix(r.URL.Path, "/") && !strings.ContainsAny(r.RequestURI, "# ") &&
 		(r.ProtoMajor < 2 || strings.HasPrefix(r.RequestURI, "/"))
 }

@@ -24,6 +24,7 @@ func (t SafeTrailers) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	answered(r.Context())
 	filtered := *res
 	filtered.Trailer = nil
 	delete(filtered.Header, "Trailer")
@@ -95,7 +96,7 @@ type trailedBody struct {
 // Read implements io.Reader.
 func (b *trailedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err == io.EOF { //nolint:errorlint // io.Reader's contract: the end is io.EOF itself
+	if err == io.EOF {
 		b.move()
 	}
 	return n, err

@@ -59,6 +59,7 @@ type Config struct {
 type Manager struct {
 	cfg     Config
 	stores  stores
+	opened  opened
 	begin   *sealer
 	pending *sealer
 	returns *sealer
@@ -148,8 +149,25 @@ func (m *Manager) Find(r *http.Request, host string) (*State, Absence) {
 	return m.judge(state)
 }
 
-// open returns the state in the cookie of host, before any limit was applied.
+// open returns the state in the cookie of host, before any limit was applied. The
+// caller may change it.
 func (m *Manager) open(r *http.Request, host string) (*State, Absence) {
+	line, ok := lineOf(r, host)
+	if !ok {
+		return m.unseal(r, host)
+	}
+	if state := m.opened.get(line); state != nil {
+		return state, Present
+	}
+	state, absence := m.unseal(r, host)
+	if absence == Present {
+		m.opened.put(line, state)
+	}
+	return state, absence
+}
+
+// unseal is open without a memory.
+func (m *Manager) unseal(r *http.Request, host string) (*State, Absence) {
 	store := m.stores.of(host)
 	if store == nil {
 		return nil, AbsentForged

@@ -121,8 +121,8 @@ func TestBind(t *testing.T) {
 					t.Errorf("ended after %v: %v, want after %v: %v", time.Since(start), context.Cause(bound), test.after, test.cause)
 				}
 				release() // a second release does no harm
-				if len(r.streams) != 0 {
-					t.Errorf("%d sessions still have connections after release", len(r.streams))
+				if len(r.streams.first) != 0 {
+					t.Errorf("%d sessions still have connections after release", len(r.streams.first))
 				}
 			})
 		})
@@ -178,7 +178,7 @@ func TestRevokeEndsAllConnections(t *testing.T) {
 		t.Errorf("another session's connection ended: %v", context.Cause(other))
 	}
 	release()
-	if len(r.streams) != 0 {
-		t.Errorf("%d sessions still have connections", len(r.streams))
+	if len(r.streams.first) != 0 {
+		t.Errorf("%d sessions still have connections", len(r.streams.first))
 	}
 }

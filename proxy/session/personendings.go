@@ -39,12 +39,13 @@ func (r *Revocations) note(id, user string) {
 		delete(r.ended, id)
 	}
 	p.ids, p.all = nil, r.now().UnixMilli()+1
-	for id, open := range r.streams {
-		for s := range open {
-			if r.hasEnded(s.state) {
-				r.cut(id)
-				break
-			}
+	ended := map[string]bool{}
+	for s := range r.streams.all() {
+		ended[s.state.ID] = ended[s.state.ID] || r.hasEnded(s.state)
+	}
+	for id, over := range ended {
+		if over {
+			r.cut(id)
 		}
 	}
 }

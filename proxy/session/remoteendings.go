@@ -44,12 +44,9 @@ func (r *Revocations) roomIn(idp string, until time.Time) *remoteEndings {
 		return remote
 	}
 	ended := map[string]string{}
-	for id, open := range r.streams {
-		for s := range open {
-			if s.state.IdP == idp {
-				ended[id] = s.state.User
-				break
-			}
+	for s := range r.streams.all() {
+		if s.state.IdP == idp {
+			ended[s.state.ID] = s.state.User
 		}
 	}
 	for id, user := range ended {

@@ -39,37 +39,13 @@ type Revocations struct {
 	sweep   time.Time                 // when to look for expired entries next; guarded by mu
 }
 
-// stream is one connection that must not outlive its session.
-type stream struct {
-	cancel context.CancelCauseFunc
-	use    Use
-	state  *State
-}
-
 // Use is what a connection was let in to: a request of that method for that path of
 // a host.
 type Use struct{ Host, Method, Path string }
 
-// connections are open ones by a key of their state.
-type connections map[string]map[*stream]struct{}
-
-func (c connections) add(key string, s *stream) {
-	if c[key] == nil {
-		c[key] = make(map[*stream]struct{})
-	}
-	c[key][s] = struct{}{}
-}
-
-func (c connections) remove(key string, s *stream) {
-	delete(c[key], s)
-	if len(c[key]) == 0 {
-		delete(c, key)
-	}
-}
-
 // NewRevocations returns an empty memory. now is called concurrently.
 func NewRevocations(now func() time.Time) *Revocations {
-	r := &Revocations{now: now, streams: make(connections), people: make(connections)}
+	r := &Revocations{now: now, streams: newConnections(bySession), people: newConnections(byPerson)}
 	r.forget()
 	return r
 }
@@ -103,11 +79,11 @@ func (r *Revocations) revoke(id, user string, until time.Time) {
 
 // cut ends the connections of the session with that id. The caller holds mu.
 func (r *Revocations) cut(id string) {
-	for s := range r.streams[id] {
+	for s := range r.streams.of(id) {
 		s.cancel(ErrEnded)
 		r.people.remove(s.state.Subject, s)
 	}
-	delete(r.streams, id)
+	r.streams.removeAll(id)
 }
 
 // RevokeRemote ends what an identity provider has ended: of the sessions that it has
@@ -135,7 +111,7 @@ func (r *Revocations) RevokeRemote(idp, subject string, indexes []string, until 
 		}
 	}
 	var open []*State
-	for s := range r.people[subject] {
+	for s := range r.people.of(subject) {
 		if _, joined := ended[s.state.ID]; joined || r.hasEnded(s.state) {
 			open = append(open, s.state)
 		}
@@ -177,13 +153,11 @@ func (r *Revocations) makeRoom() {
 	}
 	r.all = now.UnixMilli() + 1
 	r.forget()
-	for _, open := range r.streams {
-		for s := range open {
-			s.cancel(ErrEnded)
-		}
+	for s := range r.streams.all() {
+		s.cancel(ErrEnded)
 	}
-	clear(r.streams)
-	clear(r.people)
+	r.streams.clear()
+	r.people.clear()
 }
 
 // Ended reports whether the session of this state was ended.
@@ -210,9 +184,9 @@ func (r *Revocations) hasEnded(s *State) bool {
 // may end it too. use is what the connection is for. The caller must call release
 // when the connection is done.
 func (r *Revocations) Bind(ctx context.Context, use Use, s *State) (bound context.Context, release func()) {
-	ctx, stop := context.WithDeadlineCause(ctx, s.ExpiresAt(), ErrEnded)
 	ctx, cancel := context.WithCancelCause(ctx)
-	entry := &stream{cancel, use, s}
+	timer := time.AfterFunc(time.Until(s.ExpiresAt()), func() { cancel(ErrEnded) })
+	entry := &stream{cancel: cancel, use: use, state: s}
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -224,8 +198,8 @@ func (r *Revocations) Bind(ctx context.Context, use Use, s *State) (bound contex
 	}
 	return ctx, func() {
 		r.unbind(entry)
+		timer.Stop()
 		cancel(nil)
-		stop()
 	}
 }
 
@@ -234,11 +208,9 @@ func (r *Revocations) Bind(ctx context.Context, use Use, s *State) (bound contex
 func (r *Revocations) Withdraw(may func(use Use, s *State) bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	for _, open := range r.streams {
-		for s := range open {
-			if !may(s.use, s.state) {
-				s.cancel(ErrWithdrawn)
-			}
+	for s := range r.streams.all() {
+		if !may(s.use, s.state) {
+			s.cancel(ErrWithdrawn)
 		}
 	}
 }

@@ -322,8 +322,8 @@ func TestRevokeRemoteEndsAllConnections(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if len(r.streams) != 0 || len(r.people) != 0 {
-		t.Errorf("connections of %d sessions and %d people are left", len(r.streams), len(r.people))
+	if len(r.streams.first) != 0 || len(r.people.first) != 0 {
+		t.Errorf("connections of %d sessions and %d people are left", len(r.streams.first), len(r.people.first))
 	}
 }
 

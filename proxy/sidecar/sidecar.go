@@ -27,6 +27,7 @@ import (
 
 	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/proxy/header"
+	"github.com/sallyport/sallyport/proxy/http1"
 	"github.com/sallyport/sallyport/proxy/relay"
 )
 
@@ -58,8 +59,10 @@ type Sidecar struct {
 }
 
 const (
-	appDialTimeout   = 5 * time.Second
-	appHeaderTimeout = 5 * time.Minute
+	appDialTimeout = 5 * time.Second
+	// appHeaderTimeout is longer than the longest backend.timeouts.response_header of a
+	// gateway: that alone decides, and when it gives up, so does the sidecar.
+	appHeaderTimeout = time.Hour + time.Minute
 	appHeaderBytes   = 256 << 10
 	appIdleConns     = 256
 	// appContinue is how long the application may take to say whether it wants the
@@ -110,10 +113,15 @@ func checkApp(app *url.URL) error {
 
 // newTransport is HTTP in the clear, over loopback, past any proxy that the
 // environment names: HTTP/1.1, or HTTP/2.
-func newTransport(h2c bool) *http.Transport {
+func newTransport(h2c bool) http.RoundTripper {
+	if !h2c {
+		return http1.New(http1.Config{
+			DialTimeout: appDialTimeout, HeaderTimeout: appHeaderTimeout, ContinueTimeout: appContinue,
+			MaxHeaderBytes: appHeaderBytes, MaxIdle: appIdleConns, IdleTimeout: time.Minute,
+		})
+	}
 	var protocols http.Protocols
-	protocols.SetHTTP1(!h2c)
-	protocols.SetUnencryptedHTTP2(h2c)
+	protocols.SetUnencryptedHTTP2(true)
 	return &http.Transport{
 		Protocols: &protocols, HTTP2: &http.HTTP2Config{SendPingTimeout: appPing, PingTimeout: appDialTimeout},
 		DialContext:            (&net.Dialer{Timeout: appDialTimeout}).DialContext,

@@ -39,6 +39,23 @@ func Unsent(err error) bool {
 	return errors.As(err, &u) && u.Unsent()
 }
 
+// answeredError is of a request whose answer had begun.
+type answeredError struct{ cause error }
+
+func (e *answeredError) Error() string { return e.cause.Error() }
+
+// Unwrap returns what went wrong.
+func (e *answeredError) Unwrap() error { return e.cause }
+
+// Answered reports whether a byte of an answer had come.
+func (e *answeredError) Answered() bool { return true }
+
+// wasAnswered reports whether err says that an answer had begun.
+func wasAnswered(err error) bool {
+	var a interface{ Answered() bool }
+	return errors.As(err, &a) && a.Answered()
+}
+
 // fault is an answer in which a sidecar says that its application does not answer.
 type fault string
 

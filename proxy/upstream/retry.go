@@ -3,9 +3,7 @@ package upstream
 import (
 	"io"
 	"net/http"
-	"net/http/httptrace"
 	"sync"
-	"sync/atomic"
 
 	"github.com/sallyport/sallyport/proxy/header"
 	"github.com/sallyport/sallyport/proxy/relay"
@@ -21,9 +19,8 @@ type attempt struct {
 	// again says that it may be sent once more after it has been sent: its method is
 	// safe, it has no body, and it upgrades nothing. PUT and DELETE are idempotent
 	// too (RFC 9110 section 9.2.2), but many tools take them for something else.
-	again    bool
-	answered atomic.Bool // a byte of an answer has come
-	body     *heldBody   // nil if there is none
+	again bool
+	body  *heldBody // nil if there is none
 }
 
 func begin(r *http.Request) *attempt {
@@ -41,13 +38,13 @@ func begin(r *http.Request) *attempt {
 
 // to is the request to m. The one that came is left as it is.
 func (a *attempt) to(m *member) *http.Request {
-	ctx := a.request.Context()
-	if a.again {
-		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotFirstResponseByte: func() { a.answered.Store(true) }})
-	}
-	out := m.addressed(a.request.WithContext(ctx))
+	out := m.addressed(a.request)
 	if a.body != nil {
 		a.body.lend()
+		if out == a.request {
+			same := *out
+			out = &same
+		}
 		out.Body = a.body
 	}
 	return out
@@ -74,7 +71,7 @@ func (a *attempt) mayRepeat(res *http.Response, err error) bool {
 	case Unsent(err):
 		return a.body == nil || a.body.untouched()
 	}
-	return a.again && !a.answered.Load() && !isTimeout(err)
+	return a.again && !wasAnswered(err) && !isTimeout(err)
 }
 
 // end lets go of the body, which no further attempt needs.

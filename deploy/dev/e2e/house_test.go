@@ -39,6 +39,7 @@ type house struct {
 
 	corp, partners *provider
 	uploads        chan upload // what the tool for files was sent
+	streams        *streams
 
 	// withoutSession has the browser keep no session cookie of the notes.
 	withoutSession atomic.Bool
@@ -75,15 +76,16 @@ const (
 	houseNotes   = "notes.house.localhost"
 	houseFiles   = "files.house.localhost"
 	housePayroll = "payroll.house.localhost" // demands that a sign-on is fresh
-	houseVaults  = "vaults.house.localhost"  // demands a second factor, which nobody here has
+	houseStreams = "streams.house.localhost"
+	houseVaults  = "vaults.house.localhost" // demands a second factor, which nobody here has
 )
 
-var houseHosts = []string{houseDoor, houseNotes, houseFiles, housePayroll, houseVaults}
+var houseHosts = []string{houseDoor, houseNotes, houseFiles, housePayroll, houseStreams, houseVaults}
 
 // newHouse opens a house, which closes with the test.
 func newHouse(t *testing.T) *house {
 	t.Helper()
-	h := &house{t: t, log: &transcript{}, uploads: make(chan upload, 4)}
+	h := &house{t: t, log: &transcript{}, uploads: make(chan upload, 4), streams: newStreams()}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the access log of the house:\n%s", h.log)
@@ -209,10 +211,12 @@ func (h *house) routes() []proxy.Route {
 	}
 	payroll := route("payroll", "Payroll", housePayroll, http.HandlerFunc(h.servePayroll))
 	payroll.IdPs, payroll.StepUp = []string{"corp"}, policy.StepUp{MaxAge: houseStepUp}
+	streams := route("streams", "Streams", houseStreams, nil)
+	streams.Backend = h.besideSidecar(h.streams)
 	vaults := route("vaults", "Vaults", houseVaults, http.NotFoundHandler())
 	vaults.StepUp = policy.StepUp{Contexts: []string{"https://refeds.org/profile/mfa"}}
 	return []proxy.Route{
-		route("notes", "Notes", houseNotes, notes), route("files", "Files", houseFiles, http.HandlerFunc(h.serveFiles)), payroll, vaults,
+		streams, route("notes", "Notes", houseNotes, notes), route("files", "Files", houseFiles, http.HandlerFunc(h.serveFiles)), payroll, vaults,
 	}
 }
 

@@ -56,15 +56,20 @@ func TestStorm(t *testing.T) {
 	st.pair = startPairBefore(t, s, app.URL, "limits: {connections_per_address: 20000, strangers_per_second: 10000}\n", func(string) []string { return nil })
 	yaml := read(t, st.config)
 	st.reload(strings.Replace(yaml, "    allow:", "    websocket: true\n    allow:", 1))
-	st.note("first", st.one(t.Context(), &http.Client{Transport: st.transport(false)}))
+	first := &http.Client{Transport: st.transport(false)}
+	st.note("first", st.one(t.Context(), first))
+	first.CloseIdleConnections()
 	before := st.measure()
 
 	ctx, stop := context.WithTimeout(t.Context(), lasts)
 	defer stop()
 	st.ctx = ctx
-	st.everybody()
+	leave := st.everybody()
 	measured := st.watch(lasts)
 	st.running.Wait()
+	for _, leave := range leave {
+		leave()
+	}
 	st.report(before, measured)
 
 	// A way to the tool that is new in everything has the connections of the old one let go.
@@ -81,8 +86,9 @@ func TestStorm(t *testing.T) {
 	})
 }
 
-// everybody begins with all that are there.
-func (st *storm) everybody() {
+// everybody begins with all that are there, and returns what is left to do for them when
+// they have ended.
+func (st *storm) everybody() (leave []func()) {
 	st.keepIdle()
 	plain, shared := &http.Client{Transport: st.transport(false)}, &http.Client{Transport: st.transport(true)}
 	for _, client := range []*http.Client{plain, shared} {
@@ -111,6 +117,7 @@ func (st *storm) everybody() {
 		st.reload(at.ReplaceAllString(text, fmt.Sprintf("  - name: notes\n    title: Notes %d\n", n)))
 		return nil
 	})
+	return []func(){plain.CloseIdleConnections, shared.CloseIdleConnections}
 }
 
 // repeat has n do the same again and again, with a pause, until the storm is over.
@@ -172,7 +179,6 @@ func (st *storm) transport(http2 bool) *http.Transport {
 		},
 	}
 	transport.TLSClientConfig.ServerName = "" // of the request
-	st.t.Cleanup(transport.CloseIdleConnections)
 	return transport
 }
 

@@ -216,6 +216,10 @@ lint: ## run golangci-lint on both modules
 fmt: ## format the Go files
 	@gofmt -w .
 
+.PHONY: gobench
+gobench: ## run the benchmarks that stand beside the code
+	@go test -run '^$$' -bench . -benchmem ./...
+
 .PHONY: image
 image: ## build the container image sallyport:latest
 	@docker build --build-arg SOURCE_DATE_EPOCH="$$(git log -1 --format=%ct)" -t sallyport .

@@ -88,7 +88,7 @@ func (c *collector) answering(at string, route Route) {
 		c.add(join(at, "respond"), "a page beside "+join(at, "redirect"), "one or the other")
 	}
 	if redirects || responds {
-		for _, key := range []string{"backend", "strip_path", "host_header", "websocket", "pass_authorization", "identity", "assertion", "answers"} {
+		for _, key := range []string{"backend", "strip_path", "host_header", "websocket", "pass_authorization", "identity", "assertion", "answers", "forward_auth"} {
 			if c.isGiven(join(at, key)) {
 				c.add(join(at, key), "a key about a backend", "none: redirect and respond answer in its place")
 			}
@@ -171,7 +171,7 @@ func (c *collector) rule(at string, rule RouteRule, route Route) {
 	if !routeName.MatchString(rule.Name) {
 		c.refuse(join(at, "name"), "1 to 40 of a-z, 0-9 and hyphens, with no hyphen at either end")
 	}
-	if len(rule.Methods)+len(rule.Paths)+len(rule.Exact) == 0 {
+	if len(rule.Methods)+len(rule.Paths)+len(rule.Exact) == 0 && !c.faultyBelow(at) {
 		c.add(at, "neither methods nor paths nor exact", "at least one of them: what is for the whole route is its own allow")
 	}
 	c.texts(join(at, "methods"), rule.Methods, judgeMethod)

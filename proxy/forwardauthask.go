@@ -19,6 +19,9 @@ type dialect struct {
 	read func(r *http.Request) (method, host, target string, err error)
 	// wrap, if not nil, puts the answer into the statuses that the ingress knows.
 	wrap func(http.ResponseWriter) http.ResponseWriter
+	// says are the headers among those of [header.Overrides] in which the ingress says
+	// what it asks about.
+	says []string
 	// removes says that the ingress removes the headers that it is told to.
 	removes bool
 }
@@ -31,13 +34,19 @@ const (
 	askEnvoy   = "/auth/envoy"
 )
 
+// The headers in which nginx says what it asks about.
+const (
+	originalMethod = "X-Original-Method"
+	originalURL    = "X-Original-Url"
+)
+
 // dialectOf returns the dialect of a question by the target in its request line, to
 // the letter; nil for none. A query says nothing: Caddy adds the client's.
 func dialectOf(target string) *dialect {
 	path, _, _ := strings.Cut(target, "?")
 	switch {
 	case path == askNginx:
-		return &dialect{name: "nginx", read: readNginx, wrap: newNginxAnswer}
+		return &dialect{name: "nginx", read: readNginx, wrap: newNginxAnswer, says: []string{originalMethod, originalURL}}
 	case path == askTraefik:
 		return &dialect{name: "traefik", read: readForwarded}
 	case path == askCaddy:
@@ -51,10 +60,10 @@ func dialectOf(target string) *dialect {
 // readNginx: auth_request asks with GET and the client's headers; the configuration
 // adds two.
 func readNginx(r *http.Request) (method, host, target string, err error) {
-	if method, err = sole(r.Header, "X-Original-Method"); err != nil {
+	if method, err = sole(r.Header, originalMethod); err != nil {
 		return "", "", "", err
 	}
-	whole, err := sole(r.Header, "X-Original-Url")
+	whole, err := sole(r.Header, originalURL)
 	if err != nil {
 		return "", "", "", err
 	}

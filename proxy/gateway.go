@@ -153,8 +153,6 @@ func New(cfg Config) (*Gateway, error) {
 // ServeHTTP takes one request the whole way and writes its line.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.cfg.Metrics.begin()
-	g.load.inHand.Add(1)
-	defer g.load.inHand.Add(-1)
 	if len(g.cfg.TrustedProxies) > 0 {
 		g.serveForwarded(w, r)
 		return
@@ -168,6 +166,7 @@ func (g *Gateway) serve(ex *exchange, r *http.Request) {
 	if r.ContentLength != 0 {
 		ex.ExpectBody(strangerPatience) // forward lets those who are let in take longer
 	}
+	ex.CountIn(&g.load.inHand, g.limits.Stall)
 	g.watch.Follow(ex)
 	defer g.watch.Forget(ex)
 	if level, why := g.pressure(ex.Record.Time); !g.load.admits(level, ex.Record.Time) {

@@ -1,12 +1,10 @@
 package proxy
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"time"
 
-	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/proxy/session"
 )
 
@@ -52,9 +50,6 @@ type RouteLimits struct {
 	// HeaderBytes is the size of all headers of a request; zero leaves it at what the
 	// server takes.
 	HeaderBytes int
-	// AnswerTime is how long the tool may take to begin its answer; zero leaves it at
-	// what the way to the backend allows.
-	AnswerTime time.Duration
 }
 
 func (l Limits) orDefaults() Limits {
@@ -129,19 +124,7 @@ func (g *Gateway) shedOr(ex *exchange, r *http.Request, rf *refusal) {
 		g.shed(ex, r, shedRoute)
 		return
 	}
-	ex.Record.Decision = accesslog.DecisionDeny
-	g.refuse(ex, r, *rf)
-}
-
-// boundAnswer ends what is returned if the route says how long an answer may be waited
-// for, and none has begun by then.
-func (rt *route) boundAnswer(ctx context.Context, out *outgoing) (context.Context, func()) {
-	if rt.Limits.AnswerTime <= 0 {
-		return ctx, func() {}
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	out.late = time.AfterFunc(rt.Limits.AnswerTime, func() { cancel(errLate) })
-	return ctx, func() { out.late.Stop(); cancel(nil) }
+	g.deny(ex, r, rf)
 }
 
 // shedStranger turns away whoever has not signed in, while there is more to do than is

@@ -36,6 +36,8 @@ func newOwnRoute(spec Route) (*route, error) {
 	switch {
 	case spec.Redirect != nil && spec.Respond != nil, spec.Backend != nil, spec.TLS != nil:
 		return nil, fmt.Errorf("route %q has a redirect, a response or a backend beside another, expected one of them", spec.Name)
+	case spec.ForwardAuth:
+		return nil, fmt.Errorf("route %q is for an ingress to pass requests on, and has no tool", spec.Name)
 	case spec.Respond != nil && (spec.Respond.Status < 200 || spec.Respond.Status > 599):
 		return nil, fmt.Errorf("route %q responds with status %d, expected one between 200 and 599", spec.Name, spec.Respond.Status)
 	case spec.Redirect != nil && !spec.Redirect.valid():

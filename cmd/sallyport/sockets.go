@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 
 	"github.com/sallyport/sallyport/proxy/handover"
 )
@@ -41,13 +44,38 @@ func inheritSockets(known ...string) (*handover.Sockets, error) {
 // what says what it is for.
 func (s sockets) listen(ctx context.Context, name, address, what string) (*handover.Listener, error) {
 	l, err := s.inherited.Listener(name)
-	if l == nil && err == nil {
+	switch {
+	case err != nil:
+	case l == nil:
 		l, err = handover.Listen(ctx, address, s.beside)
+	case name == socketAdmin:
+		if err = keepsInside(address, l.Addr()); err != nil {
+			err = errors.Join(err, l.Close())
+		}
 	}
 	if err != nil {
 		return nil, &hinted{fmt.Errorf("listening for %s: %w", what, err), hintAddress}
 	}
 	return l, nil
+}
+
+// keepsInside refuses a socket that other machines reach where the configuration says
+// an address that they do not: nobody signs in there, and whoever reaches it sees, and
+// renews, what is for operators. A socket for browsers under that name is found out too.
+func keepsInside(configured string, held net.Addr) error {
+	host, _, err := net.SplitHostPort(configured)
+	if err != nil {
+		return fmt.Errorf("reading the address %q: %w", configured, err)
+	}
+	at, err := netip.ParseAddrPort(held.String())
+	if err != nil {
+		return fmt.Errorf("reading the address of a socket: %w", err)
+	}
+	said, err := netip.ParseAddr(host)
+	if inside := host == "localhost" || err == nil && said.IsLoopback(); inside && !at.Addr().Unmap().IsLoopback() {
+		return fmt.Errorf("the socket %q that is held for this process is at %s, which other machines reach, and the configuration says %s", socketAdmin, held, configured)
+	}
+	return nil
 }
 
 // addresses are where a process listens, by the names of the sockets; one that is

@@ -59,8 +59,10 @@ type Sidecar struct {
 }
 
 const (
-	appDialTimeout   = 5 * time.Second
-	appHeaderTimeout = 5 * time.Minute
+	appDialTimeout = 5 * time.Second
+	// appHeaderTimeout is longer than the longest backend.timeouts.response_header of a
+	// gateway: that alone decides, and when it gives up, so does the sidecar.
+	appHeaderTimeout = time.Hour + time.Minute
 	appHeaderBytes   = 256 << 10
 	appIdleConns     = 256
 	// appContinue is how long the application may take to say whether it wants the
@@ -170,6 +172,14 @@ func (s *Sidecar) admit(r *http.Request, record *accesslog.Record) (status int, 
 		return http.StatusForbidden, err
 	}
 	record.Rule = "peer:" + peer
+	switch { // no gateway sends these, and an application may read them as another request
+	case !relay.ValidMethod(r.Method):
+		record.Reason = "method"
+		return http.StatusMethodNotAllowed, errors.New("method is none that a gateway sends")
+	case !relay.ValidTarget(r):
+		record.Reason = "path"
+		return http.StatusBadRequest, errors.New("target is none that a gateway sends")
+	}
 	if err := header.Check(r.Header); err != nil {
 		record.Reason = "ambiguous_header"
 		return http.StatusBadRequest, err

@@ -17,9 +17,9 @@ import (
 
 const (
 	manyInFlight = 10_000
-	ownInFlight  = 1_000 // of them, each on a connection of its own to the tool; the others share some
-	perTunnel    = 100   // streams of one connection, as many as a gateway takes
-	onTheWay     = 100   // requests that are sent and have not come to the tool
+	ownInFlight  = 200 // of them, each on a connection of its own to the tool; the others share some
+	perTunnel    = 100 // streams of one connection, as many as a gateway takes
+	onTheWay     = 100 // requests that are sent and have not come to the tool
 )
 
 // gathering is a tool that answers nobody until everybody is there and it is told to.

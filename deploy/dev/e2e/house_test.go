@@ -40,6 +40,7 @@ type house struct {
 	corp, partners *provider
 	uploads        chan upload // what the tool for files was sent
 	streams        *streams
+	gateway        http.Handler
 
 	// withoutSession has the browser keep no session cookie of the notes.
 	withoutSession atomic.Bool
@@ -112,7 +113,8 @@ func newHouse(t *testing.T) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.open(ln, gateway)
+	h.gateway = h.withoutCookie(gateway)
+	h.open(ln)
 	return h
 }
 
@@ -132,14 +134,14 @@ func crowd() idp.User {
 }
 
 // open serves the gateway until the test ends.
-func (h *house) open(ln net.Listener, gateway http.Handler) {
+func (h *house) open(ln net.Listener) {
 	h.t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	cert := shared.authority.issue(h.t, x509.ExtKeyUsageServerAuth, houseHosts...)
 	go func() {
 		ended <- proxy.Serve(ctx, proxy.ServerConfig{
-			Listener: ln, Drain: time.Second, Handler: h.withoutCookie(gateway),
+			Listener: ln, Drain: time.Second, Handler: h.gateway,
 			TLS: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}},
 		})
 	}()

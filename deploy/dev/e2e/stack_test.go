@@ -23,6 +23,7 @@ func TestStack(t *testing.T) {
 	t.Run("an event stream works", eventStream)
 	t.Run("uploads, downloads and streams of a browser pass as they come", streaming)
 	t.Run("and end with the session", streamsEnd)
+	t.Run("QUIC carries a sign-on and everything else", overHTTP3)
 	t.Run("curl gets and sends what it would without a gateway", curlPasses)
 	t.Run("a form outlives its session", keptForm)
 	t.Run("so does a file", keptUpload)

@@ -20,7 +20,13 @@ func script[T any](p *person, body string) T {
 func streaming(t *testing.T) {
 	h := newHouse(t)
 	alice := h.visit(t, "alice", h.origin(houseStreams)+"/")
+	h.eventsPass(alice)
+	filesPass(alice)
+	messagesPass(alice)
+}
 
+func (h *house) eventsPass(alice *person) {
+	alice.t.Helper()
 	// The tool sends an event when the one before was seen, and ends the stream after
 	// three. The browser comes again by itself, and says where it was.
 	events := script[[]string](alice, `
@@ -37,10 +43,13 @@ func streaming(t *testing.T) {
 		return events`)
 	want := "1-0 alice@example.com|1-1 alice@example.com|1-2 alice@example.com|2-0 alice@example.com|2-1 alice@example.com"
 	if got := strings.Join(events, "|"); got != want || h.streams.resumed.Load() != "1-2" {
-		t.Errorf("events %s, want %s; resumed at %v", got, want, h.streams.resumed.Load())
+		alice.t.Errorf("events %s, want %s; resumed at %v", got, want, h.streams.resumed.Load())
 	}
+}
 
-	// The same with a download, of which a page shows how far it is.
+func filesPass(alice *person) {
+	alice.t.Helper()
+	// As with events: the page says when it has seen the beginning of a download.
 	down := script[map[string]int](alice, `
 		const answer = await fetch("/file"), reader = answer.body.getReader()
 		let bytes = 0, pieces = 0
@@ -52,7 +61,7 @@ func streaming(t *testing.T) {
 			pieces++
 		}`)
 	if down["status"] != 200 || down["bytes"] != fileSize || down["pieces"] < 10 {
-		t.Errorf("the download: %v", down)
+		alice.t.Errorf("the download: %v", down)
 	}
 
 	up := script[map[string]any](alice, `
@@ -69,9 +78,12 @@ func streaming(t *testing.T) {
 			request.send(content)
 		})`)
 	if want := fmt.Sprintf("alice@example.com %d %d %s", 50<<20, 50<<20, up["sum"]); up["text"] != want || up["steps"].(float64) < 2 {
-		t.Errorf("the upload: %v, want %s", up, want)
+		alice.t.Errorf("the upload: %v, want %s", up, want)
 	}
+}
 
+func messagesPass(alice *person) {
+	alice.t.Helper()
 	said := script[[]int](alice, `
 		const socket = new WebSocket(location.origin.replace("https", "wss") + "/socket")
 		socket.binaryType = "arraybuffer"
@@ -84,7 +96,7 @@ func streaming(t *testing.T) {
 		socket.close()
 		return heard`)
 	if got := fmt.Sprint(said); got != "[0 1 125 126 65535 65536 1000000]" {
-		t.Errorf("the WebSocket says %s", got)
+		alice.t.Errorf("the WebSocket says %s", got)
 	}
 }
 

@@ -2,8 +2,6 @@ package proxy
 
 import (
 	"crypto/rand"
-	"encoding/base32"
-	"strings"
 
 	"github.com/sallyport/sallyport/proxy/relay"
 )
@@ -11,10 +9,23 @@ import (
 // exchange is one request on its way through the gateway.
 type exchange = relay.Exchange
 
+// spoken is what request ids are written with.
+const spoken = "abcdefghijklmnopqrstuvwxyz234567"
+
 // newRequestID returns 80 random bits as 16 lower-case letters and digits
 // without 0, 1, 8 and 9: it is read aloud to a help desk.
 func newRequestID() string {
 	var raw [10]byte
 	_, _ = rand.Read(raw[:]) // never fails: crypto/rand ends the process instead
-	return strings.ToLower(base32.StdEncoding.EncodeToString(raw[:]))
+	var id [16]byte
+	for half := range 2 {
+		var bits uint64
+		for _, b := range raw[5*half : 5*half+5] {
+			bits = bits<<8 | uint64(b)
+		}
+		for i := 7; i >= 0; i-- {
+			id[8*half+i], bits = spoken[bits&31], bits>>5
+		}
+	}
+	return string(id[:])
 }

@@ -46,8 +46,9 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *place, state *sessi
 	if renewed := g.cfg.Sessions.Refresh(state); renewed != nil {
 		out.renewal = g.sealedCookies(ex, r, rt.Host, renewed)
 	}
-	onward := context.WithValue(ex.Trace(ctx, g.cfg.Now), outgoingKey{}, out)
-	rt.proxy.ServeHTTP(ex, r.WithContext(onward))
+	ex.Time(g.cfg.Now)
+	out.Context = ctx
+	rt.proxy.Forward(out, ex, r)
 	if hungUp(context.Cause(ctx)) {
 		// The backend was hung up on, and may have had time to end its answer
 		// as if it were whole.
@@ -106,8 +107,10 @@ func hungUp(cause error) bool {
 	return false
 }
 
-// outgoing is what the steps of forwarding need to know of one exchange.
+// outgoing is what the steps of forwarding need to know of one exchange, and the context
+// that they find it by: one value in place of a chain of them.
 type outgoing struct {
+	context.Context
 	exchange *exchange
 	at       *place // where the request goes
 	state    *session.State
@@ -117,6 +120,17 @@ type outgoing struct {
 }
 
 type outgoingKey struct{}
+
+// Value implements context.Context.
+func (out *outgoing) Value(key any) any {
+	switch key.(type) {
+	case outgoingKey:
+		return out
+	case relay.TimedKey:
+		return out.exchange
+	}
+	return out.Context.Value(key)
+}
 
 func outgoingOf(ctx context.Context) *outgoing {
 	out, _ := ctx.Value(outgoingKey{}).(*outgoing)

@@ -79,6 +79,9 @@ func (rt *route) cardOf(state *session.State) (*header.Card, *refusal) {
 			message: "You are signed in and allowed, but Sallyport lacks what it has to show this tool. Its operators can see why; give them the request number below.",
 		}
 	}
+	if card := rt.cards.of(state); card != nil {
+		return card, nil
+	}
 	card, err := rt.template.Card(header.Identity{User: state.User, Email: state.Email, Name: state.Name, Groups: state.Groups})
 	if err != nil {
 		return nil, &refusal{
@@ -86,6 +89,7 @@ func (rt *route) cardOf(state *session.State) (*header.Card, *refusal) {
 			message: "You are signed in and allowed, but your name, your address or one of your groups has characters that this tool would not understand. Give its owner the request number below.",
 		}
 	}
+	rt.cards.put(state, card)
 	return card, nil
 }
 

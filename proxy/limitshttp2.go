@@ -18,9 +18,14 @@ const (
 	http2PingWait = 15 * time.Second
 )
 
-// http2Limits are the limits of a connection of HTTP/2. counted, if not nil, is told of
-// the kinds of its faults.
-func http2Limits(counted func(kind string)) *http.HTTP2Config {
+// http2Limits are the limits of a connection of HTTP/2. A listener that closes connections
+// whose peers take nothing says so: net/http would set two deadlines for each write
+// besides, which is a tenth of what a small answer costs.
+func http2Limits(cfg ServerConfig) *http.HTTP2Config {
+	stall := DefaultStall
+	if watching, ok := cfg.Listener.(interface{ WatchesWrites() bool }); ok && watching.WatchesWrites() {
+		stall = 0
+	}
 	return &http.HTTP2Config{
 		MaxConcurrentStreams:          maxStreams,
 		MaxReadFrameSize:              http2Frame,
@@ -28,7 +33,7 @@ func http2Limits(counted func(kind string)) *http.HTTP2Config {
 		MaxReceiveBufferPerConnection: http2ConnBuffer,
 		SendPingTimeout:               http2Ping,
 		PingTimeout:                   http2PingWait,
-		WriteByteTimeout:              DefaultStall,
-		CountError:                    counted,
+		WriteByteTimeout:              stall,
+		CountError:                    cfg.HTTP2Error,
 	}
 }

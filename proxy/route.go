@@ -1,9 +1,11 @@
 package proxy
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/http/httputil"
 	"net/url"
 	"sync/atomic"
@@ -86,8 +88,9 @@ type route struct {
 	places   []place          // one for each of Rules, and Rule; nil for a wildcard
 	vouches  *assertion.Route // nil for none
 	pool     *upstream.Pool   // nil for a route that answers itself, or an ingress does
-	proxy    *httputil.ReverseProxy
+	proxy    onward
 	template *header.Template // of what the backend is told
+	cards    cards            // of whom it was told last
 	answers  *answers
 	inHand   *atomic.Int64 // requests that it is asked now, shared with later Gateways
 }
@@ -119,15 +122,20 @@ func (g *Gateway) newRoute(spec Route) (*route, error) {
 	if rt.answers, err = newAnswers(spec.Answers, append([]*url.URL{spec.Backend}, spec.MoreBackends...)); err != nil {
 		return nil, fmt.Errorf("route %q: %w", spec.Name, err)
 	}
-	rt.proxy = &httputil.ReverseProxy{
+	rt.proxy = relay.Forwarder{Plain: &httputil.ReverseProxy{
 		Rewrite:        rt.rewrite,
 		Transport:      relay.SafeTrailers{Base: rt.pool},
 		ModifyResponse: filterResponse,
 		ErrorHandler:   g.backendFailed,
 		BufferPool:     new(relay.Buffers),
 		ErrorLog:       slog.NewLogLogger(g.cfg.Log.With("route", spec.Name).Handler(), slog.LevelDebug),
-	}
+	}}
 	return rt, nil
+}
+
+// onward sends a request to the backend, with that context, and the answer back.
+type onward interface {
+	Forward(ctx context.Context, w http.ResponseWriter, r *http.Request)
 }
 
 // ingressOnly reports whether an ingress alone passes requests on to the tool; such a

@@ -54,7 +54,7 @@ func (p *place) address(out *http.Request) {
 	if p.BackendHost != "" {
 		out.Host = p.BackendHost
 	}
-	out.Header.Set(header.ForwardedHost, p.authority)
+	out.Header[header.ForwardedHost] = []string{p.authority}
 	if !p.StripPath || p.Path == "/" {
 		return
 	}
@@ -63,7 +63,7 @@ func (p *place) address(out *http.Request) {
 	if out.URL.RawPath != "" {
 		out.URL.RawPath = stripped(out.URL.RawPath, p.Path)
 	}
-	out.Header.Set(header.ForwardedPrefix, p.Path)
+	out.Header[header.ForwardedPrefix] = []string{p.Path}
 }
 
 // site is what a host is, or every host of a wildcard.

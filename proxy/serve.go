@@ -66,7 +66,7 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 		Handler: handler, TLSConfig: cfg.TLS,
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		DisableGeneralOptionsHandler: true, // "OPTIONS *" gets a line like everything else
-		HTTP2:                        http2Limits(cfg.HTTP2Error),
+		HTTP2:                        http2Limits(cfg),
 		ErrorLog:                     slog.NewLogLogger(cfg.Log.Handler(), cfg.Strangers),
 		BaseContext:                  func(net.Listener) context.Context { return requests },
 	}

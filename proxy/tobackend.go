@@ -16,10 +16,29 @@ func (rt *route) rewrite(pr *httputil.ProxyRequest) {
 	relay.Retarget(pr, rt.Backend)
 	with := outgoingOf(pr.Out.Context())
 	rt.cleanse(pr.Out.Header)
-	pr.SetXForwarded()
+	with.from(pr)
 	with.at.address(pr.Out)
 	rt.introduce(pr.Out.Header, with)
 }
+
+// from says to the backend which address the request comes from, and how.
+func (out *outgoing) from(pr *httputil.ProxyRequest) {
+	h := pr.Out.Header
+	delete(h, header.ForwardedFor)
+	if client := out.exchange.Record.ClientAddress; client != "" {
+		h[header.ForwardedFor] = []string{client}
+	}
+	h[header.ForwardedProto] = overTLS
+	if pr.In.TLS == nil {
+		h[header.ForwardedProto] = inTheClear
+	}
+}
+
+// Values that are shared by requests, and never written into.
+var (
+	overTLS    = []string{"https"}
+	inTheClear = []string{"http"}
+)
 
 // cleanse takes from h what a client has no say in. It comes before anything is set.
 func (rt *route) cleanse(h http.Header) {
@@ -33,7 +52,7 @@ func (rt *route) cleanse(h http.Header) {
 // introduce says to the backend who asks, and shows it the credential that it wants to
 // see from us.
 func (rt *route) introduce(h http.Header, with *outgoing) {
-	h.Set(header.RequestID, with.exchange.Record.RequestID)
+	h[header.RequestID] = []string{with.exchange.Record.RequestID}
 	if with.card != nil {
 		with.card.Set(h)
 	}

@@ -28,7 +28,7 @@ func (rt *route) vouch(h http.Header, with *outgoing) {
 		with.exchange.Fail(err)
 		return
 	}
-	h.Set(header.Assertion, token)
+	h[header.Assertion] = []string{token}
 }
 
 // serveKeySet is public: the keys verify, and sign nothing.

@@ -63,6 +63,9 @@ func (x *exchange) run(head []byte, length int64) (*http.Response, error) {
 	if err != nil {
 		return nil, &failure{error: x.headFault(err), answered: true}
 	}
+	if fault := x.up.failure(); fault != nil { // and the backend answers to a part of the body
+		return nil, &failure{error: fault, answered: true}
+	}
 	x.c.limit = -1
 	x.up.heard()
 	res.TLS = x.c.state

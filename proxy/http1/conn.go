@@ -154,6 +154,7 @@ type socket struct {
 	p   []byte
 	n   int
 	err error
+	one [1]byte // for a read that should find nothing
 }
 
 // readMode says what a read does when nothing is there.
@@ -217,12 +218,11 @@ func (s *socket) Read(p []byte) (int, error) {
 // end, and nothing that was not asked for. Messages of TLS itself are dealt with on
 // the way. cheap looks only at what was received already.
 func (s *socket) quiet(stream net.Conn, cheap bool) bool {
-	var one [1]byte
 	s.mode = returns
 	if cheap {
 		s.mode = declines
 	}
-	n, err := stream.Read(one[:])
+	n, err := stream.Read(s.one[:])
 	s.mode = waits
 	return n == 0 && errors.Is(err, errQuiet)
 }

@@ -15,10 +15,16 @@ import (
 // encoder makes the head of a request; pooled.
 type encoder struct {
 	buf   []byte
-	names []string
+	lines []line
 }
 
-var encoders = sync.Pool{New: func() any { return &encoder{buf: make([]byte, 0, 2<<10), names: make([]string, 0, 32)} }}
+// line is a header.
+type line struct {
+	name   string
+	values []string
+}
+
+var encoders = sync.Pool{New: func() any { return &encoder{buf: make([]byte, 0, 2<<10), lines: make([]line, 0, 32)} }}
 
 // keptHead is how large a buffer is kept for other requests.
 const keptHead = 32 << 10
@@ -27,8 +33,8 @@ func (e *encoder) free() {
 	if cap(e.buf) > keptHead {
 		return
 	}
-	clear(e.names)
-	e.buf, e.names = e.buf[:0], e.names[:0]
+	clear(e.lines)
+	e.buf, e.lines = e.buf[:0], e.lines[:0]
 	encoders.Put(e)
 }
 
@@ -47,15 +53,15 @@ func (e *encoder) encode(req *http.Request, length int64) error {
 		e.buf = append(e.buf, "Connection: close\r\n"...)
 	}
 	e.framing(req.Method, length)
-	for name := range req.Header {
+	for name, values := range req.Header {
 		if !framed(name) {
-			e.names = append(e.names, name)
+			e.lines = append(e.lines, line{name, values})
 		}
 	}
-	slices.Sort(e.names)
-	for _, name := range e.names {
-		for _, value := range req.Header[name] {
-			if err := e.field(name, value); err != nil {
+	slices.SortFunc(e.lines, func(a, b line) int { return strings.Compare(a.name, b.name) })
+	for _, l := range e.lines {
+		for _, value := range l.values {
+			if err := e.field(l.name, value); err != nil {
 				return err
 			}
 		}
@@ -147,7 +153,7 @@ func (e *encoder) field(name, value string) error {
 	if !httpguts.ValidHeaderFieldName(name) {
 		return fmt.Errorf("request has header %q, which is no name", name)
 	}
-	if !httpguts.ValidHeaderFieldValue(value) {
+	if !validValue(value) {
 		return fmt.Errorf("request has a value of header %s that is none", name) // it may be a secret
 	}
 	e.buf = append(e.buf, name...)

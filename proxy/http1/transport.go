@@ -126,19 +126,24 @@ func (t *Transport) ask(req *http.Request, head []byte, length int64) (*http.Res
 		return nil, err
 	}
 	res, err := c.roundTrip(req, head, length)
-	if again := sendableAgain(req, err); err != nil && reused && again != nil {
+	if err == nil {
+		return res, nil
+	}
+	if again := sendableAgain(req, err); reused && again != nil {
 		req = again
 		if c, _, err = t.connection(req, false); err != nil {
 			closeBody(req)
 			return nil, err
 		}
-		res, err = c.roundTrip(req, head, length)
+		if res, err = c.roundTrip(req, head, length); err == nil {
+			return res, nil
+		}
 	}
 	var f *failure
 	if errors.As(err, &f) && f.unsent {
 		closeBody(req)
 	}
-	return res, err
+	return nil, err
 }
 
 // check refuses requests that are none of ours.

@@ -73,6 +73,10 @@ func (l *limited) Accept() (net.Conn, error) {
 	}
 }
 
+// WatchesWrites reports whether connections are closed whose peers take nothing of what is
+// written to them: who uses them need not watch over that.
+func (l *limited) WatchesWrites() bool { return l.limits.Stall > 0 }
+
 // Admit counts a connection from an address that did not come by Accept, such as one of
 // QUIC, and returns how to say that it has ended; or it reports false, if that would be
 // one too many. It may be called concurrently.

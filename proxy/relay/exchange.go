@@ -34,7 +34,9 @@ type Exchange struct {
 	start    time.Time
 	status   int
 	in, out  atomic.Int64
-	upstream atomic.Int64 // nanoseconds from Trace to the head of the backend's answer
+	upstream atomic.Int64 // nanoseconds from sent to the head of the backend's answer
+	sent     time.Time    // when Time was called, by the clock now
+	now      func() time.Time
 	heard    atomic.Int64 // when the client of an upgraded connection last sent something, in nanoseconds
 	body     *countedBody // nil for none
 	duplex   bool
@@ -102,24 +104,18 @@ func (ex *Exchange) close(now time.Time, cut bool) *accesslog.Record {
 	return &ex.Record
 }
 
-// Trace returns a context by which [SafeTrailers] notes how long the backend takes
-// from now on until the head of its answer is there.
-func (ex *Exchange) Trace(ctx context.Context, now func() time.Time) context.Context {
-	return context.WithValue(ctx, traceKey{}, &trace{exchange: ex, now: now, sent: now()})
-}
+// Time has [SafeTrailers] note how long the backend takes from now on until the head of
+// its answer is there, of requests whose context has the Exchange as its [TimedKey]. It is
+// called once.
+func (ex *Exchange) Time(now func() time.Time) { ex.now, ex.sent = now, now() }
 
-type traceKey struct{}
-
-type trace struct {
-	exchange *Exchange
-	now      func() time.Time
-	sent     time.Time
-}
+// TimedKey is the key of the *Exchange of a request that is timed.
+type TimedKey struct{}
 
 // answered notes that the answer to a request with that context has come.
 func answered(ctx context.Context) {
-	if t, ok := ctx.Value(traceKey{}).(*trace); ok {
-		t.exchange.upstream.Store(int64(t.now().Sub(t.sent)))
+	if ex, ok := ctx.Value(TimedKey{}).(*Exchange); ok {
+		ex.upstream.Store(int64(ex.now().Sub(ex.sent)))
 	}
 }
 

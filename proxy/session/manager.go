@@ -152,7 +152,7 @@ func (m *Manager) Find(r *http.Request, host string) (*State, Absence) {
 // open returns the state in the cookie of host, before any limit was applied. The
 // caller may change it.
 func (m *Manager) open(r *http.Request, host string) (*State, Absence) {
-	line, ok := lineOf(r, host)
+	line, ok := m.opened.lineOf(r, host)
 	if !ok {
 		return m.unseal(r, host)
 	}

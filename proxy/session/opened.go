@@ -14,6 +14,7 @@ import (
 // here can neither be presented as a cookie nor found out by the time that looking
 // takes. Safe for concurrent use.
 type opened struct {
+	lines          sync.Pool // of *[openedLine]byte; so much more stack would have to be made for each request
 	mu             sync.RWMutex
 	recent, before map[[sha256.Size]byte]*State // guarded by mu
 }
@@ -27,16 +28,23 @@ const (
 
 // lineOf returns what the Cookie header of a request for host is known by, unless it
 // is none that can be remembered.
-func lineOf(r *http.Request, host string) (sum [sha256.Size]byte, ok bool) {
+func (o *opened) lineOf(r *http.Request, host string) (sum [sha256.Size]byte, ok bool) {
 	lines := r.Header["Cookie"]
 	if len(lines) != 1 || len(host)+1+len(lines[0]) > openedLine {
 		return sum, false
 	}
-	var line [openedLine]byte
+	line, ok := o.lines.Get().(*[openedLine]byte)
+	if !ok {
+		line = new([openedLine]byte)
+	}
 	n := copy(line[:], host)
-	n++ // a zero byte, which is part of no host
+	line[n] = 0 // which is part of no host
+	n++
 	n += copy(line[n:], lines[0])
-	return sha256.Sum256(line[:n]), true
+	sum = sha256.Sum256(line[:n])
+	clear(line[:n]) // it opens a session
+	o.lines.Put(line)
+	return sum, true
 }
 
 // get returns a copy of the state that a line opened to, or nil.

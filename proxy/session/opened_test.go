@@ -120,14 +120,14 @@ func TestMemoryOfCookiesIsBounded(t *testing.T) {
 			t.Fatal(absence)
 		}
 	}
-	sum, _ := lineOf(carrying(line), rememberedHost)
+	sum, _ := memory.lineOf(carrying(line), rememberedHost)
 	if memory.recent[sum] == nil && memory.before[sum] == nil {
 		t.Error("what is asked for all the time was forgotten")
 	}
 	for range 100 {
 		m.Find(carrying("__Host-sallyport=forged"), rememberedHost)
 	}
-	sum, _ = lineOf(carrying("__Host-sallyport=forged"), rememberedHost)
+	sum, _ = memory.lineOf(carrying("__Host-sallyport=forged"), rememberedHost)
 	if memory.recent[sum] != nil {
 		t.Error("a forged cookie is remembered")
 	}

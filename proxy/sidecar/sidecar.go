@@ -14,6 +14,7 @@
 package sidecar
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -54,7 +55,7 @@ type Config struct {
 // for concurrent use.
 type Sidecar struct {
 	cfg      Config
-	proxy    *httputil.ReverseProxy
+	proxy    relay.Forwarder
 	recorder relay.Recorder
 }
 
@@ -88,14 +89,14 @@ func New(cfg Config) (*Sidecar, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Sidecar{cfg: cfg, recorder: relay.Recorder{Access: cfg.Access, Log: cfg.Log, Now: cfg.Now}}
-	s.proxy = &httputil.ReverseProxy{
+	s.proxy = relay.Forwarder{Plain: &httputil.ReverseProxy{
 		Rewrite:        s.rewrite,
 		Transport:      relay.SafeTrailers{Base: newTransport(cfg.H2C)},
 		ModifyResponse: func(res *http.Response) error { header.StripResponse(res.Header); return nil },
 		ErrorHandler:   appFailed,
 		BufferPool:     new(relay.Buffers),
 		ErrorLog:       slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
-	}
+	}}
 	return s, nil
 }
 
@@ -156,7 +157,8 @@ func (s *Sidecar) serve(ex *relay.Exchange, r *http.Request) {
 	}
 	ex.Record.Upstream = s.cfg.App.Host
 	ex.Duplex()
-	s.proxy.ServeHTTP(ex, r.WithContext(ex.Trace(r.Context(), s.cfg.Now)))
+	ex.Time(s.cfg.Now)
+	s.proxy.Forward(context.WithValue(r.Context(), relay.TimedKey{}, ex), ex, r)
 }
 
 // admit decides whether a request comes from the gateway and is unambiguous,

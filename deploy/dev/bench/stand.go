@@ -123,6 +123,7 @@ routes:
       name: %s
     allow:
       groups: [engineers]
+    assertion: true
 `, doorHost, portGateway, portGateway, portAdmin, filepath.Join(dir, "gateway.access"), toolHost, portBackend, backendName)
 }
 

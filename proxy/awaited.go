@@ -38,6 +38,9 @@ func newAwaited(parent context.Context, h http.Handler) *awaited {
 
 // ServeHTTP implements http.Handler.
 func (a *awaited) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor >= 2 {
+		makeRoom(false)
+	}
 	a.running.Add(1)
 	endless, upgrade := isEndless(r)
 	leaves := a.leaving.Load() && !upgrade

@@ -136,6 +136,13 @@ SOAK ?= 15m
 soak: vault ## run the long test: everything rotated under load while Vault goes away (SOAK=15m)
 	@go test ./cmd/sallyport -run '^TestSoak$$' -count=1 -v -soak $(SOAK) -timeout 0
 
+# Everything at once for so long, with 5,000 idle connections; see TestStorm.
+STORM ?= 30m
+
+.PHONY: storm
+storm: vault ## run the load test: every kind of client at once, good ones and bad (STORM=30m)
+	@go test ./cmd/sallyport -run '^TestStorm$$' -count=1 -v -storm $(STORM) -timeout 0
+
 .PHONY: vet
 vet:
 	@echo "test: go vet"
@@ -147,7 +154,7 @@ vet:
 # program that adds a CA to those that the browser trusts, what the scripts of
 # deploy/vault run, a second opinion on XML signatures, and SAML's schemas. Each is a
 # program, or a file, and the Debian package that it is in; other targets need others.
-NEEDS := slowhttptest:slowhttptest gcc:gcc gcc:libc6-dev chromium:chromium certutil:libnss3-tools gpg:gnupg gpg-agent:gnupg openssl:openssl xmlsec1:xmlsec1 xmllint:libxml2-utils \
+NEEDS := slowhttptest:slowhttptest curl:curl gcc:gcc gcc:libc6-dev chromium:chromium certutil:libnss3-tools gpg:gnupg gpg-agent:gnupg openssl:openssl xmlsec1:xmlsec1 xmllint:libxml2-utils \
 	/usr/share/xml/opensaml/saml-schema-metadata-2.0.xsd:opensaml-schemas /usr/share/xml/xmltooling/xenc-schema.xsd:xmltooling-schemas
 
 # What package interop meets: LemonLDAP::NG, PHP for SimpleSAMLphp, and mod_auth_mellon.
@@ -209,8 +216,8 @@ lint: ## run golangci-lint on both modules
 fmt: ## format the Go files
 	@gofmt -w .
 
-.PHONY: benchmarks
-benchmarks: ## run the benchmarks of the hot path
+.PHONY: gobench
+gobench: ## run the benchmarks that stand beside the code
 	@go test -run '^$$' -bench . -benchmem ./...
 
 .PHONY: image

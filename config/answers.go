@@ -79,4 +79,16 @@ func (c *collector) answers(at string, a Answers) {
 			c.refuse(join(of, "value"), "visible ASCII and inner blanks, at most 1000 bytes")
 		}
 	}
+	c.headersOnce(at, a)
+}
+
+// headersOnce reports a header that two entries decide about.
+func (c *collector) headersOnce(at string, a Answers) {
+	owners := map[string]string{}
+	for i, name := range a.RemoveHeaders {
+		c.unique(entry(join(at, "remove_headers"), i), owners, strings.ToLower(name))
+	}
+	for i, line := range a.SetHeaders {
+		c.unique(join(entry(join(at, "set_headers"), i), "name"), owners, strings.ToLower(line.Name))
+	}
 }

@@ -64,6 +64,9 @@ func judgeProxies(text string) string {
 	network, err := netip.ParsePrefix(text)
 	switch {
 	case err != nil:
+		if address, err := netip.ParseAddr(text); err == nil && !address.Is4In6() && address.Zone() == "" {
+			return fmt.Sprintf("%s; that address alone is %s/%d", expected, address, address.BitLen())
+		}
 		return expected
 	case network.Addr().Is4In6():
 		return expected + ", IPv4 as itself"

@@ -51,6 +51,16 @@ func (c *collector) add(path, value, expected string) {
 	c.addAt(c.line(path), path, value, expected)
 }
 
+// faultyBelow reports whether a key inside the mapping at path has a fault.
+func (c *collector) faultyBelow(path string) bool {
+	for at := range c.faulty {
+		if strings.HasPrefix(at, path+".") {
+			return true
+		}
+	}
+	return false
+}
+
 // addAt reports a fault on a line of its own, as for a key that stands twice.
 func (c *collector) addAt(line int, path, value, expected string) {
 	c.faulty[path] = true

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/goccy/go-yaml"
 )
@@ -43,6 +44,7 @@ type service struct {
 	Networks    []string
 	Tmpfs       []string
 	Ulimits     map[string]int
+	Grace       string `yaml:"stop_grace_period"`
 	Ports       []any
 	Configs     []struct{ Source, Target string }
 	Secrets     []struct{ Source, Target string }
@@ -102,6 +104,18 @@ func TestShippedServicesAreLockedDown(t *testing.T) {
 		}
 		if !slices.ContainsFunc(s.Tmpfs, func(mount string) bool { return strings.HasPrefix(mount, "/run/secrets:") }) {
 			t.Errorf("tmpfs %v, want /run/secrets", s.Tmpfs)
+		}
+	})
+}
+
+// TestShippedServicesStopInTheirOwnTime: an engine that kills before the drain is over
+// cuts what a stop would not.
+func TestShippedServicesStopInTheirOwnTime(t *testing.T) {
+	stop := defaultStop()
+	longest := stop.Announce.Duration + stop.Drain.Duration + 5*time.Second
+	eachOfOurs(t, func(t *testing.T, _ string, _ stack, s service) {
+		if grace, err := time.ParseDuration(s.Grace); err != nil || grace < longest {
+			t.Errorf("stop_grace_period %q, want %s at least", s.Grace, longest)
 		}
 	})
 }

@@ -72,12 +72,16 @@ func (c *collector) forwardAuth(g *Gateway) {
 	if g.Listen.AsksForwardAuth() {
 		c.listen("listen.forward_auth", g.Listen.ForwardAuth)
 	}
-	if g.Listen.ReusePort && g.Listen.HTTP3 {
-		c.refuse("listen.reuse_port", "false beside http3: packets of one connection would reach either process")
-	}
 	for i, route := range g.Routes {
 		if route.ForwardAuth && (route.Redirect.On() || route.Respond.On()) {
 			c.refuse(join(entry("routes", i), "forward_auth"), "false beside redirect and respond, which the gateway answers itself")
+		}
+	}
+	for i, route := range g.Routes {
+		for _, key := range []string{"backend", "strip_path", "host_header", "pass_authorization", "identity.credentials", "answers"} {
+			if at := join(entry("routes", i), key); route.IngressOnly() && c.isGiven(at) {
+				c.add(at, "a key about a backend", "none without backend.url or urls: an ingress passes requests on by itself")
+			}
 		}
 	}
 	c.texts("forward_auth.peers", g.ForwardAuth.Peers, judgePeer)
@@ -93,6 +97,9 @@ func (f ForwardAuth) warnings(g *Gateway) []string {
 		if route.ForwardAuth && (!g.Listen.AsksForwardAuth() || f.Nobody()) {
 			warnings = append(warnings, entry("routes", i)+".forward_auth: no ingress may ask about "+route.Name+"; set listen.forward_auth and forward_auth.peers")
 		}
+	}
+	if !g.Listen.AsksForwardAuth() && !f.Nobody() && !asked {
+		warnings = append(warnings, "forward_auth: nobody can ask without listen.forward_auth")
 	}
 	if g.Listen.AsksForwardAuth() && !asked {
 		warnings = append(warnings, "listen.forward_auth: no route has forward_auth: true, so every question is refused")

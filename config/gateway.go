@@ -331,6 +331,9 @@ func (g *Gateway) complete(isGiven func(path string) bool) {
 	g.SAML.usePreset(isGiven)
 	for i := range g.Routes {
 		g.Routes[i].complete()
+		if health := &g.Routes[i].Backend.Health; !isGiven(entry("routes", i) + ".backend.health.timeout") {
+			health.Timeout.Duration = min(health.Timeout.Duration, health.Interval.Duration)
+		}
 	}
 }
 

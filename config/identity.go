@@ -218,6 +218,11 @@ func (c *collector) credentials(at string, route Route) {
 			c.refuse(join(at, field.key), "the name of a field of the secret, made of letters, digits and _ . -")
 		}
 	}
+	for _, of := range []string{"basic", "bearer"} {
+		if at := join(at, of); c.isGiven(at) && !c.isGiven(join(at, "path")) && !c.faultyBelow(at) {
+			c.refuse(join(at, "path"), "the path of a secret in vault.kv_mount: without it nothing is shown to the tool")
+		}
+	}
 	if basic.On() && bearer.On() {
 		c.add(join(at, "bearer.path"), "a path beside basic.path", "one of them: there is one Authorization")
 	}

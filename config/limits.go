@@ -1,9 +1,6 @@
 package config
 
-import (
-	"fmt"
-	"time"
-)
+import "time"
 
 // Limits are how much a gateway serves at once, and how much it lets strangers ask for.
 // docs/limits.md lists them with those that cannot be changed.
@@ -17,6 +14,9 @@ type Limits struct {
 	// Requests is how many requests may be in hand at once. At three quarters of
 	// it, whoever has not signed in is turned away. Default 20000.
 	Requests int `yaml:"requests"`
+	// RequestsPerPerson is how many of them one person may have, over all tools;
+	// zero is a sixteenth of Requests, and 128 at least. Default 0.
+	RequestsPerPerson int `yaml:"requests_per_person"`
 	// MemoryMiB is how much memory may be in use after a garbage collection; zero
 	// follows the limit that the process runs under, if there is one. Default 0.
 	MemoryMiB int `yaml:"memory_mib"`
@@ -42,9 +42,6 @@ type RouteLimits struct {
 	BodyMiB int `yaml:"body_mib"`
 	// HeaderBytes is the size of all headers of a request. Default 0: 64 KiB.
 	HeaderBytes int `yaml:"header_bytes"`
-	// AnswerTime is how long the tool may take to begin an answer. Default 0s:
-	// five minutes.
-	AnswerTime Duration `yaml:"answer_time"`
 }
 
 func defaultLimits() Limits {
@@ -66,34 +63,24 @@ const (
 	maxHeader      = 64 << 10
 	minStall       = 5 * time.Second
 	maxStall       = 10 * time.Minute
-	maxAnswerTime  = 5 * time.Minute // what the way to the backend takes anyway
 )
 
 func (c *collector) limits(at string, l Limits) {
-	c.between(join(at, "connections"), l.Connections, 1, maxCount)
-	c.between(join(at, "connections_per_address"), l.ConnectionsPerAddress, 1, maxCount)
-	c.between(join(at, "requests"), l.Requests, 4, maxCount)
-	c.between(join(at, "memory_mib"), l.MemoryMiB, 0, maxMiB)
-	c.between(join(at, "strangers_per_second"), l.StrangersPerSecond, 1, maxRate)
-	c.between(join(at, "url_bytes"), l.URLBytes, minURL, maxURL)
-	c.between(join(at, "header_names"), l.HeaderNames, minNames, maxNames)
+	c.count(join(at, "connections"), l.Connections, 1, maxCount)
+	c.count(join(at, "connections_per_address"), l.ConnectionsPerAddress, 1, maxCount)
+	c.count(join(at, "requests"), l.Requests, 4, maxCount)
+	c.count(join(at, "requests_per_person"), l.RequestsPerPerson, 0, maxCount)
+	c.count(join(at, "memory_mib"), l.MemoryMiB, 0, maxMiB)
+	c.count(join(at, "strangers_per_second"), l.StrangersPerSecond, 1, maxRate)
+	c.count(join(at, "url_bytes"), l.URLBytes, minURL, maxURL)
+	c.count(join(at, "header_names"), l.HeaderNames, minNames, maxNames)
 	c.within(join(at, "stall"), l.Stall, minStall, maxStall)
 }
 
 func (c *collector) routeLimits(at string, l RouteLimits) {
-	c.between(join(at, "requests"), l.Requests, 0, maxCount)
-	c.between(join(at, "body_mib"), l.BodyMiB, 0, maxMiB)
+	c.count(join(at, "requests"), l.Requests, 0, maxCount)
+	c.count(join(at, "body_mib"), l.BodyMiB, 0, maxMiB)
 	if l.HeaderBytes != 0 {
-		c.between(join(at, "header_bytes"), l.HeaderBytes, minHeader, maxHeader)
-	}
-	if l.AnswerTime.Duration != 0 {
-		c.within(join(at, "answer_time"), l.AnswerTime, time.Millisecond, maxAnswerTime)
-	}
-}
-
-// between checks a whole number against its bounds.
-func (c *collector) between(path string, value, least, most int) {
-	if value < least || value > most {
-		c.refuse(path, fmt.Sprintf("a number between %d and %d", least, most))
+		c.count(join(at, "header_bytes"), l.HeaderBytes, minHeader, maxHeader)
 	}
 }

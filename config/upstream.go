@@ -102,9 +102,7 @@ func defaultBackend() Backend {
 // backend reports what is wrong with how a tool is reached.
 func (c *collector) backend(at string, b Backend) {
 	c.upstreams(at, b)
-	if !slices.Contains(protocols[:], b.Protocol) {
-		c.refuse(join(at, "protocol"), "http1, http2 or auto")
-	}
+	c.oneOf(join(at, "protocol"), b.Protocol, protocols[:])
 	c.count(join(at, "max_requests"), b.MaxRequests, 0, maxBackendRequests)
 	c.within(join(at, "timeouts.connect"), b.Timeouts.Connect, 100*time.Millisecond, time.Minute)
 	c.within(join(at, "timeouts.response_header"), b.Timeouts.ResponseHeader, time.Second, time.Hour)
@@ -156,11 +154,4 @@ func (c *collector) health(at string, h Health) {
 	c.within(join(at, "timeout"), h.Timeout, 100*time.Millisecond, max(h.Interval.Duration, 100*time.Millisecond))
 	c.count(join(at, "unhealthy"), h.Unhealthy, 1, maxInARow)
 	c.count(join(at, "healthy"), h.Healthy, 1, maxInARow)
-}
-
-// count reports a number outside of least and most.
-func (c *collector) count(at string, value, least, most int) {
-	if value < least || value > most {
-		c.refuse(at, fmt.Sprintf("%d to %d", least, most))
-	}
 }

@@ -34,6 +34,20 @@ func (c *collector) within(path string, value Duration, least, most time.Duratio
 	}
 }
 
+// count reports a number outside of least and most.
+func (c *collector) count(path string, value, least, most int) {
+	if value < least || value > most {
+		c.refuse(path, fmt.Sprintf("%d to %d", least, most))
+	}
+}
+
+// oneOf reports a value that is none of those that there are.
+func (c *collector) oneOf(path, value string, known []string) {
+	if !slices.Contains(known, value) {
+		c.refuse(path, "one of "+strings.Join(known, ", "))
+	}
+}
+
 // texts reports the entries of a list that judge does not accept, and those
 // that stand twice.
 func (c *collector) texts(path string, values []string, judge func(string) string) {

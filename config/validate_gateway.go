@@ -16,6 +16,7 @@ func validateGateway(g *Gateway, faults *collector) {
 	faults.listen("listen.https", g.Listen.HTTPS)
 	faults.listen("listen.acme_http", g.Listen.ACMEHTTP)
 	faults.admin("listen.admin", g.Listen.Admin, g.Listen.UnsafeAdminNotLoopback)
+	faults.listenersOf(g)
 	faults.clients(g)
 	faults.vault(g.Vault)
 	faults.saml(g)
@@ -30,6 +31,19 @@ func validateGateway(g *Gateway, faults *collector) {
 		faults.signOnOf(entry("routes", i), route, g)
 	}
 	faults.conflicts(g)
+}
+
+// listenersOf reports two listeners of one address. That of ACME is open only where it
+// orders certificates.
+func (c *collector) listenersOf(g *Gateway) {
+	at, addresses := []string{"listen.https", "listen.admin"}, []string{g.Listen.HTTPS, g.Listen.Admin}
+	if g.Listen.AsksForwardAuth() {
+		at, addresses = append(at, "listen.forward_auth"), append(addresses, g.Listen.ForwardAuth)
+	}
+	if g.Vault.EdgeACME.On() && g.Vault.EdgeACME.HTTP() {
+		at, addresses = append(at, "listen.acme_http"), append(addresses, g.Listen.ACMEHTTP)
+	}
+	c.listeners(at, addresses)
 }
 
 func (c *collector) door(door Door) {

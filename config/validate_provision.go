@@ -3,8 +3,6 @@ package config
 import (
 	"fmt"
 	"path"
-	"slices"
-	"strings"
 	"time"
 )
 
@@ -85,13 +83,6 @@ func (c *collector) isGiven(path string) bool {
 func (c *collector) atLeast(path string, value Duration, least time.Duration) {
 	if value.Duration < least {
 		c.refuse(path, "at least "+Duration{least}.String())
-	}
-}
-
-// oneOf reports a value that is none of those that there are.
-func (c *collector) oneOf(path, value string, known []string) {
-	if !slices.Contains(known, value) {
-		c.refuse(path, "one of "+strings.Join(known, ", "))
 	}
 }
 

@@ -171,7 +171,7 @@ func (c *collector) rule(at string, rule RouteRule, route Route) {
 	if !routeName.MatchString(rule.Name) {
 		c.refuse(join(at, "name"), "1 to 40 of a-z, 0-9 and hyphens, with no hyphen at either end")
 	}
-	if len(rule.Methods)+len(rule.Paths)+len(rule.Exact) == 0 {
+	if len(rule.Methods)+len(rule.Paths)+len(rule.Exact) == 0 && !c.faultyBelow(at) {
 		c.add(at, "neither methods nor paths nor exact", "at least one of them: what is for the whole route is its own allow")
 	}
 	c.texts(join(at, "methods"), rule.Methods, judgeMethod)
@@ -204,36 +204,30 @@ func (c *collector) shadowed(at string, rules []RouteRule, i int) {
 
 // covers reports whether r covers every request that other does.
 func (r RouteRule) covers(other RouteRule) bool {
-	if len(r.Methods) > 0 {
-		if len(other.Methods) == 0 {
-			return false
-		}
-		for _, method := range other.Methods {
-			if !slices.Contains(r.Methods, method) && (method != http.MethodHead || !slices.Contains(r.Methods, http.MethodGet)) {
-				return false
-			}
-		}
+	return r.coversMethods(other) && r.coversPaths(other)
+}
+
+func (r RouteRule) coversMethods(other RouteRule) bool {
+	if len(r.Methods) == 0 || len(other.Methods) == 0 {
+		return len(r.Methods) == 0
 	}
-	if len(r.Paths)+len(r.Exact) == 0 {
+	return !slices.ContainsFunc(other.Methods, func(method string) bool {
+		return !slices.Contains(r.Methods, method) && (method != http.MethodHead || !slices.Contains(r.Methods, http.MethodGet))
+	})
+}
+
+func (r RouteRule) coversPaths(other RouteRule) bool {
+	switch {
+	case len(r.Paths)+len(r.Exact) == 0:
 		return true
-	}
-	if len(other.Paths)+len(other.Exact) == 0 {
+	case len(other.Paths)+len(other.Exact) == 0:
 		return slices.Contains(r.Paths, "/")
 	}
-	has := func(path string) bool {
-		return slices.ContainsFunc(r.Paths, func(prefix string) bool { return under(path, prefix) })
+	outside := func(path string) bool {
+		return !slices.ContainsFunc(r.Paths, func(prefix string) bool { return under(path, prefix) })
 	}
-	for _, path := range other.Paths {
-		if !has(path) {
-			return false
-		}
-	}
-	for _, path := range other.Exact {
-		if !has(path) && !slices.Contains(r.Exact, path) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(other.Paths, outside) &&
+		!slices.ContainsFunc(other.Exact, func(path string) bool { return outside(path) && !slices.Contains(r.Exact, path) })
 }
 
 // located reports a host and path that the door or another route has. owners maps

@@ -20,5 +20,6 @@ func validateSidecar(s *Sidecar, faults *collector) {
 	faults.pki("pki", s.PKI)
 	faults.within("refresh", s.Refresh, time.Second, time.Hour)
 	faults.admin("admin", s.Admin, s.UnsafeAdminNotLoopback)
+	faults.listeners([]string{"listen", "admin"}, []string{s.Listen, s.Admin})
 	faults.stop("stop", s.Stop)
 }

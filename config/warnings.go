@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Warnings returns what is allowed but probably not meant, or loosens the
@@ -16,13 +17,11 @@ func (g *Gateway) Warnings() []string {
 		warnings = append(warnings, "routes: there are none, so the portal is empty")
 	}
 	for i, route := range g.Routes {
-		if !route.lets() {
-			warnings = append(warnings, entry("routes", i)+".allow: lets nobody in to "+route.Name)
-		}
-		if len(g.SAML.IdPs) > 1 && route.IdPs == nil && route.namesGroups() {
-			warnings = append(warnings, entry("routes", i)+".allow.groups: every identity provider in saml.idps says who is in them; list in "+
-				entry("routes", i)+".idps those that this route trusts")
-		}
+		warnings = append(warnings, g.secondLooks(entry("routes", i), route)...)
+	}
+	if g.Vault.BackendPKI.TTL.Duration < chainedTTL && slices.ContainsFunc(g.Routes, Route.asserts) {
+		warnings = append(warnings, fmt.Sprintf("vault.backend_pki.ttl: certificates of %s end before assertions do, which are sent without them then; tools that verify by the authority refuse those. %s is enough",
+			g.Vault.BackendPKI.TTL, Duration{chainedTTL}))
 	}
 	warnings = append(warnings, g.ForwardAuth.warnings(g)...)
 	warnings = append(warnings, g.SAML.namesWithoutDomains()...)
@@ -31,6 +30,32 @@ func (g *Gateway) Warnings() []string {
 	}
 	return append(warnings, g.Vault.BackendPKI.warnings("vault.backend_pki")...)
 }
+
+// secondLooks tells of what is probably not meant in one route.
+func (g *Gateway) secondLooks(at string, route Route) []string {
+	var warnings []string
+	if !route.lets() {
+		warnings = append(warnings, at+".allow: lets nobody in to "+route.Name)
+	}
+	if health := route.Backend.Health; !health.On() && health != defaultBackend().Health && route.HasBackend() {
+		warnings = append(warnings, at+".backend.health: nothing is probed without path")
+	}
+	if path := route.Identity.Credentials.Path(); strings.HasPrefix(path, g.Vault.KVMount+"/") || strings.HasPrefix(path, "data/") {
+		warnings = append(warnings, fmt.Sprintf("%s.identity.credentials: the secret is at %s of the mount %s; paths are written without the mount and without data/",
+			at, path, g.Vault.KVMount))
+	}
+	if len(g.SAML.IdPs) > 1 && route.IdPs == nil && route.namesGroups() {
+		warnings = append(warnings, at+".allow.groups: every identity provider in saml.idps says who is in them; list in "+at+".idps those that this route trusts")
+	}
+	return warnings
+}
+
+// chainedTTL is a life of which five minutes, that of an assertion, are left whenever a
+// certificate is renewed: at half of it, and a little later at times.
+const chainedTTL = 15 * time.Minute
+
+// asserts reports whether a tool is sent assertions.
+func (r Route) asserts() bool { return r.Assertion && (r.HasBackend() || r.IngressOnly()) }
 
 // namesWithoutDomains tells of identity providers that are held to domains, while
 // their user names come from attributes whose values have none as a rule: whoever

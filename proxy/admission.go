@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sallyport/sallyport/proxy/listen"
 	"github.com/sallyport/sallyport/saml"
 )
 
@@ -68,19 +69,10 @@ func (a *admission) forget(from netip.Addr) {
 	}
 }
 
-// networkOf is the address that one stranger is known by: an IPv6 host has its
-// whole /64. What is no address counts as one and the same.
+// networkOf is the network of a client. What is no address counts as one and the same.
 func networkOf(address string) netip.Addr {
-	addr, err := netip.ParseAddr(address)
-	if err != nil {
-		return netip.Addr{}
-	}
-	addr = addr.Unmap().WithZone("")
-	if addr.Is6() {
-		prefix, _ := addr.Prefix(64) // an IPv6 address has 64 bits of prefix
-		return prefix.Addr()
-	}
-	return addr
+	addr, _ := netip.ParseAddr(address) // the zero value is no address
+	return listen.Network(addr)
 }
 
 const (

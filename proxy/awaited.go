@@ -20,7 +20,7 @@ type awaited struct {
 	http.Handler
 	running atomic.Int64 // requests that were begun and have not ended
 	endless atomic.Int64 // those of them that are ended, and not waited for, in a stop
-	leaving atomic.Bool  // every answer ends its connection
+	leaving atomic.Bool  // every answer ends its connection; never in HTTP/3
 	// kept is when the last request ended, in nanoseconds since 1970, after whose
 	// answer the client may take the connection for good; counted while leaving.
 	kept atomic.Int64

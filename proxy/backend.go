@@ -3,7 +3,6 @@ package proxy
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -77,9 +76,7 @@ func (g *Gateway) backendFailed(_ http.ResponseWriter, r *http.Request, err erro
 		g.refuse(ex, r, *rf)
 		return
 	}
-	if cause := context.Cause(r.Context()); errors.Is(cause, errLate) {
-		err = errLate
-	} else if cause != nil {
+	if r.Context().Err() != nil {
 		// The client has gone, the session has ended, or we are stopping: an
 		// empty answer must not pass for the backend's.
 		ex.Fail(err)

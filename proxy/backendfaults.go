@@ -32,9 +32,6 @@ const (
 // errNonsense is wrapped by whatever finds an answer that is none.
 var errNonsense = errors.New("backend answers nonsense")
 
-// errLate is the cause of a request whose answer did not begin in time.
-var errLate = errors.New("backend did not begin its answer in time")
-
 // senseless finds what net/http lets through and a client could read as something
 // else: an upgrade that nobody asked for, and bytes that stand in no header.
 func senseless(res *http.Response) error {
@@ -70,7 +67,7 @@ func backendFault(err error) (status int, reason string) {
 			return http.StatusBadGateway, codeAppUnreachable
 		}
 		return http.StatusBadGateway, codeSidecarRefused
-	case errors.Is(err, errLate), errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return http.StatusGatewayTimeout, codeBackendTimeout
 	case errors.Is(err, errNonsense):
 		return http.StatusBadGateway, codeBackendNonsense

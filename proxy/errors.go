@@ -46,6 +46,12 @@ func (g *Gateway) refuse(ex *exchange, r *http.Request, rf refusal) {
 	ex.Fail(err) // the person has gone away
 }
 
+// deny refuses a request that the rules would have let in.
+func (g *Gateway) deny(ex *exchange, r *http.Request, rf *refusal) {
+	ex.Record.Decision = accesslog.DecisionDeny
+	g.refuse(ex, r, *rf)
+}
+
 // refuseNowhere answers for one of our own paths that does not exist.
 func (g *Gateway) refuseNowhere(ex *exchange, r *http.Request) {
 	ex.Record.Action = accesslog.ActionRefused

@@ -5,82 +5,106 @@ import (
 	"errors"
 	"net/http"
 	"strings"
-	"time"
 
-	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/proxy/header"
 	"github.com/sallyport/sallyport/proxy/policy"
 	"github.com/sallyport/sallyport/proxy/relay"
 	"github.com/sallyport/sallyport/proxy/session"
 )
 
-// forward sends the request on as state, and the answer back. However long that
-// takes, it ends with the session: a download, a long poll and a stream as much
-// as a WebSocket.
+// forward sends the request on as state, and the answer back, if the tool may be asked
+// for it.
 func (g *Gateway) forward(ex *exchange, r *http.Request, rt *place, state *session.State) {
 	if rf := g.refuseForeign(r, rt); rf != nil {
-		ex.Record.Decision = accesslog.DecisionDeny
-		g.refuse(ex, r, *rf)
+		g.deny(ex, r, rf)
 		return
 	}
 	card, rf := rt.cardOf(state)
 	if rf != nil {
-		if rf.status == http.StatusForbidden {
-			ex.Record.Decision = accesslog.DecisionDeny
-		}
-		g.refuse(ex, r, *rf)
+		g.refuseUntold(ex, r, rf)
 		return
 	}
+	if rf := g.load.persons.enter(state.User, g.limits.PerPerson); rf != nil {
+		g.shedOr(ex, r, rf, shedPerson)
+		return
+	}
+	defer g.load.persons.leave(state.User)
 	if rf := rt.enter(r); rf != nil {
-		g.shedOr(ex, r, rf)
+		g.shedOr(ex, r, rf, shedRoute)
 		return
 	}
 	defer rt.inHand.Add(-1)
+	ex.LetIn()
 	if r.ContentLength != 0 {
 		ex.ExpectBody(0)
 		ex.Duplex()
 		r = boundBody(ex, r, rt.Limits.BodyBytes, g.limits.Stall)
 	}
-	ctx, release := g.cfg.Sessions.Revocations().Bind(r.Context(), session.Use{Host: rt.Host, Method: r.Method, Path: relay.SentPath(r.URL)}, state)
+	ctx, release := g.bound(ex, r, rt, state)
 	defer release()
-	ctx, stop := g.boundByAge(ctx, r, rt, state)
-	defer stop()
-	ctx, stop = g.boundByUse(ctx, ex, r)
-	defer stop()
-	defer func() {
-		switch cause := context.Cause(ctx); {
-		case errors.Is(cause, session.ErrEnded):
-			ex.Record.Reason, ex.Record.Cause = "session_ended", "session ended while the connection was open"
-		case errors.Is(cause, session.ErrWithdrawn):
-			ex.Record.Reason, ex.Record.Cause = "access_withdrawn", "access was withdrawn while the connection was open"
-		case errors.Is(cause, errAuthnAge):
-			ex.Record.Reason, ex.Record.Cause = policy.ReasonTooOld, "sign-on became too old while the connection was open"
-		case errors.Is(cause, errUnused):
-			ex.Record.Reason, ex.Record.Cause = string(session.AbsentIdle), errUnused.Error()
-		case ex.SlowWriter(): // the tool may have answered to what it got
-			ex.Record.Reason = codeBodyTooSlow
-			ex.Fail(errBodyTooSlow)
-		case ex.SlowReader():
-			ex.Record.Reason, ex.Record.Cause = "client_too_slow", "client took nothing of the answer"
-		case errors.Is(cause, errStopping):
-			ex.Record.Cause = cause.Error()
-		}
-	}()
-	defer ex.BoundBody(ctx)()
 	out := &outgoing{exchange: ex, at: rt, state: state, card: card}
-	ctx, done := rt.boundAnswer(ctx, out)
-	defer done()
 	if renewed := g.cfg.Sessions.Refresh(state); renewed != nil {
 		out.renewal = g.sealedCookies(ex, r, rt.Host, renewed)
 	}
 	ex.Time(g.cfg.Now)
 	out.Context = ctx
 	rt.proxy.Forward(out, ex, r)
-	if cause := context.Cause(ctx); errors.Is(cause, session.ErrEnded) || errors.Is(cause, session.ErrWithdrawn) || errors.Is(cause, errAuthnAge) || errors.Is(cause, errUnused) {
+	if hungUp(context.Cause(ctx)) {
 		// The backend was hung up on, and may have had time to end its answer
 		// as if it were whole.
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// bound returns the context of a request to a tool. However long its answer takes, it
+// ends with the session: a download, a long poll and a stream as much as a WebSocket.
+// The caller must call release when there is nothing more to do, which notes in the
+// record what has ended it before.
+func (g *Gateway) bound(ex *exchange, r *http.Request, rt *place, state *session.State) (ctx context.Context, release func()) {
+	use := session.Use{Host: rt.Host, Method: r.Method, Path: relay.SentPath(r.URL)}
+	ctx, unbind := g.cfg.Sessions.Revocations().Bind(r.Context(), use, state)
+	ctx, stopAge := g.boundByAge(ctx, r, rt, state)
+	ctx, stopUse := g.boundByUse(ctx, ex, r)
+	releaseBody := ex.BoundBody(ctx)
+	return ctx, func() {
+		releaseBody()
+		noteEnding(ex, context.Cause(ctx))
+		stopUse()
+		stopAge()
+		unbind()
+	}
+}
+
+// noteEnding has the record say why a request ended before its answer did, if it did:
+// cause is that of its context, nil while nothing has ended it.
+func noteEnding(ex *exchange, cause error) {
+	switch {
+	case errors.Is(cause, session.ErrEnded):
+		ex.Record.Reason, ex.Record.Cause = "session_ended", "session ended while the connection was open"
+	case errors.Is(cause, session.ErrWithdrawn):
+		ex.Record.Reason, ex.Record.Cause = "access_withdrawn", "access was withdrawn while the connection was open"
+	case errors.Is(cause, errAuthnAge):
+		ex.Record.Reason, ex.Record.Cause = policy.ReasonTooOld, "sign-on became too old while the connection was open"
+	case errors.Is(cause, errUnused):
+		ex.Record.Reason, ex.Record.Cause = string(session.AbsentIdle), errUnused.Error()
+	case ex.SlowWriter(): // the tool may have answered to what it got
+		ex.Record.Reason = codeBodyTooSlow
+		ex.Fail(errBodyTooSlow)
+	case ex.SlowReader():
+		ex.Record.Reason, ex.Record.Cause = "client_too_slow", "client took nothing of the answer"
+	case errors.Is(cause, errStopping):
+		ex.Record.Cause = errStopping.Error()
+	}
+}
+
+// hungUp reports whether it is us who have ended a request with that cause.
+func hungUp(cause error) bool {
+	for _, ours := range [...]error{session.ErrEnded, session.ErrWithdrawn, errAuthnAge, errUnused, errStopping} {
+		if errors.Is(cause, ours) {
+			return true
+		}
+	}
+	return false
 }
 
 // outgoing is what the steps of forwarding need to know of one exchange, and the context
@@ -93,14 +117,6 @@ type outgoing struct {
 	card     *header.Card // what the backend is told of the person; nil for nothing
 	renewal  []string     // Set-Cookie lines that renew the session; nil for none
 	body     backendBody
-	late     *time.Timer // runs out if no answer begins; nil for none
-}
-
-// answered notes that the backend's answer has begun.
-func (out *outgoing) answered() {
-	if out != nil && out.late != nil {
-		out.late.Stop()
-	}
 }
 
 type outgoingKey struct{}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -70,13 +71,19 @@ func (g *Gateway) answerAsked(ex *exchange, r *http.Request, d *dialect) {
 		return
 	}
 	ex.Record.Route, ex.Record.Action = rt.Name, accesslog.ActionAccess
+	if err := rt.mistakable(asked.Header, d); err != nil && !d.removes {
+		g.refuse(ex, asked, refusal{
+			status: http.StatusBadRequest, reason: "asked_header", cause: err,
+			title: "That request is not valid", message: "This request has a header that no browser sends.",
+		})
+		return
+	}
 	state := g.admit(ex, asked, rt)
 	if state == nil {
 		return
 	}
 	if rf := g.refuseForeign(asked, rt); rf != nil {
-		ex.Record.Decision = accesslog.DecisionDeny
-		g.refuse(ex, asked, *rf)
+		g.deny(ex, asked, rf)
 		return
 	}
 	g.letPass(ex, asked, rt, state, d)
@@ -144,13 +151,28 @@ func (g *Gateway) placeAsked(ex *exchange, asked *http.Request) (*place, *refusa
 	return rt, nil
 }
 
+// mistakable refuses a request with headers that an ingress passes on as they are, and by
+// which the tool could take it for another than was judged: for somebody else's, since it
+// reads another spelling as a name of ours; or for another method or path, where rules
+// decide on those. Names that are ours to the letter the ingress replaces.
+func (p *place) mistakable(client http.Header, d *dialect) error {
+	for name := range client {
+		switch {
+		case p.template.Poses(name):
+			return fmt.Errorf("header %.60q reads like one that says who asks, or for what", name)
+		case len(p.Rules) > 0 && header.Overrides(name) && !slices.Contains(d.says, name):
+			return fmt.Errorf("header %.60q asks for something else than is judged, and rules decide on that", name)
+		}
+	}
+	return nil
+}
+
 // letPass tells the ingress that the request may pass, and what the tool gets with it:
 // who asks, and the cookies but for ours.
 func (g *Gateway) letPass(ex *exchange, asked *http.Request, rt *place, state *session.State, d *dialect) {
 	card, rf := rt.cardOf(state)
 	if rf != nil {
-		ex.Record.Decision = accesslog.DecisionDeny
-		g.refuse(ex, asked, *rf)
+		g.refuseUntold(ex, asked, rf)
 		return
 	}
 	told := http.Header{header.RequestID: {ex.Record.RequestID}}
@@ -181,19 +203,23 @@ func cookiesForTool(asked *http.Request) string {
 	return strings.Join(h["Cookie"], "; ")
 }
 
-// untold are the names by which the client could pass for somebody else, since we say
-// nothing under them; in lower case and alphabetical order. Those of the request's way
-// are the ingress's to set.
-func (rt *route) untold(client, told http.Header) []string {
-	names := map[string]bool{"Cookie": true}
-	for _, name := range rt.template.Names() {
+// untold are the names by which the client could pass for somebody else, or ask for
+// something else, since we say nothing under them; in lower case and alphabetical order.
+// Those that the route sets are among them whether or not the ingress has shown that the
+// client has sent them. Those of the request's way are the ingress's to set.
+func (p *place) untold(client, told http.Header) []string {
+	names := map[string]bool{header.User: true, header.Email: true, header.Groups: true, header.PreferredUsername: true, "Cookie": true}
+	for _, name := range slices.Concat(p.template.Names(), header.OverrideNames()) {
 		names[name] = true
+	}
+	if !p.PassAuthorization {
+		names["Authorization"] = true
 	}
 	for name := range client {
 		switch name {
 		case header.ForwardedFor, header.ForwardedHost, header.ForwardedProto:
 		default:
-			if rt.template.Guards(name) {
+			if p.template.Guards(name) {
 				names[name] = true
 			}
 		}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 
@@ -19,6 +18,9 @@ type dialect struct {
 	read func(r *http.Request) (method, host, target string, err error)
 	// wrap, if not nil, puts the answer into the statuses that the ingress knows.
 	wrap func(http.ResponseWriter) http.ResponseWriter
+	// says are the headers among those of [header.Overrides] in which the ingress says
+	// what it asks about.
+	says []string
 	// removes says that the ingress removes the headers that it is told to.
 	removes bool
 }
@@ -31,13 +33,19 @@ const (
 	askEnvoy   = "/auth/envoy"
 )
 
+// The headers in which nginx says what it asks about.
+const (
+	originalMethod = "X-Original-Method"
+	originalURL    = "X-Original-Url"
+)
+
 // dialectOf returns the dialect of a question by the target in its request line, to
 // the letter; nil for none. A query says nothing: Caddy adds the client's.
 func dialectOf(target string) *dialect {
 	path, _, _ := strings.Cut(target, "?")
 	switch {
 	case path == askNginx:
-		return &dialect{name: "nginx", read: readNginx, wrap: newNginxAnswer}
+		return &dialect{name: "nginx", read: readNginx, wrap: newNginxAnswer, says: []string{originalMethod, originalURL}}
 	case path == askTraefik:
 		return &dialect{name: "traefik", read: readForwarded}
 	case path == askCaddy:
@@ -51,10 +59,10 @@ func dialectOf(target string) *dialect {
 // readNginx: auth_request asks with GET and the client's headers; the configuration
 // adds two.
 func readNginx(r *http.Request) (method, host, target string, err error) {
-	if method, err = sole(r.Header, "X-Original-Method"); err != nil {
+	if method, err = sole(r.Header, originalMethod); err != nil {
 		return "", "", "", err
 	}
-	whole, err := sole(r.Header, "X-Original-Url")
+	whole, err := sole(r.Header, originalURL)
 	if err != nil {
 		return "", "", "", err
 	}
@@ -143,12 +151,20 @@ func targetAsked(target string) (*url.URL, error) {
 	if err != nil || u.Host != "" || u.Path == "" {
 		return nil, errors.Join(fmt.Errorf("target %.200q: %w", target, errTarget), err)
 	}
-	for segment := range strings.SplitSeq(strings.ReplaceAll(u.Path, `\`, "/"), "/") {
-		if name, _, _ := strings.Cut(segment, ";"); name == "." || name == ".." { // Java servers drop what follows ";"
-			return nil, fmt.Errorf("target %.200q has the segment %q: %w without such", target, segment, errTarget)
-		}
+	if climbs(u.Path) {
+		return nil, fmt.Errorf("target %.200q has a segment of dots: %w without such", target, errTarget)
 	}
 	return u, nil
+}
+
+// climbs reports whether a segment of a path means another directory to some server.
+func climbs(path string) bool {
+	for segment := range strings.SplitSeq(strings.ReplaceAll(path, `\`, "/"), "/") {
+		if name, _, _ := strings.Cut(segment, ";"); name == "." || name == ".." { // Java servers drop what follows ";"
+			return true
+		}
+	}
+	return false
 }
 
 // clientAsked is whom the ingress has the request from: the last address in
@@ -159,6 +175,6 @@ func clientAsked(h http.Header) (string, bool) {
 		return "", false
 	}
 	last := lines[len(lines)-1]
-	address, err := netip.ParseAddr(strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:]))
-	return address.Unmap().String(), err == nil
+	address, _, err := forwarder(strings.Trim(last[strings.LastIndexByte(last, ',')+1:], " \t"))
+	return address.String(), err == nil
 }

@@ -20,7 +20,6 @@ func filterResponse(res *http.Response) error {
 		return err
 	}
 	out := outgoingOf(res.Request.Context())
-	out.answered()
 	cleanseAnswer(h)
 	at := out.at
 	at.unchallenge(res, out.exchange)

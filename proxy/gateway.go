@@ -102,17 +102,21 @@ type Gateway struct {
 	often     *canned      // the answer to whoever asks too often
 }
 
+func (c *Config) setDefaults() {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Metrics == nil {
+		c.Metrics = NewMetrics()
+	}
+}
+
 // New returns a Gateway, or an error that names what is wrong with cfg.
 func New(cfg Config) (*Gateway, error) {
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
-	}
-	if cfg.Metrics == nil {
-		cfg.Metrics = NewMetrics()
-	}
+	cfg.setDefaults()
 	g := &Gateway{
 		cfg: cfg, table: newTable(), named: make(map[string]bool), queryKeys: make(map[string]bool),
 		crossSite: http.NewCrossOriginProtection(),
@@ -153,8 +157,6 @@ func New(cfg Config) (*Gateway, error) {
 // ServeHTTP takes one request the whole way and writes its line.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.cfg.Metrics.begin()
-	g.load.inHand.Add(1)
-	defer g.load.inHand.Add(-1)
 	if len(g.cfg.TrustedProxies) > 0 {
 		g.serveForwarded(w, r)
 		return
@@ -168,6 +170,7 @@ func (g *Gateway) serve(ex *exchange, r *http.Request) {
 	if r.ContentLength != 0 {
 		ex.ExpectBody(strangerPatience) // forward lets those who are let in take longer
 	}
+	ex.CountIn(&g.load.inHand, g.limits.Stall)
 	g.watch.Follow(ex)
 	defer g.watch.Forget(ex)
 	if level, why := g.pressure(ex.Record.Time); !g.load.admits(level, ex.Record.Time) {

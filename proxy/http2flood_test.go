@@ -14,10 +14,10 @@ import (
 	"github.com/sallyport/sallyport/proxy"
 )
 
-// framesTo opens a connection of HTTP/2 to the gateway, frame by frame.
-func framesTo(t *testing.T, w *world) (*tls.Conn, *http2.Framer) {
+// framesTo opens a connection of HTTP/2 to the gateway's host, frame by frame.
+func framesTo(t *testing.T, w *world, host string) (*tls.Conn, *http2.Framer) {
 	t.Helper()
-	conn, err := (&tls.Dialer{Config: &tls.Config{RootCAs: w.ca.pool, ServerName: doorHost, NextProtos: []string{"h2"}}}).DialContext(t.Context(), "tcp", w.addr)
+	conn, err := (&tls.Dialer{Config: &tls.Config{RootCAs: w.ca.pool, ServerName: host, NextProtos: []string{"h2"}}}).DialContext(t.Context(), "tcp", w.addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func TestHTTP2Floods(t *testing.T) {
 			b.signIn(w.origin(headersHost)+"/", "alice")
 			runtime.GC()
 			goroutines, before := runtime.NumGoroutine(), heap()
-			conn, framer := framesTo(t, w)
+			conn, framer := framesTo(t, w, doorHost)
 			sent := 0
 			for i := range uint32(20_000) {
 				if flood(framer, i) != nil {

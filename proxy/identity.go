@@ -93,6 +93,16 @@ func (rt *route) cardOf(state *session.State) (*header.Card, *refusal) {
 	return card, nil
 }
 
+// refuseUntold refuses what cardOf does. Somebody whose name a tool cannot take is
+// denied; that something of ours is missing is no decision about anybody.
+func (g *Gateway) refuseUntold(ex *exchange, r *http.Request, rf *refusal) {
+	if rf.status == http.StatusForbidden {
+		g.deny(ex, r, rf)
+		return
+	}
+	g.refuse(ex, r, *rf)
+}
+
 // Credential is what a tool is shown in Authorization, in every request, because it
 // knows no other way to trust anybody. No format, JSON or log shows it. It is immutable;
 // the zero value is one that is missing.

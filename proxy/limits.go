@@ -1,12 +1,10 @@
 package proxy
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"time"
 
-	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/proxy/session"
 )
 
@@ -16,6 +14,9 @@ type Limits struct {
 	// Requests is how many may be in hand at once. Whoever has not signed in is turned
 	// away when three quarters of them are. Default 20000.
 	Requests int
+	// PerPerson is how many of them one person may have, over all tools. Default a
+	// sixteenth of Requests, at least 128.
+	PerPerson int
 	// Memory is how many bytes may be in use after a garbage collection; strangers are
 	// turned away at three quarters of it. Zero sets no limit.
 	Memory int64
@@ -52,9 +53,6 @@ type RouteLimits struct {
 	// HeaderBytes is the size of all headers of a request; zero leaves it at what the
 	// server takes.
 	HeaderBytes int
-	// AnswerTime is how long the tool may take to begin its answer; zero leaves it at
-	// what the way to the backend allows.
-	AnswerTime time.Duration
 }
 
 func (l Limits) orDefaults() Limits {
@@ -64,6 +62,7 @@ func (l Limits) orDefaults() Limits {
 		}
 	}
 	fill(&l.Requests, DefaultRequests)
+	fill(&l.PerPerson, max(l.Requests/personShare, personLeast))
 	fill(&l.StrangersPerSecond, DefaultStrangersPerSecond)
 	fill(&l.URLBytes, DefaultURLBytes)
 	fill(&l.HeaderNames, DefaultHeaderNames)
@@ -122,26 +121,15 @@ func headerBytes(h http.Header) (size int) {
 	return size
 }
 
-// shedOr answers with rf, or turns the request away if the tool has too much in hand.
-func (g *Gateway) shedOr(ex *exchange, r *http.Request, rf *refusal) {
+// shedOr answers with rf, or turns the request away since more is in hand than the limit
+// of that name allows.
+func (g *Gateway) shedOr(ex *exchange, r *http.Request, rf *refusal, why string) {
 	if rf.reason == codeOverloaded {
 		ex.Fail(rf.cause)
-		g.shed(ex, r, shedRoute)
+		g.shed(ex, r, why)
 		return
 	}
-	ex.Record.Decision = accesslog.DecisionDeny
-	g.refuse(ex, r, *rf)
-}
-
-// boundAnswer ends what is returned if the route says how long an answer may be waited
-// for, and none has begun by then.
-func (rt *route) boundAnswer(ctx context.Context, out *outgoing) (context.Context, func()) {
-	if rt.Limits.AnswerTime <= 0 {
-		return ctx, func() {}
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	out.late = time.AfterFunc(rt.Limits.AnswerTime, func() { cancel(errLate) })
-	return ctx, func() { out.late.Stop(); cancel(nil) }
+	g.deny(ex, r, rf)
 }
 
 // shedStranger turns away whoever has not signed in, while there is more to do than is

@@ -43,7 +43,7 @@ func newRawWorld(t *testing.T, change func(*proxy.Config)) (*world, *rawBackend)
 		raw.listener = listener
 		cfg.Routes[0].Backend = &url.URL{Scheme: "https", Host: listener.Addr().String()}
 		cfg.Routes[0].TLS = &tls.Config{RootCAs: ca, ServerName: "raw.backend.test", MinVersion: tls.VersionTLS13}
-		cfg.Routes[0].Limits.AnswerTime = 300 * time.Millisecond
+		cfg.Routes[0].Upstream.HeaderTimeout = 300 * time.Millisecond
 		if change != nil {
 			change(cfg)
 		}

@@ -36,6 +36,8 @@ func newOwnRoute(spec Route) (*route, error) {
 	switch {
 	case spec.Redirect != nil && spec.Respond != nil, spec.Backend != nil, spec.TLS != nil:
 		return nil, fmt.Errorf("route %q has a redirect, a response or a backend beside another, expected one of them", spec.Name)
+	case spec.ForwardAuth:
+		return nil, fmt.Errorf("route %q is for an ingress to pass requests on, and has no tool", spec.Name)
 	case spec.Respond != nil && (spec.Respond.Status < 200 || spec.Respond.Status > 599):
 		return nil, fmt.Errorf("route %q responds with status %d, expected one between 200 and 599", spec.Name, spec.Respond.Status)
 	case spec.Redirect != nil && !spec.Redirect.valid():
@@ -48,18 +50,21 @@ func newOwnRoute(spec Route) (*route, error) {
 // browsers read "//host" and "/\host" as another.
 func (r *Redirect) valid() bool {
 	to, err := url.Parse(r.To)
-	switch r.Status {
-	case http.StatusMovedPermanently, http.StatusFound, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-	default:
-		return false
-	}
-	if err != nil || to.Fragment != "" || to.User != nil || to.Opaque != "" || strings.ContainsAny(r.To, "\\\t\r\n ") || r.KeepPath && to.RawQuery != "" {
+	if !redirects(r.Status) || err != nil || to.Fragment != "" || to.User != nil || to.Opaque != "" || strings.ContainsAny(r.To, "\\\t\r\n ") || r.KeepPath && to.RawQuery != "" {
 		return false
 	}
 	if to.Scheme == "" {
 		return to.Host == "" && strings.HasPrefix(r.To, "/") && !strings.HasPrefix(r.To, "//")
 	}
 	return to.Scheme == "https" && to.Host != ""
+}
+
+func redirects(status int) bool {
+	switch status {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		return true
+	}
+	return false
 }
 
 // location is where r leads from u, at a host with that origin. What is appended

@@ -481,3 +481,29 @@ func TestInterimAnswersAreTheGatewaysOwn(t *testing.T) {
 		}
 	}
 }
+
+// TestAnAnswerThatBreaksOffNeverLooksWhole, in any version.
+func TestAnAnswerThatBreaksOffNeverLooksWhole(t *testing.T) {
+	for _, version := range versions {
+		t.Run(version, func(t *testing.T) {
+			w := newWorld(t, nil)
+			w.backend.mux.HandleFunc("/half", func(rw http.ResponseWriter, _ *http.Request) {
+				_, _ = io.WriteString(rw, "half")
+				_ = http.NewResponseController(rw).Flush()
+				panic(http.ErrAbortHandler)
+			})
+			b := w.signedIn(version)
+			res, err := b.client.Do(b.request(http.MethodGet, w.origin(headersHost)+"/half", nil))
+			if err == nil { // else it was cut before its head was sent on
+				defer res.Body.Close()
+				var body []byte
+				if body, err = io.ReadAll(res.Body); err == nil {
+					t.Errorf("%q looks whole", body)
+				}
+			}
+			if line := w.lastRecord(6); line["event.reason"] != "backend_cut" {
+				t.Errorf("line %v", line)
+			}
+		})
+	}
+}

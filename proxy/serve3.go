@@ -52,17 +52,19 @@ const (
 )
 
 // Serve3 answers HTTP/3 (RFC 9114) on a socket until ctx ends, and then stops in two
-// phases as Serve does: clients are told to go elsewhere (GOAWAY), and requests in
-// flight finish within the drain deadline; what is left then is cut. It returns nil
-// after a clean stop, and ErrDrain when something had to be cut.
+// phases as Serve does: clients are told to go elsewhere (GOAWAY), event streams end,
+// and requests in flight finish within the drain deadline; what is left then is cut. It
+// returns nil after a clean stop, and ErrDrain when something had to be cut.
 func Serve3(ctx context.Context, cfg Server3Config) error {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	handler := &counted3{Handler: withoutBody3(cfg.Handler)}
+	requests, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	handler := newAwaited(requests, withoutBody3(cfg.Handler))
 	server := &http3.Server{
 		Handler: handler, MaxHeaderBytes: maxHeaderBytes, IdleTimeout: idleTimeout,
-		Logger: slog.New(loud{cfg.Log.Handler()}), ConnContext: closeUnlessUsed,
+		Logger: slog.New(loud{cfg.Log.Handler()}), ConnContext: cfg.connection,
 	}
 	transport := &quic.Transport{Conn: cfg.Socket, ConnContext: cfg.admit, VerifySourceAddress: (&unproven{now: time.Now}).tooMany}
 	listener, err := transport.Listen(http3.ConfigureTLSConfig(cfg.TLS), quicConfig())
@@ -78,7 +80,7 @@ func Serve3(ctx context.Context, cfg Server3Config) error {
 	}
 	pause(context.WithoutCancel(ctx), cfg.Announce)
 	err = drain3(context.WithoutCancel(ctx), server, handler, cfg.Drain)
-	if !handler.wait(cutPatience) {
+	if !handler.ended(context.WithoutCancel(ctx), cutPatience) {
 		err = ErrDrain
 	}
 	if stopped := <-failed; !errors.Is(stopped, http.ErrServerClosed) {
@@ -98,9 +100,9 @@ func quicConfig() *quic.Config {
 	}
 }
 
-// drain3 tells clients to go elsewhere, waits for requests in flight, for the given
-// time, and closes every connection.
-func drain3(ctx context.Context, server *http3.Server, handler *counted3, limit time.Duration) error {
+// drain3 tells clients to go elsewhere, ends event streams, waits for requests in
+// flight, for the given time, and closes every connection.
+func drain3(ctx context.Context, server *http3.Server, handler *awaited, limit time.Duration) error {
 	ctx, cut := context.WithTimeout(ctx, limit+lastPackets)
 	defer cut()
 	stopped := make(chan struct{})
@@ -108,7 +110,8 @@ func drain3(ctx context.Context, server *http3.Server, handler *counted3, limit 
 		defer close(stopped)
 		_ = server.Shutdown(ctx) // that a client holds on to its connection is no failure
 	}()
-	clean := handler.wait(limit)
+	handler.endStreams()
+	clean := handler.ended(ctx, limit)
 	if clean {
 		defer time.AfterFunc(lastPackets, cut).Stop()
 	} else {
@@ -132,6 +135,14 @@ func (c Server3Config) admit(ctx context.Context, info *quic.ClientInfo) (contex
 	}
 	context.AfterFunc(ctx, leave)
 	return ctx, nil
+}
+
+// connection makes the context of a connection's requests.
+func (c Server3Config) connection(ctx context.Context, conn *quic.Conn) context.Context {
+	// ReverseProxy lets an answer that breaks off look whole, unless it finds itself in a
+	// server of net/http.
+	server := &http.Server{ErrorLog: slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug)} //nolint:gosec // serves nobody
+	return closeUnlessUsed(context.WithValue(ctx, http.ServerContextKey, server), conn)
 }
 
 // usedKey is the context key of the timer that closes an unused connection.
@@ -161,53 +172,6 @@ func withoutBody3(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
-}
-
-// counted3 is a handler whose requests are counted, so that their end can be waited
-// for while others may still begin.
-type counted3 struct {
-	http.Handler
-
-	mu    sync.Mutex // guards what follows
-	count int
-	idle  chan struct{} // closed at the next moment without a request; nil if nobody waits
-}
-
-// ServeHTTP implements http.Handler.
-func (c *counted3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c.add(1)
-	defer c.add(-1)
-	c.Handler.ServeHTTP(w, r)
-}
-
-func (c *counted3) add(n int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.count += n; c.count == 0 && c.idle != nil {
-		close(c.idle)
-		c.idle = nil
-	}
-}
-
-// wait reports whether there was a moment without a request within limit. It is for
-// one caller at a time.
-func (c *counted3) wait(limit time.Duration) bool {
-	c.mu.Lock()
-	if c.count == 0 {
-		c.mu.Unlock()
-		return true
-	}
-	idle := make(chan struct{})
-	c.idle = idle
-	c.mu.Unlock()
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	select {
-	case <-idle:
-		return true
-	case <-timer.C:
-		return false
-	}
 }
 
 // unproven counts the connections that begin within a second.

@@ -334,3 +334,28 @@ func TestHTTP3GoesOnWhileTheStopIsAnnounced(t *testing.T) {
 		t.Errorf("stopping: %v", err)
 	}
 }
+
+// TestHTTP3EndsEventStreamsInAStop, whose clients come back by themselves: they use up
+// no time of it.
+func TestHTTP3EndsEventStreamsInAStop(t *testing.T) {
+	w := newWorld(t, nil)
+	w.backend.mux.HandleFunc("/events", func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("Content-Type", "text/event-stream")
+		_ = http.NewResponseController(rw).Flush()
+		<-r.Context().Done()
+	})
+	b := w.signedIn("1.1")
+	f := w.serve3(func(cfg *proxy.Server3Config) { cfg.Drain = time.Hour })
+	client := *b.client
+	client.Transport = f.transport(t)
+	through := &browser{w: w, client: &client}
+	req := through.request(http.MethodGet, w.origin(headersHost)+"/events", nil)
+	req.Header.Set("Accept", "text/event-stream")
+	stream := through.begin(req)
+	if err := f.stop(); err != nil {
+		t.Errorf("stopping: %v", err)
+	}
+	if _, err := io.Copy(io.Discard, stream.Body); err == nil {
+		t.Error("a stream that was cut looks whole")
+	}
+}

@@ -112,7 +112,7 @@ func (g *Gateway) beginWith(ex *exchange, r *http.Request, idp *IdP, p session.P
 		g.refuseSignIn(ex, err)
 		return
 	}
-	defer leave()
+	ex.Leave(leave)
 	relayState := g.cfg.Sessions.RelayState()
 	ask := g.demands(p)
 	ask.RelayState = relayState
@@ -180,7 +180,7 @@ func (g *Gateway) serveACS(ex *exchange, r *http.Request) {
 		g.refuseSignIn(ex, err)
 		return
 	}
-	defer leave()
+	ex.Leave(leave)
 	if err := g.verify(ex, r, a); err != nil {
 		if !g.refusedStepUp(ex, r, a.pending, err) {
 			g.refuseAnswer(ex, a, err)

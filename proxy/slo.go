@@ -25,7 +25,7 @@ func (g *Gateway) serveSLO(ex *exchange, r *http.Request) {
 		g.refuseLogout(ex, err)
 		return
 	}
-	defer leave()
+	ex.Leave(leave)
 	message, err := saml.ReadLogout(ex, r)
 	if err != nil {
 		g.refuseLogout(ex, err)

@@ -10,7 +10,9 @@
 // process, has Vault sign them and holds the certificates in memory;
 // [Certificates.Run] renews them when they are due and follows the roots of the
 // PKI mount. [Certificates.EdgeTLS], [Certificates.GuardTLS] and
-// [Certificates.DialTLS] are the three ways to use them.
+// [Certificates.DialTLS] are the three ways to use them, and [Certificates.Shown]
+// holds on to the client certificate of one moment. [Certificates.CertifyKey] has a
+// key of the caller's certified.
 //
 // It is not a secret store, it knows no SAML, no HTTP routes and no
 // configuration file. It writes two files: that of the introduction, which it

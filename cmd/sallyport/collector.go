@@ -2,13 +2,9 @@ package main
 
 import (
 	"math"
-	"os"
-	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
-	"strconv"
-	"strings"
 )
 
 const (
@@ -67,42 +63,4 @@ func liveHeap() int64 {
 		return 0
 	}
 	return int64(min(sample[0].Value.Uint64(), math.MaxInt64))
-}
-
-// groupMemory is the lowest limit of this process's control groups (cgroup v2), in
-// bytes, or 0 if there is none that can be read. root is where the file system begins.
-func groupMemory(root string) int64 {
-	text, err := os.ReadFile(filepath.Join(root, "proc/self/cgroup"))
-	if err != nil {
-		return 0
-	}
-	lowest := int64(0)
-	for line := range strings.Lines(string(text)) {
-		group, unified := strings.CutPrefix(strings.TrimSpace(line), "0::")
-		if !unified {
-			continue
-		}
-		for group = filepath.Clean("/" + group); ; group = filepath.Dir(group) {
-			limit := readLimit(filepath.Join(root, "sys/fs/cgroup", group, "memory.max"))
-			if limit > 0 && (lowest == 0 || limit < lowest) {
-				lowest = limit
-			}
-			if group == "/" {
-				break
-			}
-		}
-	}
-	return lowest
-}
-
-func readLimit(file string) int64 {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return 0
-	}
-	limit, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
-	if err != nil { // "max"
-		return 0
-	}
-	return limit
 }

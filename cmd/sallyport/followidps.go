@@ -95,9 +95,7 @@ func (g *liveGateway) followOwnMetadata() followed {
 			return g.current.Load().cfg.SAML.OwnMetadata.ValidFrom(time.Now()), nil
 		},
 		inUse: func(from time.Time) bool { return from.Equal(g.current.Load().from) },
-		apply: func(ctx context.Context, _ time.Time) error {
-			return g.change(ctx, func(*gatewayParts) error { return nil }) // every change looks at the clock
-		},
+		apply: func(ctx context.Context, _ time.Time) error { return g.rebuild(ctx) }, // every change looks at the clock
 	}
 	f.begin(kindDocument, versionOfTime(g.current.Load().from))
 	return f

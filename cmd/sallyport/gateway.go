@@ -50,7 +50,7 @@ names a file. docs/exit-codes.md lists the ways in which a start can fail.`,
 // introduction.
 func runGateway(ctx context.Context, from source, identity *identityFlags, log *slog.Logger) error {
 	var out io.WriteCloser
-	inherited, err := inheritSockets(socketHTTPS, socketAdmin, socketForwardAuth)
+	inherited, err := inheritSockets(socketHTTPS, socketHTTP3, socketAdmin, socketForwardAuth)
 	if err != nil {
 		return err
 	}
@@ -64,9 +64,6 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, log *
 		}
 		logConfig(log, name, cfg.Warnings())
 		if err = (sockets{inherited, cfg.Listen.ReusePort}).checkFree(ctx, gatewayAddresses(cfg)); err != nil {
-			return nil, err
-		}
-		if err := receptionOf(cfg).checkFree(ctx, cfg.Listen.HTTPS); err != nil {
 			return nil, err
 		}
 		if out, err = accesslog.Open(cfg.AccessLog.File); err != nil {
@@ -143,6 +140,11 @@ func equipGateway(ctx context.Context, cfg *config.Gateway, g *liveGateway, cloc
 	if err := g.open(parts, d); err != nil {
 		return nil, err
 	}
+	return g.life(cfg), nil
+}
+
+// life is that of a gateway which has all that it needs.
+func (g *liveGateway) life(cfg *config.Gateway) *life {
 	received := receptionOf(cfg)
 	received.limit = connectionLimits(cfg.Limits, g.metrics)
 	registry := newRegistry()
@@ -154,12 +156,15 @@ func equipGateway(ctx context.Context, cfg *config.Gateway, g *liveGateway, cloc
 		announce: cfg.Stop.Announce.Duration, drain: cfg.Stop.Drain.Duration,
 		strangers: slog.LevelDebug, reception: received, asked: g.live.ForwardAuth(), askTLS: g.askTLS(),
 		overload: func() (bool, bool) { return g.live.Gateway().Overload() }, http2Error: g.metrics.HTTP2Error,
-	}, nil
+	}
 }
 
 // gatewayAddresses are where a gateway listens all its life.
 func gatewayAddresses(cfg *config.Gateway) addresses {
 	at := addresses{work: cfg.Listen.HTTPS, admin: cfg.Listen.Admin}
+	if cfg.Listen.HTTP3 {
+		at.http3 = cfg.Listen.HTTPS
+	}
 	if cfg.Listen.AsksForwardAuth() {
 		at.forwardAuth = cfg.Listen.ForwardAuth
 	}

@@ -37,6 +37,7 @@ func (s *stand) tool(t *testing.T, handler http.Handler) (address string) {
 	}
 	server := httptest.NewUnstartedServer(handler)
 	server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13}
+	server.EnableHTTP2 = true // for whom wants it
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	return server.Listener.Addr().String()

@@ -84,13 +84,6 @@ func (l *life) run(ctx context.Context) error {
 		}
 		return err
 	}
-	socket, err := l.reception.socket(ctx, open.work)
-	if err != nil {
-		for _, held := range l.certificates {
-			held.Close()
-		}
-		return errors.Join(err, open.close())
-	}
 	l.started = time.Now()
 	l.metrics.MustRegister(&identityMetrics{life: l})
 	// Renewals and probes outlive ctx by the drain: a certificate may end, and
@@ -118,7 +111,7 @@ func (l *life) run(ctx context.Context) error {
 			l.log.Info("stopping", "announce", l.announce.String(), "drain", l.drain.String())
 			l.notify(context.WithoutCancel(ctx), handover.Stopping)
 		})()
-		return l.serve(serving, open, socket)
+		return l.serve(serving, open)
 	})
 	err = group.Wait()
 	l.log.Info("stopped", "clean", err == nil)
@@ -141,14 +134,20 @@ func (l *life) adminHandler() http.Handler {
 	})
 }
 
-// listeners are what a process answers on. forwardAuth is nil if nobody may ask there.
-type listeners struct{ work, admin, forwardAuth *handover.Listener }
+// listeners are what a process answers on. forwardAuth is nil if nobody may ask there,
+// work3 if HTTP/3 is not spoken.
+type listeners struct {
+	work, admin, forwardAuth *handover.Listener
+	work3                    net.PacketConn
+}
 
-// close lets go of all of them, on a failed start.
+// close lets go of those that there are, on a failed start.
 func (l listeners) close() error {
-	err := errors.Join(l.work.Close(), l.admin.Close())
-	if l.forwardAuth != nil {
-		err = errors.Join(err, l.forwardAuth.Close())
+	var err error
+	for _, listener := range []*handover.Listener{l.work, l.admin, l.forwardAuth} {
+		if listener != nil {
+			err = errors.Join(err, listener.Close())
+		}
 	}
 	return err
 }
@@ -163,35 +162,42 @@ func (l listeners) asks() string {
 
 // open listens on every address, or on none.
 func (l *life) open(ctx context.Context) (open listeners, err error) {
-	if open.work, err = l.sockets.listen(ctx, socketHTTPS, l.listen.work, "requests"); err != nil {
-		return listeners{}, err
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, open.close())
+		}
+	}()
+	if open.work, err = l.sockets.listen(ctx, socketHTTPS, l.listen.work, forRequests); err != nil {
+		return open, err
 	}
-	if open.admin, err = l.sockets.listen(ctx, socketAdmin, l.listen.admin, "probes and metrics"); err != nil {
-		return listeners{}, errors.Join(err, open.work.Close())
+	if open.admin, err = l.sockets.listen(ctx, socketAdmin, l.listen.admin, forAdmin); err != nil {
+		return open, err
 	}
-	if l.listen.forwardAuth == "" {
-		return open, nil
+	if l.listen.forwardAuth != "" {
+		if open.forwardAuth, err = l.sockets.listen(ctx, socketForwardAuth, l.listen.forwardAuth, forIngress); err != nil {
+			return open, err
+		}
 	}
-	if open.forwardAuth, err = l.sockets.listen(ctx, socketForwardAuth, l.listen.forwardAuth, "questions of an ingress"); err != nil {
-		return listeners{}, errors.Join(err, open.work.Close(), open.admin.Close())
+	if l.listen.http3 != "" { // the port that the other has got
+		open.work3, err = l.sockets.packets(ctx, socketHTTP3, open.work.Addr().String(), forHTTP3)
 	}
-	return open, nil
+	return open, err
 }
 
 // serve answers requests, and an ingress if one may ask, until ctx ends or one of the
 // listeners breaks.
-func (l *life) serve(ctx context.Context, open listeners, socket net.PacketConn) error {
+func (l *life) serve(ctx context.Context, open listeners) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		return l.reception.serve(ctx, proxy.ServerConfig{
 			Listener: open.work, Quiet: open.work.Quiet, TLS: l.tls, Handler: l.handler,
 			Announce: l.announce, Drain: l.drain, Log: l.log, Strangers: l.strangers, HTTP2Error: l.http2Error,
-		}, socket)
+		}, open.work3)
 	})
 	if open.forwardAuth != nil {
 		group.Go(func() error {
 			return proxy.Serve(ctx, proxy.ServerConfig{
-				Listener: open.forwardAuth, Quiet: open.forwardAuth.Quiet, TLS: l.askTLS, Handler: l.asked,
+				Listener: l.reception.limited(open.forwardAuth), Quiet: open.forwardAuth.Quiet, TLS: l.askTLS, Handler: l.asked,
 				Announce: l.announce, Drain: l.drain, Log: l.log, Strangers: slog.LevelWarn,
 			})
 		})

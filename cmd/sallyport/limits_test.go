@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"reflect"
 	"regexp"
 	"strconv"
@@ -74,31 +72,9 @@ func TestLimitsAndAnswersOfARouteAreTranslated(t *testing.T) {
 	if got := answersOf(config.Answers{Frames: "nobody"}).Frames; got != proxy.FramesNobody {
 		t.Errorf("frames %q", got)
 	}
-	limits := routeLimits(config.RouteLimits{Requests: 1, BodyMiB: 2, HeaderBytes: 3, AnswerTime: config.Duration{Duration: time.Second}})
-	if diff := cmp.Diff(proxy.RouteLimits{Requests: 1, BodyBytes: 2 << 20, HeaderBytes: 3, AnswerTime: time.Second}, limits); diff != "" {
+	limits := routeLimits(config.RouteLimits{Requests: 1, BodyMiB: 2, HeaderBytes: 3})
+	if diff := cmp.Diff(proxy.RouteLimits{Requests: 1, BodyBytes: 2 << 20, HeaderBytes: 3}, limits); diff != "" {
 		t.Errorf("limits (-want +got):\n%s", diff)
-	}
-}
-
-func TestMemoryLimitOfTheContainer(t *testing.T) {
-	for _, test := range []struct {
-		name, text string
-		want       int64
-	}{
-		{"a limit", "536870912\n", 512 << 20}, {"none", "max\n", 0}, {"nonsense", "many", 0}, {"nothing", "", 0},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			root := t.TempDir()
-			if err := os.MkdirAll(filepath.Join(root, "sys/fs/cgroup"), 0o700); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(filepath.Join(root, "sys/fs/cgroup/memory.max"), []byte(test.text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			if got := memoryLimit(root); got != test.want {
-				t.Errorf("limit %d, want %d", got, test.want)
-			}
-		})
 	}
 }
 

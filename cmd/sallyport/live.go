@@ -288,7 +288,7 @@ func (g *liveGateway) useAssertion(ctx context.Context, kv vaultpki.KV) error {
 	return g.change(ctx, func(p *gatewayParts) error { p.assertion = kv; return nil })
 }
 
-// rebuild puts in use what is not among the parts.
+// rebuild puts in use what has changed beside the parts.
 func (g *liveGateway) rebuild(ctx context.Context) error {
 	return g.change(ctx, func(*gatewayParts) error { return nil })
 }

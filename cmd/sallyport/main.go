@@ -29,6 +29,7 @@ package main
 import (
 	"context"
 	"io"
+	"log"
 	"os"
 	"os/signal"
 	"syscall"
@@ -46,6 +47,7 @@ type stdio struct {
 // elsewhere runs.
 func main() {
 	harden() // before there is anything in memory to protect
+	silence()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	profiled := profile(os.LookupEnv)
@@ -53,3 +55,8 @@ func main() {
 	profiled()
 	os.Exit(code)
 }
+
+// silence has nothing come out of log's own logger: net/http writes there, of a backend
+// that sends more than it was asked for, what that was, and it may be another person's.
+// Our own log is slog's, and is injected.
+func silence() { log.SetOutput(io.Discard) } //nolint:forbidigo // this is why

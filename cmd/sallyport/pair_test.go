@@ -48,6 +48,7 @@ type pair struct {
 	config           string // the gateway's file
 	gateway, sidecar *process
 	https, admin     string // of the gateway
+	beside, probes   string // of the sidecar
 	trickle          *trickle
 }
 
@@ -72,17 +73,23 @@ func startPairWith(t *testing.T, s *stand, more func(process string) []string) *
 		_, _ = io.WriteString(w, "hello "+r.Header.Get("X-Forwarded-User"))
 	}))
 	t.Cleanup(app.Close)
-	p := &pair{stand: s, https: free(t), admin: free(t)}
-	beside, probes := free(t), free(t)
-	yaml := fmt.Sprintf("name: %s\napp: %s\nlisten: %q\nadmin: %q\npki: {ttl: 5m}\n", sidecarName, app.URL, beside, probes)
+	return startPairBefore(t, s, app.URL, "session: {idle: 30m}\nvault: {refresh: 2s, edge_pki: {ttl: 5m}, backend_pki: {ttl: 5m}}\n", more)
+}
+
+// startPairBefore starts both before a tool that runs at app. The gateway's
+// configuration has yaml at its end.
+func startPairBefore(t *testing.T, s *stand, app, yaml string, more func(process string) []string) *pair {
+	t.Helper()
+	p := &pair{stand: s, https: free(t), admin: free(t), beside: free(t), probes: free(t)}
+	sidecar := fmt.Sprintf("name: %s\napp: %s\nlisten: %q\nadmin: %q\npki: {ttl: 5m}\n", sidecarName, app, p.beside, p.probes)
 	p.sidecar = s.start(t, append([]string{
 		"sidecar", "--role", sidecarRole, "--role-id", s.roleIDs[sidecarRole], "--wrapping-token-file", s.introduce(t, sidecarRole).file,
-		"--config", writeFile(t, t.TempDir(), "sidecar.yaml", yaml),
+		"--config", writeFile(t, t.TempDir(), "sidecar.yaml", sidecar),
 	}, more("sidecar")...)...)
-	yaml = strings.Replace(gatewayYAML(p.https, p.admin, "session: {idle: 30m}\nvault: {refresh: 2s, edge_pki: {ttl: 5m}, backend_pki: {ttl: 5m}}\n"), "https://127.0.0.1:1", "https://"+beside, 1)
+	yaml = strings.Replace(gatewayYAML(p.https, p.admin, yaml), "https://127.0.0.1:1", "https://"+p.beside, 1)
 	p.config = writeFile(t, t.TempDir(), "gateway.yaml", yaml)
 	p.gateway = s.startGateway(t, gatewayRole, s.introduce(t, gatewayRole).file, p.config, more("gateway")...)
-	p.sidecar.ready(t, probes)
+	p.sidecar.ready(t, p.probes)
 	p.gateway.ready(t, p.admin)
 	return p
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"net/netip"
 
@@ -13,10 +12,9 @@ import (
 	"github.com/sallyport/sallyport/proxy/listen"
 )
 
-// reception is what a gateway's listener for browsers has besides: HTTP/3 beside it, and
-// load balancers before it that say whom they speak for. The zero value has neither.
+// reception is what a gateway's listener for browsers has besides. The zero value has
+// nothing.
 type reception struct {
-	http3 bool
 	// publicPort is the port of HTTP/3 as browsers see it.
 	publicPort int
 	// balancers are those that begin every connection with a PROXY protocol header;
@@ -28,49 +26,30 @@ type reception struct {
 }
 
 func receptionOf(cfg *config.Gateway) reception {
-	r := reception{http3: cfg.Listen.HTTP3, publicPort: cfg.Door.PublicPort}
+	r := reception{publicPort: cfg.Door.PublicPort}
 	if cfg.Clients.ProxyProtocol {
 		r.balancers = cfg.Clients.Networks()
 	}
 	return r
 }
 
-// socket opens the socket for HTTP/3, if it is spoken: on the UDP port of the number
-// that the TCP listener has.
-func (r reception) socket(ctx context.Context, work net.Listener) (net.PacketConn, error) {
-	if !r.http3 {
-		return nil, nil //nolint:nilnil // none is wanted
+// limited is inner with its connections held to their limits: each listener that strangers
+// reach has its own count.
+func (r reception) limited(inner net.Listener) net.Listener {
+	if r.limit == nil {
+		return inner
 	}
-	var listen net.ListenConfig
-	socket, err := listen.ListenPacket(ctx, "udp", work.Addr().String())
-	if err != nil {
-		return nil, &hinted{fmt.Errorf("listening for HTTP/3: %w", err), hintAddress}
-	}
-	return socket, nil
+	return r.limit(inner)
 }
 
-// checkFree finds a UDP port that cannot be listened on; see checkFree.
-func (r reception) checkFree(ctx context.Context, address string) error {
-	if !r.http3 {
-		return nil
-	}
-	var listen net.ListenConfig
-	socket, err := listen.ListenPacket(ctx, "udp", address)
-	if err != nil {
-		return &hinted{fmt.Errorf("listening for HTTP/3: %w", err), hintAddress}
-	}
-	return socket.Close()
-}
-
-// serve serves the work on both, until ctx ends or one of them fails. A balancer's
-// connections are counted by whom it speaks for, and those of both together.
+// serve serves the work on cfg's listener, and HTTP/3 on socket unless that is nil, until
+// ctx ends or one of them fails. A balancer's connections are counted by whom it speaks
+// for, and those of both together.
 func (r reception) serve(ctx context.Context, cfg proxy.ServerConfig, socket net.PacketConn) error {
 	if r.balancers != nil {
 		cfg.Listener = listen.ProxyProtocol(listen.ProxyProtocolConfig{Listener: cfg.Listener, Trusted: r.balancers, Log: cfg.Log})
 	}
-	if r.limit != nil {
-		cfg.Listener = r.limit(cfg.Listener)
-	}
+	cfg.Listener = r.limited(cfg.Listener)
 	if socket == nil {
 		return proxy.Serve(ctx, cfg)
 	}

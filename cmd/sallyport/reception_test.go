@@ -52,9 +52,11 @@ func receiveWith(t *testing.T, r reception) (address string, client *tls.Config,
 	if err != nil {
 		t.Fatal(err)
 	}
-	socket, err := r.socket(t.Context(), listener)
-	if err != nil {
-		t.Fatal(err)
+	var socket net.PacketConn
+	if r.publicPort != 0 {
+		if socket, err = (sockets{}).packets(t.Context(), socketHTTP3, listener.Addr().String(), forHTTP3); err != nil {
+			t.Fatal(err)
+		}
 	}
 	server, client := ownCertificate(t)
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Proto+" "+r.RemoteAddr) })
@@ -111,11 +113,11 @@ func TestHTTP3IsOffByDefault(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := receptionOf(cfg)
-	if r.http3 || r.balancers != nil || cfg.Clients.Forwarded() != nil {
+	if r.balancers != nil || cfg.Clients.Forwarded() != nil {
 		t.Errorf("%+v, %v are trusted", r, cfg.Clients.Forwarded())
 	}
-	if socket, err := r.socket(t.Context(), nil); socket != nil || err != nil {
-		t.Errorf("%v, %v", socket, err)
+	if at := gatewayAddresses(cfg); at.http3 != "" {
+		t.Errorf("HTTP/3 at %s", at.http3)
 	}
 }
 
@@ -126,11 +128,11 @@ func TestATakenPortOfHTTP3IsFoundBeforeTheStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	err = reception{http3: true}.checkFree(t.Context(), taken.LocalAddr().String())
+	err = (sockets{}).checkFree(t.Context(), addresses{http3: taken.LocalAddr().String()})
 	if hint := (*hinted)(nil); !errors.As(err, &hint) || !strings.Contains(err.Error(), "HTTP/3") {
 		t.Errorf("%v", err)
 	}
-	if err := (reception{}).checkFree(t.Context(), taken.LocalAddr().String()); err != nil {
+	if err := (sockets{}).checkFree(t.Context(), addresses{work: taken.LocalAddr().String()}); err != nil {
 		t.Errorf("without HTTP/3: %v", err)
 	}
 }
@@ -176,7 +178,7 @@ func TestABalancerSaysWhomItSpeaksFor(t *testing.T) {
 // of the client and not of a balancer.
 func TestConnectionsAreCountedTogether(t *testing.T) {
 	limit := connectionLimits(config.Limits{Connections: 100, ConnectionsPerAddress: 1}, proxy.NewMetrics())
-	address, trust, _ := receiveWith(t, reception{http3: true, publicPort: 443, limit: limit})
+	address, trust, _ := receiveWith(t, reception{publicPort: 443, limit: limit})
 	conn, err := tls.Dial("tcp", address, trust)
 	if err != nil {
 		t.Fatal(err)

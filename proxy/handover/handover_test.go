@@ -40,6 +40,9 @@ func greet(names []string) error {
 		return err
 	}
 	defer sockets.Close()
+	if len(names) > 1 {
+		return echo(sockets)
+	}
 	if _, left := os.LookupEnv("LISTEN_FDS"); left {
 		return errors.New("the variables are left to children")
 	}
@@ -55,6 +58,22 @@ func greet(names []string) error {
 	}
 	defer conn.Close()
 	_, err = conn.Write([]byte("hello, still there: " + strings.Join(sockets.Names(), ",")))
+	return err
+}
+
+// echo sends back what comes to the datagram socket.
+func echo(sockets *Sockets) error {
+	conn, err := sockets.PacketConn("a")
+	if err != nil || conn == nil {
+		return errors.Join(err, errors.New("no socket a"))
+	}
+	defer conn.Close()
+	buf := make([]byte, 100)
+	n, peer, err := conn.ReadFrom(buf)
+	if err != nil {
+		return err
+	}
+	_, err = conn.WriteTo(buf[:n], peer)
 	return err
 }
 
@@ -112,6 +131,36 @@ func TestSocketsAreInherited(t *testing.T) {
 		if out := wait(); out != "" {
 			t.Errorf("the process says %q", out)
 		}
+	}
+}
+
+func TestDatagramSocketsAreInherited(t *testing.T) {
+	socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	file, err := socket.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	client, err := net.Dial("udp", socket.LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if _, err := client.Write([]byte("before the process")); err != nil { // it waits in the queue
+		t.Fatal(err)
+	}
+	wait := child(t, "a,datagrams", []*os.File{file}, "LISTEN_FDS=1", "LISTEN_FDNAMES=a")
+	_ = client.SetDeadline(time.Now().Add(10 * time.Second))
+	buf := make([]byte, 100)
+	if n, err := client.Read(buf); string(buf[:n]) != "before the process" {
+		t.Errorf("got %q, %v", buf[:n], err)
+	}
+	if out := wait(); out != "" {
+		t.Errorf("the process says %q", out)
 	}
 }
 

@@ -44,15 +44,8 @@ func (e *encoder) encode(req *http.Request, length int64) error {
 	if err := e.target(req); err != nil {
 		return err
 	}
-	agent, given := req.Header["User-Agent"]
-	switch {
-	case !given:
-		agent = []string{"Go-http-client/1.1"} // as net/http does
-	case len(agent) > 1:
-		agent = agent[:1]
-	}
-	if len(agent) > 0 && agent[0] != "" {
-		if err := e.field("User-Agent", agent[0]); err != nil {
+	if agent := agentOf(req); agent != "" {
+		if err := e.field("User-Agent", agent); err != nil {
 			return err
 		}
 	}
@@ -75,6 +68,18 @@ func (e *encoder) encode(req *http.Request, length int64) error {
 	}
 	e.buf = append(e.buf, "\r\n"...)
 	return nil
+}
+
+// agentOf is the one User-Agent that is sent, as net/http does; empty for none.
+func agentOf(req *http.Request) string {
+	agent, given := req.Header["User-Agent"]
+	switch {
+	case !given:
+		return "Go-http-client/1.1"
+	case len(agent) == 0:
+		return ""
+	}
+	return agent[0]
 }
 
 // framed reports whether a header's line is made from elsewhere, or never sent.

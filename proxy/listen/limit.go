@@ -174,22 +174,22 @@ var birth = time.Now() //nolint:gochecknoglobals // never changes: a monotonic c
 
 func sinceBirth() int64 { return max(int64(time.Since(birth)), 1) }
 
-// network is the address that a peer is counted by: an IPv6 host has its whole /64.
-// What is no address counts as one and the same.
+// network is the network of a peer. What is no address counts as one and the same.
 func network(a net.Addr) netip.Addr {
-	var address netip.Addr
 	switch a := a.(type) {
 	case *net.TCPAddr:
-		address = a.AddrPort().Addr()
+		return Network(a.AddrPort().Addr())
 	case nil:
-		return address
+		return netip.Addr{}
 	default:
-		parsed, err := netip.ParseAddrPort(a.String())
-		if err != nil {
-			return address
-		}
-		address = parsed.Addr()
+		address, _ := netip.ParseAddrPort(a.String()) // the zero value is no address
+		return Network(address.Addr())
 	}
+}
+
+// Network is the address that one stranger is known and counted by: an IPv6 host has
+// its whole /64.
+func Network(address netip.Addr) netip.Addr {
 	address = address.Unmap().WithZone("")
 	if address.Is6() {
 		prefix, _ := address.Prefix(64) // an IPv6 address has 64 bits of prefix

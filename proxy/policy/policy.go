@@ -1,8 +1,9 @@
 // Package policy decides who may open which tool. A decision always carries the
 // reason that the access log records, so that nobody has to guess later.
 //
-// It knows no HTTP and no session: it is given a name and groups that a
-// verified sign-on vouched for. Names and groups are compared byte for byte, as
+// It knows no request and no session: it is given a name and groups that a
+// verified sign-on vouched for, and the method and the judged path of what is asked
+// for where a [PathRule] decides. Names and groups are compared byte for byte, as
 // the identity provider sends them; "Admin" is not "admin".
 //
 // The zero Rule lets nobody in.

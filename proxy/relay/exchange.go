@@ -42,6 +42,7 @@ type Exchange struct {
 	duplex   bool
 	begun    atomic.Bool // whether the answer has begun, for whoever reads the body
 	progress progress
+	place    place
 }
 
 // open begins an exchange; the record says "deny" until somebody decides
@@ -132,17 +133,22 @@ func (ex *Exchange) WriteHeader(status int) {
 	if h := ex.Header(); h["Content-Type"] == nil {
 		h["Content-Type"] = nil // present and empty: this is how net/http is told
 	}
+	ex.begin()
+	ex.ResponseWriter.WriteHeader(status)
+}
+
+// begin is what comes before the answer's first byte.
+func (ex *Exchange) begin() {
 	ex.closeIfEarly()
 	ex.forHTTP3()
-	ex.ResponseWriter.WriteHeader(status)
+	ex.place.answered()
 }
 
 // Write counts the bytes of the body.
 func (ex *Exchange) Write(p []byte) (int, error) {
 	if ex.status == 0 {
 		ex.status = http.StatusOK
-		ex.closeIfEarly()
-		ex.forHTTP3()
+		ex.begin()
 	}
 	ex.progress.writing.Store(sinceBirth())
 	n, err := ex.ResponseWriter.Write(p)

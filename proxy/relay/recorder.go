@@ -33,6 +33,7 @@ func (rec *Recorder) Serve(w http.ResponseWriter, r *http.Request, serve func(*E
 	ex, r := open(w, r, rec.Now())
 	defer func() {
 		fault := recover()
+		ex.endPlace()
 		rec.finish(r.Context(), ex, fault)
 		if fault != nil {
 			panic(http.ErrAbortHandler)

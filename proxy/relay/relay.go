@@ -1,6 +1,8 @@
 // Package relay is what both ends of the inner door, gateway and sidecar, do
-// with a request that they hand on: count it, bound its record to its end, and
-// see that nothing slips past the filters on its way there or back.
+// with a request that they hand on: refuse what no honest client sends, count it, bound
+// its record to its end, and see that nothing slips past the filters on its way there
+// or back; have both directions be open at once where that is safe; and cut whoever
+// keeps the other side waiting ([Watch]).
 //
 // It decides nothing and knows no session, no route and no peer; see packages
 // proxy and proxy/sidecar.
@@ -8,8 +10,9 @@
 // Hostile input: the bytes of requests and of backends' answers. net/http and
 // net/http/httputil parse them; here is what those do not do by themselves:
 // interim answers and trailers bypass ModifyResponse, upgrades other than to
-// WebSocket would tunnel past every check, and a path is written anew when it
-// holds a byte that Go would have escaped (RFC 9110, RFC 3986).
+// WebSocket would tunnel past every check, a path is written anew when it
+// holds a byte that Go would have escaped (RFC 9110, RFC 3986), and a client that
+// takes nothing, or sends nothing, may keep an exchange for as long as it likes.
 package relay
 
 import (

@@ -28,12 +28,23 @@ func (t SafeTrailers) RoundTrip(r *http.Request) (*http.Response, error) {
 	filtered := *res
 	filtered.Trailer = nil
 	delete(filtered.Header, "Trailer")
-	if mayHaveTrailers(res) && takesTrailers(r.Header) {
+	if res.StatusCode == http.StatusNoContent || res.StatusCode == http.StatusNotModified {
+		endHere(&filtered)
+	} else if mayHaveTrailers(res) && takesTrailers(r.Header) {
 		grpc := isGRPC(res.Header)
 		filtered.Trailer = announced(res.Trailer, grpc)
 		filtered.Body = &trailedBody{ReadCloser: res.Body, from: res, to: &filtered, grpc: grpc}
 	}
 	return &filtered, nil
+}
+
+// endHere ends an answer that never has a body (RFC 9110 sections 15.3.5 and 15.4.5). It
+// may say how long that of another would be; over HTTP/2 net/http would then miss one,
+// and the answer would look cut.
+func endHere(res *http.Response) {
+	res.Body.Close()
+	res.Body, res.ContentLength = http.NoBody, 0
+	delete(res.Header, "Content-Length")
 }
 
 // mayHaveTrailers reports whether the framing of res leaves room for trailers. It

@@ -2,7 +2,9 @@
 // and which sign-ons and sign-offs are under way. Everything that it remembers about a person
 // is sealed into cookies with keys from Vault, so that a restarted gateway or
 // another replica knows it with no database; what must happen once only, and
-// what was revoked, is remembered in memory for as long as it matters.
+// what was revoked, is remembered in memory for as long as it matters. So are cookies
+// that were opened, to open them once, and what is under way for each session, to end
+// with it.
 //
 // It is not about SAML, routes or pages, and writes no response but Set-Cookie
 // headers.

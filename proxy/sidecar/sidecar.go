@@ -5,12 +5,12 @@
 // That the peer is the gateway is proven by mutual TLS before this package sees
 // a byte (the tls.Config demands it, on resumed connections too) and asserted
 // here once more. The same list of headers that the gateway stripped and set is
-// stripped and set again: an application reads the gateway's values in one
-// spelling, once, or nothing.
+// stripped again, and set from what the gateway says it has set: an application reads
+// the gateway's values in one spelling, as often as there are, or nothing.
 //
 // Hostile input: requests of whoever reaches the listener, and the
-// application's answers. Output: plain HTTP to loopback, and one line per
-// request.
+// application's answers. Output: plain HTTP to loopback, in version 1.1 or 2, and one
+// line per request.
 package sidecar
 
 import (
@@ -60,8 +60,10 @@ type Sidecar struct {
 }
 
 const (
-	appDialTimeout   = 5 * time.Second
-	appHeaderTimeout = 5 * time.Minute
+	appDialTimeout = 5 * time.Second
+	// appHeaderTimeout is longer than the longest backend.timeouts.response_header of a
+	// gateway: that alone decides, and when it gives up, so does the sidecar.
+	appHeaderTimeout = time.Hour + time.Minute
 	appHeaderBytes   = 256 << 10
 	appIdleConns     = 256
 	// appContinue is how long the application may take to say whether it wants the
@@ -172,6 +174,14 @@ func (s *Sidecar) admit(r *http.Request, record *accesslog.Record) (status int, 
 		return http.StatusForbidden, err
 	}
 	record.Rule = "peer:" + peer
+	switch { // no gateway sends these, and an application may read them as another request
+	case !relay.ValidMethod(r.Method):
+		record.Reason = "method"
+		return http.StatusMethodNotAllowed, errors.New("method is none that a gateway sends")
+	case !relay.ValidTarget(r):
+		record.Reason = "path"
+		return http.StatusBadRequest, errors.New("target is none that a gateway sends")
+	}
 	if err := header.Check(r.Header); err != nil {
 		record.Reason = "ambiguous_header"
 		return http.StatusBadRequest, err

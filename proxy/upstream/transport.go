@@ -65,11 +65,10 @@ type transport interface {
 // way is how an upstream is reached: members of two Pools with the same way are
 // one. It is comparable.
 type way struct {
-	address  string // host:port
-	tls      *tls.Config
-	protocol Protocol
-	connect  time.Duration
-	header   time.Duration
+	address                 string // host:port
+	tls                     *tls.Config
+	protocol                Protocol
+	connectTime, headerTime time.Duration
 }
 
 // newTransport makes the connections to one upstream, over mutual TLS in any case.
@@ -80,33 +79,49 @@ func newTransport(w way) transport {
 	return &mixed{upgrades: newHTTP1(w), rest: newHTTP2(w)}
 }
 
-// newHTTP1 is HTTP/1.1, which WebSockets need.
-func newHTTP1(w way) transport {
+// client is how to shake hands with the upstream.
+func (w way) client() *tls.Config {
 	config := w.tls.Clone()
 	if config.ServerName == "" { // SNI; whom to trust is the configuration's to say
 		config.ServerName, _, _ = net.SplitHostPort(w.address)
 	}
+	return config
+}
+
+// connect makes a connection, whatever address is asked for.
+func (w way) connect(ctx context.Context, network, _ string) (net.Conn, error) {
+	return (&net.Dialer{KeepAlive: keepAlive}).DialContext(ctx, network, w.address)
+}
+
+// newHTTP1 is HTTP/1.1, which WebSockets need.
+func newHTTP1(w way) transport {
 	return http1.New(http1.Config{
-		TLS: config,
-		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return (&net.Dialer{KeepAlive: keepAlive}).DialContext(ctx, network, w.address)
-		},
-		DialTimeout: w.connect, HeaderTimeout: w.header, ContinueTimeout: continueTimeout,
+		TLS: w.client(), DialContext: w.connect,
+		DialTimeout: w.connectTime, HeaderTimeout: w.headerTime, ContinueTimeout: continueTimeout,
 		MaxHeaderBytes: maxAnswerHeader, MaxIdle: maxIdle, IdleTimeout: idleTimeout,
 	})
 }
 
-// newHTTP2 is HTTP/2 if the sidecar offers it.
+// newHTTP2 is HTTP/2 if the sidecar offers it; else HTTP/1.1, or nothing.
 func newHTTP2(w way) transport {
-	offer := []string{"h2"}
+	d := &dialer{way: w, config: w.client()}
+	d.config.NextProtos = []string{"h2"}
 	if w.protocol == Auto {
-		offer = append(offer, "http/1.1")
+		d.config.NextProtos = append(d.config.NextProtos, "http/1.1")
 	}
-	t := tuned(w, offer)
-	t.Protocols = new(http.Protocols)
+	t := &http.Transport{
+		DialTLSContext:         d.dial,
+		ResponseHeaderTimeout:  w.headerTime,
+		MaxResponseHeaderBytes: maxAnswerHeader,
+		MaxIdleConnsPerHost:    maxIdle,
+		IdleConnTimeout:        idleTimeout,
+		DisableCompression:     true,
+		ExpectContinueTimeout:  continueTimeout,
+		Protocols:              new(http.Protocols),
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+	}
 	t.Protocols.SetHTTP2(true)
 	t.Protocols.SetHTTP1(w.protocol == Auto)
-	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout}
 	return traced{t}
 }
 
@@ -123,24 +138,6 @@ func (t traced) RoundTrip(r *http.Request) (*http.Response, error) {
 		err = &answeredError{err}
 	}
 	return res, err
-}
-
-// tuned is a transport of net/http; offer is for ALPN.
-func tuned(w way, offer []string) *http.Transport {
-	d := &dialer{way: w, config: w.tls.Clone()}
-	if d.config.ServerName == "" { // SNI; whom to trust is the configuration's to say
-		d.config.ServerName, _, _ = net.SplitHostPort(w.address)
-	}
-	d.config.NextProtos = offer
-	return &http.Transport{
-		DialTLSContext:         d.dial,
-		ResponseHeaderTimeout:  w.header,
-		MaxResponseHeaderBytes: maxAnswerHeader,
-		MaxIdleConnsPerHost:    maxIdle,
-		IdleConnTimeout:        idleTimeout,
-		DisableCompression:     true,
-		ExpectContinueTimeout:  continueTimeout,
-	}
 }
 
 // mixed sends upgrades over HTTP/1.1, and the rest over what may be HTTP/2:
@@ -161,17 +158,17 @@ func (t *mixed) CloseIdleConnections() {
 	t.rest.CloseIdleConnections()
 }
 
-// dialer makes connections, and marks what goes wrong there.
+// dialer makes connections for net/http, and marks what goes wrong there.
 type dialer struct {
 	way
 	config *tls.Config
 }
 
 // dial connects and shakes hands. Both together have the time for connecting.
-func (d *dialer) dial(ctx context.Context, network, _ string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, d.connect)
+func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.connectTime)
 	defer cancel()
-	raw, err := (&net.Dialer{KeepAlive: keepAlive}).DialContext(ctx, network, d.address)
+	raw, err := d.connect(ctx, network, address)
 	if err != nil {
 		return nil, &connectError{d.address, err}
 	}
@@ -180,7 +177,7 @@ func (d *dialer) dial(ctx context.Context, network, _ string) (net.Conn, error) 
 		raw.Close()
 		return nil, &connectError{d.address, fmt.Errorf("shaking hands: %w", err)}
 	}
-	if d.protocol == HTTP2 && len(d.config.NextProtos) == 1 && conn.ConnectionState().NegotiatedProtocol != "h2" {
+	if d.protocol == HTTP2 && conn.ConnectionState().NegotiatedProtocol != "h2" {
 		raw.Close()
 		return nil, &connectError{d.address, errNoHTTP2}
 	}

@@ -69,7 +69,8 @@ func (s server) start(t *testing.T) string {
 	}
 	address := free(t)
 	spec := process.Spec{
-		Name: s.program, Path: path, Args: s.args(address), Env: []string{"PATH=" + os.Getenv("PATH")}, Log: filepath.Join(t.TempDir(), "log"),
+		Name: s.program, Path: path, Args: s.args(address), Log: filepath.Join(t.TempDir(), "log"),
+		Env: []string{"PATH=" + os.Getenv("PATH"), "PYTHONDONTWRITEBYTECODE=1"}, // testdata stays as it is
 	}
 	var child *process.Child
 	done := make(chan struct{})

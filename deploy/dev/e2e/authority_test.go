@@ -24,6 +24,7 @@ type authority struct {
 	key  *ecdsa.PrivateKey
 	cert *x509.Certificate
 	pool *x509.CertPool
+	file string // its certificate
 }
 
 // newAuthority writes its certificate to file.
@@ -36,7 +37,7 @@ func newAuthority(file string) (*authority, error) {
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "e2e root"}, IsCA: true, BasicConstraintsValid: true,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
 	}
-	a := &authority{key: key, pool: x509.NewCertPool()}
+	a := &authority{key: key, pool: x509.NewCertPool(), file: file}
 	if a.cert, err = certify(template, template, key.Public(), key); err != nil {
 		return nil, err
 	}

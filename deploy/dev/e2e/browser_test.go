@@ -26,6 +26,11 @@ type browser struct {
 // startBrowser starts Chromium with a home folder in which only caFiles were added
 // to the trusted certificates. Nothing about certificates is ignored.
 func startBrowser(program, home string, caFiles ...string) (*browser, error) {
+	return startBrowserWith(program, home, caFiles, chromedp.Flag("disable-quic", true))
+}
+
+// startBrowserWith is startBrowser with more options.
+func startBrowserWith(program, home string, caFiles []string, more ...chromedp.ExecAllocatorOption) (*browser, error) {
 	if err := trust(home, caFiles); err != nil {
 		return nil, err
 	}
@@ -35,14 +40,14 @@ func startBrowser(program, home string, caFiles ...string) (*browser, error) {
 		chromedp.UserDataDir(filepath.Join(home, "profile")),
 		chromedp.WindowSize(1280, 860),
 		chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck,
-		chromedp.Flag("disable-quic", true),
+
 		chromedp.Flag("disable-background-networking", true),
 		chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("disable-sync", true),
 		chromedp.Flag("disable-dev-shm-usage", true),
 		chromedp.Flag("lang", "en-US"),
 	}
-	allocator, closeAllocator := chromedp.NewExecAllocator(context.Background(), options...)
+	allocator, closeAllocator := chromedp.NewExecAllocator(context.Background(), append(options, more...)...)
 	ctx, closeBrowser := chromedp.NewContext(allocator)
 	b := &browser{ctx: ctx, close: func() { closeBrowser(); closeAllocator() }}
 	if err := chromedp.Do(ctx); err != nil {

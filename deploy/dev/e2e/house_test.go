@@ -39,6 +39,8 @@ type house struct {
 
 	corp, partners *provider
 	uploads        chan upload // what the tool for files was sent
+	streams        *streams
+	gateway        http.Handler
 
 	// withoutSession has the browser keep no session cookie of the notes.
 	withoutSession atomic.Bool
@@ -75,15 +77,16 @@ const (
 	houseNotes   = "notes.house.localhost"
 	houseFiles   = "files.house.localhost"
 	housePayroll = "payroll.house.localhost" // demands that a sign-on is fresh
-	houseVaults  = "vaults.house.localhost"  // demands a second factor, which nobody here has
+	houseStreams = "streams.house.localhost"
+	houseVaults  = "vaults.house.localhost" // demands a second factor, which nobody here has
 )
 
-var houseHosts = []string{houseDoor, houseNotes, houseFiles, housePayroll, houseVaults}
+var houseHosts = []string{houseDoor, houseNotes, houseFiles, housePayroll, houseStreams, houseVaults}
 
 // newHouse opens a house, which closes with the test.
 func newHouse(t *testing.T) *house {
 	t.Helper()
-	h := &house{t: t, log: &transcript{}, uploads: make(chan upload, 4)}
+	h := &house{t: t, log: &transcript{}, uploads: make(chan upload, 4), streams: newStreams()}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the access log of the house:\n%s", h.log)
@@ -110,7 +113,8 @@ func newHouse(t *testing.T) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.open(ln, gateway)
+	h.gateway = h.withoutCookie(gateway)
+	h.open(ln)
 	return h
 }
 
@@ -130,14 +134,14 @@ func crowd() idp.User {
 }
 
 // open serves the gateway until the test ends.
-func (h *house) open(ln net.Listener, gateway http.Handler) {
+func (h *house) open(ln net.Listener) {
 	h.t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	cert := shared.authority.issue(h.t, x509.ExtKeyUsageServerAuth, houseHosts...)
 	go func() {
 		ended <- proxy.Serve(ctx, proxy.ServerConfig{
-			Listener: ln, Drain: time.Second, Handler: h.withoutCookie(gateway),
+			Listener: ln, Drain: time.Second, Handler: h.gateway,
 			TLS: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}},
 		})
 	}()
@@ -209,10 +213,12 @@ func (h *house) routes() []proxy.Route {
 	}
 	payroll := route("payroll", "Payroll", housePayroll, http.HandlerFunc(h.servePayroll))
 	payroll.IdPs, payroll.StepUp = []string{"corp"}, policy.StepUp{MaxAge: houseStepUp}
+	streams := route("streams", "Streams", houseStreams, nil)
+	streams.Backend = h.besideSidecar(h.streams)
 	vaults := route("vaults", "Vaults", houseVaults, http.NotFoundHandler())
 	vaults.StepUp = policy.StepUp{Contexts: []string{"https://refeds.org/profile/mfa"}}
 	return []proxy.Route{
-		route("notes", "Notes", houseNotes, notes), route("files", "Files", houseFiles, http.HandlerFunc(h.serveFiles)), payroll, vaults,
+		streams, route("notes", "Notes", houseNotes, notes), route("files", "Files", houseFiles, http.HandlerFunc(h.serveFiles)), payroll, vaults,
 	}
 }
 

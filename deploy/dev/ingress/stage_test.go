@@ -146,7 +146,7 @@ func (s *stage) serve(handler http.Handler, config *tls.Config) (address string)
 	go func() { done <- proxy.Serve(ctx, proxy.ServerConfig{Listener: l, TLS: config, Handler: handler}) }()
 	s.t.Cleanup(func() {
 		stop()
-		_ = <-done // cut, at the end of a test
+		<-done // cut, at the end of a test
 	})
 	return l.Addr().String()
 }

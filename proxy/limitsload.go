@@ -10,7 +10,8 @@ import (
 // load is what a gateway has in hand. It is shared with those that replace it, and
 // safe for concurrent use.
 type load struct {
-	inHand atomic.Int64
+	inHand  atomic.Int64
+	persons *persons
 
 	memory  atomic.Int64 // bytes in use after the last collection
 	sampled atomic.Int64 // when that was read, in Unix nanoseconds
@@ -21,7 +22,7 @@ type load struct {
 	shed, since atomic.Int64
 }
 
-func newLoad() *load { return new(load) }
+func newLoad() *load { return &load{persons: newPersons()} }
 
 // pressureLevel says who is turned away.
 type pressureLevel int
@@ -37,6 +38,7 @@ const (
 	shedRequests = "requests"
 	shedMemory   = "memory"
 	shedRoute    = "route"
+	shedPerson   = "person"
 )
 
 // sampleEvery is how old the reading of the memory may be, sweepEvery how often a

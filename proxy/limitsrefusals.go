@@ -83,7 +83,7 @@ func (c *canned) answer(ex *exchange, r *http.Request, retry time.Duration) {
 func (g *Gateway) shed(ex *exchange, r *http.Request, why string) {
 	now := ex.Record.Time
 	g.cfg.Metrics.shed.WithLabelValues(why).Inc()
-	if why != shedRoute {
+	if why != shedRoute && why != shedPerson {
 		g.load.shed.Store(now.UnixNano())
 	}
 	if g.alarms.due("requests are turned away "+why, now) {

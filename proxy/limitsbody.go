@@ -19,8 +19,9 @@ const bodyRate = 240
 const codeBodyTooSlow = "body_too_slow"
 
 var (
-	errBodyTooLarge = errors.New("body is larger than the route takes")
-	errBodyTooSlow  = errors.New("body came too slowly")
+	errBodyTooLarge  = errors.New("body is larger than the route takes")
+	errBodyTooSlow   = errors.New("body came too slowly")
+	errBodyMalformed = errors.New("body is malformed")
 )
 
 // bodyFault is the answer to a request whose own body is to blame; nil for other errors.
@@ -32,6 +33,11 @@ func bodyFault(err error) *refusal {
 		return &refusal{
 			status: http.StatusRequestTimeout, reason: codeBodyTooSlow, cause: err,
 			title: "That took too long", message: "What you sent came too slowly, or stopped on the way. The tool may have got a part of it.",
+		}
+	case errors.Is(err, errBodyMalformed):
+		return &refusal{
+			status: http.StatusBadRequest, reason: "body_malformed", cause: err,
+			title: "That could not be read", message: "What you sent is not in a form that a browser sends. The tool may have got a part of it.",
 		}
 	}
 	return nil
@@ -51,6 +57,8 @@ type boundedBody struct {
 	exchange *exchange
 	left     int64         // bytes that may still come
 	bounded  bool          // whether left counts
+	version  int           // of HTTP: 1, 2, 3
+	chunked  bool          // whether it comes without a length
 	steady   bool          // whether it has to keep up with bodyRate
 	credit   time.Duration // for how long it may still be waited for
 	most     time.Duration // of credit
@@ -65,7 +73,8 @@ func boundBody(ex *exchange, r *http.Request, limit int64, stall time.Duration) 
 	bounded := *r
 	bounded.Body = &boundedBody{
 		ReadCloser: r.Body, exchange: ex, left: limit, bounded: limit > 0, credit: stall, most: stall,
-		steady: !strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc"),
+		steady:  !strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc"),
+		version: r.ProtoMajor, chunked: r.ContentLength < 0,
 	}
 	return &bounded
 }
@@ -91,8 +100,11 @@ func (b *boundedBody) Read(p []byte) (n int, err error) {
 		b.exchange.NoteSlowWriter()
 		return n, errBodyTooSlow
 	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		return n, fmt.Errorf("%w: %w", errBodyTooSlow, err)
+	case malformed(err, b.version, b.chunked):
+		return n, fmt.Errorf("%w: %w", errBodyMalformed, err)
 	}
 	return n, err
 }

@@ -1,0 +1,65 @@
+package proxy_test
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+)
+
+// FuzzNoBytesSmuggle sends any bytes behind the first lines of a request of alice: what
+// reaches the application are requests that the gateway has let in one by one, under the
+// same method and path, and every one says of alice what the gateway knows.
+func FuzzNoBytesSmuggle(f *testing.F) {
+	s := newStand(f, nil)
+	for _, a := range framing {
+		if rest, ok := strings.CutPrefix(a.send, "POST / HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie}\r\n"); ok {
+			f.Add(rest)
+			f.Add(strings.ReplaceAll(rest, smuggled, get("/smuggled", "X-Forwarded-User: root")))
+		}
+	}
+	f.Add("Content-Length: 5\r\n\r\nhello" + get("/b%2Fc", "Connection: Content-Length") + "GET http://{other}/ HTTP/1.1\r\n\r\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		if len(text) > 4096 {
+			return
+		}
+		seen := len(s.log.text())
+		request := "POST / HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie}\r\n" + text
+		speak(t, s.addr, &tls.Config{RootCAs: s.ca.pool, ServerName: headersHost}, s.fill(request), 0)
+		for _, got := range s.tool.next() {
+			if strings.HasPrefix(got, brokenOff) {
+				continue
+			}
+			line, _, _ := strings.Cut(got, "\r\n")
+			if !s.letIn(line, seen) {
+				t.Errorf("nobody has let in %q", line)
+			}
+			if short := s.beyond(headersHost, got); !strings.HasPrefix(short, line) {
+				t.Error(short)
+			}
+		}
+	})
+}
+
+// letIn waits for a line of the log, behind so many bytes of others, that lets in a request which
+// the application has got with this first line.
+func (s *stand) letIn(first string, seen int) bool {
+	method, rest, _ := strings.Cut(first, " ")
+	target, _, _ := strings.Cut(rest, " ")
+	at, err := url.ParseRequestURI(target)
+	if err != nil {
+		return false
+	}
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); <-time.After(time.Millisecond) {
+		for text := range strings.Lines(s.log.text()[seen:]) {
+			var line map[string]any
+			if json.Unmarshal([]byte(text), &line) == nil && line["sallyport.decision"] == "allow" && line["http.request.method"] == method && fmt.Sprint(line["url.path"]) == at.Path {
+				return true
+			}
+		}
+	}
+	return false
+}

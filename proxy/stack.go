@@ -13,7 +13,7 @@ func makeRoom(use bool) byte {
 	if use {
 		var room [stackRoom]byte
 		for i := range room {
-			room[i] = room[(i*7+1)%stackRoom] + byte(i)
+			room[i] = room[(i*7+1)%stackRoom] + 1
 		}
 		return room[stackRoom-1]
 	}

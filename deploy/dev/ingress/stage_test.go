@@ -146,7 +146,9 @@ func (s *stage) serve(handler http.Handler, config *tls.Config) (address string)
 	go func() { done <- proxy.Serve(ctx, proxy.ServerConfig{Listener: l, TLS: config, Handler: handler}) }()
 	s.t.Cleanup(func() {
 		stop()
-		<-done // cut, at the end of a test
+		if err := <-done; err != nil && !errors.Is(err, proxy.ErrDrain) { // cut, at the end of a test
+			s.t.Error(err)
+		}
 	})
 	return l.Addr().String()
 }

@@ -19,6 +19,8 @@ func TestWritesAreWatchedOnce(t *testing.T) {
 	limits := listen.Limits{Closed: func(string) {}, Opened: func(int) {}}
 	unwatched := listen.Limit(inner, limits)
 	limits.Stall = time.Minute
+	patient := listen.Limit(inner, limits)
+	limits.Stall = DefaultStall
 	for _, test := range []struct {
 		name     string
 		listener net.Listener
@@ -26,6 +28,7 @@ func TestWritesAreWatchedOnce(t *testing.T) {
 	}{
 		{"no limits", inner, DefaultStall},
 		{"limits of other things", unwatched, DefaultStall},
+		{"a listener that is more patient", patient, DefaultStall},
 		{"a listener that watches", listen.Limit(inner, limits), 0},
 		{"no listener", nil, DefaultStall},
 	} {

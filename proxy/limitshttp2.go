@@ -18,13 +18,15 @@ const (
 	http2PingWait = 15 * time.Second
 )
 
-// http2Limits are the limits of a connection of HTTP/2. A listener that closes connections
-// whose peers take nothing says so: net/http would set two deadlines for each write
-// besides, which is a tenth of what a small answer costs.
+// http2Limits are the limits of a connection of HTTP/2. Where the listener closes those
+// whose peers take nothing, and as soon, net/http need not: it would set two deadlines for
+// each write, which costs a small answer some percent.
 func http2Limits(cfg ServerConfig) *http.HTTP2Config {
 	stall := DefaultStall
-	if watching, ok := cfg.Listener.(interface{ WatchesWrites() bool }); ok && watching.WatchesWrites() {
-		stall = 0
+	if watching, ok := cfg.Listener.(interface{ WritesWithin() time.Duration }); ok {
+		if within := watching.WritesWithin(); within > 0 && within <= stall {
+			stall = 0
+		}
 	}
 	return &http.HTTP2Config{
 		MaxConcurrentStreams:          maxStreams,

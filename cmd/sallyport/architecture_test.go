@@ -405,7 +405,7 @@ func parseFiles(p goPackage) (map[string]*ast.File, error) {
 // listPackages returns every package of the product's module.
 func listPackages(t *testing.T, root string) []goPackage {
 	t.Helper()
-	decoder := json.NewDecoder(strings.NewReader(output(t, root, "go", "list", "-json=Dir,ImportPath,Name,GoFiles,TestGoFiles,XTestGoFiles,Imports,Deps", "./...")))
+	decoder := json.NewDecoder(strings.NewReader(output(t, root, "go", "list", "-pgo=off", "-json=Dir,ImportPath,Name,GoFiles,TestGoFiles,XTestGoFiles,Imports,Deps", "./...")))
 	var packages []goPackage
 	for {
 		var p goPackage

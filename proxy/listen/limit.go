@@ -73,9 +73,9 @@ func (l *limited) Accept() (net.Conn, error) {
 	}
 }
 
-// WatchesWrites reports whether connections are closed whose peers take nothing of what is
-// written to them: who uses them need not watch over that.
-func (l *limited) WatchesWrites() bool { return l.limits.Stall > 0 }
+// WritesWithin is after how long a connection is closed whose peer takes nothing of what is
+// written to it, so that nobody else has to watch over that; zero is never.
+func (l *limited) WritesWithin() time.Duration { return l.limits.Stall }
 
 // Admit counts a connection from an address that did not come by Accept, such as one of
 // QUIC, and returns how to say that it has ended; or it reports false, if that would be

@@ -229,10 +229,11 @@ func (st *storm) head(path string) string {
 // keepIdle opens the connections that do next to nothing: each is used once within a
 // minute, for longer than twice that is not allowed, and every other one is signed in.
 func (st *storm) keepIdle() {
-	const each = 100
+	const each, idleAtMost = 100, 100 * time.Second
 	for range st.idle / each {
 		st.running.Go(func() {
 			var conns []*tls.Conn
+			var last []time.Time // when each was used
 			defer func() {
 				for _, conn := range conns {
 					_ = conn.Close()
@@ -240,14 +241,20 @@ func (st *storm) keepIdle() {
 			}()
 			for round := 0; st.ctx.Err() == nil; round++ {
 				for i := 0; i < each && st.ctx.Err() == nil; i++ {
-					if round == 0 {
+					if len(conns) == i || time.Since(last[i]) > idleAtMost {
 						conn, err := st.dial(context.WithoutCancel(st.ctx), "http/1.1")
 						if err != nil {
 							st.note("idle connection", err)
 							return
 						}
-						conns = append(conns, conn)
+						if len(conns) > i { // this machine was too busy to use it in time
+							_ = conns[i].Close()
+							conns[i] = conn
+						} else {
+							conns, last = append(conns, conn), append(last, time.Time{})
+						}
 					}
+					last[i] = time.Now()
 					st.note("idle connection", st.use(conns[i], i%2 == 0))
 					if round > 0 {
 						pauseWithin(st.ctx, time.Minute/each)

@@ -23,7 +23,8 @@ type awaited struct {
 	leaving atomic.Bool  // every answer ends its connection; never in HTTP/3
 	// kept is when the last request ended, in nanoseconds since 1970, after whose
 	// answer the client may take the connection for good; counted while leaving.
-	kept atomic.Int64
+	kept  atomic.Int64
+	fresh freshConns // connections on which nothing was asked yet
 	// streams ends when event streams and WebSockets have to.
 	streams    context.Context
 	endStreams context.CancelFunc
@@ -85,12 +86,24 @@ func (a *awaited) leave() {
 // in a stop: being told would cost every request.
 const endTick = 5 * time.Millisecond
 
-// drained waits until nothing is under way but what is endless, and reports whether
-// that came before ctx ended. It also waits until the last request that did not end
-// its connection is as long ago as quiet, for its client to have sent another one.
+// settled is for how long nothing may have been under way before it is believed: between
+// a connection's first request and its handler there is a moment that nobody counts.
+const settled = 50 * time.Millisecond
+
+// drained waits until nothing is under way but what is endless, and nobody is about to
+// ask, and reports whether that came before ctx ended. It also waits until the last
+// request that did not end its connection is as long ago as quiet, for its client to
+// have sent another one.
 func (a *awaited) drained(ctx context.Context, quiet time.Duration) bool {
 	over := func() bool { return a.running.Load() == a.endless.Load() }
-	return until(ctx, func() bool { return over() && time.Since(time.Unix(0, a.kept.Load())) >= quiet }) || over()
+	busy := time.Now()
+	return until(ctx, func() bool {
+		now := time.Now()
+		if !over() || a.fresh.expected(now) || now.Sub(time.Unix(0, a.kept.Load())) < quiet {
+			busy = now
+		}
+		return now.Sub(busy) >= settled
+	}) || over()
 }
 
 // ended waits for limit at most until nothing is under way, and reports whether that

@@ -63,10 +63,11 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 	defer cut()
 	handler := newAwaited(requests, cfg.Handler)
 	server := &http.Server{
-		Handler: handler, TLSConfig: cfg.TLS,
+		Handler: handler, TLSConfig: cfg.TLS.Clone(), // net/http writes into it, and HTTP/3 may have the same
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		DisableGeneralOptionsHandler: true, // "OPTIONS *" gets a line like everything else
 		HTTP2:                        http2Limits(cfg),
+		ConnState:                    handler.fresh.note,
 		ErrorLog:                     slog.NewLogLogger(cfg.Log.Handler(), cfg.Strangers),
 		BaseContext:                  func(net.Listener) context.Context { return requests },
 	}

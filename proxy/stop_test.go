@@ -256,3 +256,34 @@ func TestAnnouncedStopHasClientsLeave(t *testing.T) {
 		t.Error("a new connection is not ended")
 	}
 }
+
+// Whoever has connected before the stop, and asks once nobody can connect any more, is
+// answered: http.Server.Shutdown alone would drop what it reads.
+func TestStopWaitsForWhoeverHasJustConnected(t *testing.T) {
+	s := newSite(t)
+	stop := s.serve(http.HandlerFunc(repeat), 0, 10*time.Second)
+	conn, err := tls.Dial("tcp", s.address, &tls.Config{RootCAs: s.ca.pool, ServerName: "localhost"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	stopped := make(chan error, 1)
+	go func() { stopped <- stop() }()
+	for {
+		late, err := net.DialTimeout("tcp", s.address, 50*time.Millisecond)
+		if err != nil {
+			break
+		}
+		_ = late.Close()
+	}
+	<-time.After(700 * time.Millisecond) // Shutdown would have begun by now, after the quiet that follows the last connection
+	if _, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody"); err != nil {
+		t.Fatal(err)
+	}
+	if res, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || res.StatusCode != http.StatusOK {
+		t.Errorf("answer %v, %v", res, err)
+	}
+	if err := <-stopped; err != nil {
+		t.Errorf("Serve = %v", err)
+	}
+}

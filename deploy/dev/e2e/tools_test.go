@@ -53,7 +53,9 @@ func get(t *testing.T, address string, cookies []*http.Cookie) (status int, body
 	for _, cookie := range cookies {
 		req.AddCookie(cookie)
 	}
-	resp, err := shared.demo.client(t).Do(req)
+	client := shared.demo.client(t)
+	defer client.CloseIdleConnections() // one address may not have any number of them
+	resp, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

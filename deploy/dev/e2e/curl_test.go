@@ -20,6 +20,9 @@ type curl struct {
 	origin  string
 	cookies string
 	version string // an option
+	// overtaken lets curl lose the last bytes of an answer that comes while it uploads, as
+	// it does over HTTP/2 when the stream is reset behind them (RFC 9113 section 8.1).
+	overtaken bool
 }
 
 // answer is what it got and tells.
@@ -45,7 +48,7 @@ func (c *curl) run(path string, args ...string) answer {
 	cmd := exec.CommandContext(ctx, "curl", append(args, c.origin+path)...)
 	var out, told bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &told
-	if err := cmd.Run(); err != nil {
+	if err := cmd.Run(); err != nil && !(c.overtaken && cmd.ProcessState.ExitCode() == partialFile) {
 		c.t.Errorf("curl %s %s: %v: %s", c.version, path, err, told.String())
 	}
 	text, err := os.ReadFile(headers)
@@ -54,6 +57,9 @@ func (c *curl) run(path string, args ...string) answer {
 	}
 	return answer{out.Bytes(), strings.ToLower(string(text)), told.String()}
 }
+
+// partialFile is curl's exit code for an answer that lacks its end.
+const partialFile = 18
 
 // curlPasses: curl sees nothing of the gateway.
 func curlPasses(t *testing.T) {
@@ -103,7 +109,7 @@ func (c *curl) uploads(version string) {
 	c.expect(chunked, chunked.figures, fmt.Sprintf("alice@example.com -1 %d %s", uploadSize, zerosSum())) // it counts what is about the chunks, too
 
 	stranger := *c
-	stranger.cookies = ""
+	stranger.cookies, stranger.overtaken = "", version == "2"
 	refused := stranger.run("/upload", "--upload-file", file, "--header", "Expect: 100-continue", "--expect100-timeout", "20")
 	// Over HTTP/2 curl does not wait, but for the window.
 	if !strings.HasPrefix(refused.figures, "401 "+version) || version == "1.1" && !strings.HasSuffix(refused.figures, " 0") || strings.Contains(refused.headers, " 100") {

@@ -68,10 +68,14 @@ func waitTogether() error {
 	return flag.Set("test.parallel", "12")
 }
 
-// onlyFuzzing reports whether nothing but a fuzz target is to run. None of them needs
-// a Vault, and each of their workers, which are processes of their own, would start one.
+// onlyFuzzing reports whether nothing but a fuzz target is to run, or nothing at all. None
+// of them needs a Vault, and each of their workers, which are processes of their own, would
+// start one.
 func onlyFuzzing() bool {
 	flag.Parse()
+	if flag.Lookup("test.list").Value.String() != "" {
+		return true
+	}
 	return flag.Lookup("test.fuzz").Value.String() != "" && flag.Lookup("test.run").Value.String() == "^$"
 }
 

@@ -32,8 +32,8 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
 	flag.Parse()
-	if flag.Lookup("test.fuzz").Value.String() != "" && flag.Lookup("test.run").Value.String() == "^$" {
-		return m.Run() // no fuzz target needs a Vault, and each of their workers would start one
+	if flag.Lookup("test.list").Value.String() != "" || flag.Lookup("test.fuzz").Value.String() != "" && flag.Lookup("test.run").Value.String() == "^$" {
+		return m.Run() // no list and no fuzz target needs a Vault, and each of their workers would start one
 	}
 	dir, err := os.MkdirTemp("", "provision")
 	if err != nil {

@@ -115,6 +115,9 @@ listen:
   admin: 127.0.0.1:%d
 access_log:
   file: %q
+limits: # all of the load comes from one address
+  connections_per_address: 20000
+  strangers_per_second: 10000
 routes:
   - name: bench
     host: %s

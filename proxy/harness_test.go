@@ -419,6 +419,9 @@ func samlForm(tb testing.TB, location, person string) url.Values {
 // answer, so the wanted number is waited for.
 func (w *world) records(want int) []map[string]any {
 	w.tb.Helper()
+	if err := w.cfg.Access.Flush(w.tb.Context()); err != nil {
+		w.tb.Fatal(err)
+	}
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		text := strings.TrimSpace(w.log.text())
 		got := strings.Split(text, "\n")
@@ -435,6 +438,16 @@ func (w *world) records(want int) []map[string]any {
 			out = append(out, record)
 		}
 		return out
+	}
+}
+
+// recordable waits until the log says that records can be written, or cannot.
+func (w *world) recordable(want bool) {
+	w.tb.Helper()
+	for deadline := time.Now().Add(10 * time.Second); (w.cfg.Access.Err() == nil) != want; <-time.After(time.Millisecond) {
+		if time.Now().After(deadline) {
+			w.tb.Fatalf("the log says %v", w.cfg.Access.Err())
+		}
 	}
 }
 

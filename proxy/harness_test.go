@@ -158,6 +158,7 @@ type lines struct {
 	mu     sync.Mutex
 	buf    bytes.Buffer
 	broken bool
+	access *accesslog.Log // that writes here; nil if nobody waits for it
 }
 
 func (l *lines) Write(p []byte) (int, error) {
@@ -175,7 +176,13 @@ func (l *lines) setBroken(broken bool) {
 	l.broken = broken
 }
 
+// text is what was written. A record that was put in before is waited for.
 func (l *lines) text() string {
+	if l.access != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		_ = l.access.Flush(ctx) // who looks for what is not there finds out
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.String()
@@ -286,7 +293,7 @@ func (w *world) start(cfg proxy.Config, change func(*proxy.Config)) {
 	if w.gateway, err = proxy.New(cfg); err != nil {
 		w.tb.Fatal(err)
 	}
-	w.cfg, w.live = cfg, proxy.NewLive(w.gateway)
+	w.cfg, w.live, w.log.access = cfg, proxy.NewLive(w.gateway), cfg.Access
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
@@ -419,9 +426,6 @@ func samlForm(tb testing.TB, location, person string) url.Values {
 // answer, so the wanted number is waited for.
 func (w *world) records(want int) []map[string]any {
 	w.tb.Helper()
-	if err := w.cfg.Access.Flush(w.tb.Context()); err != nil {
-		w.tb.Fatal(err)
-	}
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		text := strings.TrimSpace(w.log.text())
 		got := strings.Split(text, "\n")

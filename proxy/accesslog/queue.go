@@ -40,7 +40,8 @@ type queue struct {
 	since   time.Time // when the first of them came
 	added   uint64    // how many lines were ever put in
 	safe    uint64    // how many of them are where they belong, or lost for good
-	gap     gap
+	gap     gap       // what is being lost
+	lost    gap       // what was, and nobody has told yet
 	begun   bool // the first record is in
 	running bool // a goroutine writes
 	sync    bool // it is to sync
@@ -122,9 +123,17 @@ func (q *queue) endGap(most int64) {
 	if q.gap.count == 0 || q.used.Load() > most {
 		return
 	}
-	lost := q.gap
-	q.gap = gap{}
-	q.add(lost.appendJSON(nil, time.Now(), q.service))
+	q.lost, q.gap = q.gap, gap{}
+	q.add(q.lost.appendJSON(nil, time.Now(), q.service))
+}
+
+// tell returns what was lost, once.
+func (q *queue) tell() gap {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	lost := q.lost
+	q.lost = gap{}
+	return lost
 }
 
 // take returns all lines that wait, in exchange for an empty buffer, and whether to

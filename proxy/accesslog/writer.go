@@ -36,6 +36,9 @@ func (l *Log) work() {
 			return
 		}
 		l.deliver(l.raw)
+		if lost := l.queue.tell(); lost.count > 0 {
+			l.cfg.Log.Error("access log has lost records: there was no room for them", "lost", lost.count, "from", lost.from, "to", lost.to)
+		}
 		if sync {
 			l.sync()
 		}

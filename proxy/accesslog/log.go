@@ -215,12 +215,12 @@ func (l *Log) Close(ctx context.Context) error {
 	err := q.wait(ctx, idle)
 	close(l.stop)
 	if err != nil {
-		err = l.abandoned()
 		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastRetry)
 		defer cancel()
 		if q.wait(late, idle) != nil { // a sink does not give up: nobody may close it under its writer
-			return err
+			return l.abandoned()
 		}
+		err = l.abandoned()
 	}
 	for _, sink := range l.cfg.Sinks {
 		err = errors.Join(err, sink.Close())

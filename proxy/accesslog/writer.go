@@ -179,7 +179,9 @@ func (l *Log) recover() {
 
 // abandoned says how many records were not written before the log was closed.
 func (l *Log) abandoned() error {
-	left := l.counts.left.Load()
+	l.queue.mu.Lock()
+	left := l.counts.left.Load() + l.queue.added - l.queue.safe
+	l.queue.mu.Unlock()
 	if failure := l.failure.Load(); failure != nil {
 		return fmt.Errorf("closing access log: %d records are lost: %w", left, *failure)
 	}

@@ -171,7 +171,7 @@ func (l *Log) fail(sink int, err error) {
 
 // recover notes that the sinks work.
 func (l *Log) recover() {
-	if l.failure.Load() != nil {
+	if l.failure.Load() != nil && l.stop.Err() == nil { // else a batch was given up, not written
 		l.failure.Store(nil)
 		l.cfg.Log.Info("access log is written again", "lost", l.counts.dropped.Load())
 	}

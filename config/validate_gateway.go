@@ -105,6 +105,7 @@ func (c *collector) accessLog(a AccessLog) {
 	if a.File != "-" && (!path.IsAbs(a.File) || !isPrintable(a.File)) {
 		c.refuse("access_log.file", `an absolute path, or "-" for the standard output`)
 	}
+	c.waiting("access_log", a)
 	c.texts("access_log.query_keys", a.QueryKeys, judgeText)
 }
 

@@ -14,7 +14,7 @@ type Filter struct {
 	// zero time is no bound.
 	Since, Until time.Time
 
-	// These are compared whole, byte for byte.
+	// These are compared whole, byte for byte, or by their beginning if they end in "*".
 	User, Route, Host, Decision, Action, Reason, RequestID, Session, Method, Status, Service, Accessor, Instance string
 
 	// Rule is compared whole, too, or with the part before or behind a slash: of
@@ -44,7 +44,7 @@ func (f *Filter) Conditions() ([]Condition, error) {
 		Session: f.Session, Method: f.Method, Status: f.Status, Service: f.Service, Accessor: f.Accessor, Instance: f.Instance,
 	} {
 		if want != "" {
-			all = append(all, Condition{field, func(value string) bool { return value == want }})
+			all = append(all, Condition{field, matchWord(want)})
 		}
 	}
 	if f.Rule != "" {
@@ -61,6 +61,14 @@ func (f *Filter) Conditions() ([]Condition, error) {
 		all = append(all, Condition{Address, match})
 	}
 	return all, nil
+}
+
+// matchWord compares whole words, or their beginning.
+func matchWord(want string) func(string) bool {
+	if prefix, open := strings.CutSuffix(want, "*"); open {
+		return func(value string) bool { return strings.HasPrefix(value, prefix) }
+	}
+	return func(value string) bool { return value == want }
 }
 
 // hasPart reports whether a rule is what is wanted, or has it at one end.
@@ -130,7 +138,10 @@ func (m *Matcher) Conditions() []Condition { return m.conditions }
 func (m *Matcher) ByText() bool { return m.text != "" }
 
 // Match reports whether e is asked for.
-func (m *Matcher) Match(e *Entry) bool {
+func (m *Matcher) Match(e *Entry) bool { return m.MatchFields(e) && m.MatchText(e) }
+
+// MatchFields is Match without the text.
+func (m *Matcher) MatchFields(e *Entry) bool {
 	if t := e.Time.UnixMicro(); t < m.since || t > m.until {
 		return false
 	}
@@ -139,8 +150,11 @@ func (m *Matcher) Match(e *Entry) bool {
 			return false
 		}
 	}
-	return m.text == "" || containsFolded(e.Line, m.text)
+	return true
 }
+
+// MatchText reports whether the line of e has the text that is asked for.
+func (m *Matcher) MatchText(e *Entry) bool { return m.text == "" || containsFolded(e.Line, m.text) }
 
 // containsFolded reports whether line has lower in it, in letters of either case. It
 // folds letters of ASCII alone, as lines have them in names, addresses and paths.

@@ -2,29 +2,12 @@ package index
 
 import (
 	"context"
-	"iter"
 	"slices"
 	"strings"
 
 	"github.com/sallyport/sallyport/proxy/accesslog/audit"
 	"github.com/sallyport/sallyport/proxy/accesslog/logfile"
 )
-
-// scan answers a query by reading every line.
-func scan(ctx context.Context, files []string, q audit.Query) iter.Seq2[audit.Entry, error] {
-	return func(yield func(audit.Entry, error) bool) {
-		all, err := scanAll(ctx, files, q)
-		if err != nil {
-			yield(audit.Entry{}, err)
-			return
-		}
-		for i := range all {
-			if q.Limit > 0 && i == q.Limit || !yield(all[i], nil) {
-				return
-			}
-		}
-	}
-}
 
 func scanAll(ctx context.Context, files []string, q audit.Query) ([]audit.Entry, error) {
 	matcher, err := q.Matcher()
@@ -67,7 +50,7 @@ func scanCount(ctx context.Context, files []string, f audit.Filter, by []audit.F
 	}
 	found := map[string]*audit.Group{}
 	for _, e := range all {
-		var values []string
+		values := []string{}
 		for _, field := range by {
 			values = append(values, e.Value(field))
 		}

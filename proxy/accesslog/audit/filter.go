@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -39,12 +40,13 @@ type Condition struct {
 // cannot be met by anything.
 func (f *Filter) Conditions() ([]Condition, error) {
 	var all []Condition
-	for field, want := range map[Field]string{
+	words := [Fields]string{
 		User: f.User, Route: f.Route, Host: f.Host, Decision: f.Decision, Action: f.Action, Reason: f.Reason, RequestID: f.RequestID,
 		Session: f.Session, Method: f.Method, Status: f.Status, Service: f.Service, Accessor: f.Accessor, Instance: f.Instance,
-	} {
+	}
+	for field, want := range words {
 		if want != "" {
-			all = append(all, Condition{field, matchWord(want)})
+			all = append(all, Condition{Field(field), matchWord(want)}) //nolint:gosec // as many as there are fields
 		}
 	}
 	if f.Rule != "" {
@@ -138,7 +140,7 @@ func (m *Matcher) Conditions() []Condition { return m.conditions }
 func (m *Matcher) ByText() bool { return m.text != "" }
 
 // Match reports whether e is asked for.
-func (m *Matcher) Match(e *Entry) bool { return m.MatchFields(e) && m.MatchText(e) }
+func (m *Matcher) Match(e *Entry) bool { return m.MatchFields(e) && m.MatchText(e.Line) }
 
 // MatchFields is Match without the text.
 func (m *Matcher) MatchFields(e *Entry) bool {
@@ -153,15 +155,29 @@ func (m *Matcher) MatchFields(e *Entry) bool {
 	return true
 }
 
-// MatchText reports whether the line of e has the text that is asked for.
-func (m *Matcher) MatchText(e *Entry) bool { return m.text == "" || containsFolded(e.Line, m.text) }
+// MatchText reports whether a line has the text that is asked for.
+func (m *Matcher) MatchText(line []byte) bool { return m.text == "" || containsFolded(line, m.text) }
 
 // containsFolded reports whether line has lower in it, in letters of either case. It
 // folds letters of ASCII alone, as lines have them in names, addresses and paths.
 func containsFolded(line []byte, lower string) bool {
-	for i := 0; i+len(lower) <= len(line); i++ {
-		if foldedPrefix(line[i:], lower) {
-			return true
+	first := []byte{lower[0], lower[0]}
+	if lower[0] >= 'a' && lower[0] <= 'z' {
+		first[1] -= 'a' - 'A'
+	}
+	for _, c := range first {
+		for rest := line; ; {
+			at := bytes.IndexByte(rest, c)
+			if at < 0 || len(rest)-at < len(lower) {
+				break
+			}
+			if foldedPrefix(rest[at:], lower) {
+				return true
+			}
+			rest = rest[at+1:]
+		}
+		if first[0] == first[1] {
+			break
 		}
 	}
 	return false

@@ -99,7 +99,7 @@ func world(t *testing.T, rows int) (files []string) {
 func TestAnswersAreThoseOfAScan(t *testing.T) {
 	files := world(t, 5000)
 	x := open(t, filepath.Join(t.TempDir(), "index"), files...)
-	all, err := scanAll(t.Context(), files, audit.Query{})
+	all, err := readAll(t.Context(), files)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func TestAnswersAreThoseOfAScan(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	for range 60 {
 		q := randomQuery(random, all)
-		want, err := scanAll(t.Context(), files, q)
+		want, err := scan(all, q)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -124,7 +124,7 @@ func TestAnswersAreThoseOfAScan(t *testing.T) {
 			t.Fatalf("%+v: %d expected (-scan +index):\n%.2000s", q, len(want), diff)
 		}
 		by := randomFields(random)
-		groups, err := scanCount(t.Context(), files, q.Filter, by)
+		groups, err := scanCount(all, q.Filter, by)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -213,7 +213,7 @@ func TestCursorsDivideAnAnswer(t *testing.T) {
 func TestExtentCountsWhatIsNoRecord(t *testing.T) {
 	files, records := world(t, 3000), 0
 	for _, name := range files {
-		all, err := scanAll(t.Context(), []string{name}, audit.Query{})
+		all, err := readAll(t.Context(), []string{name})
 		if err != nil {
 			t.Fatal(err)
 		}

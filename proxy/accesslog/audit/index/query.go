@@ -253,12 +253,15 @@ var errChanged = errors.New("the file was changed after the index was made")
 // check decodes a line and holds it against what the index has said of it. asked is
 // false if the text that is looked for is not in it.
 func (a *answer) check(f *found, line []byte) (entry audit.Entry, asked bool, err error) {
+	if !a.matcher.MatchText(line) {
+		return entry, false, nil
+	}
 	entry, ok := audit.Decode(line)
 	if !ok || entry.Position() != f.Position || !a.matcher.MatchFields(&entry) {
 		s := f.block.segment
 		return entry, false, &staleError{s, fmt.Errorf("%w: %s", errChanged, s.path)}
 	}
-	return entry, a.matcher.MatchText(&entry), nil
+	return entry, true, nil
 }
 
 // heapOf is a heap with the next record at its root.

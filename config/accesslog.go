@@ -13,22 +13,19 @@ const (
 	OnFailureDrop = "drop"
 )
 
-var (
-	durabilities = [...]string{DurabilityNone, DurabilityBatch, DurabilityFsync}
-	onFailures   = [...]string{OnFailureDeny, OnFailureDrop}
-)
+var durabilities = [...]string{DurabilityNone, DurabilityBatch, DurabilityFsync}
 
 // maxBuffer is the most that may wait to be written, in MiB.
 const maxBuffer = 4096
 
 func defaultAccessLog() AccessLog {
-	return AccessLog{File: "-", Durability: DurabilityBatch, OnFailure: OnFailureDeny, BufferMiB: 8}
+	return AccessLog{File: standardOutput, Rotate: defaultRotate(), Durability: DurabilityBatch, OnFailure: OnFailureDeny, BufferMiB: 8}
 }
 
 // waiting judges how records wait to be written.
 func (c *collector) waiting(at string, a AccessLog) {
 	c.oneOf(join(at, "durability"), a.Durability, durabilities[:])
-	c.oneOf(join(at, "on_failure"), a.OnFailure, onFailures[:])
+	c.oneOf(join(at, "on_failure"), a.OnFailure, sinkFailures[:])
 	c.count(join(at, "buffer_mib"), a.BufferMiB, 1, maxBuffer)
 }
 

@@ -152,6 +152,11 @@ type AccessLog struct {
 	// QueryKeys are the query parameters whose values are recorded; the values
 	// of all others are left out. Default none.
 	QueryKeys []string `yaml:"query_keys"`
+	// Rotate says when a new file is begun in place of File, and how long old ones
+	// are kept. Default: File is never rotated.
+	Rotate Rotate `yaml:"rotate"`
+	// Sinks are where records go besides File. Default none.
+	Sinks []Sink `yaml:"sinks"`
 }
 
 // Stop is how a process ends after SIGTERM.

@@ -342,6 +342,8 @@ func needsRestart(before, after *config.Gateway, known map[string]config.IdP) er
 		{"access_log.durability", before.AccessLog.Durability, after.AccessLog.Durability},
 		{"access_log.on_failure", before.AccessLog.OnFailure, after.AccessLog.OnFailure},
 		{"access_log.buffer_mib", strconv.Itoa(before.AccessLog.BufferMiB), strconv.Itoa(after.AccessLog.BufferMiB)},
+		{"access_log.rotate", fmt.Sprint(before.AccessLog.Rotate), fmt.Sprint(after.AccessLog.Rotate)},
+		{"access_log.sinks", fmt.Sprint(before.AccessLog.Sinks), fmt.Sprint(after.AccessLog.Sinks)},
 		{"stop.announce", before.Stop.Announce.String(), after.Stop.Announce.String()},
 		{"stop.drain", before.Stop.Drain.String(), after.Stop.Drain.String()},
 		{"limits.connections", strconv.Itoa(before.Limits.Connections), strconv.Itoa(after.Limits.Connections)},

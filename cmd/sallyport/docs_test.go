@@ -137,7 +137,7 @@ func TestProfileIsGoneThroughInFull(t *testing.T) {
 // TestMetricsAreDocumented holds docs/metrics.md to the names in the sources.
 func TestMetricsAreDocumented(t *testing.T) {
 	written := map[string]bool{}
-	for _, file := range []string{"identitymetrics.go", "drivermetrics.go", "../../proxy/metrics.go", "../../proxy/upstreams.go"} {
+	for _, file := range []string{"identitymetrics.go", "drivermetrics.go", "../../proxy/metrics.go", "../../proxy/logmetrics.go", "../../proxy/upstreams.go"} {
 		for _, name := range regexp.MustCompile(`"(sallyport_[a-z_]+)"`).FindAllStringSubmatch(read(t, file), -1) {
 			written[name[1]] = true
 		}

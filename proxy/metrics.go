@@ -16,6 +16,7 @@ type Metrics struct {
 	duration *prometheus.HistogramVec
 	upstream *prometheus.HistogramVec
 	inFlight prometheus.Gauge
+	refusals *prometheus.CounterVec
 	signIns  *prometheus.CounterVec
 	begun    prometheus.Counter
 	signOn   *prometheus.HistogramVec
@@ -26,7 +27,8 @@ type Metrics struct {
 	open     prometheus.Gauge
 	http2    *prometheus.CounterVec
 
-	series   series    // of requests, looked up once
+	series   series // of requests, looked up once
+	statuses *statuses
 	sessions *activity // which have been seen of late
 	active   prometheus.GaugeFunc
 }
@@ -46,7 +48,7 @@ func NewMetrics() *Metrics {
 		open: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "sallyport_connections", Help: "Connections of clients that are open now.",
 		}),
-		sessions: newActivity(),
+		sessions: newActivity(), statuses: newStatuses(),
 	}
 	m.makeHistograms()
 	m.makeCounters()
@@ -63,6 +65,7 @@ func (m *Metrics) makeCounters() {
 		*to = prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 	}
 	counter(&m.requests, "sallyport_http_requests_total", "Requests by route, status and decision.", "route", "code", "decision")
+	counter(&m.refusals, "sallyport_http_refusals_total", "Requests that were not let in, by reason.", "reason")
 	counter(&m.signIns, "sallyport_saml_logins_total", "Answers of the identity provider by result and reason.", "result", "reason")
 	counter(&m.shed, "sallyport_requests_shed_total", "Requests that were turned away because too much was in hand, by what was too much.", "limit")
 	counter(&m.slow, "sallyport_slow_clients_cut_total", "Requests that were cut because their client made no progress.", "kind")
@@ -96,7 +99,7 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 
 func (m *Metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
-		m.requests, m.duration, m.upstream, m.inFlight, m.signIns, m.begun, m.signOn, m.active,
+		m.requests, m.duration, m.upstream, m.inFlight, m.refusals, m.signIns, m.begun, m.signOn, m.active,
 		m.shed, m.limited, m.slow, m.refused, m.open, m.http2,
 	}
 }
@@ -120,6 +123,9 @@ func (m *Metrics) end(r *accesslog.Record) {
 	route := m.series.get(r.Route)
 	route.request(r.Status, r.Decision).Inc()
 	route.observe(r, "")
+	if r.Decision == accesslog.DecisionDeny {
+		m.refusals.WithLabelValues(r.Reason).Inc()
+	}
 	if r.SessionID != "" {
 		m.sessions.see(r.SessionID, r.Time.Add(r.Duration))
 	}

@@ -56,18 +56,19 @@ func TestMetricsOfARequestMakeNoGarbage(t *testing.T) {
 // as many series as there are numbers.
 func TestStatusOfNobodysIsCountedAsOther(t *testing.T) {
 	tests := map[int]string{200: "200", 404: "404", 499: "499", 599: "other", 999: "other", 99: "other", 0: "other", -1: "other", 218: "other", 1 << 40: "other"}
+	s := newStatuses()
 	for status, want := range tests {
-		if got := statuses[placeOfStatus(status)]; got != want {
+		if got := s.names[s.place(status)]; got != want {
 			t.Errorf("status %d is counted as %q, expected %q", status, got, want)
 		}
 	}
-	if slices.Contains(statuses[:], "") {
-		t.Errorf("the list of %d statuses is not full: Go has fewer than %d now", len(statuses), definedStatuses)
+	if slices.Contains(s.names[:], "") {
+		t.Errorf("the list of %d statuses is not full: Go has fewer than %d now", len(s.names), definedStatuses)
 	}
 	for i := range 1000 {
 		status := i
-		if text := http.StatusText(status); text != "" && statuses[placeOfStatus(status)] != fmt.Sprint(status) {
-			t.Errorf("status %d (%s) is counted as %q", status, text, statuses[placeOfStatus(status)])
+		if text := http.StatusText(status); text != "" && s.names[s.place(status)] != fmt.Sprint(status) {
+			t.Errorf("status %d (%s) is counted as %q", status, text, s.names[s.place(status)])
 		}
 	}
 }

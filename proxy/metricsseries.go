@@ -58,7 +58,8 @@ type routeSeries struct {
 	// count makes the counter of requests with these labels; requests has what it made,
 	// by the places of decision and status.
 	count    func(code, decision string) prometheus.Counter
-	requests [len(decisions)][len(statuses)]atomic.Pointer[prometheus.Counter]
+	statuses *statuses
+	requests [len(decisions)][definedStatuses + 2]atomic.Pointer[prometheus.Counter]
 	// shown is when a trace was last named for a duration, in Unix seconds, by the power
 	// of two of its milliseconds.
 	shown [24]atomic.Int64
@@ -66,6 +67,7 @@ type routeSeries struct {
 
 func (m *Metrics) newRouteSeries(route string) *routeSeries {
 	return &routeSeries{
+		statuses: m.statuses,
 		duration: m.duration.WithLabelValues(route), upstream: m.upstream.WithLabelValues(route),
 		count: func(code, decision string) prometheus.Counter {
 			return m.requests.WithLabelValues(route, code, decision)
@@ -75,12 +77,12 @@ func (m *Metrics) newRouteSeries(route string) *routeSeries {
 
 // request is the counter of requests that ended with a status and a decision.
 func (s *routeSeries) request(status int, decision string) prometheus.Counter {
-	as, at := placeOfDecision(decision), placeOfStatus(status)
+	as, at := placeOfDecision(decision), s.statuses.place(status)
 	place := &s.requests[as][at]
 	if known := place.Load(); known != nil {
 		return *known
 	}
-	made := s.count(statuses[at], decisions[as]) // the same for whoever else makes it now
+	made := s.count(s.statuses.names[at], decisions[as]) // the same for whoever else makes it now
 	place.Store(&made)
 	return made
 }
@@ -118,34 +120,38 @@ func placeOfDecision(decision string) int {
 	return len(decisions) - 1
 }
 
-// Of a status that nobody has defined, which is a tool's invention, the metric says
-// "other": a tool could else fill Prometheus by answering with one after the other.
+// otherStatus is the value of the label code for a status that nobody has defined, which
+// is a tool's invention: one after the other would else be a series of its own.
 const otherStatus = "other"
-
-// statuses are the values of the label code, by the places of [placeOfStatus]: all that
-// net/http has a text for, ours of a client that has gone, and the rest.
-var statuses, statusPlaces = listStatuses()
 
 const (
 	firstStatus, lastStatus = 100, 599
-	definedStatuses         = 62 // that net/http knows
+	definedStatuses         = 62 // that net/http has a text for
 )
 
-func listStatuses() (names [definedStatuses + 2]string, places [lastStatus - firstStatus + 1]uint8) {
-	next := uint8(1)
-	names[0] = otherStatus
+// statuses are the values of the label code, and the place of each: all that net/http has
+// a text for, ours of a client that has gone, and the rest, which is at place 0. It is
+// immutable.
+type statuses struct {
+	names  [definedStatuses + 2]string
+	places [lastStatus - firstStatus + 1]uint8
+}
+
+func newStatuses() *statuses {
+	s, next := new(statuses), uint8(1)
+	s.names[0] = otherStatus
 	for status := firstStatus; status <= lastStatus; status++ {
-		if http.StatusText(status) != "" || status == relay.StatusClientClosed {
-			names[next], places[status-firstStatus] = strconv.Itoa(status), next
+		if (http.StatusText(status) != "" || status == relay.StatusClientClosed) && int(next) < len(s.names) {
+			s.names[next], s.places[status-firstStatus] = strconv.Itoa(status), next
 			next++
 		}
 	}
-	return names, places
+	return s
 }
 
-func placeOfStatus(status int) uint8 {
+func (s *statuses) place(status int) uint8 {
 	if status < firstStatus || status > lastStatus {
 		return 0
 	}
-	return statusPlaces[status-firstStatus]
+	return s.places[status-firstStatus]
 }

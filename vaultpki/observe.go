@@ -43,9 +43,7 @@ func observer(observe func(Observation)) func(wire.Call, time.Duration, error) {
 
 // ops are the words for paths, of which the first that fits counts; none is for paths of
 // KV, where the method says what is asked for.
-var ops = []struct {
-	prefix, part, op string
-}{
+var ops = []word{
 	{"sys/wrapping/", "", "unwrap"},
 	{"sys/capabilities-self", "", "capabilities"},
 	{"auth/token/lookup-self", "", "lookup"},
@@ -60,6 +58,9 @@ var ops = []struct {
 	{"", "/issuer", "authorities"},
 	{"", "/cert/ca_chain", "authorities"},
 }
+
+// word is op for paths that begin with prefix and contain part.
+type word struct{ prefix, part, op string }
 
 // opOf is the word for a call.
 func opOf(call wire.Call) string {

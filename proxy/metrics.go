@@ -6,6 +6,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/proxy/listen"
+	"github.com/sallyport/sallyport/saml"
 )
 
 // Metrics counts what the gateway does. It is a prometheus.Collector, safe for
@@ -52,6 +54,7 @@ func NewMetrics() *Metrics {
 	}
 	m.makeHistograms()
 	m.makeCounters()
+	m.beginAtZero()
 	m.series.of = m.newRouteSeries
 	m.active = prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "sallyport_sessions_active", Help: "Sessions that this process has served a request of in the last five minutes, estimated.",
@@ -71,6 +74,20 @@ func (m *Metrics) makeCounters() {
 	counter(&m.slow, "sallyport_slow_clients_cut_total", "Requests that were cut because their client made no progress.", "kind")
 	counter(&m.refused, "sallyport_connections_closed_total", "Connections that were closed at a limit.", "limit")
 	counter(&m.http2, "sallyport_http2_errors_total", "Faults of HTTP/2 clients by kind.", "kind")
+}
+
+// beginAtZero shows counters that alarms watch before there is anything to count: of the
+// first one that appears as 1, Prometheus does not see that it grew.
+func (m *Metrics) beginAtZero() {
+	for _, why := range []string{shedRequests, shedMemory, shedRoute, shedPerson} {
+		m.shed.WithLabelValues(why)
+	}
+	for _, limit := range []string{listen.LimitTotal, listen.LimitAddress, listen.LimitStall} {
+		m.refused.WithLabelValues(limit)
+	}
+	for _, code := range []string{saml.CodeTooManyValues, saml.CodeUnknownCertificate, saml.CodeSignature, saml.CodeIdPCertificate, saml.CodeIdPMetadataExpired} {
+		m.signIns.WithLabelValues(accesslog.DecisionDeny, code)
+	}
 }
 
 // makeHistograms makes those of durations.

@@ -120,7 +120,7 @@ type dashboardPanel struct {
 	FieldConfig struct {
 		Defaults struct {
 			Unit       string
-			Thresholds struct{ Steps []struct{ Color string } }
+			Thresholds struct{ Steps []struct{ Value *float64 } }
 		}
 	}
 }

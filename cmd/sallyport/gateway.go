@@ -71,7 +71,7 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 		if err = (sockets{inherited, cfg.Listen.ReusePort}).checkFree(ctx, gatewayAddresses(cfg)); err != nil {
 			return nil, err
 		}
-		if access, err = openAccessLog(cfg.AccessLog.File, out, accesslog.Config{Service: "sallyport-gateway", Log: log}); err != nil {
+		if access, err = openAccessLog(cfg.AccessLog.File, out, recording(cfg.AccessLog, log)); err != nil {
 			return nil, &hinted{err, "choose a file in access_log.file that this process may append to"}
 		}
 		return cfg, nil

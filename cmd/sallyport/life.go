@@ -87,7 +87,7 @@ func (l *life) run(ctx context.Context) error {
 		return err
 	}
 	l.started = time.Now()
-	l.metrics.MustRegister(&identityMetrics{life: l}, l.calls)
+	l.metrics.MustRegister(&identityMetrics{life: l}, l.calls, proxy.NewAccessLogMetrics(l.access))
 	// Renewals and probes outlive ctx by the drain: a certificate may end, and
 	// somebody will ask for readiness, while the last requests are answered.
 	background, end := context.WithCancel(context.WithoutCancel(ctx))

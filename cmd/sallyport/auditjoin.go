@@ -126,10 +126,10 @@ func (f *joinFlags) print(ctx context.Context, std stdio, log join.Log, cfg join
 		return err
 	}
 	if result.Broken > 0 {
-		_, _ = fmt.Fprintf(std.Err, "note: %s not of Vault's audit log\n", are(int64(result.Broken), "line"))
+		_, _ = fmt.Fprintf(std.Err, "note: %s of Vault's audit log\n", are(int64(result.Broken), "line", "no record"))
 	}
 	if f.hidden > 0 {
-		_, _ = fmt.Fprintf(std.Err, "note: %s of tokens that no record names; --others shows them\n", are(int64(f.hidden), "line"))
+		_, _ = fmt.Fprintf(std.Err, "note: lines of tokens that no record of ours names: %d; --others shows them\n", f.hidden)
 	}
 	if f.found == 0 {
 		_, _ = fmt.Fprintln(std.Err, "note: no line is ours: do both logs have accessors of the same audit device?")

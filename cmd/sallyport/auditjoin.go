@@ -38,7 +38,8 @@ Vault's that a process of ours has asked for, which one, and what it did at the 
 Tokens are told by their accessors, as both logs have them: hashed by Vault for one
 audit device; give --vault the log of the device that access_log names.
 
-  exact    a record names the token, and was under way: its request or event is why
+  exact    a record names the token, and was under way: its request or event is why;
+           "1 of 3" if three were, of which the one that began last is shown
   near     the process that has the token did this within --window
   process  the process that has the token, by itself: it keeps its token, certificates
            and secrets fresh
@@ -139,7 +140,11 @@ func (f *joinFlags) print(ctx context.Context, std stdio, log join.Log, cfg join
 
 // joinRow are the values of joinHead.
 func joinRow(j *join.Joined) []string {
-	row := []string{j.Time.Format("2006-01-02T15:04:05.000000Z"), j.Operation, j.Path, j.How.String()}
+	how := j.How.String()
+	if j.Candidates > 1 {
+		how += fmt.Sprintf(", 1 of %d", j.Candidates)
+	}
+	row := []string{j.Time.Format("2006-01-02T15:04:05.000000Z"), j.Operation, j.Path, how}
 	cause := []string{"", "", "", "", ""}
 	if j.How >= join.Near {
 		cause = causeOf(&j.Cause)

@@ -1,7 +1,7 @@
 // Package join lines the access log up with Vault's own audit log: who has caused
 // this read. Vault knows the token that asked; our records name the token that a
 // process has, by its accessor, in the form in which Vault's log has it: a keyed hash
-// of the audit device. What a process did at that time tells the cause.
+// of the audit device. What a process did at that time tells the cause, if there is only one that it can be; else how many there are.
 //
 // Hostile input: both logs. Lines that are none are counted and passed over.
 //
@@ -55,8 +55,11 @@ type Joined struct {
 	How How
 	// Service and Instance say which process of ours it was, unless How is Unknown.
 	Service, Instance string
-	// Cause is the record that tells why, if How is Near or Exact.
+	// Cause is the record that tells why, if How is Near or Exact: of several that are as
+	// near, the one that began last.
 	Cause audit.Entry
+	// Candidates is how many records are as near.
+	Candidates int
 }
 
 // Config says what is joined.
@@ -223,8 +226,14 @@ func (j *joiner) join(a Access) Joined {
 	for i := j.firstFrom(a.Time); i < len(j.records) && !j.records[i].start.After(a.Time.Add(j.window)); i++ {
 		r := &j.records[i]
 		how, apart := j.rate(r, &a, owners)
-		if how > out.How || how == out.How && how > Process && apart < best {
-			out.How, best = how, apart
+		if how <= Process || how < out.How {
+			continue
+		}
+		if how > out.How || apart < best {
+			out.How, best, out.Candidates = how, apart, 0
+		}
+		if apart == best {
+			out.Candidates++
 			out.Cause, out.Service, out.Instance = r.entry, r.entry.Value(audit.Service), r.entry.Value(audit.Instance)
 		}
 	}

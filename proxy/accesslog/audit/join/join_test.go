@@ -72,7 +72,7 @@ func TestTheNearestCauseThatNamesTheTokenWins(t *testing.T) {
 	}{
 		"the login itself":                     {-0.5, "", "aa", "exact gateway login"},
 		"a request that is under way":          {50, "aa", "", "exact gateway long"},
-		"of two, one that is under way":        {20.5, "aa", "", "exact gateway long"},
+		"of two, the one that began last":      {20.5, "aa", "", "exact gateway short, one of 2"},
 		"an event before it is written":        {99.5, "aa", "", "near gateway keys"},
 		"of two events the nearer":             {100.8, "aa", "", "near gateway config"},
 		"nothing near":                         {200, "aa", "", "process gateway "},
@@ -96,7 +96,11 @@ func TestTheNearestCauseThatNamesTheTokenWins(t *testing.T) {
 				}
 			}
 			got := j.join(a)
-			if text := fmt.Sprint(got.How, " ", got.Service, " ", got.Cause.Value(audit.RequestID)); text != test.want {
+			text := fmt.Sprint(got.How, " ", got.Service, " ", got.Cause.Value(audit.RequestID))
+			if got.Candidates > 1 {
+				text += fmt.Sprint(", one of ", got.Candidates)
+			}
+			if text != test.want {
 				t.Errorf("%q, expected %q", text, test.want)
 			}
 		})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sallyport/sallyport/proxy"
+	"github.com/sallyport/sallyport/proxy/tracing"
 	"github.com/sallyport/sallyport/vaultpki"
 )
 
@@ -29,6 +31,7 @@ type identityFlags struct {
 	onRevocation                string
 	unsafeRoot                  bool
 
+	calls  tracing.Calls
 	client *vaultpki.Client // set by login: the introduction is used up
 }
 
@@ -136,6 +139,7 @@ func (f *identityFlags) login(ctx context.Context, log *slog.Logger) (*vaultpki.
 	cfg := vaultpki.Config{
 		Server: f.server(), Method: f.credential(), UnsafeRootToken: f.unsafeRoot, Wait: f.wait, Log: log,
 	}
+	cfg.Wrap = func(base http.RoundTripper) http.RoundTripper { return f.calls.Wrap("vault", base) }
 	if f.onRevocation == "stop" {
 		cfg.OnRevocation = vaultpki.Stop
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/sallyport/sallyport/proxy"
 	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/proxy/handover"
+	"github.com/sallyport/sallyport/proxy/tracing"
 	"github.com/sallyport/sallyport/vaultpki"
 )
 
@@ -30,6 +31,7 @@ type life struct {
 	certificates []heldCertificates
 	access       *accesslog.Log
 	metrics      *prometheus.Registry
+	tracer       *tracing.Tracer // nil if nothing is traced
 
 	sockets   sockets
 	listen    addresses
@@ -86,6 +88,9 @@ func (l *life) run(ctx context.Context) error {
 	}
 	l.started = time.Now()
 	l.metrics.MustRegister(&identityMetrics{life: l})
+	if l.tracer != nil {
+		l.metrics.MustRegister(l.tracer)
+	}
 	// Renewals and probes outlive ctx by the drain: a certificate may end, and
 	// somebody will ask for readiness, while the last requests are answered.
 	background, end := context.WithCancel(context.WithoutCancel(ctx))
@@ -231,6 +236,7 @@ func (l *life) keepFresh(ctx context.Context, group *errgroup.Group) {
 		group.Go(func() error { return f.run(ctx) })
 	}
 	group.Go(func() error { return l.probe.run(ctx) })
+	group.Go(func() error { return l.tracer.Run(ctx) })
 	group.Go(func() error { return l.hangup.obey(ctx, l.log, sleepers...) })
 	if l.tools != nil {
 		group.Go(func() error { return l.tools.Run(ctx) })

@@ -64,6 +64,11 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, acces
 	}
 	clock.lap("rest_of_configuration") // of one in Vault
 	cfg := start.cfg
+	tracer, err := newTracer("sidecar", sidecarTracing(cfg), log)
+	if err != nil {
+		return err
+	}
+	identity.calls.Use(tracer)
 	issue := sidecarCertificate(cfg, client)
 	issue.Log = log
 	certificates, err := vaultpki.NewCertificates(ctx, issue)
@@ -71,13 +76,13 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, acces
 		return &certificateError{fmt.Errorf("getting the sidecar's certificate: %w", err)}
 	}
 	clock.lap("certificates")
-	s := &liveSidecar{certificates: certificates, access: access, log: log}
+	s := &liveSidecar{certificates: certificates, access: access, tracer: tracer, log: log}
 	if err := s.use(cfg); err != nil {
 		closeIdentity(certificates)
 		return err
 	}
 	l := &life{
-		service: "sidecar", startup: clock, hangup: hup, probe: newTokenProbe(client, s.refresh), log: log, client: client, access: access, metrics: newRegistry(),
+		service: "sidecar", tracer: tracer, startup: clock, hangup: hup, probe: newTokenProbe(client, s.refresh), log: log, client: client, access: access, metrics: newRegistry(),
 		certificates: []heldCertificates{{certificates, "the gateway reaches the tool"}},
 		sockets:      sockets{inherited, cfg.ReusePort}, listen: addresses{work: cfg.Listen, admin: cfg.Admin}, tls: s.tls(), handler: s,
 		announce: cfg.Stop.Announce.Duration, drain: cfg.Stop.Drain.Duration,

@@ -74,40 +74,34 @@ func (t *Tracer) Run(ctx context.Context) error {
 		return nil
 	}
 	q := t.queue
+	sending, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastPush, giveUp) })()
 	for ctx.Err() == nil {
-		if batch := q.gather(ctx); len(batch) > 0 {
-			q.send(ctx, batch)
-		}
+		q.send(sending, q.gather(ctx))
 	}
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastPush)
-	defer cancel()
-	for len(q.waiting) > 0 && last.Err() == nil {
-		q.send(last, q.gather(last))
+	for batch := q.rest(); len(batch) > 0 && sending.Err() == nil; batch = q.rest() {
+		q.send(sending, batch)
 	}
 	return nil
 }
 
 // gather waits for spans: until there are many, or some for a while, or ctx ends.
 func (q *queue) gather(ctx context.Context) []sdk.ReadOnlySpan {
-	batch := make([]sdk.ReadOnlySpan, 0, min(maxBatch, len(q.waiting)+1))
-	var ready <-chan time.Time
+	var batch []sdk.ReadOnlySpan
+	select {
+	case s := <-q.waiting:
+		batch = append(batch, s)
+	case <-ctx.Done():
+		return nil
+	}
+	ready := time.NewTimer(batchAfter)
+	defer ready.Stop()
 	for len(batch) < maxBatch {
 		select {
 		case s := <-q.waiting:
 			batch = append(batch, s)
-			if ready == nil {
-				ready = time.After(batchAfter)
-			}
-			continue
-		default:
-		}
-		select {
-		case s := <-q.waiting:
-			batch = append(batch, s)
-			if ready == nil {
-				ready = time.After(batchAfter)
-			}
-		case <-ready:
+		case <-ready.C:
 			return batch
 		case <-ctx.Done():
 			return batch
@@ -116,8 +110,24 @@ func (q *queue) gather(ctx context.Context) []sdk.ReadOnlySpan {
 	return batch
 }
 
+// rest is what waits now, as much as one message takes.
+func (q *queue) rest() (batch []sdk.ReadOnlySpan) {
+	for len(batch) < maxBatch {
+		select {
+		case s := <-q.waiting:
+			batch = append(batch, s)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
 // send delivers a batch, and gives up in the end.
 func (q *queue) send(ctx context.Context, batch []sdk.ReadOnlySpan) {
+	if len(batch) == 0 {
+		return
+	}
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		err := q.exporter.ExportSpans(ctx, batch)
 		var failed *otlp.Error

@@ -86,7 +86,7 @@ func grpcError(res *http.Response) error {
 	case code == 0:
 		return nil
 	}
-	e := newGRPCError(int(code)) //nolint:gosec // an index of codes
+	e := newGRPCError(int(code))
 	text := from.Get("Grpc-Message")
 	if plain, err := url.PathUnescape(text); err == nil {
 		text = plain

@@ -93,7 +93,7 @@ func delayOf(info []byte) (delay time.Duration) {
 			case number == 1:
 				delay += time.Duration(n) * time.Second //nolint:gosec // bounded above
 			case number == 2 && n < uint64(time.Second):
-				delay += time.Duration(n) //nolint:gosec // bounded
+				delay += time.Duration(n)
 			}
 		})
 	})

@@ -163,7 +163,7 @@ func (s *Sidecar) serve(ex *relay.Exchange, r *http.Request) {
 	ex.Time(s.cfg.Now)
 	ctx := context.WithValue(r.Context(), relay.TimedKey{}, ex)
 	if parent := r.Header.Get(header.Trace); parent != "" {
-		span := s.trace(ex, parent, r.Header)
+		span := s.trace(ctx, ex, parent, r.Header)
 		defer span.EndForward(&ex.Record)
 		ctx = context.WithValue(ctx, spanKey{}, span)
 	}
@@ -175,9 +175,9 @@ type spanKey struct{}
 
 // trace has the request be a part of the trace that the gateway has begun or continued,
 // and returns the span of what the application is asked, nil if there is none.
-func (s *Sidecar) trace(ex *relay.Exchange, parent string, h http.Header) *tracing.Span {
-	if ex.Span = s.cfg.Tracer.Continue(parent, h["Tracestate"]); ex.Span == nil {
-		ex.Record.TraceID = tracing.TraceIDOf(parent)
+func (s *Sidecar) trace(ctx context.Context, ex *relay.Exchange, parent string, h http.Header) *tracing.Span {
+	if ex.Span = s.cfg.Tracer.Continue(ctx, parent, h["Tracestate"]); ex.Span == nil {
+		ex.Record.TraceID = tracing.TraceIDOf(ctx, parent)
 		return nil
 	}
 	ex.Span.Note(&ex.Record)

@@ -74,7 +74,7 @@ func New(cfg Config) *Tracer {
 	}
 	t := &Tracer{queue: newQueue(cfg)}
 	options := []sdk.TracerProviderOption{
-		sdk.WithIDGenerator(ids{}),
+		sdk.WithIDGenerator(ids{base32.NewEncoding(requestIDLetters).WithPadding(base32.NoPadding)}),
 		sdk.WithResource(resource.Empty()), // the exporter has its own: nothing of the environment gets in
 		sdk.WithRawSpanLimits(sdk.SpanLimits{
 			AttributeCountLimit: maxAttributes, AttributeValueLengthLimit: maxText,
@@ -118,9 +118,9 @@ func (t *Tracer) Serve(r *http.Request, requestID string, trusted bool) *Span {
 	if t == nil {
 		return nil
 	}
-	ctx := context.WithValue(context.Background(), requestIDKey{}, requestID)
+	ctx := context.WithValue(r.Context(), requestIDKey{}, requestID)
 	options := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer)}
-	if said := contextOf(r.Header); said.IsValid() {
+	if said := contextOf(ctx, r.Header); said.IsValid() {
 		if trusted {
 			ctx = trace.ContextWithRemoteSpanContext(ctx, said)
 		} else {
@@ -134,16 +134,15 @@ func (t *Tracer) Serve(r *http.Request, requestID string, trusted bool) *Span {
 
 // Continue begins the span of a request at a sidecar, whose gateway says the trace context
 // in parent, in the form of a traceparent. It is nil if that is none.
-func (t *Tracer) Continue(parent string, state []string) *Span {
+func (t *Tracer) Continue(ctx context.Context, parent string, state []string) *Span {
 	if t == nil || parent == "" {
 		return nil
 	}
-	said := contextOf(http.Header{traceparent: {parent}, tracestate: state})
+	said := contextOf(ctx, http.Header{traceparent: {parent}, tracestate: state})
 	if !said.IsValid() {
 		return nil
 	}
-	ctx := trace.ContextWithRemoteSpanContext(context.Background(), said)
-	return t.begin(ctx, "HTTP", trace.WithSpanKind(trace.SpanKindServer))
+	return t.begin(trace.ContextWithRemoteSpanContext(ctx, said), "HTTP", trace.WithSpanKind(trace.SpanKindServer))
 }
 
 // The headers of a trace context.
@@ -158,7 +157,7 @@ const maxState = 512
 
 // contextOf is the trace context of a request; the zero value if it has none, has several,
 // or one that is none.
-func contextOf(h http.Header) trace.SpanContext {
+func contextOf(ctx context.Context, h http.Header) trace.SpanContext {
 	if len(h[traceparent]) != 1 {
 		return trace.SpanContext{}
 	}
@@ -166,12 +165,12 @@ func contextOf(h http.Header) trace.SpanContext {
 	if state := strings.Join(h[tracestate], ","); len(state) <= maxState {
 		carrier["tracestate"] = state
 	}
-	return trace.SpanContextFromContext(propagation.TraceContext{}.Extract(context.Background(), carrier))
+	return trace.SpanContextFromContext(propagation.TraceContext{}.Extract(ctx, carrier))
 }
 
 // TraceIDOf returns the id of the trace that the traceparent parent belongs to, or "".
-func TraceIDOf(parent string) string {
-	said := contextOf(http.Header{traceparent: {parent}})
+func TraceIDOf(ctx context.Context, parent string) string {
+	said := contextOf(ctx, http.Header{traceparent: {parent}})
 	if !said.IsValid() {
 		return ""
 	}
@@ -182,23 +181,24 @@ type requestIDKey struct{}
 
 // ids makes the ids of spans and traces. That of a trace that a request begins is made from
 // the request's: its last ten bytes are that id, so that each can be told from the other.
-type ids struct{}
-
-// requestIDs reads the request ids of package proxy.
-var requestIDs = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+type ids struct{ requests *base32.Encoding }
 
 // NewIDs implements sdk.IDGenerator.
 func (g ids) NewIDs(ctx context.Context) (id trace.TraceID, span trace.SpanID) {
 	putRandom(id[:8])
 	putRandom(id[8:])
 	said, _ := ctx.Value(requestIDKey{}).(string)
-	if raw, err := requestIDs.DecodeString(said); err == nil && len(raw) == requestIDBytes {
+	if raw, err := g.requests.DecodeString(said); err == nil && len(raw) == requestIDBytes {
 		copy(id[len(id)-requestIDBytes:], raw)
 	}
 	return id, g.NewSpanID(ctx, id)
 }
 
-const requestIDBytes = 10
+// What the request ids of package proxy are made of.
+const (
+	requestIDLetters = "abcdefghijklmnopqrstuvwxyz234567"
+	requestIDBytes   = 10
+)
 
 // NewSpanID implements sdk.IDGenerator.
 func (ids) NewSpanID(context.Context, trace.TraceID) (id trace.SpanID) {

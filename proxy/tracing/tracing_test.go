@@ -206,7 +206,7 @@ func TestWhoIsContinued(t *testing.T) {
 func TestASidecarContinuesItsGateway(t *testing.T) {
 	c := newCollector(t)
 	tracer, flush := c.tracer(t, 0)
-	span := tracer.Continue(strangersParent, nil)
+	span := tracer.Continue(t.Context(), strangersParent, nil)
 	var r accesslog.Record
 	span.Note(&r)
 	app := span.Forward()
@@ -222,11 +222,11 @@ func TestASidecarContinuesItsGateway(t *testing.T) {
 		t.Errorf("the application gets %v", out)
 	}
 	for _, parent := range []string{"", "nonsense", "00-" + strangersTrace} {
-		if span := tracer.Continue(parent, nil); span != nil || tracing.TraceIDOf(parent) != "" {
+		if span := tracer.Continue(t.Context(), parent, nil); span != nil || tracing.TraceIDOf(t.Context(), parent) != "" {
 			t.Errorf("%q is continued", parent)
 		}
 	}
-	if tracing.TraceIDOf(strangersParent) != strangersTrace {
+	if tracing.TraceIDOf(t.Context(), strangersParent) != strangersTrace {
 		t.Error("the id of a trace is not found")
 	}
 }
@@ -303,7 +303,7 @@ func TestTracingThatIsOffCostsNothing(t *testing.T) {
 		forward.InjectOwn(h)
 		forward.EndForward(r)
 		span.End(r)
-		if off.Continue(strangersParent, nil) != nil {
+		if off.Continue(req.Context(), strangersParent, nil) != nil {
 			t.Error("there is a span")
 		}
 	})
@@ -375,7 +375,7 @@ func TestCallsOfOurOwn(t *testing.T) {
 	client := http.Client{Transport: calls.Wrap("vault", transport)}
 	get := func(path string) {
 		t.Helper()
-		res, err := client.Get(vault.URL + path) //nolint:noctx // a test
+		res, err := client.Get(vault.URL + path)
 		if err == nil {
 			res.Body.Close()
 		}

@@ -78,7 +78,7 @@ func (p process) resource() *resourcepb.Resource {
 // recordOf makes a log record of a line without its line break, whose body is the line.
 func recordOf(line []byte, now time.Time) (*logspb.LogRecord, process) {
 	record := &logspb.LogRecord{
-		ObservedTimeUnixNano: uint64(now.UnixNano()), //nolint:gosec // after 1970
+		ObservedTimeUnixNano: uint64(now.UnixNano()),
 		Body:                 textValue(line), SeverityNumber: inform, SeverityText: "INFO",
 	}
 	var from process
@@ -86,7 +86,7 @@ func recordOf(line []byte, now time.Time) (*logspb.LogRecord, process) {
 		switch name {
 		case "@timestamp":
 			if at, err := time.Parse(logfile.TimeFormat, logfile.Text(value)); err == nil {
-				record.TimeUnixNano = uint64(at.UnixNano()) //nolint:gosec // after 1970
+				record.TimeUnixNano = uint64(at.UnixNano())
 			}
 		case "service.name":
 			from.service = logfile.Text(value)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/rand"
 	"crypto/tls"
 	"log/slog"
 	"os"
@@ -11,13 +10,13 @@ import (
 	"github.com/sallyport/sallyport/proxy/tracing"
 )
 
-// newTracer returns what has requests traced, nil if nothing is. A collector that is
-// away is no fault.
-func newTracer(service string, t config.Tracing, log *slog.Logger) (*tracing.Tracer, error) {
+// newTracer returns what has requests traced, nil if nothing is. Spans are of the same
+// instance as the access log. A collector that is away is no fault.
+func newTracer(service, instance string, t config.Tracing, log *slog.Logger) (*tracing.Tracer, error) {
 	if !t.On() {
 		return nil, nil //nolint:nilnil // a nil Tracer is one that traces nothing
 	}
-	cfg := tracing.Config{Source: telemetrySource(service), Sample: t.Sample.Ratio(), Log: log}
+	cfg := tracing.Config{Source: telemetrySource(service, instance), Sample: t.Sample.Ratio(), Log: log}
 	if at := t.Collector(); at.On() {
 		var err error
 		if cfg.Collector, err = dialCollector("tracing", at); err != nil {
@@ -27,10 +26,10 @@ func newTracer(service string, t config.Tracing, log *slog.Logger) (*tracing.Tra
 	return tracing.New(cfg), nil
 }
 
-// telemetrySource is this process, as a collector sees it.
-func telemetrySource(service string) tracing.Source {
+// telemetrySource is a process, as a collector sees it.
+func telemetrySource(service, instance string) tracing.Source {
 	host, _ := os.Hostname() // a host without a name has none
-	return tracing.Source{Service: "sallyport-" + service, Version: buildVersion(), Instance: rand.Text(), Host: host}
+	return tracing.Source{Service: "sallyport-" + service, Version: buildVersion(), Instance: instance, Host: host}
 }
 
 // dialCollector returns the way to the collector that the configuration names at key. It

@@ -117,7 +117,7 @@ routes: [{name: grafana, host: grafana.example.com, backend: {url: https://grafa
 			Attributes:      defaultAttributes(),
 		},
 		Session:   Session{Idle: Duration{time.Hour}, Absolute: Duration{10 * time.Hour}},
-		AccessLog: AccessLog{File: "-", Rotate: Rotate{Compress: true}},
+		AccessLog: AccessLog{File: "-", Durability: "batch", OnFailure: "deny", BufferMiB: 8, Rotate: Rotate{Compress: true}},
 		Tracing:   Tracing{Endpoint: "none", Protocol: "grpc", CAFile: "system", Sample: "1%"},
 		Stop:      Stop{Announce: Duration{time.Second}, Drain: Duration{30 * time.Second}},
 		Limits: Limits{

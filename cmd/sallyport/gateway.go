@@ -71,7 +71,7 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 		if err = (sockets{inherited, cfg.Listen.ReusePort}).checkFree(ctx, gatewayAddresses(cfg)); err != nil {
 			return nil, err
 		}
-		if access, err = openAccessLog(cfg.AccessLog.File, out, accesslog.Config{Service: "sallyport-gateway", Log: log}); err != nil {
+		if access, err = openAccessLog(cfg.AccessLog.File, out, recording(cfg.AccessLog, log)); err != nil {
 			return nil, &hinted{err, "choose a file in access_log.file that this process may append to"}
 		}
 		return cfg, nil
@@ -85,15 +85,15 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 	}
 	clock.lap("rest_of_configuration") // of one in Vault
 	g := newLiveGateway(client, access, log)
-	if g.tracer, err = newTracer("gateway", access.Instance(), start.cfg.Tracing, log); err != nil {
+	if g.tracer, err = newTracer("gateway", access.Head().Instance, start.cfg.Tracing, log); err != nil {
 		return err
 	}
-	identity.calls.Use(g.tracer)
+	identity.traced.Use(g.tracer)
 	l, err := equipGateway(ctx, start.cfg, g, clock)
 	if err != nil {
 		return err
 	}
-	l.sockets = sockets{inherited, start.cfg.Listen.ReusePort}
+	l.sockets, l.calls = sockets{inherited, start.cfg.Listen.ReusePort}, identity.calls
 	l.followed, l.startup, l.hangup, l.probe = g.follow(from, start), clock, hup, newTokenProbe(client, g.refresh)
 	return l.run(ctx)
 }
@@ -155,8 +155,8 @@ func equipGateway(ctx context.Context, cfg *config.Gateway, g *liveGateway, cloc
 func (g *liveGateway) life(cfg *config.Gateway) *life {
 	received := receptionOf(cfg)
 	received.limit = connectionLimits(cfg.Limits, g.metrics)
-	registry := newRegistry()
-	registry.MustRegister(g.metrics, proxy.NewUpstreamMetrics(g.live.Upstreams))
+	registry := newRegistry("gateway")
+	registry.MustRegister(g.metrics, proxy.NewUpstreamMetrics(g.live.Upstreams), proxy.NewSessionMetrics(g.memory.Revocations().Counts))
 	return &life{
 		service: "gateway", log: g.log, tracer: g.tracer, client: g.client, access: g.access, metrics: registry, more: g.artefacts, traces: g.traces, tools: g.live,
 		certificates: []heldCertificates{{g.edge, "browsers reach that host"}, {g.backend, "every tool is reached"}},

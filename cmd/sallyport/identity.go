@@ -31,8 +31,9 @@ type identityFlags struct {
 	onRevocation                string
 	unsafeRoot                  bool
 
-	calls  tracing.Calls
+	traced tracing.Calls
 	client *vaultpki.Client // set by login: the introduction is used up
+	calls  *vaultMetrics    // of the client, set by login too
 }
 
 // defaultTokenFile is where container engines mount a secret of that name.
@@ -136,10 +137,11 @@ func (f *identityFlags) login(ctx context.Context, log *slog.Logger) (*vaultpki.
 	if f.unsafeHTTP {
 		log.Warn("vault is spoken to without tls: whoever reads this host's loopback traffic has every secret", "flag", "--unsafe-vault-http")
 	}
+	f.calls = newVaultMetrics()
 	cfg := vaultpki.Config{
-		Server: f.server(), Method: f.credential(), UnsafeRootToken: f.unsafeRoot, Wait: f.wait, Log: log,
+		Server: f.server(), Method: f.credential(), UnsafeRootToken: f.unsafeRoot, Wait: f.wait, Observe: f.calls.observe, Log: log,
 	}
-	cfg.Wrap = func(base http.RoundTripper) http.RoundTripper { return f.calls.Wrap("vault", base) }
+	cfg.Wrap = func(base http.RoundTripper) http.RoundTripper { return f.traced.Wrap("vault", base) }
 	if f.onRevocation == "stop" {
 		cfg.OnRevocation = vaultpki.Stop
 	}

@@ -31,6 +31,7 @@ type life struct {
 	certificates []heldCertificates
 	access       *accesslog.Log
 	metrics      *prometheus.Registry
+	calls        *vaultMetrics   // of client
 	tracer       *tracing.Tracer // nil if nothing is traced
 
 	sockets   sockets
@@ -51,7 +52,8 @@ type life struct {
 	asked  http.Handler
 	askTLS *tls.Config
 
-	// followed are kept fresh beside token and certificates, and at once on hangup.
+	// followed are kept fresh beside token and certificates, and at once on hangup. The
+	// first is the configuration.
 	followed []followed
 	hangup   *hangup
 	probe    *tokenProbe
@@ -87,7 +89,7 @@ func (l *life) run(ctx context.Context) error {
 		return err
 	}
 	l.started = time.Now()
-	l.metrics.MustRegister(&identityMetrics{life: l})
+	l.metrics.MustRegister(&identityMetrics{life: l}, l.calls, proxy.NewAccessLogMetrics(l.access))
 	if l.tracer != nil {
 		l.metrics.MustRegister(l.tracer)
 	}

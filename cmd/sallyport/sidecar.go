@@ -70,11 +70,11 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, out i
 		return err
 	}
 	defer endAccessLog(ctx, access, log)
-	tracer, err := newTracer("sidecar", access.Instance(), sidecarTracing(cfg), log)
+	tracer, err := newTracer("sidecar", access.Head().Instance, sidecarTracing(cfg), log)
 	if err != nil {
 		return err
 	}
-	identity.calls.Use(tracer)
+	identity.traced.Use(tracer)
 	issue := sidecarCertificate(cfg, client)
 	issue.Log = log
 	certificates, err := vaultpki.NewCertificates(ctx, issue)
@@ -88,7 +88,7 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, out i
 		return err
 	}
 	l := &life{
-		service: "sidecar", tracer: tracer, startup: clock, hangup: hup, probe: newTokenProbe(client, s.refresh), log: log, client: client, access: access, metrics: newRegistry(),
+		service: "sidecar", tracer: tracer, startup: clock, hangup: hup, probe: newTokenProbe(client, s.refresh), log: log, client: client, access: access, metrics: newRegistry("sidecar"), calls: identity.calls,
 		certificates: []heldCertificates{{certificates, "the gateway reaches the tool"}},
 		sockets:      sockets{inherited, cfg.ReusePort}, listen: addresses{work: cfg.Listen, admin: cfg.Admin}, tls: s.tls(), handler: s,
 		announce: cfg.Stop.Announce.Duration, drain: cfg.Stop.Drain.Duration,

@@ -238,7 +238,7 @@ func TestAWholeRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.end(t)
-	if want := "service.name=sallyport-gateway service.instance.id=" + b.log.Instance(); b.whose[0] != want {
+	if want := "service.name=sallyport-gateway service.instance.id=" + b.log.Head().Instance; b.whose[0] != want {
 		t.Errorf("resource %q, want %q", b.whose[0], want)
 	}
 	type whole struct {
@@ -417,7 +417,7 @@ func BenchmarkDeliver(b *testing.B) {
 	if err := log.Close(b.Context()); err != nil {
 		b.Fatal(err)
 	}
-	batch := &accesslog.Batch{Lines: lines.Bytes(), First: 1, Last: count, Count: count, Instance: log.Instance()}
+	batch := &accesslog.Batch{Lines: lines.Bytes(), First: 1, Last: count, Count: count, Instance: log.Head().Instance}
 	b.ReportAllocs()
 	for b.Loop() {
 		if err := s.Write(b.Context(), batch); err != nil {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -399,7 +398,7 @@ func TestStatsSaySinceWhen(t *testing.T) {
 		defer s.unopen()
 		began := time.Now()
 		add(t, s, 1, 1)
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		add(t, s, 2, 2)
 		if stats := s.Stats(); !stats.Oldest.Equal(began) || stats.Bytes == 0 {
 			t.Errorf("stats %+v, oldest should be %v", stats, began)
@@ -539,7 +538,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 func judgeKilled(t *testing.T, dir string) (first, last int) {
 	t.Helper()
 	cfg := testConfig(t, dir)
-	cfg.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	cfg.Log = slog.New(slog.DiscardHandler)
 	s, err := Open(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -56,7 +56,7 @@ func (s *stand) letIn(first string, seen int) bool {
 	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); <-time.After(time.Millisecond) {
 		for text := range strings.Lines(s.log.text()[seen:]) {
 			var line map[string]any
-			if json.Unmarshal([]byte(text), &line) == nil && line["sallyport.decision"] == "allow" && saysOf(line["http.request.method"], method) && saysOf(line["url.path"], at.Path) {
+			if json.Unmarshal([]byte(text), &line) == nil && line["sallyport.decision"] == "allow" && saysOf(line["http.request.method"], method) && saysOfPath(line["url.path"], at.Path) {
 				return true
 			}
 		}
@@ -72,4 +72,20 @@ func saysOf(logged any, value string) bool {
 		return strings.HasPrefix(string([]rune(value)), begin)
 	}
 	return text == string([]rune(value))
+}
+
+// saysOfPath does so of a path, in which bytes that are no UTF-8, and percent signs, are
+// percent-encoded.
+func saysOfPath(logged any, path string) bool {
+	text, _ := logged.(string)
+	begin, cut := strings.CutSuffix(text, "…")
+	back, err := url.PathUnescape(begin)
+	if err != nil {
+		return false
+	}
+	if cut && len(path) > len(back) {
+		return strings.HasPrefix(path, back)
+	}
+	back, err = url.PathUnescape(text)
+	return err == nil && back == path
 }

@@ -100,6 +100,8 @@ routes: [{name: grafana, host: grafana.example.com, backend: {url: https://grafa
 			AssertionRole: "sallyport-assertion",
 			AssertionName: "assertion.sallyport.internal",
 
+			AuditPath: "sallyport/audit", AuditDevice: "none",
+
 			Refresh: Duration{time.Minute},
 			EdgeACME: ACME{
 				Directory: "none", Email: "none", CAFile: "system", Challenge: "tls-alpn-01", KVPath: "sallyport/acme", EABPath: "none",

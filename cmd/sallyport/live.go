@@ -18,6 +18,7 @@ import (
 	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy"
 	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/proxy/relay"
 	"github.com/sallyport/sallyport/proxy/session"
 	"github.com/sallyport/sallyport/saml"
 	"github.com/sallyport/sallyport/vaultpki"
@@ -157,7 +158,7 @@ func (g *liveGateway) build(p gatewayParts, d domain) (*proxy.Gateway, error) {
 			return nil, err
 		}
 	}
-	issuer, err := newIssuer(p.cfg, d.keys, g.certificates, g.shown.Certificate())
+	issuer, err := newIssuer(p.cfg, d.keys, g.certificates, g.shown.Certificate(), d.sessions.LogAssertion)
 	if err != nil {
 		return nil, err
 	}
@@ -165,6 +166,7 @@ func (g *liveGateway) build(p gatewayParts, d domain) (*proxy.Gateway, error) {
 		Assertions: issuer,
 		DoorHost:   string(p.cfg.Door.Host), PublicPort: p.cfg.Door.PublicPort, EntityID: p.cfg.SAML.EntityID, Routes: withCredentials(withIdPs(routes(p.cfg, g.dialTo), d.idps), p),
 		IdPs: proxyIdPs(d.idps), OutIdPs: outIdPs(d.idps), Sessions: d.sessions, Access: g.access, QueryKeys: p.cfg.AccessLog.QueryKeys,
+		ClientSerial:   relay.Serial(g.shown.Certificate()),
 		TrustedProxies: p.cfg.Clients.Forwarded(), Limits: gatewayLimits(p.cfg.Limits),
 		Refresh: g.refreshIdP, Traces: g.traces, Log: g.log, Metrics: g.metrics,
 		Asks: g.asks(p.cfg.ForwardAuth),

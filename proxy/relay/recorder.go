@@ -24,6 +24,8 @@ type Recorder struct {
 	Now func() time.Time
 	// Ended, if not nil, is shown each record before it is written.
 	Ended func(*accesslog.Record)
+
+	clients Serials // of the certificates that clients have shown
 }
 
 // Serve has serve answer one request, with a copy of r whose body is counted,
@@ -31,6 +33,10 @@ type Recorder struct {
 // the line.
 func (rec *Recorder) Serve(w http.ResponseWriter, r *http.Request, serve func(*Exchange, *http.Request)) {
 	ex, r := open(w, r, rec.Now())
+	ex.recorder = rec
+	if r.TLS != nil {
+		ex.Record.ClientSerial = rec.clients.Of(r.TLS.PeerCertificates)
+	}
 	defer func() {
 		fault := recover()
 		ex.endPlace()
@@ -56,7 +62,21 @@ func (rec *Recorder) finish(ctx context.Context, ex *Exchange, fault any) {
 	if rec.Ended != nil {
 		rec.Ended(record)
 	}
-	if err := rec.Access.Write(record); err != nil {
+	_ = rec.write(record) // is told of there, and nobody is let in
+}
+
+// WriteEvent writes the line of an event, or tells the operators that it cannot be written.
+func (rec *Recorder) WriteEvent(v *accesslog.Event) {
+	if err := rec.Access.WriteEvent(v); err != nil {
+		rec.Log.Error("access log cannot be written; nobody is let in", "error", err, "request_id", v.RequestID)
+	}
+}
+
+// write writes a record, or tells the operators that it cannot be written.
+func (rec *Recorder) write(record *accesslog.Record) error {
+	err := rec.Access.Write(record)
+	if err != nil {
 		rec.Log.Error("access log cannot be written; nobody is let in", "error", err, "request_id", record.RequestID)
 	}
+	return err //nolint:wrapcheck // it says what was tried
 }

@@ -35,7 +35,7 @@ names a file. docs/exit-codes.md lists the ways in which a start can fail.`,
 				return err
 			}
 			tuneCollector(std.Env)
-			log := newLogger(std.Err, "gateway")
+			log := newRecordedLogger(std.Err, "gateway")
 			err := runGateway(cmd.Context(), source(from), &identity, log)
 			return identity.closing(cmd.Context(), log, err)
 		},
@@ -72,23 +72,33 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, log *
 		return cfg, nil
 	}
 	start, client, err := loadConfig(ctx, from, parse, func() (*vaultpki.Client, error) { return identity.timedLogin(ctx, log, clock) })
+	if out != nil {
+		defer out.Close()
+	}
 	if err != nil {
+		if out != nil { // of an introduction that went wrong there is a record
+			eventsOf(log).attach(ctx, accesslog.New(out, gatewayService), unknownAccessor)
+		}
 		return err
 	}
-	defer out.Close()
+	access, accessor := accesslog.New(out, gatewayService), accessorBy(client, start.cfg.Vault)
+	eventsOf(log).attach(ctx, access, accessor)
 	if err := apart(from, start); err != nil {
 		return err
 	}
 	clock.lap("rest_of_configuration") // of one in Vault
-	g := newLiveGateway(client, accesslog.New(out, "sallyport-gateway"), log)
+	g := newLiveGateway(client, access, log)
 	l, err := equipGateway(ctx, start.cfg, g, clock)
 	if err != nil {
 		return err
 	}
-	l.sockets = sockets{inherited, start.cfg.Listen.ReusePort}
+	l.sockets, l.accessor = sockets{inherited, start.cfg.Listen.ReusePort}, accessor
 	l.followed, l.startup, l.hangup, l.probe = g.follow(from, start), clock, hup, newTokenProbe(client, g.refresh)
 	return l.run(ctx)
 }
+
+// gatewayService is what the lines of a gateway call it.
+const gatewayService = "sallyport-gateway"
 
 // apart refuses a configuration in the very secret that holds keys: each is followed,
 // and known to logs and metrics, by its place.

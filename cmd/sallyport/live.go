@@ -61,6 +61,7 @@ type liveGateway struct {
 	credentials *followers[vaultpki.KV]
 	secret      *follower[vaultpki.KV]
 	asked       asked
+	sections    []string // what the last change of the configuration has changed; owned by its follower
 
 	edge, backend *vaultpki.Certificates
 	live          *proxy.Live
@@ -321,6 +322,7 @@ func (g *liveGateway) useConfig(ctx context.Context, name string, text []byte) e
 		return refuseWorse(before, *p)
 	})
 	if err == nil {
+		g.sections = changedSections(now.cfg, cfg)
 		g.published.wake() // it may come from elsewhere now
 		g.credentials.wake()
 		logConfig(g.log, name, cfg.Warnings())
@@ -395,12 +397,12 @@ func (g *liveGateway) follow(from source, start loaded[config.Gateway]) []follow
 	w := watcher{g.client, g.refresh, g.log}
 	g.published = metadataFollowers(g)
 	g.credentials = newFollowers(func() []string { return g.current.Load().cfg.CredentialPaths() }, g.credentialFollower)
-	g.secret = w.secret(func() vaultpki.KV { return g.current.Load().saml }, g.useSAML)
+	g.secret = w.secret(objectSAMLKeys, func() vaultpki.KV { return g.current.Load().saml }, g.useSAML)
 	return []followed{
-		watchConfig(w, from, start, func(ctx context.Context, text []byte) error { return g.useConfig(ctx, string(from), text) }),
+		watchConfig(w, from, start, func(ctx context.Context, text []byte) error { return g.useConfig(ctx, string(from), text) }, func() []string { return g.sections }),
 		g.secret,
-		w.secret(func() vaultpki.KV { return g.current.Load().session }, g.useSession),
-		w.secret(func() vaultpki.KV { return g.current.Load().assertion }, g.useAssertion),
+		w.secret(objectSessionKeys, func() vaultpki.KV { return g.current.Load().session }, g.useSession),
+		w.secret(objectAssertionKeys, func() vaultpki.KV { return g.current.Load().assertion }, g.useAssertion),
 		g.certificates,
 		g.published,
 		g.credentials,

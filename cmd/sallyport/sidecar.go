@@ -31,8 +31,9 @@ loopback with the identity headers that the gateway set, and no others.`,
 				return err
 			}
 			tuneCollector(io.Env)
-			log := newLogger(io.Err, "sidecar")
-			err := runSidecar(cmd.Context(), source(from), &identity, accesslog.New(io.Out, "sallyport-sidecar"), log)
+			log, access := newRecordedLogger(io.Err, "sidecar"), accesslog.New(io.Out, "sallyport-sidecar")
+			eventsOf(log).attach(cmd.Context(), access, unknownAccessor)
+			err := runSidecar(cmd.Context(), source(from), &identity, access, log)
 			return identity.closing(cmd.Context(), log, err)
 		},
 	}
@@ -84,7 +85,7 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, acces
 		strangers: slog.LevelWarn, // nobody but the gateway has business here
 		followed: []followed{watchConfig(watcher{client, s.refresh, log}, from, start, func(_ context.Context, text []byte) error {
 			return s.useText(string(from), text)
-		})},
+		}, nil)},
 	}
 	return l.run(ctx)
 }

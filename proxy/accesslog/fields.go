@@ -98,7 +98,7 @@ func fieldsOfEvents() []Field {
 		{"sallyport.object.name", "keyword", `"secret/sallyport/session"`, OfEvents, "where it is, or its name"},
 		{"sallyport.object.version", "keyword", `"8"`, OfEvents, "the version that came: in use if `event.outcome` is `success`"},
 		{"sallyport.object.version_before", "keyword", `"7"`, OfEvents, "the version that was in use; if the newer one was refused it still is"},
-		{"sallyport.object.sections", "keyword[]", `["limits","routes"]`, OfEvents, "of a configuration: which of its sections differ from before"},
+		{"sallyport.object.sections", "keyword[]", `["limits","routes.grafana"]`, OfEvents, "of a configuration: which of its sections, and of its routes, differ from before"},
 		{"sallyport.certificate.name", "keyword", `"gateway.internal"`, OfEvents, "the certificate's name"},
 		{"sallyport.certificate.serial", "keyword", `"1f:07:c4"`, OfEvents, "its serial number, as Vault writes it"},
 		{"sallyport.certificate.not_after", "date", `"2026-11-23T20:29:01.000000Z"`, OfEvents, "its end"},

@@ -90,7 +90,7 @@ func exampleOfEvents() []Event {
 			Action: ActionRevoked, Reason: "logout_request", RequestID: "k5z3q7m2w4xa6bcd", User: "alice@example.com", SessionID: "9f2c4kq7zw3mxa6b",
 			SubjectID: "m5xq2a7cw4zk6bd3", IdP: "https://idp.example.com/metadata",
 		},
-		{Action: ActionConfig, Reason: "changed", Object: Object{"configuration", "secret/sallyport/gateway", "4", "3", []string{"limits", "routes"}}},
+		{Action: ActionConfig, Reason: "changed", Object: Object{"configuration", "secret/sallyport/gateway", "4", "3", []string{"limits", "routes.grafana"}}},
 		{Action: ActionConfig, Failed: true, Reason: "version_refused", Object: Object{Kind: "configuration", Name: "secret/sallyport/gateway", Version: "5", Before: "4"}, Cause: `listen.https changes from ":8443" to ":443", which needs a restart`},
 		{Action: ActionKeys, Reason: "changed", Object: Object{Kind: "session_keys", Name: "secret/sallyport/session", Version: "8", Before: "7"}},
 		{Action: ActionCertificate, Reason: "renewed", Object: Object{Kind: "certificate"}, Certificate: Certificate{"gateway.internal", "1f:07:c4", exampleTime.Add(24 * time.Hour)}},

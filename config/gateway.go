@@ -156,6 +156,11 @@ type AccessLog struct {
 	// Pseudonymise has records call people by pseudonyms, made with the key in
 	// Vault.AuditPath. Default false.
 	Pseudonymise bool `yaml:"pseudonymise"`
+	// Rotate says when a new file is begun in place of File, and how long old ones
+	// are kept. Default: File is never rotated.
+	Rotate Rotate `yaml:"rotate"`
+	// Sinks are where records go besides File. Default none.
+	Sinks []Sink `yaml:"sinks"`
 }
 
 // Stop is how a process ends after SIGTERM.
@@ -315,7 +320,7 @@ func defaultGateway() Gateway {
 		},
 		SAML:      defaultSAML(),
 		Session:   Session{Idle: Duration{time.Hour}, Absolute: Duration{10 * time.Hour}},
-		AccessLog: AccessLog{File: "-"},
+		AccessLog: AccessLog{File: standardOutput, Rotate: defaultRotate()},
 		Stop:      defaultStop(),
 		Limits:    defaultLimits(),
 	}

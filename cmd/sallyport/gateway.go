@@ -36,7 +36,7 @@ names a file. docs/exit-codes.md lists the ways in which a start can fail.`,
 			}
 			tuneCollector(std.Env)
 			log := newRecordedLogger(std.Err, "gateway")
-			err := runGateway(cmd.Context(), source(from), &identity, log)
+			err := runGateway(cmd.Context(), source(from), &identity, std.Out, log)
 			return identity.closing(cmd.Context(), log, err)
 		},
 	}
@@ -48,8 +48,13 @@ names a file. docs/exit-codes.md lists the ways in which a start can fail.`,
 // runGateway is the life of a gateway, from nothing to nothing. What this host
 // can say no to is tried before Vault is asked: a start that fails then costs no
 // introduction.
-func runGateway(ctx context.Context, from source, identity *identityFlags, log *slog.Logger) error {
-	var out io.WriteCloser
+func runGateway(ctx context.Context, from source, identity *identityFlags, out io.Writer, log *slog.Logger) error {
+	var access *accesslog.Log
+	defer func() {
+		if access != nil {
+			endAccessLog(ctx, access, log)
+		}
+	}()
 	inherited, err := inheritSockets(socketHTTPS, socketHTTP3, socketAdmin, socketForwardAuth)
 	if err != nil {
 		return err
@@ -66,22 +71,19 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, log *
 		if err = (sockets{inherited, cfg.Listen.ReusePort}).checkFree(ctx, gatewayAddresses(cfg)); err != nil {
 			return nil, err
 		}
-		if out, err = accesslog.Open(cfg.AccessLog.File); err != nil {
+		if access, err = openAccessLog(cfg.AccessLog.File, out, accesslog.Config{Service: gatewayService, Log: log}); err != nil {
 			return nil, &hinted{err, "choose a file in access_log.file that this process may append to"}
 		}
 		return cfg, nil
 	}
 	start, client, err := loadConfig(ctx, from, parse, func() (*vaultpki.Client, error) { return identity.timedLogin(ctx, log, clock) })
-	if out != nil {
-		defer out.Close()
-	}
 	if err != nil {
-		if out != nil { // of an introduction that went wrong there is a record
-			eventsOf(log).attach(ctx, accesslog.New(out, gatewayService), unknownAccessor)
+		if access != nil { // an introduction that went wrong stands there, too
+			eventsOf(log).attach(ctx, access, unknownAccessor)
 		}
 		return err
 	}
-	access, accessor := accesslog.New(out, gatewayService), accessorBy(client, start.cfg.Vault)
+	accessor := accessorBy(client, start.cfg.Vault)
 	eventsOf(log).attach(ctx, access, accessor)
 	if err := apart(from, start); err != nil {
 		return err

@@ -66,8 +66,11 @@ func tableOfKinds(t *testing.T) string {
 			types += " or " + typeAccessEnd
 		}
 		own := "those of requests"
-		if k.IsEvent {
+		switch {
+		case k.IsEvent:
 			own = fieldsOf(t, k.Action)
+		case k.IsLog:
+			own = "those of the log"
 		}
 		fmt.Fprintf(&b, "| `%s` | `%s`, `%s` | %s | %s |\n", k.Action, k.category, types, cell(k.Meaning), own)
 	}
@@ -155,9 +158,17 @@ func TestEveryFieldIsDescribed(t *testing.T) {
 			written[name][scope] = value
 		}
 	}
+	for _, name := range keysOfLog(t) {
+		if !slices.Contains(always(), name) {
+			written[name] = map[Scope]any{}
+		}
+	}
 	for _, f := range Fields() {
 		values := written[f.Name]
 		delete(written, f.Name)
+		if f.Scope == OfLog || strings.HasPrefix(f.Name, "sallyport.log.") {
+			continue
+		}
 		_, request := values[OfRequests]
 		_, event := values[OfEvents]
 		if want := f.Scope != OfEvents; request != want {
@@ -179,6 +190,21 @@ func TestEveryFieldIsDescribed(t *testing.T) {
 	for name := range written {
 		t.Errorf("Fields does not describe %s", name)
 	}
+}
+
+// keysOfLog are the members of what the log says of itself, and of the seal.
+func keysOfLog(t *testing.T) []string {
+	t.Helper()
+	cfg := Config{Version: "x", Predecessor: &Head{Instance: "x", Sequence: 1, Hash: "x"}}
+	sealing := newChain(newInstance())
+	var keys []string
+	for _, line := range [][]byte{
+		cfg.appendStart(nil, time.Now()), cfg.appendEnd(nil, time.Now()), (&gap{count: 1}).appendJSON(nil, time.Now(), "x"),
+		sealing.seal(nil, []byte("{\"event.kind\":\"event\"}\n")),
+	} {
+		keys = append(keys, keysOf(t, line)...)
+	}
+	return keys
 }
 
 // fill sets every field that is empty to something.

@@ -112,11 +112,12 @@ func (v *Vault) encode(e *encoder) {
 	e.optional("sallyport.introduction.hash", v.Hash)
 }
 
-// WriteEvent writes v as one line; see [Log.Write].
+// WriteEvent writes v as one line. It waits for room as for the record of somebody who was
+// let in; see [Log.Write].
 func (l *Log) WriteEvent(v *Event) error {
 	r := Record{Time: v.Time, Action: v.Action, Event: v}
 	if r.Time.IsZero() {
 		r.Time = time.Now()
 	}
-	return l.Write(&r)
+	return l.put(r.AppendJSON(nil, l.cfg.Service), true)
 }

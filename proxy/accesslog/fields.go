@@ -8,6 +8,7 @@ const (
 	OfAll      Scope = "all"      // every line that has a value for it
 	OfRequests Scope = "requests" // lines about requests
 	OfEvents   Scope = "events"   // lines about anything else
+	OfLog      Scope = "log"      // what the log says of itself
 )
 
 // Field describes one member of a line to whoever reads it.
@@ -22,7 +23,7 @@ type Field struct {
 // Fields are all that lines have, in the order in which they stand there.
 func Fields() []Field {
 	var all []Field
-	for _, group := range [][]Field{fieldsOfAll(), fieldsOfWho(), fieldsOfRequests(), fieldsOfResults(), fieldsOfEvents()} {
+	for _, group := range [][]Field{fieldsOfAll(), fieldsOfWho(), fieldsOfRequests(), fieldsOfResults(), fieldsOfEvents(), fieldsOfLog()} {
 		all = append(all, group...)
 	}
 	return all
@@ -108,5 +109,23 @@ func fieldsOfEvents() []Field {
 		{"sallyport.introduction.source", "keyword", `"/run/secrets/token"`, OfEvents, "where the introduction was found"},
 		{"sallyport.introduction.hash", "keyword", `"sha256:5d41402abc4b"`, OfEvents, "a part of its SHA-256: the deployer's log has the same"},
 		{"error.message", "text", `"dial tcp …: connection refused"`, OfAll, "the private cause; people see the request id instead"},
+	}
+}
+
+func fieldsOfLog() []Field {
+	const instance, hash = "2f7kq3zw4mxa6bcd5e2f7kq3zw", "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"
+	return []Field{
+		{"sallyport.version", "keyword", `"1.4.0"`, OfLog, "on `log_start`: of the program"},
+		{"host.name", "keyword", `"edge-1"`, OfLog, "on `log_start`: where it runs"},
+		{"process.pid", "long", `4711`, OfLog, "on `log_start`"},
+		{"sallyport.log.predecessor", "object", `{"instance":"` + instance + `","sequence":812,"hash":"` + hash + `"}`, OfLog, "on `log_start`: the last record that the file had before"},
+		{"sallyport.log.key", "keyword", `"MCowBQYDK2VwAyEA"`, OfLog, "on `log_start`: the public key that checkpoints are signed with while Vault is away"},
+		{"sallyport.log.dropped", "long", `17`, OfLog, "on `log_gap`: how many records were lost"},
+		{"event.start", "date", `"2026-11-22T20:29:01.000000Z"`, OfLog, "on `log_gap`: when the first of them was"},
+		{"event.end", "date", `"2026-11-22T20:29:05.000000Z"`, OfLog, "on `log_gap`: when the last of them was"},
+		{"sallyport.log.checkpoint", "object", `{"instance":"` + instance + `","sequence":1000}`, OfLog, "on `checkpoint`: what is signed, by which key, and the signature"},
+		{"sallyport.log.instance", "keyword", `"` + instance + `"`, OfAll, "the run of the process that wrote the line; with the next two the seal, which ends every line"},
+		{"sallyport.log.sequence", "long", `813`, OfAll, "the line's number in its instance, from 1, without holes"},
+		{"sallyport.log.previous", "keyword", `"` + hash + `"`, OfAll, "SHA-256 of the line before it, in base64url; of the first, 43 times `A`"},
 	}
 }

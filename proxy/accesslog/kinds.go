@@ -36,6 +36,7 @@ const (
 type Kind struct {
 	Action   Action
 	IsEvent  bool // no request
+	IsLog    bool // what the log says of itself
 	Meaning  string
 	category string // JSON, of "event.category"
 	types    string // JSON, of "event.type"
@@ -62,27 +63,31 @@ const (
 // Kinds are all that lines are about, in the order of the documentation.
 func Kinds() []Kind {
 	return []Kind{
-		{ActionAccess, false, "a request for a tool, when it has ended", aboutWeb, typeAccess},
-		{ActionStream, false, "the beginning of one whose answer goes on: an upgraded connection, an event stream, gRPC, and any answer of which something is still sent 30 seconds after the request came. Its end is the line `access` with the same `http.request.id`", aboutWeb, typeAccessBegin},
-		{ActionSignInBegin, false, "somebody is sent to sign in", aboutSignOn, typeInfo},
-		{ActionSignIn, false, "the identity provider has answered", aboutSignOn, typeStart},
-		{ActionTicket, false, "a sign-on reaches the host of a tool", aboutSession, typeStart},
-		{ActionSignOut, false, "somebody signs out, or the identity provider demands it, or answers that it has done so", aboutSession, typeEnd},
-		{ActionFormKept, false, "a form is kept until whoever sent it has signed in", aboutWeb, typeAccess},
-		{ActionForm, false, "the page from where a kept form is sent, or thrown away", aboutWeb, typeAccess},
-		{ActionPortal, false, "the door's own pages", aboutWeb, typeAccess},
-		{ActionRefused, false, "a request that was refused before it was known what for", aboutWeb, typeAccess},
-		{ActionRevoked, true, "a session has ended before its time, by `event.reason`: `logout` of the person, `logout_request` of the identity provider, `replaced` by another person's sign-on in the same browser", `["session"]`, typeEnd},
-		{ActionConfig, true, "a configuration was read at the start, a newer one is in use, or was refused: then `event.outcome` is `failure` and `error.message` says why", aboutConfiguration, typeChange},
-		{ActionKeys, true, "the same of the secrets that the gateway lives from: keys of sessions, of SAML, of assertions, metadata of identity providers, credentials for tools", aboutConfiguration, typeChange},
-		{ActionCertificate, true, "a certificate was `issued`, `renewed`, `revoked`, has `expired`, or the authorities that are trusted have `changed`", aboutConfiguration, typeChange},
-		{ActionIntroduction, true, "what the process was introduced to Vault with: where it was `found`, that it was `checked` and, of a wrapped SecretID, `unwrapped`; and the `heir` that the next start may use", aboutMachine, typeInfo},
-		{ActionLogin, true, "the process has logged in to Vault, at its `start` or `again`", aboutMachine, typeStart},
-		{ActionAlarm, true, "the introduction may have been used by somebody else: `event.reason` is the alarm's code in [operations.md](operations.md)", aboutMachine, typeInfo},
-		{ActionTokenLost, true, "Vault does not know the token any more: it was revoked, or has ended", aboutMachine, typeEnd},
-		{ActionStart, true, "the process serves", aboutProcess, typeStart},
-		{ActionStop, true, "the process was asked to stop (`stopping`), or has stopped (`stopped`)", aboutProcess, typeEnd},
-		{ActionOperator, true, "somebody at the host asked for something: a renewal of certificates (`renewal`), a look for new versions (`reload`)", aboutConfiguration, typeInfo},
+		{ActionAccess, false, false, "a request for a tool, when it has ended", aboutWeb, typeAccess},
+		{ActionStream, false, false, "the beginning of one whose answer goes on: an upgraded connection, an event stream, gRPC, and any answer of which something is still sent 30 seconds after the request came. Its end is the line `access` with the same `http.request.id`", aboutWeb, typeAccessBegin},
+		{ActionSignInBegin, false, false, "somebody is sent to sign in", aboutSignOn, typeInfo},
+		{ActionSignIn, false, false, "the identity provider has answered", aboutSignOn, typeStart},
+		{ActionTicket, false, false, "a sign-on reaches the host of a tool", aboutSession, typeStart},
+		{ActionSignOut, false, false, "somebody signs out, or the identity provider demands it, or answers that it has done so", aboutSession, typeEnd},
+		{ActionFormKept, false, false, "a form is kept until whoever sent it has signed in", aboutWeb, typeAccess},
+		{ActionForm, false, false, "the page from where a kept form is sent, or thrown away", aboutWeb, typeAccess},
+		{ActionPortal, false, false, "the door's own pages", aboutWeb, typeAccess},
+		{ActionRefused, false, false, "a request that was refused before it was known what for", aboutWeb, typeAccess},
+		{ActionRevoked, true, false, "a session has ended before its time, by `event.reason`: `logout` of the person, `logout_request` of the identity provider, `replaced` by another person's sign-on in the same browser", `["session"]`, typeEnd},
+		{ActionConfig, true, false, "a configuration was read at the start, a newer one is in use, or was refused: then `event.outcome` is `failure` and `error.message` says why", aboutConfiguration, typeChange},
+		{ActionKeys, true, false, "the same of the secrets that the gateway lives from: keys of sessions, of SAML, of assertions, metadata of identity providers, credentials for tools", aboutConfiguration, typeChange},
+		{ActionCertificate, true, false, "a certificate was `issued`, `renewed`, `revoked`, has `expired`, or the authorities that are trusted have `changed`", aboutConfiguration, typeChange},
+		{ActionIntroduction, true, false, "what the process was introduced to Vault with: where it was `found`, that it was `checked` and, of a wrapped SecretID, `unwrapped`; and the `heir` that the next start may use", aboutMachine, typeInfo},
+		{ActionLogin, true, false, "the process has logged in to Vault, at its `start` or `again`", aboutMachine, typeStart},
+		{ActionAlarm, true, false, "the introduction may have been used by somebody else: `event.reason` is the alarm's code in [operations.md](operations.md)", aboutMachine, typeInfo},
+		{ActionTokenLost, true, false, "Vault does not know the token any more: it was revoked, or has ended", aboutMachine, typeEnd},
+		{ActionStart, true, false, "the process serves", aboutProcess, typeStart},
+		{ActionStop, true, false, "the process was asked to stop (`stopping`), or has stopped (`stopped`)", aboutProcess, typeEnd},
+		{ActionLogStart, false, true, "an instance of the log begins: one run of a process", aboutConfiguration, typeStart},
+		{ActionLogEnd, false, true, "it ends; an instance without this line was killed", aboutConfiguration, typeEnd},
+		{ActionLogGap, false, true, "records were lost here, since there was no room for them", aboutConfiguration, typeInfo},
+		{"checkpoint", false, true, "what came before is signed", aboutConfiguration, typeInfo},
+		{ActionOperator, true, false, "somebody at the host asked for something: a renewal of certificates (`renewal`), a look for new versions (`reload`)", aboutConfiguration, typeInfo},
 	}
 }
 

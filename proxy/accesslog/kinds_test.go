@@ -113,7 +113,7 @@ func TestWholeRecordOfEveryKind(t *testing.T) {
 		got.Write(r.AppendJSON(nil, "sallyport-gateway"))
 	}
 	for _, k := range Kinds() {
-		if !seen[k.Action] {
+		if !seen[k.Action] && !k.IsLog {
 			t.Errorf("there is no example of %s", k.Action)
 		}
 		delete(seen, k.Action)

@@ -18,7 +18,7 @@ import (
 type Recorder struct {
 	// Access gets the lines.
 	Access *accesslog.Log
-	// Log gets what no line can say: panics, and that lines cannot be written.
+	// Log gets what no line can say: panics.
 	Log *slog.Logger
 	// Now is the clock, called concurrently.
 	Now func() time.Time
@@ -62,21 +62,8 @@ func (rec *Recorder) finish(ctx context.Context, ex *Exchange, fault any) {
 	if rec.Ended != nil {
 		rec.Ended(record)
 	}
-	_ = rec.write(record) // is told of there, and nobody is let in
+	_ = rec.Access.Write(record) // it tells of its failures itself, and counts what it loses
 }
 
-// WriteEvent writes the line of an event, or tells the operators that it cannot be written.
-func (rec *Recorder) WriteEvent(v *accesslog.Event) {
-	if err := rec.Access.WriteEvent(v); err != nil {
-		rec.Log.Error("access log cannot be written; nobody is let in", "error", err, "request_id", v.RequestID)
-	}
-}
-
-// write writes a record, or tells the operators that it cannot be written.
-func (rec *Recorder) write(record *accesslog.Record) error {
-	err := rec.Access.Write(record)
-	if err != nil {
-		rec.Log.Error("access log cannot be written; nobody is let in", "error", err, "request_id", record.RequestID)
-	}
-	return err //nolint:wrapcheck // it says what was tried
-}
+// WriteEvent writes the line of an event. The log tells of its failures itself.
+func (rec *Recorder) WriteEvent(v *accesslog.Event) { _ = rec.Access.WriteEvent(v) }

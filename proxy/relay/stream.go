@@ -69,7 +69,7 @@ func (ex *Exchange) stream(kind accesslog.Stream) {
 	}
 	ex.Record.Stream = kind
 	begin := ex.beginning(kind)
-	ex.fault = ex.recorder.write(&begin)
+	ex.fault = ex.recorder.Access.Write(&begin)
 }
 
 // streamLater does so after a while, if the exchange has not ended by then.
@@ -83,7 +83,7 @@ func (ex *Exchange) streamLater(kind accesslog.Stream) {
 	ex.late = time.AfterFunc(grpcAfter, func() {
 		defer close(written)
 		begin.Duration = ex.recorder.Now().Sub(begin.Time)
-		_ = ex.recorder.write(&begin) // is told of there; the line of the end will try again
+		_ = ex.recorder.Access.Write(&begin) // the log tells of its failures itself
 	})
 }
 

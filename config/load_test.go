@@ -166,6 +166,7 @@ func TestDefaultsOfASidecar(t *testing.T) {
 		PKI:         PKI{Mount: "pki-backend", Role: "sidecar-grafana", TTL: Duration{24 * time.Hour}},
 		Refresh:     Duration{time.Minute},
 		Admin:       "127.0.0.1:9091",
+		RecordUsers: true,
 		Stop:        Stop{Announce: Duration{time.Second}, Drain: Duration{30 * time.Second}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

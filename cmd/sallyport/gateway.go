@@ -106,7 +106,7 @@ const gatewayService = "sallyport-gateway"
 // and known to logs and metrics, by its place.
 func apart(from source, start loaded[config.Gateway]) error {
 	v := start.cfg.Vault
-	keys := append([]string{v.SAMLPath, v.SessionPath, v.AssertionPath}, start.cfg.CredentialPaths()...)
+	keys := append([]string{v.SAMLPath, v.SessionPath, v.AssertionPath, v.AuditPath}, start.cfg.CredentialPaths()...)
 	if start.kv.Mount != v.KVMount || !slices.Contains(keys, start.kv.Path) {
 		return nil
 	}

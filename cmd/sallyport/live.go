@@ -61,7 +61,8 @@ type liveGateway struct {
 	credentials *followers[vaultpki.KV]
 	secret      *follower[vaultpki.KV]
 	asked       asked
-	sections    []string // what the last change of the configuration has changed; owned by its follower
+	pseudonyms  vaultpki.KV // the key that names are hidden with; zero for none; set before follow, then owned by its follower
+	sections    []string    // what the last change of the configuration has changed; owned by its follower
 
 	edge, backend *vaultpki.Certificates
 	live          *proxy.Live
@@ -116,6 +117,9 @@ func (g *liveGateway) domainOf(p gatewayParts) (d domain, err error) {
 
 // read fetches the first parts from Vault and the identity providers.
 func (g *liveGateway) read(ctx context.Context, cfg *config.Gateway) (p gatewayParts, d domain, err error) {
+	if err = g.firstPseudonyms(ctx, cfg); err != nil {
+		return p, d, err
+	}
 	p.cfg, p.from = cfg, cfg.SAML.OwnMetadata.ValidFrom(time.Now())
 	if p.saml, err = g.client.ReadKV(ctx, cfg.Vault.KVMount, cfg.Vault.SAMLPath); err != nil {
 		return p, d, err
@@ -355,6 +359,9 @@ func needsRestart(before, after *config.Gateway, known map[string]config.IdP) er
 		{"vault.assertion_path", before.Vault.AssertionPath, after.Vault.AssertionPath},
 		{"vault.assertion_role", before.Vault.AssertionRole, after.Vault.AssertionRole},
 		{"vault.assertion_name", string(before.Vault.AssertionName), string(after.Vault.AssertionName)},
+		{"access_log.pseudonymise", strconv.FormatBool(before.AccessLog.Pseudonymise), strconv.FormatBool(after.AccessLog.Pseudonymise)},
+		{"vault.audit_path", before.Vault.AuditPath, after.Vault.AuditPath},
+		{"vault.audit_device", before.Vault.AuditDevice, after.Vault.AuditDevice},
 		{"vault.edge_pki", fmt.Sprint(before.Vault.EdgePKI), fmt.Sprint(after.Vault.EdgePKI)},
 		{"vault.edge_acme", fmt.Sprint(before.Vault.EdgeACME), fmt.Sprint(after.Vault.EdgeACME)},
 		{"vault.backend_pki", fmt.Sprint(before.Vault.BackendPKI), fmt.Sprint(after.Vault.BackendPKI)},
@@ -400,7 +407,7 @@ func (g *liveGateway) follow(from source, start loaded[config.Gateway]) []follow
 	g.published = metadataFollowers(g)
 	g.credentials = newFollowers(func() []string { return g.current.Load().cfg.CredentialPaths() }, g.credentialFollower)
 	g.secret = w.secret(objectSAMLKeys, func() vaultpki.KV { return g.current.Load().saml }, g.useSAML)
-	return []followed{
+	return append(g.followPseudonyms(w), []followed{
 		watchConfig(w, from, start, func(ctx context.Context, text []byte) error { return g.useConfig(ctx, string(from), text) }, func() []string { return g.sections }),
 		g.secret,
 		w.secret(objectSessionKeys, func() vaultpki.KV { return g.current.Load().session }, g.useSession),
@@ -409,7 +416,7 @@ func (g *liveGateway) follow(from source, start loaded[config.Gateway]) []follow
 		g.published,
 		g.credentials,
 		g.followOwnMetadata(),
-	}
+	}...)
 }
 
 // refresh is how often to look for new versions.

@@ -119,5 +119,5 @@ func (l *Log) WriteEvent(v *Event) error {
 	if r.Time.IsZero() {
 		r.Time = time.Now()
 	}
-	return l.put(r.AppendJSON(nil, l.cfg.Service), true)
+	return l.put(l.line(nil, &r), true)
 }

@@ -21,6 +21,7 @@ type Log struct {
 
 	failure atomic.Pointer[error] // why the last batch is not written; nil when it is
 	counts  counts
+	names   atomic.Pointer[Pseudonyms] // nil while people stand under their own
 
 	// The writer's alone, which is one goroutine at a time.
 	chain   chain
@@ -102,7 +103,7 @@ func (l *Log) Instance() string { return l.batch.Instance }
 // The log itself tells its logger of failures, so that not every request has to.
 func (l *Log) Write(r *Record) error {
 	buf := lines.Get().(*[]byte) //nolint:forcetypeassert // nothing else is put there
-	*buf = r.AppendJSON((*buf)[:0], l.cfg.Service)
+	*buf = l.line((*buf)[:0], r)
 	err := l.put(*buf, r.Decision == DecisionAllow)
 	if cap(*buf) <= keptLine {
 		lines.Put(buf)

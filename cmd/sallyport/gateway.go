@@ -71,7 +71,7 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 		if err = (sockets{inherited, cfg.Listen.ReusePort}).checkFree(ctx, gatewayAddresses(cfg)); err != nil {
 			return nil, err
 		}
-		if access, err = openAccessLog(cfg.AccessLog.File, out, accesslog.Config{Service: gatewayService, Log: log}); err != nil {
+		if access, err = openAccessLog(cfg.AccessLog.File, out, recording(cfg.AccessLog, log)); err != nil {
 			return nil, &hinted{err, "choose a file in access_log.file that this process may append to"}
 		}
 		return cfg, nil
@@ -94,13 +94,10 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 	if err != nil {
 		return err
 	}
-	l.sockets, l.accessor = sockets{inherited, start.cfg.Listen.ReusePort}, accessor
+	l.sockets, l.calls, l.accessor = sockets{inherited, start.cfg.Listen.ReusePort}, identity.calls, accessor
 	l.followed, l.startup, l.hangup, l.probe = g.follow(from, start), clock, hup, newTokenProbe(client, g.refresh)
 	return l.run(ctx)
 }
-
-// gatewayService is what the lines of a gateway call it.
-const gatewayService = "sallyport-gateway"
 
 // apart refuses a configuration in the very secret that holds keys: each is followed,
 // and known to logs and metrics, by its place.
@@ -159,8 +156,8 @@ func equipGateway(ctx context.Context, cfg *config.Gateway, g *liveGateway, cloc
 func (g *liveGateway) life(cfg *config.Gateway) *life {
 	received := receptionOf(cfg)
 	received.limit = connectionLimits(cfg.Limits, g.metrics)
-	registry := newRegistry()
-	registry.MustRegister(g.metrics, proxy.NewUpstreamMetrics(g.live.Upstreams))
+	registry := newRegistry("gateway")
+	registry.MustRegister(g.metrics, proxy.NewUpstreamMetrics(g.live.Upstreams), proxy.NewSessionMetrics(g.memory.Revocations().Counts))
 	return &life{
 		service: "gateway", log: g.log, client: g.client, access: g.access, metrics: registry, more: g.artefacts, traces: g.traces, tools: g.live,
 		certificates: []heldCertificates{{g.edge, "browsers reach that host"}, {g.backend, "every tool is reached"}},

@@ -31,6 +31,7 @@ type life struct {
 	access       *accesslog.Log
 	accessor     accessorOf // for lines about logins; nil for a process that does not know it
 	metrics      *prometheus.Registry
+	calls        *vaultMetrics // of client
 
 	sockets   sockets
 	listen    addresses
@@ -50,7 +51,8 @@ type life struct {
 	asked  http.Handler
 	askTLS *tls.Config
 
-	// followed are kept fresh beside token and certificates, and at once on hangup.
+	// followed are kept fresh beside token and certificates, and at once on hangup. The
+	// first is the configuration.
 	followed []followed
 	hangup   *hangup
 	probe    *tokenProbe
@@ -86,7 +88,7 @@ func (l *life) run(ctx context.Context) error {
 		return err
 	}
 	l.started = time.Now()
-	l.metrics.MustRegister(&identityMetrics{life: l})
+	l.metrics.MustRegister(&identityMetrics{life: l}, l.calls, proxy.NewAccessLogMetrics(l.access))
 	// Renewals and probes outlive ctx by the drain: a certificate may end, and
 	// somebody will ask for readiness, while the last requests are answered.
 	background, end := context.WithCancel(context.WithoutCancel(ctx))

@@ -92,7 +92,10 @@ func TestEveryChangeOfALogIsFound(t *testing.T) {
 			line[random.IntN(len(line)-1)] ^= byte(1 + random.IntN(255))
 			return lines
 		},
-		func(lines [][]byte) [][]byte { i := random.IntN(len(lines) - 1); return append(lines[:i], lines[i+1:]...) },
+		func(lines [][]byte) [][]byte {
+			i := random.IntN(len(lines) - 1)
+			return append(lines[:i], lines[i+1:]...)
+		},
 		func(lines [][]byte) [][]byte {
 			i, j := random.IntN(len(lines)), random.IntN(len(lines)-1)
 			if j >= i {

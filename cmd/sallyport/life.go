@@ -29,6 +29,7 @@ type life struct {
 	client       *vaultpki.Client
 	certificates []heldCertificates
 	access       *accesslog.Log
+	sinks        *logSinks // nil for a sidecar
 	metrics      *prometheus.Registry
 	calls        *vaultMetrics // of client
 
@@ -88,6 +89,9 @@ func (l *life) run(ctx context.Context) error {
 	}
 	l.started = time.Now()
 	l.metrics.MustRegister(&identityMetrics{life: l}, l.calls, proxy.NewAccessLogMetrics(l.access))
+	if l.sinks != nil {
+		l.metrics.MustRegister(&logSinkMetrics{sinks: l.sinks})
+	}
 	// Renewals and probes outlive ctx by the drain: a certificate may end, and
 	// somebody will ask for readiness, while the last requests are answered.
 	background, end := context.WithCancel(context.WithoutCancel(ctx))

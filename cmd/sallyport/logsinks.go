@@ -13,6 +13,7 @@ import (
 
 	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/proxy/accesslog/format"
 	"github.com/sallyport/sallyport/proxy/accesslog/sink"
 	"github.com/sallyport/sallyport/proxy/accesslog/sink/file"
 	"github.com/sallyport/sallyport/proxy/accesslog/sink/spool"
@@ -76,21 +77,21 @@ func (s *logSinks) close() error {
 // open opens one.
 func (s *logSinks) open(ctx context.Context, c config.Sink) (accesslog.Sink, error) {
 	only := sink.Filter{Actions: c.Only.Actions, Decisions: c.Only.Decisions, Outcomes: c.Only.Outcomes, Routes: c.Only.Routes, Reasons: c.Only.Reasons}
-	format, err := formatOf(c.Format)
+	looks, err := formatOf(c.Format)
 	if err != nil {
 		return nil, err
 	}
 	switch {
 	case c.File.Path == "-":
-		return sink.Select(accesslog.NewOutput(c.Name, s.out), only, format), nil
+		return sink.Select(accesslog.NewOutput(c.Name, s.out), only, looks), nil
 	case c.File.Path != "":
 		opened, err := file.Start(ctx, fileConfig(c.Name, c.File.Path, c.File.Rotate, s.log))
 		if err != nil {
 			return nil, err
 		}
-		return sink.Select(opened, only, format), nil
+		return sink.Select(opened, only, looks), nil
 	}
-	opened, err := s.openSyslog(ctx, c, format)
+	opened, err := s.openSyslog(ctx, c, looks)
 	if err != nil {
 		return nil, err
 	}
@@ -99,10 +100,17 @@ func (s *logSinks) open(ctx context.Context, c config.Sink) (accesslog.Sink, err
 
 // formatOf is how records are written; nil is as they are.
 func formatOf(name string) (sink.Format, error) {
-	if name != "ecs" {
-		return nil, fmt.Errorf("format %q is not there yet", name)
+	if name == format.NameECS {
+		return nil, nil //nolint:nilnil // as they are
 	}
-	return nil, nil //nolint:nilnil // as they are
+	write, err := format.Named(name)
+	if err != nil {
+		return nil, err
+	}
+	return func(dst, line []byte) []byte {
+		dst, _ = write(dst, line) // nothing is added for what has no place in the format
+		return dst
+	}, nil
 }
 
 // fileConfig is how a file is written.
@@ -114,7 +122,7 @@ func fileConfig(name, path string, r config.Rotate, log *slog.Logger) file.Confi
 }
 
 // openSyslog opens the sink of a syslog collector.
-func (s *logSinks) openSyslog(ctx context.Context, c config.Sink, format sink.Format) (accesslog.Sink, error) {
+func (s *logSinks) openSyslog(ctx context.Context, c config.Sink, looks sink.Format) (accesslog.Sink, error) {
 	hostname, err := os.Hostname()
 	if err != nil {
 		return nil, err
@@ -129,7 +137,7 @@ func (s *logSinks) openSyslog(ctx context.Context, c config.Sink, format sink.Fo
 	}
 	opened := syslog.New(ctx, syslog.Config{
 		Name: c.Name, Address: c.Syslog.Address, TLS: secured, Facility: c.Syslog.FacilityCode(), Hostname: hostname, AppName: c.Syslog.AppName,
-		Format: format, Spool: queue, Log: s.log,
+		Format: looks, Spool: queue, Log: s.log,
 	})
 	s.collectors = append(s.collectors, spooledSink{c.Name, func() spooledStats {
 		stats := opened.Stats()

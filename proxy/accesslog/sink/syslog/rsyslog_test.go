@@ -193,13 +193,13 @@ func TestRsyslogMissesNothing(t *testing.T) {
 					}
 				}
 			})
-			for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL, syscall.SIGKILL} {
+			for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
 				<-time.After(300 * time.Millisecond)
 				r.end(r.cmd, signal)
 				<-time.After(200 * time.Millisecond) // away, under load
 				r.start(t)
 			}
-			<-time.After(500 * time.Millisecond)
+			<-time.After(300 * time.Millisecond)
 			close(stop)
 			load.Wait()
 			if err := log.Flush(t.Context()); err != nil {

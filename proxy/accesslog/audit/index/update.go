@@ -170,9 +170,9 @@ func (u *update) bring(ctx context.Context, s *source) (*segment, error) {
 			}
 		}
 	}
-	identity, err := s.identity()
-	if err != nil || identity == "" {
-		return nil, err
+	identity := s.identity()
+	if identity == "" {
+		return nil, nil //nolint:nilnil // said above
 	}
 	for _, e := range u.known {
 		if e.Identity != identity || e.taken {

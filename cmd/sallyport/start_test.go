@@ -64,6 +64,7 @@ func TestProcesses(t *testing.T) {
 			"several identity providers are apart":       testSeveralIdPs,
 			"keys for encryption are judged":             testEncryptionKeys,
 			"a start is measured":                        testStartup,
+			"requests are traced":                        testTracing,
 			"secrets stay in memory":                     testSecretsStayInMemory,
 		} {
 			t.Run(name, func(t *testing.T) {

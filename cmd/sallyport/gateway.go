@@ -85,7 +85,7 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 	}
 	clock.lap("rest_of_configuration") // of one in Vault
 	g := newLiveGateway(client, access, log)
-	if g.tracer, err = newTracer("gateway", access.Head().Instance, start.cfg.Tracing, log); err != nil {
+	if g.tracer, err = newTracer("gateway", access.Head().Instance, start.cfg.Tracing, &identity.shown, log); err != nil {
 		return err
 	}
 	identity.traced.Use(g.tracer)
@@ -93,6 +93,7 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 	if err != nil {
 		return err
 	}
+	identity.shown.Store(g.backend)
 	l.sockets, l.calls = sockets{inherited, start.cfg.Listen.ReusePort}, identity.calls
 	l.followed, l.startup, l.hangup, l.probe = g.follow(from, start), clock, hup, newTokenProbe(client, g.refresh)
 	return l.run(ctx)

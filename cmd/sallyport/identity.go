@@ -32,6 +32,7 @@ type identityFlags struct {
 	unsafeRoot                  bool
 
 	traced tracing.Calls
+	shown  laterCertificates // what a collector may ask for
 	client *vaultpki.Client // set by login: the introduction is used up
 	calls  *vaultMetrics    // of the client, set by login too
 }

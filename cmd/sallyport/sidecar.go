@@ -70,7 +70,7 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, out i
 		return err
 	}
 	defer endAccessLog(ctx, access, log)
-	tracer, err := newTracer("sidecar", access.Head().Instance, sidecarTracing(cfg), log)
+	tracer, err := newTracer("sidecar", access.Head().Instance, sidecarTracing(cfg), &identity.shown, log)
 	if err != nil {
 		return err
 	}
@@ -82,6 +82,7 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, out i
 		return &certificateError{fmt.Errorf("getting the sidecar's certificate: %w", err)}
 	}
 	clock.lap("certificates")
+	identity.shown.Store(certificates)
 	s := &liveSidecar{certificates: certificates, access: access, tracer: tracer, log: log}
 	if err := s.use(cfg); err != nil {
 		closeIdentity(certificates)

@@ -33,8 +33,8 @@ type identityFlags struct {
 
 	traced tracing.Calls
 	shown  laterCertificates // what a collector may ask for
-	client *vaultpki.Client // set by login: the introduction is used up
-	calls  *vaultMetrics    // of the client, set by login too
+	client *vaultpki.Client  // set by login: the introduction is used up
+	calls  *vaultMetrics     // of the client, set by login too
 }
 
 // defaultTokenFile is where container engines mount a secret of that name.

@@ -76,7 +76,7 @@ func (s *Sink) insist(ctx, sending context.Context, lines [][]byte) error {
 // export sends one message once.
 func (s *Sink) export(ctx context.Context, lines [][]byte) error {
 	raw, err := message(lines, s.cfg.Format, time.Now())
-	if err != nil {
+	if err != nil || raw == nil {
 		return err
 	}
 	return s.cfg.Collector.Export(ctx, otlp.Logs, raw)

@@ -36,7 +36,8 @@ const (
 )
 
 // message is what a collector is sent of some lines: an ExportLogsServiceRequest, which
-// is LogsData by another name. bodyOf makes a record's body of its line.
+// is LogsData by another name; nil if there is nothing to send. bodyOf makes a record's
+// body of its line.
 func message(lines [][]byte, bodyOf func(dst, line []byte) []byte, now time.Time) ([]byte, error) {
 	var data logspb.LogsData
 	var last *source

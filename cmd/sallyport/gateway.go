@@ -35,7 +35,7 @@ names a file. docs/exit-codes.md lists the ways in which a start can fail.`,
 				return err
 			}
 			tuneCollector(std.Env)
-			log := newLogger(std.Err, "gateway")
+			log := newRecordedLogger(std.Err, "gateway")
 			err := runGateway(cmd.Context(), source(from), &identity, std.Out, log)
 			return identity.closing(cmd.Context(), log, err)
 		},
@@ -78,8 +78,13 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 	}
 	start, client, err := loadConfig(ctx, from, parse, func() (*vaultpki.Client, error) { return identity.timedLogin(ctx, log, clock) })
 	if err != nil {
+		if access != nil { // an introduction that went wrong stands there, too
+			eventsOf(log).attach(ctx, access, unknownAccessor)
+		}
 		return err
 	}
+	accessor := accessorBy(client, start.cfg.Vault)
+	eventsOf(log).attach(ctx, access, accessor)
 	if err := apart(from, start); err != nil {
 		return err
 	}
@@ -94,7 +99,7 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 		return err
 	}
 	identity.shown.Store(g.backend)
-	l.sockets, l.calls = sockets{inherited, start.cfg.Listen.ReusePort}, identity.calls
+	l.sockets, l.calls, l.accessor = sockets{inherited, start.cfg.Listen.ReusePort}, identity.calls, accessor
 	l.followed, l.startup, l.hangup, l.probe = g.follow(from, start), clock, hup, newTokenProbe(client, g.refresh)
 	return l.run(ctx)
 }
@@ -103,7 +108,7 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 // and known to logs and metrics, by its place.
 func apart(from source, start loaded[config.Gateway]) error {
 	v := start.cfg.Vault
-	keys := append([]string{v.SAMLPath, v.SessionPath, v.AssertionPath}, start.cfg.CredentialPaths()...)
+	keys := append([]string{v.SAMLPath, v.SessionPath, v.AssertionPath, v.AuditPath}, start.cfg.CredentialPaths()...)
 	if start.kv.Mount != v.KVMount || !slices.Contains(keys, start.kv.Path) {
 		return nil
 	}

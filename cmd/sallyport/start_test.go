@@ -57,6 +57,7 @@ func TestProcesses(t *testing.T) {
 			"a configuration file is live":               testFileConfiguration,
 			"a status is shown":                          testStatus,
 			"upstreams are watched":                      testUpstreams,
+			"prometheus scrapes what is documented":      testPrometheusScrapes,
 			"changes get past expired metadata":          testChangesPastExpiredMetadata,
 			"metadata moves to another URL":              testMetadataMoves,
 			"metadata comes from a URL":                  testMetadataFromURL,

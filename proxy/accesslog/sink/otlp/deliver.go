@@ -109,7 +109,9 @@ func (s *Sink) away(cause error) {
 	s.counts.failures.Add(1)
 	if s.since.CompareAndSwap(0, time.Now().UnixNano()) {
 		s.cfg.Log.Warn("collector of access log is away; records wait on disk", "sink", s.cfg.Name, "collector", s.cfg.Collector.Address(), "error", cause)
+		return
 	}
+	s.cfg.Log.Debug("collector of access log is still away", "sink", s.cfg.Name, "error", cause)
 }
 
 // taken notes that the collector has taken records, and tells once that it is back.

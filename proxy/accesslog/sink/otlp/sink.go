@@ -68,8 +68,9 @@ type Stats struct {
 const closing = 3 * time.Second
 
 const (
-	// readAtOnce is about how many bytes of lines are read from the spool at once.
-	readAtOnce = 4 * maxBytes
+	// readAtOnce is about how many bytes of lines are read from the spool at once: a
+	// message, since what is read is acknowledged together.
+	readAtOnce = maxBytes
 	// adoptEvery is how often it is looked for what another process has left, while
 	// nothing else is to do.
 	adoptEvery = 30 * time.Second

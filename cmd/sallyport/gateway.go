@@ -50,6 +50,7 @@ names a file. docs/exit-codes.md lists the ways in which a start can fail.`,
 // introduction.
 func runGateway(ctx context.Context, from source, identity *identityFlags, out io.Writer, log *slog.Logger) error {
 	var access *accesslog.Log
+	var sinks *logSinks
 	defer func() {
 		if access != nil {
 			endAccessLog(ctx, access, log)
@@ -71,10 +72,8 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 		if err = (sockets{inherited, cfg.Listen.ReusePort}).checkFree(ctx, gatewayAddresses(cfg)); err != nil {
 			return nil, err
 		}
-		if access, err = openAccessLog(cfg.AccessLog.File, out, recording(cfg.AccessLog, log)); err != nil {
-			return nil, &hinted{err, "choose a file in access_log.file that this process may append to"}
-		}
-		return cfg, nil
+		access, sinks, err = openGatewayLog(ctx, cfg.AccessLog, out, log)
+		return cfg, err
 	}
 	start, client, err := loadConfig(ctx, from, parse, func() (*vaultpki.Client, error) { return identity.timedLogin(ctx, log, clock) })
 	if err != nil {
@@ -99,6 +98,8 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 		return err
 	}
 	identity.shown.Store(g.backend)
+	sinks.identity.Store(g.backend)
+	l.sinks = sinks
 	l.sockets, l.calls, l.accessor = sockets{inherited, start.cfg.Listen.ReusePort}, identity.calls, accessor
 	l.followed, l.startup, l.hangup, l.probe = g.follow(from, start), clock, hup, newTokenProbe(client, g.refresh)
 	return l.run(ctx)

@@ -89,7 +89,7 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 	}
 	clock.lap("rest_of_configuration") // of one in Vault
 	g := newLiveGateway(client, access, log)
-	if g.tracer, err = newTracer("gateway", access.Head().Instance, start.cfg.Tracing, log); err != nil {
+	if g.tracer, err = newTracer("gateway", access.Head().Instance, start.cfg.Tracing, &identity.shown, log); err != nil {
 		return err
 	}
 	identity.traced.Use(g.tracer)
@@ -97,6 +97,7 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 	if err != nil {
 		return err
 	}
+	identity.shown.Store(g.backend)
 	sinks.identity.Store(g.backend)
 	l.sinks = sinks
 	l.sockets, l.calls, l.accessor = sockets{inherited, start.cfg.Listen.ReusePort}, identity.calls, accessor

@@ -21,6 +21,7 @@ type Log struct {
 
 	failure atomic.Pointer[error] // why the last batch is not written; nil when it is
 	counts  counts
+	written headway
 
 	// The writer's alone, which is one goroutine at a time.
 	chain   chain
@@ -47,6 +48,8 @@ type Config struct {
 	Predecessor *Head
 	// Version is the program's.
 	Version string
+	// Start appends more members to the first record, each behind a comma; nil for none.
+	Start func(dst []byte) []byte
 	// Log is told when records cannot be written, and when they can again; nil
 	// discards.
 	Log *slog.Logger

@@ -56,6 +56,7 @@ func (l *Log) deliver(lines []byte) {
 		written := l.each(func(sink Sink) error { return sink.Write(l.stop, &l.batch) })
 		if written {
 			l.counts.records.Add(uint64(l.batch.Count)) //nolint:gosec // counts lines
+			l.written.reach(&l.chain)
 		} else {
 			l.counts.left.Add(uint64(l.batch.Count)) //nolint:gosec // counts lines
 		}

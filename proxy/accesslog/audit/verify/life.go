@@ -119,7 +119,7 @@ func (v *verifier) start(i *instance, r *entry) {
 func (v *verifier) gap(i *instance, r *entry) {
 	n := uint64(max(logfile.Number(r.Member("sallyport.log.dropped")), 0))
 	i.sum.Dropped += n
-	v.report.note(at(Gap, r.place, "%d records were dropped from %s to %s, and the instance says so",
+	v.report.note(at(Gap, r.place, "%d records were dropped from %.40q to %.40q, and the instance says so",
 		n, logfile.Text(r.Member("event.start")), logfile.Text(r.Member("event.end"))).about(i.id, r.Sequence, 0))
 }
 

@@ -149,6 +149,8 @@ type AccessLog struct {
 	Rotate Rotate `yaml:"rotate"`
 	// Sinks are where records go besides File. Default none.
 	Sinks []Sink `yaml:"sinks"`
+	// Checkpoints say how often Vault signs what is in the log. Default: not at all.
+	Checkpoints Checkpoints `yaml:"checkpoints"`
 }
 
 // Stop is how a process ends after SIGTERM.
@@ -302,7 +304,7 @@ func defaultGateway() Gateway {
 		},
 		SAML:      defaultSAML(),
 		Session:   Session{Idle: Duration{time.Hour}, Absolute: Duration{10 * time.Hour}},
-		AccessLog: AccessLog{File: standardOutput, Rotate: defaultRotate()},
+		AccessLog: AccessLog{File: standardOutput, Rotate: defaultRotate(), Checkpoints: defaultCheckpoints()},
 		Stop:      defaultStop(),
 		Limits:    defaultLimits(),
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy"
 	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/proxy/accesslog/checkpoint"
 	"github.com/sallyport/sallyport/vaultpki"
 )
 
@@ -50,9 +51,11 @@ names a file. docs/exit-codes.md lists the ways in which a start can fail.`,
 // introduction.
 func runGateway(ctx context.Context, from source, identity *identityFlags, out io.Writer, log *slog.Logger) error {
 	var access *accesslog.Log
+	var signed checkpoints
 	defer func() {
 		if access != nil {
 			endAccessLog(ctx, access, log)
+			signed.end(ctx)
 		}
 	}()
 	inherited, err := inheritSockets(socketHTTPS, socketHTTP3, socketAdmin, socketForwardAuth)
@@ -71,10 +74,8 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 		if err = (sockets{inherited, cfg.Listen.ReusePort}).checkFree(ctx, gatewayAddresses(cfg)); err != nil {
 			return nil, err
 		}
-		if access, err = openAccessLog(cfg.AccessLog.File, out, accesslog.Config{Service: "sallyport-gateway", Log: log}); err != nil {
-			return nil, &hinted{err, "choose a file in access_log.file that this process may append to"}
-		}
-		return cfg, nil
+		access, signed.maker, err = openGatewayLog(cfg.AccessLog, out, log)
+		return cfg, err
 	}
 	start, client, err := loadConfig(ctx, from, parse, func() (*vaultpki.Client, error) { return identity.timedLogin(ctx, log, clock) })
 	if err != nil {
@@ -84,14 +85,34 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 		return err
 	}
 	clock.lap("rest_of_configuration") // of one in Vault
+	if err := signed.by(client, start.cfg, access); err != nil {
+		return err
+	}
 	g := newLiveGateway(client, access, log)
 	l, err := equipGateway(ctx, start.cfg, g, clock)
 	if err != nil {
 		return err
 	}
-	l.sockets = sockets{inherited, start.cfg.Listen.ReusePort}
+	l.sockets, l.signed = sockets{inherited, start.cfg.Listen.ReusePort}, signed
 	l.followed, l.startup, l.hangup, l.probe = g.follow(from, start), clock, hup, newTokenProbe(client, g.refresh)
 	return l.run(ctx)
+}
+
+// openGatewayLog opens the access log, and makes what will have it signed.
+func openGatewayLog(cfg config.AccessLog, out io.Writer, log *slog.Logger) (*accesslog.Log, *checkpoint.Checkpointer, error) {
+	maker, err := newCheckpointer(cfg.Checkpoints, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	settings := accesslog.Config{Service: "sallyport-gateway", Log: log}
+	if maker != nil {
+		settings.Start = maker.AppendStart
+	}
+	access, err := openAccessLog(cfg.File, out, settings)
+	if err != nil {
+		return nil, nil, &hinted{err, "choose a file in access_log.file that this process may append to"}
+	}
+	return access, maker, nil
 }
 
 // apart refuses a configuration in the very secret that holds keys: each is followed,

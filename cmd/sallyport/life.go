@@ -30,6 +30,7 @@ type life struct {
 	certificates []heldCertificates
 	access       *accesslog.Log
 	metrics      *prometheus.Registry
+	signed       checkpoints
 
 	sockets   sockets
 	listen    addresses
@@ -232,6 +233,7 @@ func (l *life) keepFresh(ctx context.Context, group *errgroup.Group) {
 		group.Go(func() error { return f.run(ctx) })
 	}
 	group.Go(func() error { return l.probe.run(ctx) })
+	group.Go(func() error { return l.signed.run(ctx) })
 	group.Go(func() error { return l.hangup.obey(ctx, l.log, sleepers...) })
 	if l.tools != nil {
 		group.Go(func() error { return l.tools.Run(ctx) })

@@ -65,6 +65,7 @@ func (s Spec) names() map[string]string {
 		"BackendMount": s.BackendMount, "BackendAuthority.RootMount": s.BackendAuthority.RootMount, "ClientRole": s.ClientRole, "AssertionRole": s.AssertionRole,
 		"AuthMount": s.AuthMount, "GatewayRole": s.GatewayRole,
 		"IntroducerPolicy": s.IntroducerPolicy, "Driver.Policy": s.Driver.Policy, "Transit.Mount": s.Transit.Mount,
+		"Transit.LogPath": s.Transit.LogPath, "Transit.AuditorPolicy": s.Transit.AuditorPolicy,
 	}
 	for field, optional := range map[string]string{"ACMEPath": s.ACMEPath, "ACMEBindingPath": s.ACMEBindingPath, "Transit.Key": s.Transit.Key} {
 		if optional != "" {

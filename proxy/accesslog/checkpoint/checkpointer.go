@@ -33,14 +33,19 @@ type Config struct {
 	// and DefaultRecords.
 	Every   time.Duration
 	Records uint64
-	// Signer signs. Required.
-	Signer Signer
-	// SignerName is the signer's key without its version, "transit/MOUNT/NAME".
+	// SignerName is the key that will sign, without its version, "transit/MOUNT/NAME".
+	// Required.
 	SignerName string
-	// Board is where checkpoints are published; nil for nowhere.
-	Board Board
 	// Log is told what happens to checkpoints; nil discards.
 	Log *slog.Logger
+}
+
+// Vault is what a Checkpointer needs of Vault, once there is one.
+type Vault struct {
+	// Signer signs. Required.
+	Signer Signer
+	// Board is where checkpoints are published; nil for nowhere.
+	Board Board
 }
 
 // How often checkpoints are made unless it is said.
@@ -66,7 +71,8 @@ type Checkpointer struct {
 	others  others
 	state   state
 
-	// The rest is Run's alone.
+	// The rest is Run's, and then Final's.
+	vault   Vault
 	covered uint64    // the last record that a checkpoint covers
 	written uint64    // the last record that needs none, as it is a checkpoint
 	due     time.Time // when the records behind it have waited long enough; zero if there are none
@@ -140,7 +146,8 @@ func (c *Checkpointer) Status() Status {
 
 // Run makes checkpoints of what is written to log, until ctx ends; the first one as
 // soon as there is a record. It returns nil.
-func (c *Checkpointer) Run(ctx context.Context, log Log) error {
+func (c *Checkpointer) Run(ctx context.Context, vault Vault, log Log) error {
+	c.vault = vault
 	ticker := time.NewTicker(min(look, c.cfg.Every))
 	defer ticker.Stop()
 	for {
@@ -243,7 +250,7 @@ func (c *Checkpointer) byOwnKey(head Head) *Checkpoint {
 func (c *Checkpointer) signByVault(ctx context.Context, cp *Checkpoint) error {
 	ctx, cancel := context.WithTimeout(ctx, signTimeout)
 	defer cancel()
-	key, signature, err := c.cfg.Signer.Sign(ctx, func(key string) []byte {
+	key, signature, err := c.vault.Signer.Sign(ctx, func(key string) []byte {
 		cp.Key = key
 		return cp.Message()
 	})
@@ -275,25 +282,27 @@ func (s *state) note(cp *Checkpoint, err error) (before error) {
 
 // publish publishes a checkpoint, and reads what the others have published.
 func (c *Checkpointer) publish(ctx context.Context, cp *Checkpoint, ended bool) {
-	if c.cfg.Board == nil {
+	if c.vault.Board == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, boardTimeout)
 	defer cancel()
-	if err := Publish(ctx, c.cfg.Board, cp, ended); err != nil {
+	if err := Publish(ctx, c.vault.Board, cp, ended); err != nil {
 		c.cfg.Log.Warn("a checkpoint of the access log is not published", "error", err)
 		return // Vault is away: what the others say has to wait
 	}
 	if !ended {
-		c.others.poll(ctx, c.cfg.Board, cp.Instance)
+		c.others.poll(ctx, c.vault.Board, cp.Instance)
 	}
 }
 
 // Final signs and publishes the last record of an instance that has ended. It has no
-// place in the log any more; it shows, in Vault, where the log ends.
-func (c *Checkpointer) Final(ctx context.Context, log Log) {
+// place in the log any more; it shows, in Vault, where the log ends. It is called after
+// Run.
+func (c *Checkpointer) Final(ctx context.Context, vault Vault, log Log) {
+	c.vault = vault
 	head, ok := log.Head()
-	if !ok || c.cfg.Board == nil {
+	if !ok || vault.Board == nil {
 		return
 	}
 	cp, err := c.byVault(ctx, head)

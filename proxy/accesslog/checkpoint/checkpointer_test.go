@@ -105,6 +105,9 @@ func (v *fakeVault) keys() checkpoint.Keys {
 	return checkpoint.Keys{signerName + "/v1": v.key.Public()}
 }
 
+// pass lets time pass, within synctest.
+func pass(d time.Duration) { <-time.After(d) }
+
 // heads is an access log as a Checkpointer sees it.
 type heads struct{ *accesslog.Log }
 
@@ -207,25 +210,25 @@ func TestCheckpointsComeAsPromised(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newVault()
 		r := start(t, v, checkpoint.Config{Every: time.Minute, Records: 100})
-		time.Sleep(2 * time.Second)
+		pass(2 * time.Second)
 		if got := r.checkpoints(t); len(got) != 1 || got[0].Sequence != 1 {
 			t.Fatalf("at the start: %v", got)
 		}
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		if got := r.checkpoints(t); len(got) != 1 {
 			t.Errorf("while nothing happens: %d checkpoints", len(got))
 		}
 		r.write(1)
-		time.Sleep(time.Minute - 5*time.Second)
+		pass(time.Minute - 5*time.Second)
 		if got := r.checkpoints(t); len(got) != 1 {
 			t.Errorf("before it is time: %d checkpoints", len(got))
 		}
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		if got := r.checkpoints(t); len(got) != 2 || got[1].Sequence != 3 {
 			t.Errorf("after a minute: %v", got)
 		}
 		r.write(100)
-		time.Sleep(2 * time.Second)
+		pass(2 * time.Second)
 		if got := r.checkpoints(t); len(got) != 3 {
 			t.Errorf("after many records: %d checkpoints", len(got))
 		}
@@ -244,13 +247,13 @@ func TestTheInstanceSignsWhileVaultIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newVault()
 		r := start(t, v, checkpoint.Config{})
-		time.Sleep(2 * time.Second)
+		pass(2 * time.Second)
 		for name, set := range map[string]func(){"refuses": func() { v.set(true, 0) }, "does not answer": func() { v.set(false, time.Hour) }} {
 			v.set(false, 0)
 			before := len(r.checkpoints(t))
 			set()
 			r.write(10)
-			time.Sleep(2 * time.Minute)
+			pass(2 * time.Minute)
 			got := r.checkpoints(t)[before:]
 			if len(got) != 1 || got[0].Key != checkpoint.InstanceKey {
 				t.Fatalf("vault %s: %v", name, got)
@@ -259,7 +262,7 @@ func TestTheInstanceSignsWhileVaultIsAway(t *testing.T) {
 				t.Errorf("vault %s: status %+v", name, s)
 			}
 			v.set(false, 0)
-			time.Sleep(2 * time.Minute)
+			pass(2 * time.Minute)
 			if got := r.checkpoints(t)[before:]; len(got) != 2 || got[1].Key != signerName+"/v1" || got[1].Sequence <= got[0].Sequence {
 				t.Errorf("when it is back, without another record: %v", got)
 			}
@@ -278,18 +281,18 @@ func TestReplicasVouchForEachOther(t *testing.T) {
 		for range 5 {
 			a.write(3)
 			b.write(3)
-			time.Sleep(2 * time.Minute)
+			pass(2 * time.Minute)
 		}
 		a.end(t)
 		b.write(1)
-		time.Sleep(2 * time.Minute)
+		pass(2 * time.Minute)
 		b.write(1)
-		time.Sleep(2 * time.Minute)
+		pass(2 * time.Minute)
 		v.mu.Lock()
 		before := v.gets
 		v.mu.Unlock()
 		b.write(1)
-		time.Sleep(2 * time.Minute)
+		pass(2 * time.Minute)
 		v.mu.Lock()
 		if v.gets != before {
 			t.Error("an instance that has ended is looked at again and again")
@@ -323,9 +326,9 @@ func TestTheBoardHasWhateverSomebodyWroteThere(t *testing.T) {
 		v.board["abc"] = map[string]string{"checkpoint": "{}"}
 		v.board["aaaaaaaaaaaaaaaaaaaaaaaaaa"] = map[string]string{}
 		r := start(t, v, checkpoint.Config{})
-		time.Sleep(2 * time.Second)
+		pass(2 * time.Second)
 		r.write(1)
-		time.Sleep(2 * time.Minute)
+		pass(2 * time.Minute)
 		if got := r.checkpoints(t); len(got) != 2 || len(got[1].Others) != 0 {
 			t.Errorf("checkpoints: %v", got)
 		}

@@ -118,10 +118,11 @@ routes: [{name: grafana, host: grafana.example.com, backend: {url: https://grafa
 		},
 		Session: Session{Idle: Duration{time.Hour}, Absolute: Duration{10 * time.Hour}},
 		AccessLog: AccessLog{
-			File: "-", Rotate: Rotate{Compress: true},
+			File: "-", Durability: "batch", OnFailure: "deny", BufferMiB: 8, Rotate: Rotate{Compress: true},
 			Checkpoints: Checkpoints{Every: Duration{time.Minute}, Records: 10_000, Mount: "transit", Path: "sallyport/log"},
 		},
-		Stop: Stop{Announce: Duration{time.Second}, Drain: Duration{30 * time.Second}},
+		Tracing: Tracing{Endpoint: "none", Protocol: "grpc", CAFile: "system", Sample: "1%"},
+		Stop:    Stop{Announce: Duration{time.Second}, Drain: Duration{30 * time.Second}},
 		Limits: Limits{
 			Connections: 20000, ConnectionsPerAddress: 2000, Requests: 20000, StrangersPerSecond: 100,
 			URLBytes: 16384, HeaderNames: 100, Stall: Duration{30 * time.Second},
@@ -167,6 +168,7 @@ func TestDefaultsOfASidecar(t *testing.T) {
 		PKI:         PKI{Mount: "pki-backend", Role: "sidecar-grafana", TTL: Duration{24 * time.Hour}},
 		Refresh:     Duration{time.Minute},
 		Admin:       "127.0.0.1:9091",
+		Tracing:     Collector{Endpoint: "none", Protocol: "grpc", CAFile: "system"},
 		Stop:        Stop{Announce: Duration{time.Second}, Drain: Duration{30 * time.Second}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -22,6 +22,7 @@ func validateGateway(g *Gateway, faults *collector) {
 	faults.session(g.Session)
 	faults.accessLog(g.AccessLog)
 	faults.sinks(g)
+	faults.tracing(g)
 	faults.stop("stop", g.Stop)
 	faults.limits("limits", g.Limits)
 	faults.forwardAuth(g)
@@ -105,6 +106,7 @@ func (c *collector) accessLog(a AccessLog) {
 	c.logFile("access_log.file", a.File)
 	c.rotate("access_log.rotate", a.File, a.Rotate)
 	c.checkpoints("access_log.checkpoints", a.Checkpoints)
+	c.waiting("access_log", a)
 	c.texts("access_log.query_keys", a.QueryKeys, judgeText)
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/sallyport/sallyport/vaultpki/internal/wire"
@@ -29,6 +30,9 @@ type Server struct {
 	Namespace string
 	// UnsafeHTTP permits plain http to a loopback address.
 	UnsafeHTTP bool
+	// Wrap, if not nil, is given the transports of the calls and returns what stands in
+	// their place. It must neither repeat nor keep a call.
+	Wrap func(http.RoundTripper) http.RoundTripper
 }
 
 // OnRevocation says what the end of a token before its time means.
@@ -58,6 +62,10 @@ type Config struct {
 	// Wait is how long an unreachable or sealed Vault is waited for, per call;
 	// default 2 minutes.
 	Wait time.Duration
+
+	// Observe is told of each call that was sent to Vault, concurrently; nil tells
+	// nobody.
+	Observe func(Observation)
 
 	// Log receives one line per step; nil discards. Now is the clock that
 	// creation times are compared with; nil means time.Now. Both are used
@@ -103,6 +111,6 @@ func (cfg Config) withDefaults() (Config, error) {
 func (s Server) Dial() (*wire.Client, error) {
 	return wire.New(wire.Config{
 		Address: s.Address, CAFile: s.CAFile, UnsafeHTTP: s.UnsafeHTTP,
-		Namespace: s.Namespace, CertFile: s.CertFile, KeyFile: s.KeyFile,
+		Namespace: s.Namespace, CertFile: s.CertFile, KeyFile: s.KeyFile, Wrap: s.Wrap,
 	})
 }

@@ -72,12 +72,9 @@ type signedLog struct{ *accesslog.Log }
 
 // Head implements [checkpoint.Log].
 func (l signedLog) Head() (checkpoint.Head, bool) {
-	head, ok := l.Log.Head()
-	if !ok {
-		return checkpoint.Head{}, false
-	}
+	head := l.Log.Head()
 	h, err := checkpoint.HeadOf(head.Instance, head.Sequence, head.Hash)
-	return h, err == nil
+	return h, err == nil // without a record there is no sequence number
 }
 
 // checkpoints are those of one process: what makes them, and what that needs.

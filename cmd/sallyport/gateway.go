@@ -74,8 +74,10 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 		if err = (sockets{inherited, cfg.Listen.ReusePort}).checkFree(ctx, gatewayAddresses(cfg)); err != nil {
 			return nil, err
 		}
-		access, signed.maker, err = openGatewayLog(cfg.AccessLog, out, log)
-		return cfg, err
+		if access, signed.maker, err = openGatewayLog(cfg.AccessLog, out, log); err != nil {
+			return nil, err
+		}
+		return cfg, nil
 	}
 	start, client, err := loadConfig(ctx, from, parse, func() (*vaultpki.Client, error) { return identity.timedLogin(ctx, log, clock) })
 	if err != nil {
@@ -89,11 +91,15 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 		return err
 	}
 	g := newLiveGateway(client, access, log)
+	if g.tracer, err = newTracer("gateway", access.Head().Instance, start.cfg.Tracing, log); err != nil {
+		return err
+	}
+	identity.traced.Use(g.tracer)
 	l, err := equipGateway(ctx, start.cfg, g, clock)
 	if err != nil {
 		return err
 	}
-	l.sockets, l.signed = sockets{inherited, start.cfg.Listen.ReusePort}, signed
+	l.sockets, l.calls, l.signed = sockets{inherited, start.cfg.Listen.ReusePort}, identity.calls, signed
 	l.followed, l.startup, l.hangup, l.probe = g.follow(from, start), clock, hup, newTokenProbe(client, g.refresh)
 	return l.run(ctx)
 }
@@ -104,7 +110,7 @@ func openGatewayLog(cfg config.AccessLog, out io.Writer, log *slog.Logger) (*acc
 	if err != nil {
 		return nil, nil, err
 	}
-	settings := accesslog.Config{Service: "sallyport-gateway", Log: log}
+	settings := recording(cfg, log)
 	if maker != nil {
 		settings.Start = maker.AppendStart
 	}
@@ -172,10 +178,10 @@ func equipGateway(ctx context.Context, cfg *config.Gateway, g *liveGateway, cloc
 func (g *liveGateway) life(cfg *config.Gateway) *life {
 	received := receptionOf(cfg)
 	received.limit = connectionLimits(cfg.Limits, g.metrics)
-	registry := newRegistry()
-	registry.MustRegister(g.metrics, proxy.NewUpstreamMetrics(g.live.Upstreams))
+	registry := newRegistry("gateway")
+	registry.MustRegister(g.metrics, proxy.NewUpstreamMetrics(g.live.Upstreams), proxy.NewSessionMetrics(g.memory.Revocations().Counts))
 	return &life{
-		service: "gateway", log: g.log, client: g.client, access: g.access, metrics: registry, more: g.artefacts, traces: g.traces, tools: g.live,
+		service: "gateway", log: g.log, tracer: g.tracer, client: g.client, access: g.access, metrics: registry, more: g.artefacts, traces: g.traces, tools: g.live,
 		certificates: []heldCertificates{{g.edge, "browsers reach that host"}, {g.backend, "every tool is reached"}},
 		listen:       gatewayAddresses(cfg), tls: g.edge.EdgeTLS(), handler: g.live,
 		announce: cfg.Stop.Announce.Duration, drain: cfg.Stop.Drain.Duration,

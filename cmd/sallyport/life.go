@@ -17,6 +17,7 @@ import (
 	"github.com/sallyport/sallyport/proxy"
 	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/proxy/handover"
+	"github.com/sallyport/sallyport/proxy/tracing"
 	"github.com/sallyport/sallyport/vaultpki"
 )
 
@@ -31,6 +32,8 @@ type life struct {
 	access       *accesslog.Log
 	metrics      *prometheus.Registry
 	signed       checkpoints
+	calls        *vaultMetrics   // of client
+	tracer       *tracing.Tracer // nil if nothing is traced
 
 	sockets   sockets
 	listen    addresses
@@ -50,7 +53,8 @@ type life struct {
 	asked  http.Handler
 	askTLS *tls.Config
 
-	// followed are kept fresh beside token and certificates, and at once on hangup.
+	// followed are kept fresh beside token and certificates, and at once on hangup. The
+	// first is the configuration.
 	followed []followed
 	hangup   *hangup
 	probe    *tokenProbe
@@ -86,7 +90,10 @@ func (l *life) run(ctx context.Context) error {
 		return err
 	}
 	l.started = time.Now()
-	l.metrics.MustRegister(&identityMetrics{life: l})
+	l.metrics.MustRegister(&identityMetrics{life: l}, l.calls, proxy.NewAccessLogMetrics(l.access))
+	if l.tracer != nil {
+		l.metrics.MustRegister(l.tracer)
+	}
 	// Renewals and probes outlive ctx by the drain: a certificate may end, and
 	// somebody will ask for readiness, while the last requests are answered.
 	background, end := context.WithCancel(context.WithoutCancel(ctx))
@@ -234,6 +241,7 @@ func (l *life) keepFresh(ctx context.Context, group *errgroup.Group) {
 	}
 	group.Go(func() error { return l.probe.run(ctx) })
 	group.Go(func() error { return l.signed.run(ctx) })
+	group.Go(func() error { return l.tracer.Run(ctx) })
 	group.Go(func() error { return l.hangup.obey(ctx, l.log, sleepers...) })
 	if l.tools != nil {
 		group.Go(func() error { return l.tools.Run(ctx) })

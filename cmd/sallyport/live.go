@@ -19,6 +19,7 @@ import (
 	"github.com/sallyport/sallyport/proxy"
 	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/proxy/session"
+	"github.com/sallyport/sallyport/proxy/tracing"
 	"github.com/sallyport/sallyport/saml"
 	"github.com/sallyport/sallyport/vaultpki"
 )
@@ -49,6 +50,7 @@ type liveGateway struct {
 	log     *slog.Logger
 	access  *accesslog.Log
 	metrics *proxy.Metrics
+	tracer  *tracing.Tracer // set before anything is built; nil traces nothing
 	fetch   *fetcher
 	memory  *session.Memory
 	replay  saml.Replay
@@ -166,6 +168,7 @@ func (g *liveGateway) build(p gatewayParts, d domain) (*proxy.Gateway, error) {
 		DoorHost:   string(p.cfg.Door.Host), PublicPort: p.cfg.Door.PublicPort, EntityID: p.cfg.SAML.EntityID, Routes: withCredentials(withIdPs(routes(p.cfg, g.dialTo), d.idps), p),
 		IdPs: proxyIdPs(d.idps), OutIdPs: outIdPs(d.idps), Sessions: d.sessions, Access: g.access, QueryKeys: p.cfg.AccessLog.QueryKeys,
 		TrustedProxies: p.cfg.Clients.Forwarded(), Limits: gatewayLimits(p.cfg.Limits),
+		Tracer: g.tracer, TrustTraces: p.cfg.Tracing.TrustParent,
 		Refresh: g.refreshIdP, Traces: g.traces, Log: g.log, Metrics: g.metrics,
 		Asks: g.asks(p.cfg.ForwardAuth),
 	}
@@ -339,8 +342,12 @@ func needsRestart(before, after *config.Gateway, known map[string]config.IdP) er
 		{"listen.forward_auth", before.Listen.ForwardAuth, after.Listen.ForwardAuth},
 		{"listen.reuse_port", strconv.FormatBool(before.Listen.ReusePort), strconv.FormatBool(after.Listen.ReusePort)},
 		{"access_log.file", before.AccessLog.File, after.AccessLog.File},
+		{"access_log.durability", before.AccessLog.Durability, after.AccessLog.Durability},
+		{"access_log.on_failure", before.AccessLog.OnFailure, after.AccessLog.OnFailure},
+		{"access_log.buffer_mib", strconv.Itoa(before.AccessLog.BufferMiB), strconv.Itoa(after.AccessLog.BufferMiB)},
 		{"access_log.rotate", fmt.Sprint(before.AccessLog.Rotate), fmt.Sprint(after.AccessLog.Rotate)},
 		{"access_log.sinks", fmt.Sprint(before.AccessLog.Sinks), fmt.Sprint(after.AccessLog.Sinks)},
+		{"tracing", fmt.Sprint(before.Tracing), fmt.Sprint(after.Tracing)},
 		{"stop.announce", before.Stop.Announce.String(), after.Stop.Announce.String()},
 		{"stop.drain", before.Stop.Drain.String(), after.Stop.Drain.String()},
 		{"limits.connections", strconv.Itoa(before.Limits.Connections), strconv.Itoa(after.Limits.Connections)},

@@ -1,33 +1,6 @@
 package accesslog
 
-import (
-	"sync"
-	"time"
-)
-
-// headway is the head of what is written.
-type headway struct {
-	mu   sync.Mutex
-	head Head // without a sequence number before the first record; guarded by mu, as is hash
-	hash [hashLength]byte
-}
-
-// reach notes that a batch is written.
-func (w *headway) reach(c *chain) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.head.Instance, w.head.Sequence, w.hash = c.instance, c.sequence, c.previous
-}
-
-// Head returns the last record that is written, and false if there is none yet. It
-// still does after Close.
-func (l *Log) Head() (Head, bool) {
-	l.written.mu.Lock()
-	defer l.written.mu.Unlock()
-	head := l.written.head
-	head.Hash = string(l.written.hash[:])
-	return head, head.Sequence > 0
-}
+import "time"
 
 // ActionCheckpoint is of a record with a signature over the records before it; package
 // checkpoint makes them.

@@ -21,8 +21,10 @@ type Signer interface {
 
 // Log is what a Checkpointer needs of the log: package accesslog has it.
 type Log interface {
-	// Head returns the last record that is written, and false before the first.
+	// Head returns the last record that is sealed, and false before the first.
 	Head() (Head, bool)
+	// Flush waits until all records that are sealed are written, or ctx ends.
+	Flush(ctx context.Context) error
 	// WriteCheckpoint puts a checkpoint among the records to be written.
 	WriteCheckpoint(object []byte) error
 }
@@ -59,6 +61,8 @@ const (
 	look = time.Second
 	// signTimeout is how long Vault is waited for before the instance's own key signs.
 	signTimeout = 3 * time.Second
+	// flushTimeout is how long the log is waited for; it is asked again a second later.
+	flushTimeout = 5 * time.Second
 	// boardTimeout is how long publishing and reading what others published take at most.
 	boardTimeout = 5 * time.Second
 )
@@ -184,6 +188,10 @@ func (c *Checkpointer) look(ctx context.Context, log Log, head Head) {
 	if !due && (c.again.IsZero() || now.Before(c.again)) {
 		return
 	}
+	// What is signed for must be in the log, whatever becomes of this process.
+	if c.flush(ctx, log) != nil {
+		return // the log itself tells of it; the next look tries again
+	}
 	cp, err := c.byVault(ctx, head)
 	if err != nil && ctx.Err() != nil {
 		return // the end is signed by Final
@@ -198,6 +206,13 @@ func (c *Checkpointer) look(ctx context.Context, log Log, head Head) {
 		c.again = time.Time{}
 	}
 	c.put(ctx, log, cp)
+}
+
+// flush waits a while until what is sealed is written.
+func (c *Checkpointer) flush(ctx context.Context, log Log) error {
+	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+	defer cancel()
+	return log.Flush(ctx)
 }
 
 // put puts a checkpoint into the log, and publishes it if it is by Vault.

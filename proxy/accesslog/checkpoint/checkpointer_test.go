@@ -112,10 +112,7 @@ func pass(d time.Duration) { <-time.After(d) }
 type heads struct{ *accesslog.Log }
 
 func (h heads) Head() (checkpoint.Head, bool) {
-	head, ok := h.Log.Head()
-	if !ok {
-		return checkpoint.Head{}, false
-	}
+	head := h.Log.Head()
 	parsed, err := checkpoint.HeadOf(head.Instance, head.Sequence, head.Hash)
 	return parsed, err == nil
 }

@@ -100,6 +100,8 @@ routes: [{name: grafana, host: grafana.example.com, backend: {url: https://grafa
 			AssertionRole: "sallyport-assertion",
 			AssertionName: "assertion.sallyport.internal",
 
+			AuditPath: "sallyport/audit", AuditDevice: "none",
+
 			Refresh: Duration{time.Minute},
 			EdgeACME: ACME{
 				Directory: "none", Email: "none", CAFile: "system", Challenge: "tls-alpn-01", KVPath: "sallyport/acme", EABPath: "none",
@@ -169,6 +171,7 @@ func TestDefaultsOfASidecar(t *testing.T) {
 		Refresh:     Duration{time.Minute},
 		Admin:       "127.0.0.1:9091",
 		Tracing:     Collector{Endpoint: "none", Protocol: "grpc", CAFile: "system"},
+		RecordUsers: true,
 		Stop:        Stop{Announce: Duration{time.Second}, Drain: Duration{30 * time.Second}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -202,7 +205,7 @@ func TestDefaultsOfWhatVaultMustHold(t *testing.T) {
 		Sidecars:     []ProvisionSidecar{{Name: "grafana.backend.sallyport.internal", Access: access}},
 		SecretDriver: ProvisionDriver{Policy: "sallyport-secret-driver", Access: access},
 		Audit:        []AuditDevice{{Path: "out", Type: "stdout", Facility: "AUTH", Tag: "vault"}},
-		Transit:      Transit{Mount: "transit", Type: "ed25519", LogPath: "sallyport/log", AuditorPolicy: "sallyport-auditor"},
+		Transit:      Transit{Mount: "transit", Type: "ed25519", LogPath: "sallyport/log", VerifierPolicy: "sallyport-verifier"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)

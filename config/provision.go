@@ -227,9 +227,9 @@ type Transit struct {
 	// LogPath is where gateways publish their checkpoints in the KV mount. Default
 	// "sallyport/log".
 	LogPath string `yaml:"log_path"`
-	// AuditorPolicy is the name of a policy for who verifies the log: reads the public
-	// key and the checkpoints. Default "sallyport-auditor".
-	AuditorPolicy string `yaml:"auditor_policy"`
+	// VerifierPolicy is the name of a policy for who verifies the log: reads the public
+	// key and the checkpoints. Default "sallyport-verifier".
+	VerifierPolicy string `yaml:"verifier_policy"`
 }
 
 // hoursOfYear are the hours of 365 days.
@@ -252,7 +252,7 @@ func defaultProvision() Provision {
 		AppRole:      AppRole{IntroducerPolicy: "sallyport-introducer", Access: Access{TokenTTL: Duration{24 * time.Hour}}},
 		Heirs:        Heirs{Enabled: true, TTL: Duration{24 * time.Hour}},
 		SecretDriver: ProvisionDriver{Policy: "sallyport-secret-driver"},
-		Transit:      Transit{Mount: "transit", Type: "ed25519", LogPath: "sallyport/log", AuditorPolicy: "sallyport-auditor"},
+		Transit:      Transit{Mount: "transit", Type: "ed25519", LogPath: "sallyport/log", VerifierPolicy: "sallyport-verifier"},
 	}
 }
 

@@ -184,7 +184,7 @@ func constraints() map[string]schema {
 		"approle.mount":                path,
 		"approle.introducer_policy":    role,
 		"transit.log_path":             path,
-		"transit.auditor_policy":       role,
+		"transit.verifier_policy":      role,
 		"gateway.role":                 role,
 		"gateway.hosts[]":              {Pattern: routeHostPattern},
 		"gateway.edge_pki_role":        role,

@@ -37,6 +37,8 @@ type Sidecar struct {
 	UnsafeAdminNotLoopback bool `yaml:"unsafe_admin_not_loopback"`
 	// Tracing is where spans are sent of what the gateway traces.
 	Tracing Collector `yaml:"tracing"`
+	// RecordUsers has lines of the access log say who asks. Default true.
+	RecordUsers bool `yaml:"record_users"`
 	// Stop is how the process ends.
 	Stop Stop `yaml:"stop"`
 }
@@ -51,6 +53,7 @@ func defaultSidecar() Sidecar {
 		Refresh:     Duration{time.Minute},
 		Admin:       "127.0.0.1:9091",
 		Tracing:     defaultCollector(),
+		RecordUsers: true,
 		Stop:        defaultStop(),
 	}
 }

@@ -175,5 +175,5 @@ func (c *collector) transit(at string, t Transit) {
 	c.role(join(at, "key"), t.Key)
 	c.oneOf(join(at, "type"), t.Type, transitTypes[:])
 	c.mount(join(at, "log_path"), t.LogPath)
-	c.role(join(at, "auditor_policy"), t.AuditorPolicy)
+	c.role(join(at, "verifier_policy"), t.VerifierPolicy)
 }

@@ -66,7 +66,7 @@ func (s *stand) letIn(got string, seen int) bool {
 			}
 			id, _ := line["http.request.id"].(string)
 			if id != "" && strings.Contains(got, "\r\nX-Request-Id: "+id+"\r\n") {
-				return saysOf(line["http.request.method"], method) && saysOf(line["url.path"], at.Path)
+				return saysOf(line["http.request.method"], method) && saysOfPath(line["url.path"], at.Path)
 			}
 		}
 	}
@@ -81,4 +81,23 @@ func saysOf(logged any, value string) bool {
 		return strings.HasPrefix(string([]rune(value)), begin)
 	}
 	return text == string([]rune(value))
+}
+
+// saysOfPath does so of a path, in which bytes that are no UTF-8, and percent signs, are
+// percent-encoded.
+func saysOfPath(logged any, path string) bool {
+	text, _ := logged.(string)
+	begin, cut := strings.CutSuffix(text, "…")
+	if at := strings.LastIndexByte(begin, '%'); cut && at > len(begin)-len("%xx") {
+		begin = begin[:at]
+	}
+	back, err := url.PathUnescape(begin)
+	if err != nil {
+		return false
+	}
+	if cut && len(path) > len(back) {
+		return strings.HasPrefix(path, back)
+	}
+	back, err = url.PathUnescape(text)
+	return err == nil && back == path
 }

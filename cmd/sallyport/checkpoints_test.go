@@ -17,7 +17,7 @@ func TestTheLogIsSignedByVault(t *testing.T) {
 	config := s.write(t, "signed.yaml", gatewayYAML(https, admin, "access_log: {file: "+file+", checkpoints: {key: sallyport-access-log, every: 1s}}\n"))
 	if p := s.start(t, "provision", "apply", "--config", config, "--token-period", "1h", "--allow-loosen", "--token-file", s.tokenFile); p.wait(t) != exitOK {
 		t.Fatal(p.err.String())
-	} else if want := "+ transit key transit/sallyport-access-log: ed25519, not exportable\n+ policy sallyport-auditor\n"; !strings.Contains(p.out.String(), want) {
+	} else if want := "+ transit key transit/sallyport-access-log: ed25519, not exportable\n+ policy sallyport-verifier\n"; !strings.Contains(p.out.String(), want) {
 		t.Errorf("provision apply did:\n%s\nexpected %s", p.out.String(), want)
 	}
 	p := s.startGateway(t, gatewayRole, s.introduce(t, gatewayRole).file, config)
@@ -60,7 +60,7 @@ func (s *stand) auditorToken(t *testing.T) (file string) {
 			Token string `json:"client_token"`
 		}
 	}
-	s.call(t, "POST", "auth/token/create", map[string]any{"policies": []string{"sallyport-auditor"}, "no_default_policy": true, "ttl": "1h"}, &made)
+	s.call(t, "POST", "auth/token/create", map[string]any{"policies": []string{"sallyport-verifier"}, "no_default_policy": true, "ttl": "1h"}, &made)
 	return s.write(t, "auditor-token", made.Auth.Token)
 }
 

@@ -36,7 +36,7 @@ names a file. docs/exit-codes.md lists the ways in which a start can fail.`,
 				return err
 			}
 			tuneCollector(std.Env)
-			log := newLogger(std.Err, "gateway")
+			log := newRecordedLogger(std.Err, "gateway")
 			err := runGateway(cmd.Context(), source(from), &identity, std.Out, log)
 			return identity.closing(cmd.Context(), log, err)
 		},
@@ -81,8 +81,13 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 	}
 	start, client, err := loadConfig(ctx, from, parse, func() (*vaultpki.Client, error) { return identity.timedLogin(ctx, log, clock) })
 	if err != nil {
+		if access != nil { // an introduction that went wrong stands there, too
+			eventsOf(log).attach(ctx, access, unknownAccessor)
+		}
 		return err
 	}
+	accessor := accessorBy(client, start.cfg.Vault)
+	eventsOf(log).attach(ctx, access, accessor)
 	if err := apart(from, start); err != nil {
 		return err
 	}
@@ -99,7 +104,8 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 	if err != nil {
 		return err
 	}
-	l.sockets, l.calls, l.signed = sockets{inherited, start.cfg.Listen.ReusePort}, identity.calls, signed
+	l.sockets, l.calls, l.accessor = sockets{inherited, start.cfg.Listen.ReusePort}, identity.calls, accessor
+	l.signed = signed
 	l.followed, l.startup, l.hangup, l.probe = g.follow(from, start), clock, hup, newTokenProbe(client, g.refresh)
 	return l.run(ctx)
 }
@@ -125,7 +131,7 @@ func openGatewayLog(cfg config.AccessLog, out io.Writer, log *slog.Logger) (*acc
 // and known to logs and metrics, by its place.
 func apart(from source, start loaded[config.Gateway]) error {
 	v := start.cfg.Vault
-	keys := append([]string{v.SAMLPath, v.SessionPath, v.AssertionPath}, start.cfg.CredentialPaths()...)
+	keys := append([]string{v.SAMLPath, v.SessionPath, v.AssertionPath, v.AuditPath}, start.cfg.CredentialPaths()...)
 	if start.kv.Mount != v.KVMount || !slices.Contains(keys, start.kv.Path) {
 		return nil
 	}

@@ -30,6 +30,7 @@ type life struct {
 	client       *vaultpki.Client
 	certificates []heldCertificates
 	access       *accesslog.Log
+	accessor     accessorOf // for lines about logins; nil for a process that does not know it
 	metrics      *prometheus.Registry
 	signed       checkpoints
 	calls        *vaultMetrics   // of client
@@ -248,6 +249,9 @@ func (l *life) keepFresh(ctx context.Context, group *errgroup.Group) {
 	}
 	watch := &sentinel{artefacts: l.artefacts, log: l.log}
 	group.Go(func() error { return watch.run(ctx) })
+	if events := eventsOf(l.log); events != nil {
+		group.Go(func() error { return events.run(ctx, l.accessor) })
+	}
 	group.Go(func() error { return l.client.Run(ctx) }) // ends by itself only if it is to stop the process
 	for _, held := range l.certificates {
 		keep("certificates", held.Run)

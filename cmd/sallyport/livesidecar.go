@@ -36,7 +36,7 @@ type sidecarState struct {
 // use puts a configuration in use, or says why it cannot.
 func (s *liveSidecar) use(cfg *config.Sidecar) error {
 	guard, err := sidecar.New(sidecar.Config{
-		App: cfg.App.URL(), H2C: cfg.H2C(), Access: s.access, Tracer: s.tracer, Log: s.log,
+		App: cfg.App.URL(), H2C: cfg.H2C(), Access: s.access, Tracer: s.tracer, Log: s.log, NoUsers: !cfg.RecordUsers,
 		// The handshake has asked already, but of a connection that may be older.
 		PeerName: func(cs tls.ConnectionState) (string, error) { return s.certificates.Admit(cs, cfg.Gateways) },
 	})

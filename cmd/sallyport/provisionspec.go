@@ -281,7 +281,7 @@ func extend(want *provision.Spec, vault *config.Provision) {
 			Path: device.Path, Type: device.Type, File: device.File, Facility: device.Facility, Tag: device.Tag,
 		})
 	}
-	want.Transit.Type, want.Transit.AuditorPolicy = vault.Transit.Type, vault.Transit.AuditorPolicy
+	want.Transit.Type, want.Transit.VerifierPolicy = vault.Transit.Type, vault.Transit.VerifierPolicy
 	if want.Transit.Key == "" { // the gateway's configuration has none, or there is none beside the file
 		want.Transit.Key, want.Transit.Mount, want.Transit.LogPath = vault.Transit.Key, vault.Transit.Mount, vault.Transit.LogPath
 	}

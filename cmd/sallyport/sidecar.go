@@ -32,7 +32,7 @@ loopback with the identity headers that the gateway set, and no others.`,
 				return err
 			}
 			tuneCollector(std.Env)
-			log := newLogger(std.Err, "sidecar")
+			log := newRecordedLogger(std.Err, "sidecar")
 			err := runSidecar(cmd.Context(), source(from), &identity, std.Out, log)
 			return identity.closing(cmd.Context(), log, err)
 		},
@@ -70,6 +70,7 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, out i
 		return err
 	}
 	defer endAccessLog(ctx, access, log)
+	eventsOf(log).attach(ctx, access, unknownAccessor)
 	tracer, err := newTracer("sidecar", access.Head().Instance, sidecarTracing(cfg), log)
 	if err != nil {
 		return err
@@ -95,7 +96,7 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, out i
 		strangers: slog.LevelWarn, // nobody but the gateway has business here
 		followed: []followed{watchConfig(watcher{client, s.refresh, log}, from, start, func(_ context.Context, text []byte) error {
 			return s.useText(string(from), text)
-		})},
+		}, nil)},
 	}
 	return l.run(ctx)
 }

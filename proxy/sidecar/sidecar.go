@@ -46,6 +46,8 @@ type Config struct {
 	PeerName func(tls.ConnectionState) (string, error)
 	// Tracer begins spans, as parts of what the gateway traces; nil traces nothing.
 	Tracer *tracing.Tracer
+	// NoUsers has lines of the access log not say who asks.
+	NoUsers bool
 	// Access gets one line per request. Required.
 	Access *accesslog.Log
 	// Log is for what no request is to blame for; nil discards.
@@ -209,7 +211,9 @@ func (s *Sidecar) admit(r *http.Request, record *accesslog.Record) (status int, 
 		record.Reason = "ambiguous_header"
 		return http.StatusBadRequest, err
 	}
-	record.User, record.RequestID = header.PersonOf(r.Header), r.Header.Get(header.RequestID)
+	if record.RequestID = r.Header.Get(header.RequestID); !s.cfg.NoUsers {
+		record.User = header.PersonOf(r.Header)
+	}
 	if err := s.cfg.Access.Err(); err != nil { // tried again with this refusal's own line
 		record.Reason = "access_log"
 		return http.StatusServiceUnavailable, err

@@ -91,6 +91,12 @@ func (s Spec) gatewayPolicy() string {
 	if s.ACMEBindingPath != "" {
 		rules = append(rules, allow(s.KVMount+"/data/"+s.ACMEBindingPath, "read"))
 	}
+	if s.AuditPath != "" {
+		rules = append(rules, allow(s.KVMount+"/data/"+s.AuditPath, "read"))
+	}
+	if s.HashDevice != "" {
+		rules = append(rules, allow("sys/audit-hash/"+s.HashDevice, "update"))
+	}
 	for _, path := range s.CredentialPaths {
 		rules = append(rules, allow(s.KVMount+"/data/"+path, "read"))
 	}
@@ -120,10 +126,10 @@ func (s Spec) mintRules() []rule {
 	return rules
 }
 
-// auditorPolicy allows the access log to be verified: what its checkpoints are signed
+// verifierPolicy allows the access log to be verified: what its checkpoints are signed
 // with, and those that gateways have published, with the versions that Vault keeps.
-func (s Spec) auditorPolicy() string {
-	return render("An auditor: reads what the access log is verified by", []rule{
+func (s Spec) verifierPolicy() string {
+	return render("Who verifies the access log: reads what that takes", []rule{
 		allow(s.Transit.Mount+"/keys/"+s.Transit.Key, "read"),
 		allow(s.KVMount+"/data/"+s.Transit.LogPath+"/*", "read"),
 		allow(s.KVMount+"/metadata/"+s.Transit.LogPath+"/*", "read", "list"),
@@ -134,6 +140,12 @@ func (s Spec) auditorPolicy() string {
 // deployer never sees one, so a log or shell history of his has none.
 func (s Spec) introducerPolicy() string {
 	return render("A deployer: mints wrapped SecretIDs and reads nothing", s.mintRules())
+}
+
+// auditorPolicy allows pseudonyms to be turned back into names, and nothing else.
+func (s Spec) auditorPolicy() string {
+	return render("An auditor: reads the key that pseudonyms in the access log are made with",
+		append([]rule{allow(s.KVMount+"/data/"+s.AuditPath, "read")}, ownToken()...))
 }
 
 // driverPolicy is the introducer's, and the secrets that the driver serves.

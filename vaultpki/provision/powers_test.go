@@ -315,7 +315,7 @@ func TestACertificateIsRevokedByWhoShowsIt(t *testing.T) {
 
 func TestTheCheckpointKeySignsAndStaysInVault(t *testing.T) {
 	spec := specFor("transit")
-	spec.Transit = provision.Transit{Mount: "transit-transit", Key: "checkpoints", AuditorPolicy: "transit-auditor"}
+	spec.Transit = provision.Transit{Mount: "transit-transit", Key: "checkpoints", VerifierPolicy: "transit-verifier"}
 	mustApply(t, spec)
 	if left := mustPlan(t, spec); len(left) > 0 {
 		t.Errorf("still planned: %q", left)
@@ -324,7 +324,7 @@ func TestTheCheckpointKeySignsAndStaysInVault(t *testing.T) {
 	if status, answer := ask(t, token, call{"PUT", "transit-transit/sign/checkpoints", 0, map[string]string{"input": "aGFzaA=="}}); status != http.StatusOK {
 		t.Errorf("signing: status %d: %s", status, answer)
 	}
-	checkCheckpointPowers(t, token, tokenWith(t, "transit-auditor"))
+	checkCheckpointPowers(t, token, tokenWith(t, "transit-verifier"))
 	for _, path := range []string{"transit-transit/export/signing-key/checkpoints", "transit-transit/backup/checkpoints"} {
 		for who, token := range map[string]string{"the gateway": token, "root": vault.RootToken} {
 			if status, _ := ask(t, token, call{"GET", path, 0, nil}); status == http.StatusOK {
@@ -357,14 +357,14 @@ func TestTheCheckpointKeySignsAndStaysInVault(t *testing.T) {
 	}
 }
 
-// checkCheckpointPowers holds a gateway and an auditor to what the log needs of each.
-func checkCheckpointPowers(t *testing.T, gateway, auditor string) {
+// checkCheckpointPowers holds a gateway and who verifies to what the log needs of each.
+func checkCheckpointPowers(t *testing.T, gateway, verifier string) {
 	t.Helper()
 	const data, metadata = "transit-kv/data/sallyport/log/abc", "transit-kv/metadata/sallyport/log"
 	write := map[string]any{"data": map[string]string{"checkpoint": "x"}}
 	for _, test := range []struct {
-		call             call
-		gateway, auditor bool
+		call              call
+		gateway, verifier bool
 	}{
 		{call{"PUT", data, 0, write}, true, false},
 		{call{"PUT", data, 0, write}, true, false}, // in place of what is there
@@ -387,7 +387,7 @@ func checkCheckpointPowers(t *testing.T, gateway, auditor string) {
 		for who, asked := range map[string]struct {
 			token string
 			may   bool
-		}{"the gateway": {gateway, test.gateway}, "the auditor": {auditor, test.auditor}} {
+		}{"the gateway": {gateway, test.gateway}, "the verifier": {verifier, test.verifier}} {
 			if status, answer := ask(t, asked.token, test.call); (status < http.StatusMultipleChoices) != asked.may {
 				t.Errorf("%s: %s %s: status %d: %s", who, test.call.method, test.call.path, status, answer)
 			}

@@ -17,6 +17,13 @@ type Spec struct {
 	GatewayConfigPath string // the gateway's configuration; "sallyport/gateway"
 	ACMEPath          string // below it the gateway may keep ACME accounts and certificates; if empty, nowhere
 	ACMEBindingPath   string // what binds such an account to one that the server knows; if empty, nothing
+	// AuditPath is the secret with the key that pseudonyms in the access log are made with;
+	// if empty, there is none. AuditorPolicy is that of a token which may read nothing else.
+	AuditPath     string
+	AuditorPolicy string // "sallyport-auditor"
+	// HashDevice is the audit device whose form of the accessor of its token the gateway
+	// may ask for; if empty, none.
+	HashDevice string
 	// CredentialPaths are secrets that the gateway shows to tools; none. Nobody writes them
 	// but the operator.
 	CredentialPaths []string
@@ -117,11 +124,11 @@ type AuditDevice struct {
 // Transit is a signing key that never leaves Vault, for the checkpoints of the access
 // log, and what belongs to it.
 type Transit struct {
-	Mount         string // "transit"
-	Key           string // its name; if empty, there is none
-	Type          string // "ed25519" (the default) or "ecdsa-p256"
-	LogPath       string // KV path below which gateways publish their checkpoints; "sallyport/log"
-	AuditorPolicy string // of who verifies the log; "sallyport-auditor"
+	Mount          string // "transit"
+	Key            string // its name; if empty, there is none
+	Type           string // "ed25519" (the default) or "ecdsa-p256"
+	LogPath        string // KV path below which gateways publish their checkpoints; "sallyport/log"
+	VerifierPolicy string // of who verifies the log; "sallyport-verifier"
 }
 
 // setDefault sets an empty value.
@@ -138,6 +145,7 @@ func (s Spec) withDefaults() Spec {
 	setDefault(&s.SAMLPath, "sallyport/saml")
 	setDefault(&s.SessionPath, "sallyport/session")
 	setDefault(&s.AssertionPath, "sallyport/assertion")
+	setDefault(&s.AuditorPolicy, "sallyport-auditor")
 	setDefault(&s.GatewayConfigPath, "sallyport/gateway")
 	setDefault(&s.EdgeMount, "pki-edge")
 	setDefault(&s.EdgeRole, "sallyport-edge")
@@ -155,7 +163,7 @@ func (s Spec) withDefaults() Spec {
 	setDefault(&s.Transit.Mount, "transit")
 	setDefault(&s.Transit.Type, "ed25519")
 	setDefault(&s.Transit.LogPath, "sallyport/log")
-	setDefault(&s.Transit.AuditorPolicy, "sallyport-auditor")
+	setDefault(&s.Transit.VerifierPolicy, "sallyport-verifier")
 	setDefault(&s.TokenPeriod, 24*time.Hour)
 	setDefault(&s.HeirTTL, 24*time.Hour)
 	setDefault(&s.CertTTL, 24*time.Hour)
@@ -237,7 +245,7 @@ func New(spec Spec) (*Desired, error) {
 		assertionRole(s.BackendMount, s.AssertionRole, s.AssertionName, s.CertTTL),
 	)
 	if s.Transit.Key != "" {
-		add(mount{path: s.Transit.Mount, kind: "transit"}, transitKey(s.Transit), policy{name: s.Transit.AuditorPolicy, text: s.auditorPolicy()})
+		add(mount{path: s.Transit.Mount, kind: "transit"}, transitKey(s.Transit), policy{name: s.Transit.VerifierPolicy, text: s.verifierPolicy()})
 	}
 	add(policy{name: s.GatewayRole, text: s.gatewayPolicy()}, appRole(s.AuthMount, s.GatewayRole, s.GatewayAccess))
 	for _, sidecar := range s.Sidecars {
@@ -248,6 +256,9 @@ func New(spec Spec) (*Desired, error) {
 		)
 	}
 	add(policy{name: s.IntroducerPolicy, text: s.introducerPolicy()}, policy{name: s.Driver.Policy, text: s.driverPolicy()})
+	if s.AuditPath != "" {
+		add(policy{name: s.AuditorPolicy, text: s.auditorPolicy()})
+	}
 	if s.Driver.AppRole {
 		add(appRole(s.AuthMount, s.Driver.Policy, s.Driver.Access))
 	}

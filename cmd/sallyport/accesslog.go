@@ -9,6 +9,7 @@ import (
 
 	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/proxy/accesslog/checkpoint"
 	"github.com/sallyport/sallyport/proxy/accesslog/sink/file"
 )
 
@@ -29,9 +30,12 @@ func openAccessLog(out io.Writer, cfg accesslog.Config) *accesslog.Log {
 const ownOutput = "output"
 
 // openGatewayLog opens a gateway's access log, in every place that its configuration
-// names.
-func openGatewayLog(ctx context.Context, a config.AccessLog, out io.Writer, log *slog.Logger) (*accesslog.Log, *logSinks, error) {
+// names. maker, unless it is nil, has it signed.
+func openGatewayLog(ctx context.Context, a config.AccessLog, maker *checkpoint.Checkpointer, out io.Writer, log *slog.Logger) (*accesslog.Log, *logSinks, error) {
 	cfg := recording(a, log)
+	if maker != nil {
+		cfg.Start = maker.AppendStart
+	}
 	first := accesslog.NewOutput(ownOutput, out)
 	if a.File != "-" {
 		opened, err := file.Start(ctx, fileConfig(ownOutput, a.File, a.Rotate, log))

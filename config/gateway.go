@@ -29,6 +29,8 @@ type Gateway struct {
 	AccessLog AccessLog `yaml:"access_log"`
 	// ForwardAuth says which ingress may ask who may pass.
 	ForwardAuth ForwardAuth `yaml:"forward_auth"`
+	// Tracing says what is told of the way of requests.
+	Tracing Tracing `yaml:"tracing"`
 	// Stop is how the process ends.
 	Stop Stop `yaml:"stop"`
 	// Limits are how much is served at once, and how much strangers may ask for.
@@ -329,6 +331,7 @@ func defaultGateway() Gateway {
 		SAML:      defaultSAML(),
 		Session:   Session{Idle: Duration{time.Hour}, Absolute: Duration{10 * time.Hour}},
 		AccessLog: defaultAccessLog(),
+		Tracing:   defaultTracing(),
 		Stop:      defaultStop(),
 		Limits:    defaultLimits(),
 	}

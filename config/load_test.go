@@ -120,6 +120,7 @@ routes: [{name: grafana, host: grafana.example.com, backend: {url: https://grafa
 		},
 		Session:   Session{Idle: Duration{time.Hour}, Absolute: Duration{10 * time.Hour}},
 		AccessLog: AccessLog{File: "-", Durability: "batch", OnFailure: "deny", BufferMiB: 8, Rotate: Rotate{Compress: true}},
+		Tracing:   Tracing{Endpoint: "none", Protocol: "grpc", CAFile: "system", Sample: "1%"},
 		Stop:      Stop{Announce: Duration{time.Second}, Drain: Duration{30 * time.Second}},
 		Limits: Limits{
 			Connections: 20000, ConnectionsPerAddress: 2000, Requests: 20000, StrangersPerSecond: 100,
@@ -166,6 +167,7 @@ func TestDefaultsOfASidecar(t *testing.T) {
 		PKI:         PKI{Mount: "pki-backend", Role: "sidecar-grafana", TTL: Duration{24 * time.Hour}},
 		Refresh:     Duration{time.Minute},
 		Admin:       "127.0.0.1:9091",
+		Tracing:     Collector{Endpoint: "none", Protocol: "grpc", CAFile: "system"},
 		RecordUsers: true,
 		Stop:        Stop{Announce: Duration{time.Second}, Drain: Duration{30 * time.Second}},
 	}

@@ -22,6 +22,7 @@ func validateGateway(g *Gateway, faults *collector) {
 	faults.session(g.Session)
 	faults.accessLog(g.AccessLog)
 	faults.sinks(g)
+	faults.tracing(g)
 	faults.stop("stop", g.Stop)
 	faults.limits("limits", g.Limits)
 	faults.forwardAuth(g)

@@ -47,6 +47,7 @@ func (g *Gateway) ServeForwardAuth(w http.ResponseWriter, r *http.Request) {
 // answerAsked answers a question that is put in dialect d, nil for none.
 func (g *Gateway) answerAsked(ex *exchange, r *http.Request, d *dialect) {
 	ex.Record.RequestID = newRequestID()
+	g.beginSpan(ex, r)
 	if rf := g.mayAsk(ex, r); rf != nil {
 		g.refuse(ex, r, *rf)
 		return

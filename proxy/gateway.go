@@ -16,6 +16,7 @@ import (
 	"github.com/sallyport/sallyport/proxy/portal"
 	"github.com/sallyport/sallyport/proxy/relay"
 	"github.com/sallyport/sallyport/proxy/session"
+	"github.com/sallyport/sallyport/proxy/tracing"
 )
 
 // Config is what a Gateway needs. It must not be changed after New. All fields
@@ -58,6 +59,10 @@ type Config struct {
 	// nobody here has asked for, it is asked once a minute at most for each. It is
 	// called concurrently and returns with ctx. Nil never looks.
 	Refresh func(ctx context.Context, idp string) ServiceProvider
+	// Tracer begins spans; nil traces nothing. TrustTraces has it continue the traces that
+	// TrustedProxies say a request belongs to, and not only link to them.
+	Tracer      *tracing.Tracer
+	TrustTraces bool
 	// Traces keeps what was found out about the last messages of identity providers;
 	// nil keeps nothing.
 	Traces *Traces
@@ -172,6 +177,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // serve is the way of a request, after its record was opened.
 func (g *Gateway) serve(ex *exchange, r *http.Request) {
 	ex.Record.RequestID, ex.Record.Query = newRequestID(), g.loggedQuery(r, nil)
+	g.beginSpan(ex, r)
 	if r.ContentLength != 0 {
 		ex.ExpectBody(strangerPatience) // forward lets those who are let in take longer
 	}

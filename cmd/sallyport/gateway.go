@@ -90,6 +90,10 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 	}
 	clock.lap("rest_of_configuration") // of one in Vault
 	g := newLiveGateway(client, access, log)
+	if g.tracer, err = newTracer("gateway", access.Head().Instance, start.cfg.Tracing, log); err != nil {
+		return err
+	}
+	identity.traced.Use(g.tracer)
 	l, err := equipGateway(ctx, start.cfg, g, clock)
 	if err != nil {
 		return err
@@ -159,7 +163,7 @@ func (g *liveGateway) life(cfg *config.Gateway) *life {
 	registry := newRegistry("gateway")
 	registry.MustRegister(g.metrics, proxy.NewUpstreamMetrics(g.live.Upstreams), proxy.NewSessionMetrics(g.memory.Revocations().Counts))
 	return &life{
-		service: "gateway", log: g.log, client: g.client, access: g.access, metrics: registry, more: g.artefacts, traces: g.traces, tools: g.live,
+		service: "gateway", log: g.log, tracer: g.tracer, client: g.client, access: g.access, metrics: registry, more: g.artefacts, traces: g.traces, tools: g.live,
 		certificates: []heldCertificates{{g.edge, "browsers reach that host"}, {g.backend, "every tool is reached"}},
 		listen:       gatewayAddresses(cfg), tls: g.edge.EdgeTLS(), handler: g.live,
 		announce: cfg.Stop.Announce.Duration, drain: cfg.Stop.Drain.Duration,

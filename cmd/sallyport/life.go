@@ -17,6 +17,7 @@ import (
 	"github.com/sallyport/sallyport/proxy"
 	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/proxy/handover"
+	"github.com/sallyport/sallyport/proxy/tracing"
 	"github.com/sallyport/sallyport/vaultpki"
 )
 
@@ -31,7 +32,8 @@ type life struct {
 	access       *accesslog.Log
 	accessor     accessorOf // for lines about logins; nil for a process that does not know it
 	metrics      *prometheus.Registry
-	calls        *vaultMetrics // of client
+	calls        *vaultMetrics   // of client
+	tracer       *tracing.Tracer // nil if nothing is traced
 
 	sockets   sockets
 	listen    addresses
@@ -89,6 +91,9 @@ func (l *life) run(ctx context.Context) error {
 	}
 	l.started = time.Now()
 	l.metrics.MustRegister(&identityMetrics{life: l}, l.calls, proxy.NewAccessLogMetrics(l.access))
+	if l.tracer != nil {
+		l.metrics.MustRegister(l.tracer)
+	}
 	// Renewals and probes outlive ctx by the drain: a certificate may end, and
 	// somebody will ask for readiness, while the last requests are answered.
 	background, end := context.WithCancel(context.WithoutCancel(ctx))
@@ -235,6 +240,7 @@ func (l *life) keepFresh(ctx context.Context, group *errgroup.Group) {
 		group.Go(func() error { return f.run(ctx) })
 	}
 	group.Go(func() error { return l.probe.run(ctx) })
+	group.Go(func() error { return l.tracer.Run(ctx) })
 	group.Go(func() error { return l.hangup.obey(ctx, l.log, sleepers...) })
 	if l.tools != nil {
 		group.Go(func() error { return l.tools.Run(ctx) })

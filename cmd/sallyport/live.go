@@ -20,6 +20,7 @@ import (
 	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/proxy/relay"
 	"github.com/sallyport/sallyport/proxy/session"
+	"github.com/sallyport/sallyport/proxy/tracing"
 	"github.com/sallyport/sallyport/saml"
 	"github.com/sallyport/sallyport/vaultpki"
 )
@@ -50,6 +51,7 @@ type liveGateway struct {
 	log     *slog.Logger
 	access  *accesslog.Log
 	metrics *proxy.Metrics
+	tracer  *tracing.Tracer // set before anything is built; nil traces nothing
 	fetch   *fetcher
 	memory  *session.Memory
 	replay  saml.Replay
@@ -173,6 +175,7 @@ func (g *liveGateway) build(p gatewayParts, d domain) (*proxy.Gateway, error) {
 		IdPs: proxyIdPs(d.idps), OutIdPs: outIdPs(d.idps), Sessions: d.sessions, Access: g.access, QueryKeys: p.cfg.AccessLog.QueryKeys,
 		ClientSerial:   relay.Serial(g.shown.Certificate()),
 		TrustedProxies: p.cfg.Clients.Forwarded(), Limits: gatewayLimits(p.cfg.Limits),
+		Tracer: g.tracer, TrustTraces: p.cfg.Tracing.TrustParent,
 		Refresh: g.refreshIdP, Traces: g.traces, Log: g.log, Metrics: g.metrics,
 		Asks: g.asks(p.cfg.ForwardAuth),
 	}
@@ -352,6 +355,7 @@ func needsRestart(before, after *config.Gateway, known map[string]config.IdP) er
 		{"access_log.buffer_mib", strconv.Itoa(before.AccessLog.BufferMiB), strconv.Itoa(after.AccessLog.BufferMiB)},
 		{"access_log.rotate", fmt.Sprint(before.AccessLog.Rotate), fmt.Sprint(after.AccessLog.Rotate)},
 		{"access_log.sinks", fmt.Sprint(before.AccessLog.Sinks), fmt.Sprint(after.AccessLog.Sinks)},
+		{"tracing", fmt.Sprint(before.Tracing), fmt.Sprint(after.Tracing)},
 		{"stop.announce", before.Stop.Announce.String(), after.Stop.Announce.String()},
 		{"stop.drain", before.Stop.Drain.String(), after.Stop.Drain.String()},
 		{"limits.connections", strconv.Itoa(before.Limits.Connections), strconv.Itoa(after.Limits.Connections)},

@@ -30,6 +30,8 @@ func (r *Record) AppendJSON(dst []byte, service string) []byte {
 	e.text("event.outcome", outcome(r.Decision, r.Status))
 	e.text("service.name", service)
 	e.text("http.request.id", r.RequestID)
+	e.optional("trace.id", r.TraceID)
+	e.optional("span.id", r.SpanID)
 	r.who(&e)
 	r.what(&e)
 	r.result(&e)

@@ -54,6 +54,10 @@ type Record struct {
 	Duration  time.Duration // "event.duration", nanoseconds until the last byte
 	RequestID string        // "http.request.id": also on every page a person sees
 
+	// TraceID is "trace.id", the id of the trace that the request belongs to, and SpanID
+	// "span.id", that of its span, if that is sent to a collector: 32 and 16 digits.
+	TraceID, SpanID string
+
 	Action   Action // "event.action"
 	Decision string // "sallyport.decision": one of the decisions
 	Reason   string // "event.reason": a stable code, never text of a client

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/proxy/tracing"
 )
 
 // StatusClientClosed marks, in the log only, a request whose client went away
@@ -30,6 +31,8 @@ type Exchange struct {
 	http.ResponseWriter
 	// Record is filled on the way; the Recorder completes it.
 	Record accesslog.Record
+	// Span is that of the request, which the Recorder ends; nil if it is not traced.
+	Span *tracing.Span
 
 	start    time.Time
 	status   int

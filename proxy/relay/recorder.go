@@ -59,6 +59,7 @@ func (rec *Recorder) finish(ctx context.Context, ex *Exchange, fault any) {
 		rec.Log.Error("panic in a request", "request_id", ex.Record.RequestID, "cause", ex.Record.Cause, "stack", string(debug.Stack()))
 	}
 	record := ex.close(rec.Now(), ctx.Err() != nil || fault != nil)
+	ex.Span.End(record)
 	if rec.Ended != nil {
 		rec.Ended(record)
 	}

@@ -140,10 +140,10 @@ func keysOf(t *testing.T, line []byte) []string {
 // order, the types and the scopes.
 func TestEveryFieldIsDescribed(t *testing.T) {
 	request := full()
-	fill(reflect.ValueOf(&request).Elem())
+	fillIn(reflect.ValueOf(&request).Elem())
 	request.Event, request.ClientPort = nil, "1"
 	event := Record{Action: ActionConfig, Event: new(Event)}
-	fill(reflect.ValueOf(event.Event).Elem())
+	fillIn(reflect.ValueOf(event.Event).Elem())
 	written := map[string]map[Scope]any{}
 	for scope, r := range map[Scope]*Record{OfRequests: &request, OfEvents: &event} {
 		line := r.AppendJSON(nil, "x")
@@ -207,8 +207,8 @@ func keysOfLog(t *testing.T) []string {
 	return keys
 }
 
-// fill sets every field that is empty to something.
-func fill(v reflect.Value) {
+// fillIn sets every field that is empty to something.
+func fillIn(v reflect.Value) {
 	for i := range v.NumField() {
 		f := v.Field(i)
 		switch {
@@ -216,7 +216,7 @@ func fill(v reflect.Value) {
 		case f.Type() == reflect.TypeFor[time.Time]():
 			f.Set(reflect.ValueOf(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)))
 		case f.Kind() == reflect.Struct:
-			fill(f)
+			fillIn(f)
 		case f.Kind() == reflect.String:
 			f.SetString("x")
 		case f.Kind() == reflect.Slice:

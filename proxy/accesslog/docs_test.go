@@ -140,10 +140,10 @@ func keysOf(t *testing.T, line []byte) []string {
 // order, the types and the scopes.
 func TestEveryFieldIsDescribed(t *testing.T) {
 	request := full()
-	fillIn(reflect.ValueOf(&request).Elem())
+	fillValue(reflect.ValueOf(&request).Elem())
 	request.Event, request.ClientPort = nil, "1"
 	event := Record{Action: ActionConfig, Event: new(Event)}
-	fillIn(reflect.ValueOf(event.Event).Elem())
+	fillValue(reflect.ValueOf(event.Event).Elem())
 	written := map[string]map[Scope]any{}
 	for scope, r := range map[Scope]*Record{OfRequests: &request, OfEvents: &event} {
 		line := r.AppendJSON(nil, "x")
@@ -207,8 +207,8 @@ func keysOfLog(t *testing.T) []string {
 	return keys
 }
 
-// fillIn sets every field that is empty to something.
-func fillIn(v reflect.Value) {
+// fillValue sets every field that is empty to something.
+func fillValue(v reflect.Value) {
 	for i := range v.NumField() {
 		f := v.Field(i)
 		switch {
@@ -216,7 +216,7 @@ func fillIn(v reflect.Value) {
 		case f.Type() == reflect.TypeFor[time.Time]():
 			f.Set(reflect.ValueOf(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)))
 		case f.Kind() == reflect.Struct:
-			fillIn(f)
+			fillValue(f)
 		case f.Kind() == reflect.String:
 			f.SetString("x")
 		case f.Kind() == reflect.Slice:

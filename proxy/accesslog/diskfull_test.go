@@ -62,7 +62,7 @@ func TestDiskFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	// What waits at most when the disk is full finds room when the ballast is gone.
-	l := Prepare(Config{Service: "gateway", Buffer: 1 << 20, Sinks: []Sink{NewOutput("file", f)}})
+	l := Prepare(Config{Service: "gateway", Buffer: 2 << 20, Sinks: []Sink{NewOutput("file", f)}})
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 

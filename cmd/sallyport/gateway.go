@@ -64,7 +64,7 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 	clock, hup := newStopwatch(), catchHangup()
 	defer hup.release()
 	parse := func(name string, text []byte) (*config.Gateway, error) {
-		cfg, err := config.LoadGateway(name, text)
+		cfg, err := loadGateway(name, text)
 		if err != nil {
 			return nil, err
 		}

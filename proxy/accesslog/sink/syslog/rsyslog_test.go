@@ -23,9 +23,9 @@ import (
 
 // rsyslog is a real one, of the test's own.
 type rsyslog struct {
-	dir, port, driver string
-	roots             *x509.CertPool // nil for plain TCP
-	cmd               *exec.Cmd
+	dir, port string
+	roots     *x509.CertPool // nil for plain TCP
+	cmd       *exec.Cmd
 }
 
 // newRsyslog writes its configuration. Its queue is direct: what it has read and

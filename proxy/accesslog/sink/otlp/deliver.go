@@ -90,7 +90,7 @@ func (s *Sink) rejected(lines [][]byte, cause error) error {
 	if errors.As(cause, &partial) {
 		count = min(max(partial.Rejected, 0), count)
 	}
-	s.counts.rejected.Add(uint64(count)) //nolint:gosec // between 0 and the number of lines
+	s.counts.rejected.Add(uint64(count))
 	s.taken(len(lines) - int(count))
 	first, _ := logfile.Parse(lines[0])
 	last, _ := logfile.Parse(lines[len(lines)-1])

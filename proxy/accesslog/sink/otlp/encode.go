@@ -155,5 +155,5 @@ func appendBytes(dst []byte, field protowire.Number, value []byte) []byte {
 
 // appendTime appends a time in nanoseconds of Unix.
 func appendTime(dst []byte, field protowire.Number, at time.Time) []byte {
-	return protowire.AppendFixed64(protowire.AppendTag(dst, field, protowire.Fixed64Type), uint64(at.UnixNano())) //nolint:gosec // after 1970
+	return protowire.AppendFixed64(protowire.AppendTag(dst, field, protowire.Fixed64Type), uint64(at.UnixNano()))
 }

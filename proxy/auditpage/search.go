@@ -26,6 +26,8 @@ type Search struct {
 	Address netip.Prefix
 	// From and Until bound when the request arrived; Until is not part of it.
 	From, Until time.Time
+
+	quiet bool // without the visits of auditors
 }
 
 // The parameters of a search in an address. Those of times come in two forms: as an
@@ -47,6 +49,9 @@ const (
 	paramBefore   = "before"
 	paramAfter    = "after"
 )
+
+// actionView is what a visit to this page is in the log.
+const actionView = string(accesslog.ActionAuditView)
 
 // maxTerm is the length of what may be looked for, in bytes.
 const maxTerm = 512
@@ -228,7 +233,7 @@ func (s *Search) matches(r *Record) bool {
 	return (s.From.IsZero() || !r.Time.Before(s.From)) && (s.Until.IsZero() || r.Time.Before(s.Until)) &&
 		is(s.Decision, r.Decision) && begins(s.Person, r.Person) && begins(s.Tool, r.Tool) && is(s.Reason, r.Reason) &&
 		begins(s.Rule, r.Rule) && is(s.Session, r.Session) && is(s.Request, r.Request) && is(s.Action, r.Action) &&
-		strings.HasPrefix(r.Path, s.Path) && s.from(r.Address)
+		strings.HasPrefix(r.Path, s.Path) && s.from(r.Address) && !(s.quiet && r.Action == actionView)
 }
 
 func is(wanted, value string) bool { return wanted == "" || wanted == value }

@@ -134,7 +134,7 @@ func (g *Gateway) arrive(ex *exchange, r *http.Request, s *session.State, p sess
 	decision := g.judge(g.placeFor(p.Aim), s)
 	switch {
 	case decision.Verdict != policy.Again:
-		g.carry(ex, r, s, p.Host, p.Return)
+		g.deliver(ex, r, s, p)
 	case decision.Reason == policy.ReasonTooOld && !p.Forced:
 		ex.Note(accesslog.ActionSignIn, decision.Verdict.String(), decision.Reason)
 		p.Forced = true

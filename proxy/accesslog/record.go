@@ -23,9 +23,9 @@ const (
 	ActionSignIn      Action = "signin"       // the identity provider answered
 	ActionTicket      Action = "signin_carry" // a sign-on reaches a tool's host
 	ActionSignOut     Action = "signout"
-	ActionFormKept    Action = "form_kept" // a form is kept until its sender has signed in
-	ActionForm        Action = "form"      // the page from where it is sent, or thrown away
-	ActionPortal      Action = "portal"    // the door's own pages
+	ActionFormKept    Action = "form_kept"  // a form is kept until its sender has signed in
+	ActionForm        Action = "form"       // the page from where it is sent, or thrown away
+	ActionPortal      Action = "portal"     // the door's own pages
 	ActionAuditView   Action = "audit_view" // somebody looks into this very log
 	ActionRefused     Action = "refused"
 )

@@ -48,11 +48,11 @@ const maxSteps = 96
 
 // span is the time that a search is about, as far as there are records.
 func (v *visit) span(e Extent) (from, until time.Time) {
-	from, until = v.asked.From, v.asked.Until
+	from, until = v.asked.Since, v.asked.Until
 	if now := v.page.cfg.Now(); until.IsZero() || until.After(now) {
 		until = now
 	}
-	if v.asked.last == ranges[len(ranges)-1].Name || from.IsZero() || v.asked.last == "" && from.Before(e.First) {
+	if v.asked.last == rangeAll || from.IsZero() || v.asked.last == "" && from.Before(e.First) {
 		from = e.First
 	}
 	return from, until

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sallyport/sallyport/proxy/accesslog/audit"
 )
 
 // MaxExport is how many records are exported at most: the newest of those found.
@@ -65,50 +67,29 @@ func (v *visit) collect(ctx context.Context) ([]Record, error) {
 	return found, err
 }
 
-// columns are those of a CSV.
-var columns = []struct {
-	name  string
-	value func(*Record) string
-}{
-	{"time", func(r *Record) string { return r.Time.UTC().Format(time.RFC3339Nano) }},
-	{"action", func(r *Record) string { return r.Action }},
-	{"decision", func(r *Record) string { return r.Decision }},
-	{"reason", func(r *Record) string { return r.Reason }},
-	{"rule", func(r *Record) string { return r.Rule }},
-	{"person", func(r *Record) string { return r.Person }},
-	{"tool", func(r *Record) string { return r.Tool }},
-	{"method", func(r *Record) string { return r.Method }},
-	{"host", func(r *Record) string { return r.Host }},
-	{"path", func(r *Record) string { return r.Path }},
-	{"status", func(r *Record) string { return r.Code }},
-	{"address", func(r *Record) string { return r.Address }},
-	{"request", func(r *Record) string { return r.Request }},
-	{"session", func(r *Record) string { return r.Session }},
-	{"instance", func(r *Record) string { return r.Instance }},
-	{"sequence", func(r *Record) string {
-		if r.Sequence == 0 {
-			return ""
-		}
-		return strconv.FormatUint(r.Sequence, 10)
-	}},
+// columns are those of a CSV, behind the time.
+var columns = []audit.Field{
+	audit.Action, audit.Decision, audit.Reason, audit.Rule, audit.User, audit.Route, audit.Method, audit.Host, audit.Path, audit.Status,
+	audit.Address, audit.RequestID, audit.Session, audit.Instance,
 }
 
 // writeCSV writes records as RFC 4180 has it.
 func writeCSV(w *bufio.Writer, found []Record) error {
 	out := csv.NewWriter(w)
 	out.UseCRLF = true
-	line := make([]string, len(columns))
-	for i, c := range columns {
-		line[i] = c.name
+	line := []string{"time"}
+	for _, field := range columns {
+		line = append(line, field.String())
 	}
-	if err := out.Write(line); err != nil {
+	if err := out.Write(append(line, "sequence")); err != nil {
 		return err
 	}
-	for n := range found {
-		for i, c := range columns {
-			line[i] = inert(c.value(&found[n]))
+	for i := range found {
+		line = append(line[:0], found[i].Time.Format(time.RFC3339Nano))
+		for _, field := range columns {
+			line = append(line, inert(found[i].Value(field)))
 		}
-		if err := out.Write(line); err != nil {
+		if err := out.Write(append(line, strconv.FormatUint(found[i].Sequence, 10))); err != nil {
 			return err
 		}
 	}
@@ -130,7 +111,7 @@ func inert(value string) string {
 func writeJSON(w *bufio.Writer, found []Record) error {
 	begin := "[\n"
 	for i := range found {
-		if _, err := w.WriteString(begin + found[i].Line); err != nil {
+		if _, err := w.WriteString(begin + string(found[i].Line)); err != nil {
 			return err
 		}
 		begin = ",\n"

@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
 	"sync"
 	"time"
@@ -52,7 +52,7 @@ func (v *visit) live(ctx context.Context) (title string, data any, err error) {
 	}
 	newest, _ := v.page.cfg.Recent.Newest()
 	out.Events = v.page.address(pathEvents, v.asked.with(paramAfter, strconv.FormatUint(newest, 10)))
-	found, _, err := v.page.cfg.Recent.Find(ctx, v.newsOnly(), newest+1, liveRows)
+	found, _, err := v.page.cfg.Recent.Find(ctx, v.newsOnly(), strconv.FormatUint(newest+1, 10), liveRows)
 	for i := range found {
 		out.Rows = append(out.Rows, v.row(&found[i]))
 	}
@@ -63,7 +63,7 @@ func (v *visit) live(ctx context.Context) (title string, data any, err error) {
 // range of time that was chosen means nothing to it: what comes is new.
 func (v *visit) newsOnly() *Search {
 	s := v.asked.Search
-	s.From, s.Until = time.Time{}, time.Time{}
+	s.Since, s.Until = time.Time{}, time.Time{}
 	s.quiet = s.Action == ""
 	return &s
 }
@@ -95,10 +95,6 @@ func (w *watchers) leave(person string) {
 		delete(w.of, person)
 	}
 }
-
-// ErrEnded says that the live page was told of nothing more since the person may not
-// look any more: the cause of the context says why.
-var ErrEnded = errors.New("stream of records ended")
 
 // stream tells a page of new records, as server-sent events (HTML section 9.2), until ctx
 // ends. A reader that is slow is told of fewer: it holds nobody up.
@@ -185,28 +181,29 @@ func wait(ctx context.Context, d time.Duration) {
 
 // news is what a page is told of one record: what its row shows.
 type news struct {
-	At      string `json:"at"`
-	Day     string `json:"day"`
-	Clock   string `json:"clock"`
-	Person  string `json:"person"`
-	Tool    string `json:"tool"`
-	Method  string `json:"method"`
-	Target  string `json:"target"`
-	Code    string `json:"code"`
-	Dec     string `json:"decision"`
-	Reason  string `json:"reason"`
-	Rule    string `json:"rule"`
-	Address string `json:"address"`
-	Request string `json:"request"`
-	Record  string `json:"record"` // where the whole record is
+	At       string `json:"at"`
+	Day      string `json:"day"`
+	Clock    string `json:"clock"`
+	Person   string `json:"person"`
+	Tool     string `json:"tool"`
+	Action   string `json:"action"`
+	Method   string `json:"method"`
+	Target   string `json:"target"`
+	Code     string `json:"code"`
+	Decision string `json:"decision"`
+	Reason   string `json:"reason"`
+	Rule     string `json:"rule"`
+	Address  string `json:"address"`
+	Request  string `json:"request"`
+	Record   string `json:"record"` // where the whole record is
 }
 
 // tell sends what is new, and how many others there were.
 func (s *stream) tell() error {
-	found, others, next := s.page.cfg.Recent.After(s.search, s.at, liveRows)
+	found, others, next, err := s.page.cfg.Recent.After(s.search, s.at, liveRows)
 	s.at = next
-	if len(found) == 0 {
-		return nil
+	if err != nil || len(found) == 0 {
+		return err
 	}
 	var b bytes.Buffer
 	if others > 0 {
@@ -223,12 +220,11 @@ func (s *stream) tell() error {
 }
 
 func (s *stream) news(r *Record) news {
-	at := r.Time.UTC()
-	only := asked{values: map[string][]string{paramLast: {"all"}}}
+	only, row := asked{values: url.Values{paramLast: {rangeAll}}}, rowOf(&r.Entry)
 	return news{
-		At: at.Format(time.RFC3339Nano), Day: at.Format("2006-01-02"), Clock: at.Format("15:04:05.000"), Person: r.Person, Tool: r.Tool, Method: r.Method,
-		Target: r.Host + r.Path, Code: r.Code, Dec: r.Decision, Reason: r.Reason, Rule: r.Rule, Address: r.Address, Request: r.Request,
-		Record: s.page.address(pathSearch, only.with(paramRequest, r.Request)),
+		At: row.At, Day: row.Day, Clock: row.Clock, Person: row.Person, Tool: row.Tool, Action: row.Action, Method: row.Method, Target: row.Target,
+		Code: row.Code, Decision: row.Decision, Reason: row.Reason, Rule: row.Rule, Address: row.Address, Request: row.Request,
+		Record: s.page.address(pathSearch, only.with(paramRequest, row.Request)),
 	}
 }
 

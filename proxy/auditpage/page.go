@@ -138,6 +138,10 @@ func (p *Page) Background(path string) bool {
 	return path == pathEvents || path == pathCSV || path == pathJSON
 }
 
+// Unattended reports whether what is at a path may be asked for again and again with
+// nobody there: it must not keep a session alive.
+func (p *Page) Unattended(path string) bool { return path == pathLive || path == pathEvents }
+
 // Serve answers a GET or HEAD request for a path that the Page has. The caller has
 // decided that who may look, and ends ctx when that is over.
 func (p *Page) Serve(ctx context.Context, w http.ResponseWriter, r *http.Request, path string, who Viewer) Visit {
@@ -227,6 +231,9 @@ func (v *visit) show(ctx context.Context, w http.ResponseWriter, name string, fi
 	switch {
 	case cause == nil && len(v.asked.faults) > 0:
 		status, cause = http.StatusBadRequest, ErrQuery // the page itself says what is wrong
+	case errors.Is(cause, ErrQuery):
+		status, name, title = http.StatusBadRequest, "trouble.html", "Search again"
+		data = trouble{"This address is not complete", "It was shortened on its way here, or is older than what this gateway holds.", v.page.address(pathSearch, "")}
 	case cause != nil:
 		status, name, title = http.StatusServiceUnavailable, "trouble.html", "Not now"
 		data = troubles(cause, v.page.address(v.path, v.asked.values.Encode()))

@@ -1,12 +1,16 @@
 package auditpage
 
 import (
-	"cmp"
 	"context"
+	"fmt"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/sallyport/sallyport/proxy/accesslog/audit"
 )
 
 // Recent holds the latest records in memory. Its zero value is not usable; make one with
@@ -52,12 +56,12 @@ func (m *Recent) Add(lines string) {
 		if line == "" {
 			continue
 		}
-		r, ok := parseRecord(strings.Clone(line)) // the batch as a whole is let go
+		entry, ok := audit.Decode([]byte(line))
 		if !ok {
 			m.missed.Add(1)
 			continue
 		}
-		records = append(records, r)
+		records = append(records, Record{Entry: entry})
 	}
 	if len(records) > 0 {
 		m.append(records)
@@ -73,7 +77,7 @@ func (m *Recent) append(records []Record) {
 		m.page().add(r)
 		m.size += r.size()
 	}
-	m.instance = records[len(records)-1].Instance
+	m.instance = records[len(records)-1].Value(audit.Instance)
 	for m.size > m.limit && len(m.pages) > 1 {
 		m.size -= m.pages[0].size
 		m.pages = slices.Clone(m.pages[1:]) // those who search have the old list
@@ -129,66 +133,60 @@ func (m *Recent) newest(ctx context.Context, yield func(*Record) bool) error {
 }
 
 // Find implements [Store].
-func (m *Recent) Find(ctx context.Context, s *Search, before uint64, limit int) (found []Record, more bool, err error) {
+func (m *Recent) Find(ctx context.Context, s *Search, behind string, limit int) (found []Record, end string, err error) {
+	matches, err := s.matcher()
+	if err != nil {
+		return nil, "", err
+	}
+	before := uint64(math.MaxUint64)
+	if behind != "" {
+		if before, err = strconv.ParseUint(behind, 10, 64); err != nil {
+			return nil, "", fmt.Errorf("%w: place %.40q, expected a number", ErrQuery, behind)
+		}
+	}
 	err = m.newest(ctx, func(r *Record) bool {
 		switch {
-		case before > 0 && r.Position >= before, !s.matches(r):
+		case r.Position >= before || !matches(&r.Entry):
 		case len(found) == limit:
-			more = true
+			end = strconv.FormatUint(found[limit-1].Position, 10)
 		default:
 			found = append(found, *r)
 		}
-		return !more
+		return end == ""
 	})
-	return found, more, err
+	return found, end, err
 }
 
 // Timeline implements [Store].
 func (m *Recent) Timeline(ctx context.Context, s *Search, steps Steps) ([]Step, error) {
+	matches, err := s.matcher()
+	if err != nil {
+		return nil, err
+	}
 	counted := make([]Step, steps.Count)
-	err := m.newest(ctx, func(r *Record) bool {
-		if i := steps.index(r.Time); i >= 0 && s.matches(r) {
-			counted[i].All++
-			if r.Denied() {
-				counted[i].Denied++
-			}
+	err = m.newest(ctx, func(r *Record) bool {
+		if i := steps.index(r.Time); i >= 0 && matches(&r.Entry) {
+			counted[i].add(&r.Entry)
 		}
 		return true
 	})
 	return counted, err
 }
 
-// kind is what denials are counted by.
-type kind struct{ reason, rule, tool string }
-
 // Denials implements [Store].
 func (m *Recent) Denials(ctx context.Context, s *Search, limit int) ([]Denial, error) {
-	counts, people := map[kind]*Denial{}, map[kind]map[string]bool{}
-	err := m.newest(ctx, func(r *Record) bool {
-		if !r.Denied() || !s.matches(r) {
-			return true
-		}
-		k := kind{r.Reason, r.Rule, r.Tool}
-		d := counts[k]
-		if d == nil {
-			d = &Denial{Reason: k.reason, Rule: k.rule, Tool: k.tool, Last: r.Time}
-			counts[k], people[k] = d, map[string]bool{}
-		}
-		d.Count++
-		if r.Person != "" {
-			people[k][r.Person] = true
+	matches, err := s.matcher()
+	if err != nil {
+		return nil, err
+	}
+	found := newTally()
+	err = m.newest(ctx, func(r *Record) bool {
+		if denied(&r.Entry) && matches(&r.Entry) {
+			found.add(kindOf(&r.Entry), r.Value(audit.User), 1, r.Time)
 		}
 		return true
 	})
-	all := make([]Denial, 0, len(counts))
-	for k, d := range counts {
-		d.People = len(people[k])
-		all = append(all, *d)
-	}
-	slices.SortFunc(all, func(a, b Denial) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), b.Last.Compare(a.Last), cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Tool, b.Tool))
-	})
-	return all[:min(len(all), limit)], err
+	return found.kinds(limit), err
 }
 
 // Extent implements [Store].
@@ -210,25 +208,28 @@ func (m *Recent) Extent(context.Context) (Extent, error) {
 // After returns the records that are looked for and newer than a position, the oldest
 // first and the newest limit of them; how many others there are; and the position to ask
 // for next.
-func (m *Recent) After(s *Search, position uint64, limit int) (found []Record, others int, next uint64) {
+func (m *Recent) After(s *Search, position uint64, limit int) (found []Record, others int, next uint64, err error) {
+	matches, err := s.matcher()
+	if err != nil {
+		return nil, 0, position, err
+	}
 	next = position
-	_ = m.newest(context.Background(), func(r *Record) bool { // it never ends
+	err = m.newest(context.Background(), func(r *Record) bool {
 		if r.Position <= position {
 			return false
 		}
 		next = max(next, r.Position)
-		if !s.matches(r) {
-			return true
-		}
-		if len(found) < limit {
+		switch {
+		case !matches(&r.Entry):
+		case len(found) < limit:
 			found = append(found, *r)
-		} else {
+		default:
 			others++
 		}
 		return true
 	})
 	slices.Reverse(found)
-	return found, others, next
+	return found, others, next, err
 }
 
 // Newest is the position of the newest record, and a channel that is closed when there

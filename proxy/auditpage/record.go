@@ -5,88 +5,26 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/proxy/accesslog/audit"
 	"github.com/sallyport/sallyport/proxy/accesslog/logfile"
 )
 
-// Record is one line of the access log, with what is looked for taken out of it. It is
-// immutable.
+// Record is one line of the access log. It is immutable.
 type Record struct {
-	// Position orders the records of a Store: a later one has a larger one.
+	audit.Entry
+	// Position orders the records of [Recent]: a later one has a larger one.
 	Position uint64
-	// Line is the whole record as it was written, without its line break.
-	Line string
-
-	Time                              time.Time
-	Action, Decision, Reason, Rule    string
-	Person, Tool, Session, Request    string
-	Method, Host, Path, Address, Code string
-	// Instance and Sequence are the record's place in the chain; empty and 0 where there
-	// is none.
-	Instance string
-	Sequence uint64
-}
-
-// parseRecord reads a line, and reports whether it is a record.
-func parseRecord(line string) (r Record, ok bool) {
-	r.Line = line
-	for name, value := range logfile.Members([]byte(line)) {
-		if to := r.member(name); to != nil {
-			*to = logfile.Text(value)
-			continue
-		}
-		switch name {
-		case "@timestamp":
-			r.Time, _ = time.Parse(logfile.TimeFormat, logfile.Text(value)) // the zero time is none
-		case "http.response.status_code":
-			r.Code = string(value)
-		case "sallyport.log.sequence":
-			r.Sequence = uint64(max(0, logfile.Number(value)))
-		}
-	}
-	return r, !r.Time.IsZero()
-}
-
-// member is where the text of a member belongs, or nil.
-func (r *Record) member(name string) *string {
-	switch name {
-	case "event.action":
-		return &r.Action
-	case "sallyport.decision":
-		return &r.Decision
-	case "event.reason":
-		return &r.Reason
-	case "rule.name":
-		return &r.Rule
-	case "user.name":
-		return &r.Person
-	case "sallyport.route":
-		return &r.Tool
-	case "sallyport.session.id":
-		return &r.Session
-	case "http.request.id":
-		return &r.Request
-	case "http.request.method":
-		return &r.Method
-	case "url.domain":
-		return &r.Host
-	case "url.path":
-		return &r.Path
-	case "client.address":
-		return &r.Address
-	case "sallyport.log.instance":
-		return &r.Instance
-	}
-	return nil
 }
 
 // size is about what a record takes in memory, in bytes.
 func (r *Record) size() int {
-	const fixed = 320 // the struct, and the beginnings of its strings
-	return fixed + len(r.Line) + len(r.Path) + len(r.Request) + len(r.Host)
+	const fixed = 704 // the struct, and what is behind its shorter strings
+	return fixed + len(r.Line) + len(r.Value(audit.Path))
 }
 
-// Denied reports whether somebody was turned away.
-func (r *Record) Denied() bool { return r.Decision == "deny" }
+// denied reports whether somebody was turned away.
+func denied(e *audit.Entry) bool { return e.Value(audit.Decision) == accesslog.DecisionDeny }
 
 // member is one of a record, for reading.
 type member struct {
@@ -105,7 +43,7 @@ var searchable = map[string]string{
 // members are all members of a record, in their order, as a person reads them.
 func (r *Record) members(a *asked) []member {
 	var all []member
-	for name, value := range logfile.Members([]byte(r.Line)) {
+	for name, value := range logfile.Members(r.Line) {
 		m := member{Name: name, Value: readable(name, value)}
 		if param := searchable[name]; param != "" && m.Value != "" && len(m.Value) <= maxTerm {
 			m.Query = pivot(a, param, m.Value)

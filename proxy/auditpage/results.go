@@ -3,8 +3,9 @@ package auditpage
 import (
 	"context"
 	"slices"
-	"strconv"
 	"time"
+
+	"github.com/sallyport/sallyport/proxy/accesslog/audit"
 )
 
 // pageSize is how many records a page shows.
@@ -35,7 +36,7 @@ type form struct {
 }
 
 // folded are the fields that few need.
-var folded = []string{paramAddress, paramReason, paramRule, paramPath, paramRequest, paramSession, paramAction, paramFrom, paramUntil}
+var folded = []string{paramAddress, paramReason, paramRule, paramPath, paramRequest, paramSession, paramAction, paramText, paramFrom, paramUntil}
 
 // form shows what is looked for, and what is wrong with it.
 func (v *visit) form() form {
@@ -59,7 +60,7 @@ type chip struct{ Name, Value, Without string }
 // labels are what parameters are called on a page, in their order there.
 var labels = []struct{ param, label string }{
 	{paramPerson, "Person"}, {paramTool, "Tool"}, {paramDecision, "Decision"}, {paramAddress, "Address"}, {paramReason, "Reason"}, {paramRule, "Rule"},
-	{paramPath, "Path"}, {paramRequest, "Request"}, {paramSession, "Session"}, {paramAction, "Action"}, {paramFrom, "From"}, {paramUntil, "Until"},
+	{paramPath, "Path"}, {paramText, "Text"}, {paramRequest, "Request"}, {paramSession, "Session"}, {paramAction, "Action"}, {paramFrom, "From"}, {paramUntil, "Until"},
 }
 
 func (v *visit) chips() []chip {
@@ -74,28 +75,36 @@ func (v *visit) chips() []chip {
 
 // row is one record on a page.
 type row struct {
-	Record
-	At, Day, Clock       string // when it was, for programs and for people
-	Target               string // what was asked for, at which host
-	PersonURL, ToolURL   string
-	Denied, Failed, Mark bool
-	Members              []rowMember
+	At, Day, Clock                   string // when it was, for programs and for people
+	Person, PersonURL, Tool, ToolURL string
+	Action, Decision, Reason, Rule   string
+	Method, Target, Code             string // Target is what was asked for, at which host
+	Address, Request                 string
+	Denied, Failed                   bool
+	Members                          []rowMember
 }
 
 // rowMember is a member of a record, and where all that have it are found.
 type rowMember struct{ Name, Value, URL string }
 
+// rowOf is a record without its members and addresses.
+func rowOf(e *audit.Entry) row {
+	code := e.Value(audit.Status)
+	return row{
+		At: e.Time.Format(time.RFC3339Nano), Day: e.Time.Format(time.DateOnly), Clock: e.Time.Format("15:04:05.000"),
+		Person: e.Value(audit.User), Tool: e.Value(audit.Route), Action: e.Value(audit.Action), Decision: e.Value(audit.Decision),
+		Reason: e.Value(audit.Reason), Rule: e.Value(audit.Rule), Method: e.Value(audit.Method), Target: e.Value(audit.Host) + e.Value(audit.Path),
+		Code: code, Address: e.Value(audit.Address), Request: e.Value(audit.RequestID), Denied: denied(e), Failed: len(code) == 3 && code[0] == '5',
+	}
+}
+
 func (v *visit) row(r *Record) row {
-	at := r.Time.UTC()
-	out := row{
-		Record: *r, At: at.Format(time.RFC3339Nano), Day: at.Format("2006-01-02"), Clock: at.Format("15:04:05.000"),
-		Target: r.Host + r.Path, Denied: r.Denied(), Failed: len(r.Code) == 3 && r.Code[0] == '5',
+	out := rowOf(&r.Entry)
+	if out.Person != "" {
+		out.PersonURL = v.page.address(pathSearch, pivot(&v.asked, paramPerson, out.Person))
 	}
-	if r.Person != "" {
-		out.PersonURL = v.page.address(pathSearch, pivot(&v.asked, paramPerson, r.Person))
-	}
-	if r.Tool != "" {
-		out.ToolURL = v.page.address(pathSearch, pivot(&v.asked, paramTool, r.Tool))
+	if out.Tool != "" {
+		out.ToolURL = v.page.address(pathSearch, pivot(&v.asked, paramTool, out.Tool))
 	}
 	for _, m := range r.members(&v.asked) {
 		address := ""
@@ -118,17 +127,17 @@ func (v *visit) search(ctx context.Context) (title string, data any, err error) 
 	if len(v.asked.faults) > 0 {
 		return "Access log", out, nil
 	}
-	found, more, err := p.cfg.Store.Find(ctx, &v.asked.Search, v.asked.before, pageSize)
+	found, end, err := p.cfg.Store.Find(ctx, &v.asked.Search, v.asked.before, pageSize)
 	if err != nil {
 		return "", nil, err
 	}
 	for i := range found {
 		out.Rows = append(out.Rows, v.row(&found[i]))
 	}
-	if more {
-		out.Older = p.address(pathSearch, v.asked.with(paramBefore, strconv.FormatUint(found[len(found)-1].Position, 10)))
+	if end != "" {
+		out.Older = p.address(pathSearch, v.asked.with(paramBefore, end))
 	}
-	if v.asked.before > 0 {
+	if v.asked.before != "" {
 		out.Newest = p.address(pathSearch, v.asked.values.Encode())
 	}
 	if len(found) > 0 {

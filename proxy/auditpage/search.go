@@ -5,29 +5,31 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/proxy/accesslog/audit"
 )
 
-// Search is what somebody looks for: records for which every field that is given holds.
-// The zero value looks for all.
+// Search is what somebody looks for. The zero value looks for all.
 type Search struct {
-	// Person, Tool, Reason, Rule, Session and Request are compared byte for byte, and
-	// Person, Tool and Rule by their beginning if they end in "*".
-	Person, Tool, Reason, Rule, Session, Request string
-	// Path is how the path begins.
-	Path string
-	// Decision and Action are words of the access log.
-	Decision, Action string
-	// Address is one address, or a network.
-	Address netip.Prefix
-	// From and Until bound when the request arrived; Until is not part of it.
-	From, Until time.Time
-
+	audit.Filter
 	quiet bool // without the visits of auditors
+}
+
+// matcher makes s ready, or says that it cannot be met by anything.
+func (s *Search) matcher() (func(*audit.Entry) bool, error) {
+	m, err := s.Matcher()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrQuery, err)
+	}
+	if !s.quiet {
+		return m.Match, nil
+	}
+	return func(e *audit.Entry) bool { return e.Value(audit.Action) != actionView && m.Match(e) }, nil
 }
 
 // The parameters of a search in an address. Those of times come in two forms: as an
@@ -43,6 +45,7 @@ const (
 	paramRequest  = "request"
 	paramPath     = "path"
 	paramAction   = "action"
+	paramText     = "text"
 	paramLast     = "last"
 	paramFrom     = "from"
 	paramUntil    = "until"
@@ -65,6 +68,9 @@ type Range struct {
 	length      time.Duration
 }
 
+// rangeAll is the name of the range without a beginning.
+const rangeAll = "all"
+
 // ranges are those of the form; the first is what is chosen if nothing is.
 var ranges = []Range{
 	{"24h", "Last 24 hours", 24 * time.Hour},
@@ -73,7 +79,7 @@ var ranges = []Range{
 	{"7d", "Last 7 days", 7 * 24 * time.Hour},
 	{"30d", "Last 30 days", 30 * 24 * time.Hour},
 	{"90d", "Last 90 days", 90 * 24 * time.Hour},
-	{"all", "All there is", 0},
+	{rangeAll, "All there is", 0},
 }
 
 // fault is what is wrong with one field of the form.
@@ -84,7 +90,7 @@ type asked struct {
 	Search
 	values url.Values // the parameters of the search that were given, as they were understood
 	last   string     // the name of the range; empty beside from or until
-	before uint64     // older than this position; zero for the newest
+	before string     // where the page before has ended; empty for the newest
 	after  uint64     // newer than this position
 	faults []fault
 }
@@ -94,20 +100,20 @@ type asked struct {
 func parse(query url.Values, now time.Time) asked {
 	a := asked{values: url.Values{}}
 	for name, to := range map[string]*string{
-		paramPerson: &a.Person, paramTool: &a.Tool, paramReason: &a.Reason, paramRule: &a.Rule,
-		paramSession: &a.Session, paramRequest: &a.Request, paramPath: &a.Path, paramAction: &a.Action,
+		paramPerson: &a.User, paramTool: &a.Route, paramReason: &a.Reason, paramRule: &a.Rule, paramText: &a.Text,
+		paramSession: &a.Session, paramRequest: &a.RequestID, paramPath: &a.PathPrefix, paramAction: &a.Action, paramDecision: &a.Decision,
 	} {
 		*to = a.term(query, name)
 	}
-	if a.Decision = a.term(query, paramDecision); a.Decision != "" && !slices.Contains(decisions, a.Decision) {
+	if a.Decision != "" && !slices.Contains(decisions, a.Decision) {
 		a.refuse(paramDecision, "Choose one of the decisions that are offered.")
 	}
-	if a.Path != "" && a.Path[0] != '/' {
+	if a.PathPrefix != "" && a.PathPrefix[0] != '/' {
 		a.refuse(paramPath, "A path begins with a slash, such as /reports.")
 	}
 	a.address(query)
 	a.times(query, now)
-	a.before, a.after = a.position(query, paramBefore), a.position(query, paramAfter)
+	a.before, a.after = a.cursor(query), a.position(query)
 	slices.SortFunc(a.faults, func(x, y fault) int { return strings.Compare(x.Param, y.Param) })
 	return a
 }
@@ -137,28 +143,26 @@ func isControl(c rune) bool { return c < ' ' || c == 0x7f }
 
 // address reads an IP address, or a network such as 192.0.2.0/24.
 func (a *asked) address(query url.Values) {
-	given := a.term(query, paramAddress)
-	if given == "" {
+	a.Address = a.term(query, paramAddress)
+	if a.Address == "" {
 		return
 	}
-	if addr, err := netip.ParseAddr(given); err == nil && addr.Zone() == "" {
-		a.Address = netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen())
-		return
-	}
-	network, err := netip.ParsePrefix(given)
+	_, err := netip.ParseAddr(a.Address)
 	if err != nil {
-		a.refuse(paramAddress, "An address is one such as 192.0.2.7 or 2001:db8::7, or a network such as 192.0.2.0/24.")
-		return
+		_, err = netip.ParsePrefix(a.Address)
 	}
-	a.Address = network.Masked()
+	if err != nil || strings.Contains(a.Address, "%") {
+		a.refuse(paramAddress, "An address is one such as 192.0.2.7 or 2001:db8::7, or a network such as 192.0.2.0/24.")
+		a.Address = ""
+	}
 }
 
 // times reads from when until when; a range that is chosen by name counts where neither
 // is given.
 func (a *asked) times(query url.Values, now time.Time) {
-	a.From, a.Until = a.instant(query, paramFrom), a.instant(query, paramUntil)
-	if !a.From.IsZero() || !a.Until.IsZero() {
-		if !a.From.IsZero() && !a.Until.IsZero() && !a.From.Before(a.Until) {
+	a.Since, a.Until = a.instant(query, paramFrom), a.instant(query, paramUntil)
+	if !a.Since.IsZero() || !a.Until.IsZero() {
+		if !a.Since.IsZero() && !a.Until.IsZero() && !a.Since.Before(a.Until) {
 			a.refuse(paramUntil, "The end is not later than the beginning.")
 		}
 		return
@@ -172,7 +176,7 @@ func (a *asked) times(query url.Values, now time.Time) {
 	case at < 0:
 		a.refuse(paramLast, "Choose one of the ranges that are offered.")
 	case ranges[at].length > 0:
-		a.From = now.Add(-ranges[at].length)
+		a.Since = now.Add(-ranges[at].length)
 	}
 }
 
@@ -194,18 +198,28 @@ func (a *asked) instant(query url.Values, name string) time.Time {
 	return time.Time{}
 }
 
-// position reads where to go on.
-func (a *asked) position(query url.Values, name string) (at uint64) {
-	given := query.Get(name)
+// cursor reads where to go on, in whatever words the Store has for it.
+func (a *asked) cursor(query url.Values) string {
+	given := query.Get(paramBefore)
+	if len(given) > maxCursor || !utf8.ValidString(given) {
+		a.refuse(paramBefore, "This address is not complete. Search again.")
+		return ""
+	}
+	return given
+}
+
+// maxCursor is the length of what a Store names a place by, in bytes.
+const maxCursor = 128
+
+// position reads after which record others are news.
+func (a *asked) position(query url.Values) uint64 {
+	given := query.Get(paramAfter)
 	if given == "" {
 		return 0
 	}
-	for _, c := range []byte(given) {
-		if c < '0' || c > '9' || len(given) > 19 {
-			a.refuse(name, "This address is not complete. Search again.")
-			return 0
-		}
-		at = at*10 + uint64(c-'0')
+	at, err := strconv.ParseUint(given, 10, 64)
+	if err != nil {
+		a.refuse(paramAfter, "This address is not complete. Load the page again.")
 	}
 	return at
 }
@@ -226,31 +240,4 @@ func (a *asked) with(name, value string) string {
 		values.Del(paramLast)
 	}
 	return values.Encode()
-}
-
-// matches reports whether r is looked for.
-func (s *Search) matches(r *Record) bool {
-	return (s.From.IsZero() || !r.Time.Before(s.From)) && (s.Until.IsZero() || r.Time.Before(s.Until)) &&
-		is(s.Decision, r.Decision) && begins(s.Person, r.Person) && begins(s.Tool, r.Tool) && is(s.Reason, r.Reason) &&
-		begins(s.Rule, r.Rule) && is(s.Session, r.Session) && is(s.Request, r.Request) && is(s.Action, r.Action) &&
-		strings.HasPrefix(r.Path, s.Path) && s.from(r.Address) && !(s.quiet && r.Action == actionView)
-}
-
-func is(wanted, value string) bool { return wanted == "" || wanted == value }
-
-// begins is is for what may end in a star.
-func begins(wanted, value string) bool {
-	if prefix, ok := strings.CutSuffix(wanted, "*"); ok {
-		return strings.HasPrefix(value, prefix)
-	}
-	return is(wanted, value)
-}
-
-// from reports whether an address is one of those looked for.
-func (s *Search) from(address string) bool {
-	if !s.Address.IsValid() {
-		return true
-	}
-	addr, err := netip.ParseAddr(address)
-	return err == nil && s.Address.Contains(addr.Unmap().WithZone(""))
 }

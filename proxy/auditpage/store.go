@@ -9,10 +9,10 @@ import (
 // Store is where records are looked up. It is called concurrently, and returns with ctx.
 // A Search that takes too long is an error, never half an answer.
 type Store interface {
-	// Find returns up to limit records that are looked for, the newest first, of those
-	// that are older than the position before; zero begins with the newest. more says
-	// that there are others.
-	Find(ctx context.Context, s *Search, before uint64, limit int) (found []Record, more bool, err error)
+	// Find returns up to limit records that are looked for, the newest first, beginning
+	// behind where an earlier answer has ended, or with the newest; and where this one
+	// has ended, empty if there are no others.
+	Find(ctx context.Context, s *Search, behind string, limit int) (found []Record, end string, err error)
 	// Timeline counts the records that are looked for, in steps.
 	Timeline(ctx context.Context, s *Search, steps Steps) ([]Step, error)
 	// Denials counts those of them in which somebody was turned away, by reason, rule and

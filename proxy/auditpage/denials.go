@@ -27,7 +27,7 @@ type denialRow struct {
 
 // denials fills that page.
 func (v *visit) denials(ctx context.Context) (title string, data any, err error) {
-	out := denials{Form: v.form(), Chips: v.chips()}
+	out := denials{Form: v.form(ctx), Chips: v.chips()}
 	if out.Extent, err = v.page.cfg.Store.Extent(ctx); err != nil {
 		return "", nil, err
 	}

@@ -43,7 +43,7 @@ const liveRefresh = 10
 // live fills that page. Visits of auditors are no news there, unless they are asked for:
 // a page that looks again by itself would have itself to tell of.
 func (v *visit) live(ctx context.Context) (title string, data any, err error) {
-	out := live{Form: v.form(), Chips: v.chips(), Refresh: liveRefresh, Most: 200}
+	out := live{Form: v.form(ctx), Chips: v.chips(), Refresh: liveRefresh, Most: 200}
 	if out.Extent, err = v.page.cfg.Recent.Extent(ctx); err != nil {
 		return "", nil, err
 	}

@@ -3,6 +3,7 @@ package auditpage
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -188,6 +189,21 @@ func (m *Recent) Denials(ctx context.Context, s *Search, limit int) ([]Denial, e
 	})
 	return found.kinds(limit), err
 }
+
+// Known are up to limit values of a field among the newest records, in their order.
+func (m *Recent) Known(ctx context.Context, field audit.Field, limit int) []string {
+	seen, left := map[string]bool{"": true}, maxLooked
+	_ = m.newest(ctx, func(r *Record) bool { // what was not looked at is not suggested
+		seen[r.Value(field)] = true
+		left--
+		return left > 0 && len(seen) <= limit
+	})
+	delete(seen, "")
+	return slices.Sorted(maps.Keys(seen))
+}
+
+// maxLooked is how many records are looked at for suggestions.
+const maxLooked = 20_000
 
 // Extent implements [Store].
 func (m *Recent) Extent(context.Context) (Extent, error) {

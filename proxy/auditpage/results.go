@@ -2,7 +2,6 @@ package auditpage
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/sallyport/sallyport/proxy/accesslog/audit"
@@ -24,50 +23,14 @@ type results struct {
 	Started       bool   // there are records at all
 }
 
-// form is what the fields of the search show.
-type form struct {
-	Action    string
-	Value     map[string]string
-	Fault     map[string]string
-	Last      string
-	Decisions []string
-	Ranges    []Range
-	More      bool // one of the fields is given that are folded away
-}
-
-// folded are the fields that few need.
-var folded = []string{paramAddress, paramReason, paramRule, paramPath, paramRequest, paramSession, paramAction, paramText, paramFrom, paramUntil}
-
-// form shows what is looked for, and what is wrong with it.
-func (v *visit) form() form {
-	f := form{
-		Action: v.page.address(v.path, ""), Value: map[string]string{}, Fault: map[string]string{}, Last: v.asked.last, Decisions: decisions, Ranges: ranges,
-	}
-	for name := range v.asked.values {
-		f.Value[name] = v.asked.values.Get(name)
-		f.More = f.More || slices.Contains(folded, name)
-	}
-	for _, wrong := range v.asked.faults {
-		f.Fault[wrong.Param] = wrong.Message
-		f.More = f.More || slices.Contains(folded, wrong.Param)
-	}
-	return f
-}
-
 // chip is one thing that is looked for, and the address without it.
 type chip struct{ Name, Value, Without string }
 
-// labels are what parameters are called on a page, in their order there.
-var labels = []struct{ param, label string }{
-	{paramPerson, "Person"}, {paramTool, "Tool"}, {paramDecision, "Decision"}, {paramAddress, "Address"}, {paramReason, "Reason"}, {paramRule, "Rule"},
-	{paramPath, "Path"}, {paramText, "Text"}, {paramRequest, "Request"}, {paramSession, "Session"}, {paramAction, "Action"}, {paramFrom, "From"}, {paramUntil, "Until"},
-}
-
 func (v *visit) chips() []chip {
 	var chips []chip
-	for _, l := range labels {
-		if value := v.asked.values.Get(l.param); value != "" {
-			chips = append(chips, chip{l.label, value, v.page.address(v.path, v.asked.with(l.param, ""))})
+	for _, f := range fields {
+		if value := v.asked.values.Get(f.param); value != "" && f.param != paramLast {
+			chips = append(chips, chip{f.label, value, v.page.address(v.path, v.asked.with(f.param, ""))})
 		}
 	}
 	return chips
@@ -119,7 +82,7 @@ func (v *visit) row(r *Record) row {
 // search fills the page of a search.
 func (v *visit) search(ctx context.Context) (title string, data any, err error) {
 	p := v.page
-	out := results{Form: v.form(), Chips: v.chips()}
+	out := results{Form: v.form(ctx), Chips: v.chips()}
 	if out.Extent, err = p.cfg.Store.Extent(ctx); err != nil {
 		return "", nil, err
 	}

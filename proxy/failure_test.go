@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sallyport/sallyport/proxy"
@@ -102,7 +103,8 @@ func TestNobodyEntersWithoutARecord(t *testing.T) {
 	b := w.browser()
 	b.signIn(w.origin(headersHost)+"/", "alice")
 	w.log.setBroken(true)
-	b.navigate(w.origin(headersHost) + "/") // its line is the first that is lost
+	b.navigate(w.origin(headersHost) + "/") // its line is the first that has to wait
+	w.recordable(false)
 	_, before := w.backend.seen()
 	for _, address := range []string{w.origin(headersHost) + "/", w.origin(doorHost) + "/", w.origin(doorHost) + "/saml/metadata"} {
 		if res := b.navigate(address); res.StatusCode != http.StatusServiceUnavailable {
@@ -113,9 +115,16 @@ func TestNobodyEntersWithoutARecord(t *testing.T) {
 		t.Error("a request reached the backend while nothing could be recorded")
 	}
 	w.log.setBroken(false)
-	b.navigate(w.origin(headersHost) + "/") // its refusal is written: the log works again
+	w.recordable(true) // by itself, without a request that it refuses
 	if res := b.navigate(w.origin(headersHost) + "/"); res.StatusCode != http.StatusOK {
 		t.Errorf("the gateway does not recover: %d", res.StatusCode)
+	}
+	var statuses []any
+	for _, record := range w.records(10)[5:] {
+		statuses = append(statuses, record["http.response.status_code"])
+	}
+	if diff := cmp.Diff([]any{200.0, 503.0, 503.0, 503.0, 200.0}, statuses); diff != "" {
+		t.Errorf("records from the failure on, none of which is lost (-want +got):\n%s", diff)
 	}
 }
 

@@ -158,6 +158,7 @@ type lines struct {
 	mu     sync.Mutex
 	buf    bytes.Buffer
 	broken bool
+	access *accesslog.Log // that writes here; nil if nobody waits for it
 }
 
 func (l *lines) Write(p []byte) (int, error) {
@@ -175,7 +176,13 @@ func (l *lines) setBroken(broken bool) {
 	l.broken = broken
 }
 
+// text is what was written. A record that was put in before is waited for.
 func (l *lines) text() string {
+	if l.access != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		_ = l.access.Flush(ctx) // who looks for what is not there finds out
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.String()
@@ -286,7 +293,7 @@ func (w *world) start(cfg proxy.Config, change func(*proxy.Config)) {
 	if w.gateway, err = proxy.New(cfg); err != nil {
 		w.tb.Fatal(err)
 	}
-	w.cfg, w.live = cfg, proxy.NewLive(w.gateway)
+	w.cfg, w.live, w.log.access = cfg, proxy.NewLive(w.gateway), cfg.Access
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
@@ -435,6 +442,16 @@ func (w *world) records(want int) []map[string]any {
 			out = append(out, record)
 		}
 		return out
+	}
+}
+
+// recordable waits until the log says that records can be written, or cannot.
+func (w *world) recordable(want bool) {
+	w.tb.Helper()
+	for deadline := time.Now().Add(10 * time.Second); (w.cfg.Access.Err() == nil) != want; <-time.After(time.Millisecond) {
+		if time.Now().After(deadline) {
+			w.tb.Fatalf("the log says %v", w.cfg.Access.Err())
+		}
 	}
 }
 

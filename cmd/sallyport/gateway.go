@@ -36,7 +36,7 @@ names a file. docs/exit-codes.md lists the ways in which a start can fail.`,
 			}
 			tuneCollector(std.Env)
 			log := newLogger(std.Err, "gateway")
-			err := runGateway(cmd.Context(), source(from), &identity, log)
+			err := runGateway(cmd.Context(), source(from), &identity, std.Out, log)
 			return identity.closing(cmd.Context(), log, err)
 		},
 	}
@@ -48,8 +48,13 @@ names a file. docs/exit-codes.md lists the ways in which a start can fail.`,
 // runGateway is the life of a gateway, from nothing to nothing. What this host
 // can say no to is tried before Vault is asked: a start that fails then costs no
 // introduction.
-func runGateway(ctx context.Context, from source, identity *identityFlags, log *slog.Logger) error {
-	var out io.WriteCloser
+func runGateway(ctx context.Context, from source, identity *identityFlags, out io.Writer, log *slog.Logger) error {
+	var access *accesslog.Log
+	defer func() {
+		if access != nil {
+			endAccessLog(ctx, access, log)
+		}
+	}()
 	inherited, err := inheritSockets(socketHTTPS, socketHTTP3, socketAdmin, socketForwardAuth)
 	if err != nil {
 		return err
@@ -66,7 +71,7 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, log *
 		if err = (sockets{inherited, cfg.Listen.ReusePort}).checkFree(ctx, gatewayAddresses(cfg)); err != nil {
 			return nil, err
 		}
-		if out, err = accesslog.Open(cfg.AccessLog.File); err != nil {
+		if access, err = openAccessLog(cfg.AccessLog.File, out, accesslog.Config{Service: "sallyport-gateway", Log: log}); err != nil {
 			return nil, &hinted{err, "choose a file in access_log.file that this process may append to"}
 		}
 		return cfg, nil
@@ -75,12 +80,11 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, log *
 	if err != nil {
 		return err
 	}
-	defer out.Close()
 	if err := apart(from, start); err != nil {
 		return err
 	}
 	clock.lap("rest_of_configuration") // of one in Vault
-	g := newLiveGateway(client, accesslog.New(out, "sallyport-gateway"), log)
+	g := newLiveGateway(client, access, log)
 	l, err := equipGateway(ctx, start.cfg, g, clock)
 	if err != nil {
 		return err

@@ -49,9 +49,9 @@ func testGatewayHTTP3(t *testing.T, s *stand) {
 	if res, _, err := ask("unknown.example.com"); err == nil {
 		t.Errorf("a name that is not ours is answered for: %d", res.StatusCode)
 	}
-	if !strings.Contains(p.out.String(), `"http.version":"3"`) {
-		t.Errorf("the access log does not tell:\n%s", p.out.String())
-	}
+	p.eventually(t, "the access log tells", func() (string, bool) {
+		return p.out.String(), strings.Contains(p.out.String(), `"http.version":"3"`)
+	})
 	p.signal(t, syscall.SIGTERM)
 	if code := p.wait(t); code != exitOK {
 		t.Errorf("exit code %d", code)

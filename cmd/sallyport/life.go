@@ -93,6 +93,7 @@ func (l *life) run(ctx context.Context) error {
 	group, background := errgroup.WithContext(background)
 	// Both listen since open, so it is true; and it precedes any line of theirs.
 	l.startup.lap("listening")
+	l.access.Begin()
 	l.log.Info("serving", "https", open.work.Addr().String(), "admin", open.admin.Addr().String(), "forward_auth", open.asks(), "startup", l.startup)
 	l.notify(ctx, handover.Ready)
 	l.keepFresh(background, group)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 
 	"github.com/spf13/cobra"
@@ -14,7 +15,7 @@ import (
 
 // sidecarCommand is the process beside a tool. Its role has no default: every
 // sidecar has its own, so that none can take another's certificate.
-func sidecarCommand(io stdio) *cobra.Command {
+func sidecarCommand(std stdio) *cobra.Command {
 	var identity identityFlags
 	var from string
 	cmd := &cobra.Command{
@@ -30,19 +31,19 @@ loopback with the identity headers that the gateway set, and no others.`,
 			if err := identity.require(cmd, "config", "vault-addr"); err != nil {
 				return err
 			}
-			tuneCollector(io.Env)
-			log := newLogger(io.Err, "sidecar")
-			err := runSidecar(cmd.Context(), source(from), &identity, accesslog.New(io.Out, "sallyport-sidecar"), log)
+			tuneCollector(std.Env)
+			log := newLogger(std.Err, "sidecar")
+			err := runSidecar(cmd.Context(), source(from), &identity, std.Out, log)
 			return identity.closing(cmd.Context(), log, err)
 		},
 	}
-	identity.add(cmd.Flags(), io, "")
-	cmd.Flags().StringVar(&from, "config", env(io, "", "SALLYPORT_CONFIG"), "`FILE` with the configuration, or vault:MOUNT/PATH (SALLYPORT_CONFIG)")
+	identity.add(cmd.Flags(), std, "")
+	cmd.Flags().StringVar(&from, "config", env(std, "", "SALLYPORT_CONFIG"), "`FILE` with the configuration, or vault:MOUNT/PATH (SALLYPORT_CONFIG)")
 	return cmd
 }
 
 // runSidecar is the life of a sidecar, in the order of runGateway.
-func runSidecar(ctx context.Context, from source, identity *identityFlags, access *accesslog.Log, log *slog.Logger) error {
+func runSidecar(ctx context.Context, from source, identity *identityFlags, out io.Writer, log *slog.Logger) error {
 	inherited, err := inheritSockets(socketHTTPS, socketAdmin)
 	if err != nil {
 		return err
@@ -64,6 +65,11 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, acces
 	}
 	clock.lap("rest_of_configuration") // of one in Vault
 	cfg := start.cfg
+	access, err := openAccessLog("-", out, accesslog.Config{Service: "sallyport-sidecar", Log: log})
+	if err != nil {
+		return err
+	}
+	defer endAccessLog(ctx, access, log)
 	issue := sidecarCertificate(cfg, client)
 	issue.Log = log
 	certificates, err := vaultpki.NewCertificates(ctx, issue)

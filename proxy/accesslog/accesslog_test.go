@@ -188,85 +188,10 @@ func TestLongValuesAreCutBetweenCharacters(t *testing.T) {
 	}
 }
 
-// flaky is a disk that takes what limit allows, and nothing when broken.
-type flaky struct {
-	bytes.Buffer
-	limit  int // of the next write; negative for none
-	broken error
-}
-
-func (f *flaky) Write(p []byte) (int, error) {
-	if f.limit >= 0 && f.limit < len(p) {
-		n, _ := f.Buffer.Write(p[:f.limit])
-		return n, f.broken
-	}
-	return f.Buffer.Write(p)
-}
-
-func TestLogRecovers(t *testing.T) {
-	full := errors.New("no space left on device")
-	tests := []struct {
-		name               string
-		written            func(length int) int // how much of a line of that length
-		broken, wantErr    error
-		wantGood, wantTorn int
-	}{
-		{name: "nothing was written", written: func(int) int { return 0 }, broken: full, wantErr: full, wantGood: 3},
-		{name: "half a line was written", written: func(n int) int { return n / 2 }, broken: full, wantErr: full, wantGood: 3, wantTorn: 1},
-		{name: "all but the line break was written", written: func(n int) int { return n - 1 }, broken: full, wantErr: full, wantGood: 4},
-		{name: "a writer that says nothing", written: func(n int) int { return n / 2 }, wantErr: io.ErrShortWrite, wantGood: 3, wantTorn: 1},
-	}
-	r := Record{Time: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), Action: ActionAccess}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			w := &flaky{limit: -1, broken: test.broken}
-			l := New(w, "gateway")
-			if err := errors.Join(l.Err(), l.Write(&r), l.Err()); err != nil {
-				t.Fatalf("while all is well: %v", err)
-			}
-			w.limit = test.written(w.Len())
-			if err := l.Write(&r); !errors.Is(err, test.wantErr) {
-				t.Errorf("Write = %v, want %v", err, test.wantErr)
-			}
-			if err := l.Err(); !errors.Is(err, test.wantErr) {
-				t.Errorf("Err after a failure = %v, want %v", err, test.wantErr)
-			}
-			w.limit = -1
-			if err := errors.Join(l.Write(&r), l.Err(), l.Write(&r)); err != nil {
-				t.Errorf("after it works again: %v", err)
-			}
-			good, torn := 0, 0
-			for line := range strings.Lines(w.String()) {
-				if json.Valid([]byte(line)) {
-					good++
-				} else {
-					torn++
-				}
-			}
-			if good != test.wantGood || torn != test.wantTorn {
-				t.Errorf("%d good lines and %d torn ones, want %d and %d:\n%s", good, torn, test.wantGood, test.wantTorn, w.String())
-			}
-		})
-	}
-}
-
-// TestATornLineStaysTornUntilItsEndIsWritten fails twice in a row.
-func TestATornLineStaysTornUntilItsEndIsWritten(t *testing.T) {
-	w := &flaky{limit: 40, broken: io.ErrShortWrite}
-	l, r := New(w, "gateway"), Record{}
-	for _, limit := range []int{40, 0, 1, 0, -1} {
-		w.limit = limit
-		_ = l.Write(&r) // fails each time but the last
-	}
-	lines := strings.Split(strings.TrimSuffix(w.String(), "\n"), "\n")
-	if len(lines) != 2 || len(lines[0]) != 40 || !json.Valid([]byte(lines[1])) {
-		t.Errorf("lines: %q", lines)
-	}
-}
-
 func TestConcurrentWritersNeverInterleave(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "access.log")
 	var wg sync.WaitGroup
+	var logs []*Log
 	const writers, each = 8, 50
 	for i := range writers {
 		f, err := Open(name) // half of them as processes of their own would
@@ -275,6 +200,7 @@ func TestConcurrentWritersNeverInterleave(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = f.Close() })
 		l := New(f, "gateway")
+		logs = append(logs, l)
 		for range 2 {
 			wg.Go(func() {
 				r := full()
@@ -288,6 +214,11 @@ func TestConcurrentWritersNeverInterleave(t *testing.T) {
 		}
 	}
 	wg.Wait()
+	for _, l := range logs {
+		if err := l.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
 	written, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)

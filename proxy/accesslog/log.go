@@ -1,101 +1,109 @@
 package accesslog
 
 import (
-	"fmt"
+	"context"
+	"errors"
 	"io"
-	"os"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// Log writes records, each with one Write call, in the order in which their
-// requests end. Safe for concurrent use.
+// Log takes records, seals them in the order in which they come, and writes them.
+// Requests do not wait for that: their lines are put into a bounded buffer, from which
+// one goroutine takes all that have come, whenever there are some. Safe for concurrent
+// use.
 type Log struct {
-	service string
-	failure atomic.Pointer[error] // why the last line was not written; nil when it was
+	cfg   Config
+	queue queue
+	stop  stopping
 
-	mu   sync.Mutex
-	w    io.Writer // guarded by mu
-	torn bool      // the last line broke off in the middle; guarded by mu
+	failure atomic.Pointer[error] // why the last batch is not written; nil when it is
+	counts  counts
+
+	// The writer's alone, which is one goroutine at a time.
+	chain   chain
+	raw     []byte
+	batch   Batch
+	syncing bool // a sync is due
 }
 
-// New returns a Log for records of the named service (gateway, sidecar) on w,
-// which the caller owns.
+// Config is what a Log needs. It must not be changed after Prepare.
+type Config struct {
+	// Service is whose records they are: gateway, sidecar. Required.
+	Service string
+	// Sinks get every batch. At least one.
+	Sinks []Sink
+	// Durability is what a record has survived when its request ends.
+	Durability Durability
+	// Drop says that people are let in while nothing can be recorded. What then finds
+	// no room is lost, and counted. The default is that nobody is.
+	Drop bool
+	// Buffer is how many bytes of lines may wait; 0 means DefaultBuffer.
+	Buffer int
+	// Predecessor is the last record that an earlier instance has left where this one
+	// writes; nil for none.
+	Predecessor *Head
+	// Version is the program's.
+	Version string
+	// Log is told when records cannot be written, and when they can again; nil
+	// discards.
+	Log *slog.Logger
+}
+
+// New returns a Log for records of the named service on w, which the caller owns. It
+// does without the records of a log about itself; see [Prepare].
 func New(w io.Writer, service string) *Log {
-	return &Log{w: w, service: service}
+	return newLog(Config{Service: service, Sinks: []Sink{NewOutput("output", struct{ io.Writer }{w})}})
 }
 
-// Open returns the writer that a configuration names: standard output for "-",
-// else a file that lines are appended to, readable by its owner and group. A
-// line that an earlier process left unfinished is ended, so that it spoils only
-// itself.
-func Open(name string) (io.WriteCloser, error) {
-	if name == "-" {
-		return nopCloser{os.Stdout}, nil
-	}
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640) //nolint:gosec // whoever ships the log reads it by its group
-	if err != nil {
-		return nil, fmt.Errorf("opening access log: %w", err)
-	}
-	if endsInside(f) {
-		if _, err := f.WriteString("\n"); err != nil {
-			_ = f.Close() // the first error is the one to tell
-			return nil, fmt.Errorf("ending the last line of the access log: %w", err)
-		}
-	}
-	return f, nil
+// Prepare returns a Log that is an instance of its own: its first record says who
+// writes, and Close writes the last. The sinks are the Log's from now on.
+func Prepare(cfg Config) *Log {
+	l := newLog(cfg)
+	l.queue.first = func() []byte { return l.cfg.appendStart(nil, time.Now()) }
+	return l
 }
 
-const (
-	// looks is how often a file that seems to end inside of a line is looked at, and
-	// lookAgain how long is waited after each: half a second in all, once after a crash.
-	looks     = 10
-	lookAgain = 50 * time.Millisecond
-)
-
-// endsInside reports whether a file's last line is not ended, and does not get its
-// end either. One look does not tell: lines of other processes are whole to each
-// other, but the file grows by them page by page, and who looks meanwhile sees a
-// part of one.
-func endsInside(f *os.File) bool {
-	for range looks {
-		if !seemsToEndInside(f) {
-			return false
-		}
-		<-time.After(lookAgain)
+// Begin writes the first record, which is otherwise written before the next.
+func (l *Log) Begin() {
+	l.queue.mu.Lock()
+	l.queue.begin()
+	start := !l.queue.running
+	l.queue.running = true
+	l.queue.mu.Unlock()
+	if start {
+		go l.work()
 	}
-	return true
 }
 
-// seemsToEndInside reports whether the last line is not ended now, or cannot be
-// read: an empty line does less harm than two lines glued together.
-func seemsToEndInside(f *os.File) bool {
-	info, err := f.Stat()
-	if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
-		return false
+func newLog(cfg Config) *Log {
+	if cfg.Buffer == 0 {
+		cfg.Buffer = DefaultBuffer
 	}
-	reader, err := os.Open(f.Name())
-	if err != nil {
-		return true
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	defer func() { _ = reader.Close() }() // was only read from
-	var last [1]byte
-	_, err = reader.ReadAt(last[:], info.Size()-1)
-	return err != nil || last[0] != '\n'
+	l := &Log{cfg: cfg, stop: make(stopping), chain: newChain(newInstance())}
+	l.queue.limit = int64(cfg.Buffer)
+	l.queue.service = cfg.Service
+	l.counts.failures = make([]atomic.Uint64, len(cfg.Sinks))
+	l.batch.Instance = l.chain.instance
+	return l
 }
 
-type nopCloser struct{ io.Writer }
+// Instance is the name of this log's run.
+func (l *Log) Instance() string { return l.batch.Instance }
 
-func (nopCloser) Close() error { return nil }
-
-// Write writes r as one line. An error is also remembered; see Err. After a
-// line that broke off in the middle, the next one begins with a line break: what
-// was torn is lost, and what follows is not.
+// Write puts r among the lines to be written, and waits until it is only if durability
+// says so. What a record of somebody who was let in finds no room for, it waits for,
+// as long as [ErrFull] does not say that it was lost: as any other record is at once.
+// The log itself tells its logger of failures, so that not every request has to.
 func (l *Log) Write(r *Record) error {
 	buf := lines.Get().(*[]byte) //nolint:forcetypeassert // nothing else is put there
-	*buf = r.AppendJSON(append((*buf)[:0], '\n'), l.service)
-	err := l.write(*buf)
+	*buf = r.AppendJSON((*buf)[:0], l.cfg.Service)
+	err := l.put(*buf, r.Decision == DecisionAllow)
 	if cap(*buf) <= keptLine {
 		lines.Put(buf)
 	}
@@ -108,38 +116,136 @@ var lines = sync.Pool{New: func() any { return new([]byte) }}
 
 const keptLine = 16 << 10
 
-// write writes a line that has a line break before it, for when the last one broke
-// off.
-func (l *Log) write(line []byte) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.torn {
-		line = line[1:]
-	}
-	n, err := l.w.Write(line)
-	if n > 0 && n <= len(line) {
-		l.torn = line[n-1] != '\n'
-	}
-	if err == nil && n != len(line) {
-		err = io.ErrShortWrite
+// put puts a line among those to be written; admitted says that it must not be lost.
+func (l *Log) put(line []byte, admitted bool) error {
+	admitted = admitted && !l.cfg.Drop
+	number, start, err := l.queue.put(line, admitted)
+	if errors.Is(err, ErrFull) && admitted {
+		number, start, err = l.putLater(line)
 	}
 	if err != nil {
-		err = fmt.Errorf("writing access log: %w", err)
-		l.failure.Store(&err)
+		l.queue.lose()
+		l.counts.dropped.Add(1)
 		return err
 	}
-	if l.failure.Load() != nil {
-		l.failure.Store(nil)
+	if start {
+		go l.work()
+	}
+	if l.cfg.Durability == DurabilityFsync {
+		return l.untilSafe(number)
 	}
 	return nil
 }
 
-// Err returns why the last line was not written, or nil. While it is not nil,
-// nobody may be let in: there would be no record of it. Every refusal is a line
-// too, so the log recovers by itself.
-func (l *Log) Err() error {
-	if failure := l.failure.Load(); failure != nil {
-		return *failure
+// putLater waits for room.
+func (l *Log) putLater(line []byte) (number uint64, start bool, err error) {
+	ctx, cancel := context.WithTimeout(l.stop, patience)
+	defer cancel()
+	for {
+		room := func() bool { return l.queue.closed || l.queue.fits(len(line), true) }
+		if l.queue.wait(ctx, room) != nil {
+			return 0, false, ErrFull
+		}
+		if number, start, err = l.queue.put(line, true); !errors.Is(err, ErrFull) {
+			return number, start, err
+		}
+	}
+}
+
+// untilSafe waits until that many lines are synced.
+func (l *Log) untilSafe(number uint64) error {
+	ctx, cancel := context.WithTimeout(l.stop, patience)
+	defer cancel()
+	if l.queue.wait(ctx, func() bool { return l.queue.safe >= number }) != nil {
+		return ErrLate
 	}
 	return nil
 }
+
+// ErrLate says that a record waits to be written for so long that its request waits no
+// more; it is not lost.
+var ErrLate = errors.New("writing access log: a record is not synced in time")
+
+// Err returns why nobody may be let in, or nil: the last batch could not be written, or
+// the buffer is nearly full. It is always nil if the configuration says Drop. The log
+// tries again by itself.
+func (l *Log) Err() error {
+	if l.cfg.Drop {
+		return nil
+	}
+	if failure := l.failure.Load(); failure != nil {
+		return *failure
+	}
+	if l.queue.used.Load() > l.queue.limit*3/4 {
+		return ErrFull
+	}
+	return nil
+}
+
+// Flush waits until all lines that were put in before are written, or ctx ends.
+func (l *Log) Flush(ctx context.Context) error {
+	l.queue.mu.Lock()
+	until := l.queue.added
+	l.queue.mu.Unlock()
+	return l.queue.wait(ctx, func() bool { return l.queue.safe >= until })
+}
+
+// Close writes the last record, and closes the sinks when everything is written, or
+// when ctx ends; what is not written then is lost. No request may be under way.
+func (l *Log) Close(ctx context.Context) error {
+	q := &l.queue
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return nil
+	}
+	q.closed = true
+	q.endGap(q.used.Load())
+	if q.begun {
+		q.add(l.cfg.appendEnd(nil, time.Now()))
+	}
+	q.sync = l.cfg.Durability != DurabilityNone
+	start := !q.running
+	q.running = true
+	q.mu.Unlock()
+	if start {
+		go l.work()
+	}
+	idle := func() bool { return !q.running }
+	err := q.wait(ctx, idle)
+	close(l.stop)
+	if err != nil {
+		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastRetry)
+		defer cancel()
+		if q.wait(late, idle) != nil { // a sink does not give up: nobody may close it under its writer
+			return l.abandoned()
+		}
+		err = l.abandoned()
+	}
+	for _, sink := range l.cfg.Sinks {
+		err = errors.Join(err, sink.Close())
+	}
+	return err
+}
+
+// stopping is the context of what a Log does: it ends when the Log is closed.
+type stopping chan struct{}
+
+// Deadline implements context.Context.
+func (stopping) Deadline() (deadline time.Time, ok bool) { return time.Time{}, false }
+
+// Done implements context.Context.
+func (s stopping) Done() <-chan struct{} { return s }
+
+// Err implements context.Context.
+func (s stopping) Err() error {
+	select {
+	case <-s:
+		return context.Canceled
+	default:
+		return nil
+	}
+}
+
+// Value implements context.Context.
+func (stopping) Value(any) any { return nil }

@@ -1,0 +1,109 @@
+package accesslog
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
+
+// Open returns the writer that a configuration names: standard output for "-",
+// else a file that lines are appended to, readable by its owner and group. A
+// line that an earlier process left unfinished is ended, so that it spoils only
+// itself.
+func Open(name string) (io.WriteCloser, error) {
+	if name == "-" {
+		return nopCloser{os.Stdout}, nil
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640) //nolint:gosec // whoever ships the log reads it by its group
+	if err != nil {
+		return nil, fmt.Errorf("opening access log: %w", err)
+	}
+	if endsInside(f) {
+		if _, err := f.WriteString("\n"); err != nil {
+			_ = f.Close() // the first error is the one to tell
+			return nil, fmt.Errorf("ending the last line of the access log: %w", err)
+		}
+	}
+	return f, nil
+}
+
+const (
+	// looks is how often a file that seems to end inside of a line is looked at, and
+	// lookAgain how long is waited after each: half a second in all, once after a crash.
+	looks     = 10
+	lookAgain = 50 * time.Millisecond
+)
+
+// endsInside reports whether a file's last line is not ended, and does not get its
+// end either. One look does not tell: lines of other processes are whole to each
+// other, but the file grows by them page by page, and who looks meanwhile sees a
+// part of one.
+func endsInside(f *os.File) bool {
+	for range looks {
+		if !seemsToEndInside(f) {
+			return false
+		}
+		<-time.After(lookAgain)
+	}
+	return true
+}
+
+// seemsToEndInside reports whether the last line is not ended now, or cannot be
+// read: an empty line does less harm than two lines glued together.
+func seemsToEndInside(f *os.File) bool {
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
+		return false
+	}
+	reader, err := os.Open(f.Name())
+	if err != nil {
+		return true
+	}
+	defer func() { _ = reader.Close() }() // was only read from
+	var last [1]byte
+	_, err = reader.ReadAt(last[:], info.Size()-1)
+	return err != nil || last[0] != '\n'
+}
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }
+
+// lastLines is how much of the end of a file is looked through for its last record.
+const lastLines = 4 << 20
+
+// LastOf names the last whole record of a file, nil if there is none.
+func LastOf(name string) (*Head, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("opening access log: %w", err)
+	}
+	defer func() { _ = f.Close() }() // was only read from
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return nil, err
+	}
+	end := make([]byte, min(info.Size(), lastLines))
+	if _, err := f.ReadAt(end, info.Size()-int64(len(end))); err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("reading access log: %w", err)
+	}
+	return lastRecord(end), nil
+}
+
+// lastRecord names the last whole record of some text, nil if there is none.
+func lastRecord(text []byte) *Head {
+	for {
+		last := bytes.LastIndexByte(text, '\n')
+		if last < 0 {
+			return nil
+		}
+		text = text[:last]
+		line := text[bytes.LastIndexByte(text, '\n')+1:]
+		if seal, ok := ParseSeal(line); ok {
+			return &Head{Instance: seal.Instance, Sequence: seal.Sequence, Hash: HashOf(line)}
+		}
+	}
+}

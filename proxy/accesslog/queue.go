@@ -1,0 +1,192 @@
+package accesslog
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// DefaultBuffer is how many bytes of lines wait if nothing else is said.
+	DefaultBuffer = 8 << 20
+	// patience is how long a request that was let in waits at its end for room.
+	patience = 30 * time.Second
+	// keptBuffer is the largest buffer that is kept for later.
+	keptBuffer = 1 << 20
+)
+
+var (
+	// ErrFull says that so many lines wait to be written that there is no room.
+	ErrFull = errors.New("writing access log: too many lines wait to be written")
+	// ErrClosed says that the log was closed.
+	ErrClosed = errors.New("writing access log: the log is closed")
+)
+
+// queue is the lines that wait for the writer. Its limit is kept for new requests;
+// lines of those who were let in find as much room again, so that what was in hand
+// when the disk became full is recorded when it is not any more.
+type queue struct {
+	limit   int64
+	service string
+	first   func() []byte // makes the first record; nil for none
+
+	// used is how many bytes wait or are being written; changed with mu held.
+	used atomic.Int64
+
+	mu      sync.Mutex
+	pending []byte    // lines that nobody has taken; guarded by mu, as is the rest
+	since   time.Time // when the first of them came
+	added   uint64    // how many lines were ever put in
+	safe    uint64    // how many of them are where they belong, or lost for good
+	gap     gap       // what is being lost
+	lost    gap       // what was, and nobody has told yet
+	begun   bool // the first record is in
+	running bool // a goroutine writes
+	sync    bool // it is to sync
+	closed  bool
+	changed chan struct{} // closed when safe or running changes; nil while nobody waits
+}
+
+// gap counts lines that found no room.
+type gap struct {
+	count    uint64
+	from, to time.Time
+}
+
+// put adds a line, and reports the number of the line and whether a writer has to be
+// started for it.
+func (q *queue) put(line []byte, admitted bool) (number uint64, start bool, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return 0, false, ErrClosed
+	}
+	if !q.fits(len(line), admitted) {
+		return 0, false, ErrFull
+	}
+	q.begin()
+	q.endGap(q.limit / 2)
+	q.add(line)
+	start, q.running = !q.running, true
+	return q.added, start, nil
+}
+
+// begin puts in the first record, once. The caller holds mu.
+func (q *queue) begin() {
+	if q.first == nil || q.begun || q.closed {
+		return
+	}
+	q.begun = true
+	q.add(q.first())
+}
+
+// add appends a line. The caller holds mu.
+func (q *queue) add(line []byte) {
+	if len(q.pending) == 0 {
+		q.since = time.Now()
+	}
+	q.pending = append(q.pending, line...)
+	q.used.Add(int64(len(line)))
+	q.added++
+}
+
+// fits reports whether there is room. Once lines are lost, room must be made before
+// more are taken, so that one gap is one record. The caller holds mu.
+func (q *queue) fits(length int, admitted bool) bool {
+	limit := q.limit
+	switch {
+	case admitted:
+		limit *= 2
+	case q.gap.count > 0:
+		limit /= 2
+	}
+	return q.used.Load()+int64(length) <= limit
+}
+
+// lose counts a line for which there is no room.
+func (q *queue) lose() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	now := time.Now()
+	if q.gap.count == 0 {
+		q.gap.from = now
+	}
+	q.gap.count++
+	q.gap.to = now
+}
+
+// endGap puts the record of a gap in the place of what was lost, once no more is used
+// than that. The caller holds mu.
+func (q *queue) endGap(most int64) {
+	if q.gap.count == 0 || q.used.Load() > most {
+		return
+	}
+	q.lost, q.gap = q.gap, gap{}
+	q.add(q.lost.appendJSON(nil, time.Now(), q.service))
+}
+
+// tell returns what was lost, once.
+func (q *queue) tell() gap {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	lost := q.lost
+	q.lost = gap{}
+	return lost
+}
+
+// take returns all lines that wait, in exchange for an empty buffer, and whether to
+// sync after them; or it reports that there is nothing to do, and that the writer has
+// ended by that.
+func (q *queue) take(empty []byte) (lines []byte, sync, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.endGap(q.limit / 2)
+	if len(q.pending) == 0 && !q.sync {
+		q.running = false
+		q.wake()
+		return empty, false, false
+	}
+	lines, q.pending = q.pending, empty[:0]
+	sync, q.sync = q.sync, false
+	return lines, sync, true
+}
+
+// done notes that lines of that length are where they belong, or lost for good.
+func (q *queue) done(count uint64, length int) {
+	q.used.Add(-int64(length))
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.safe += count
+	q.wake()
+}
+
+// wake has everybody look who waits. The caller holds mu.
+func (q *queue) wake() {
+	if q.changed != nil {
+		close(q.changed)
+		q.changed = nil
+	}
+}
+
+// wait returns when met, which is called with mu held, is true, or ctx ends.
+func (q *queue) wait(ctx context.Context, met func() bool) error {
+	for {
+		q.mu.Lock()
+		if met() {
+			q.mu.Unlock()
+			return nil
+		}
+		if q.changed == nil {
+			q.changed = make(chan struct{})
+		}
+		changed := q.changed
+		q.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,52 @@
+package accesslog
+
+import "context"
+
+// Batch is some sealed lines in order, each ended by a line break. All sinks share
+// it and none may change it. It is used again for other lines once Write has
+// returned: a sink that keeps lines keeps a copy.
+type Batch struct {
+	// Lines are the lines.
+	Lines []byte
+	// First and Last are the sequence numbers of the first and the last line.
+	First, Last uint64
+	// Count is the number of lines, at least one.
+	Count int
+	// Instance is whose lines these are.
+	Instance string
+}
+
+// Sink takes batches, in order, one call at a time.
+type Sink interface {
+	// Write returns when the batch is as safe as the sink promises: written, or kept
+	// until a collector takes it. After an error it is called with the same batch
+	// again, until that is written whole, and goes on exactly where it stopped: no byte
+	// of a line is lost or repeated. When ctx ends, it gives up.
+	Write(ctx context.Context, b *Batch) error
+	// Close is called once, after the last Write.
+	Close() error
+	// Name is what errors and metrics call it.
+	Name() string
+}
+
+// Syncer is a Sink whose batches outlive the machine only after a Sync; it is called
+// between two Writes, as [Durability] says.
+type Syncer interface {
+	Sync(ctx context.Context) error
+}
+
+// Durability is what a record has survived when its request ends.
+type Durability int
+
+// The zero value is the default.
+const (
+	// DurabilityBatch: records are written at once, together with what has come
+	// meanwhile, and synced at most once a second. The end of the process loses what
+	// was not written, some milliseconds under load; the end of the machine a second.
+	DurabilityBatch Durability = iota
+	// DurabilityNone never syncs.
+	DurabilityNone
+	// DurabilityFsync has each request wait at its end until its record is synced,
+	// together with those of all others that wait.
+	DurabilityFsync
+)

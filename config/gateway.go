@@ -144,6 +144,11 @@ type AccessLog struct {
 	// QueryKeys are the query parameters whose values are recorded; the values
 	// of all others are left out. Default none.
 	QueryKeys []string `yaml:"query_keys"`
+	// Rotate says when a new file is begun in place of File, and how long old ones
+	// are kept. Default: File is never rotated.
+	Rotate Rotate `yaml:"rotate"`
+	// Sinks are where records go besides File. Default none.
+	Sinks []Sink `yaml:"sinks"`
 }
 
 // Stop is how a process ends after SIGTERM.
@@ -297,7 +302,7 @@ func defaultGateway() Gateway {
 		},
 		SAML:      defaultSAML(),
 		Session:   Session{Idle: Duration{time.Hour}, Absolute: Duration{10 * time.Hour}},
-		AccessLog: AccessLog{File: "-"},
+		AccessLog: AccessLog{File: standardOutput, Rotate: defaultRotate()},
 		Stop:      defaultStop(),
 		Limits:    defaultLimits(),
 	}

@@ -117,7 +117,7 @@ routes: [{name: grafana, host: grafana.example.com, backend: {url: https://grafa
 			Attributes:      defaultAttributes(),
 		},
 		Session:   Session{Idle: Duration{time.Hour}, Absolute: Duration{10 * time.Hour}},
-		AccessLog: AccessLog{File: "-"},
+		AccessLog: AccessLog{File: "-", Rotate: Rotate{Compress: true}},
 		Stop:      Stop{Announce: Duration{time.Second}, Drain: Duration{30 * time.Second}},
 		Limits: Limits{
 			Connections: 20000, ConnectionsPerAddress: 2000, Requests: 20000, StrangersPerSecond: 100,
@@ -269,6 +269,12 @@ saml:
       metadata_ca_file: /etc/sallyport/idp-ca.pem
       preset: keycloak
       attributes: {user: [username], email: [email], name: [name], groups: [groups]}
+access_log:
+  sinks:
+    - name: siem
+      syslog: {address: "siem.example.com:6514", server_name: siem.example.com}
+      spool: {directory: /var/lib/sallyport/spool/siem}
+    - {name: denials, file: {path: /var/log/sallyport/denials.log}, only: {decisions: [deny]}}
 routes:
   - name: grafana
     title: Grafana

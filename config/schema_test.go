@@ -140,6 +140,25 @@ func constraints() map[string]schema {
 		"routes[].answers.set_headers[].value": {Pattern: headerValue.String()},
 		"routes[].answers.remove_headers[]":    {Pattern: headerName.String()},
 
+		"access_log.rotate.size_mib":              {Maximum: maxMiB},
+		"access_log.rotate.keep":                  {Maximum: maxRotateKept},
+		"access_log.sinks[]":                      {Required: []string{"name"}},
+		"access_log.sinks[].name":                 {Pattern: routeName.String()},
+		"access_log.sinks[].format":               oneOf(sinkFormats[:]),
+		"access_log.sinks[].on_failure":           oneOf(sinkFailures[:]),
+		"access_log.sinks[].file.path":            {Pattern: "^(-|/.+)$"},
+		"access_log.sinks[].file.rotate.size_mib": {Maximum: maxMiB},
+		"access_log.sinks[].file.rotate.keep":     {Maximum: maxRotateKept},
+		"access_log.sinks[].syslog.ca_file":       {Pattern: "^(system|/.+)$"},
+		"access_log.sinks[].syslog.facility":      oneOf(facilities[:]),
+		"access_log.sinks[].syslog.app_name":      {Pattern: appName.String()},
+		"access_log.sinks[].spool.directory":      {Pattern: "^/.+$"},
+		"access_log.sinks[].spool.size_mib":       between(minSpool, maxMiB),
+		"access_log.sinks[].only.actions[]":       {Pattern: recordCode.String()},
+		"access_log.sinks[].only.decisions[]":     oneOf(sinkDecisions[:]),
+		"access_log.sinks[].only.outcomes[]":      oneOf(sinkOutcomes[:]),
+		"access_log.sinks[].only.reasons[]":       {Pattern: recordCode.String()},
+
 		"kv.mount":                     path,
 		"kv.saml_path":                 path,
 		"kv.session_path":              path,
@@ -499,7 +518,7 @@ func TestSchemaAcceptsEveryGoodFile(t *testing.T) {
 func TestSchemaRefusesWhatAnEditorShouldMark(t *testing.T) {
 	names := []string{
 		"gateway/unknown-keys", "gateway/wrong-types", "gateway/hosts", "gateway/durations", "gateway/origins",
-		"gateway/missing-keys", "gateway/routing", "gateway/vault-paths", "gateway/route-names", "gateway/idps", "sidecar/unknown-keys", "sidecar/gateways",
+		"gateway/missing-keys", "gateway/routing", "gateway/vault-paths", "gateway/route-names", "gateway/idps", "gateway/sinks", "sidecar/unknown-keys", "sidecar/gateways",
 		"secret-driver/unknown-keys", "secret-driver/vault-paths",
 		"provision/unknown-keys", "provision/wrong-types", "provision/paths", "provision/authorities", "provision/names", "provision/audit",
 	}

@@ -108,7 +108,8 @@ func TestEveryUnsafeKeyIsWarnedOf(t *testing.T) {
 			if !nested {
 				section, key = "", path
 			}
-			if !strings.HasPrefix(strings.TrimPrefix(key, "idps[]."), "unsafe_") || strings.HasSuffix(key, "[]") {
+			inList := strings.NewReplacer("idps[].", "", "sinks[].syslog.", "").Replace(key)
+			if !strings.HasPrefix(inList, "unsafe_") || strings.HasSuffix(key, "[]") {
 				return
 			}
 			found++
@@ -118,6 +119,9 @@ func TestEveryUnsafeKeyIsWarnedOf(t *testing.T) {
 				value := map[bool]string{true: "https://door/", false: "true"}[idpKey == "unsafe_unsolicited_landing"]
 				text = fmt.Sprintf("%s\nsaml: {idps: [{name: a, %s: %s}]}\n", bare, idpKey, value)
 				path = "saml.idps[0]." + idpKey
+			case strings.HasPrefix(key, "sinks[]."):
+				text = fmt.Sprintf("%s\naccess_log: {sinks: [{name: a, syslog: {address: 'a:1', %s: true}, spool: {directory: /a}}]}\n", bare, inList)
+				path = "access_log.sinks[0].syslog." + inList
 			case s.Type == "array":
 				text = fmt.Sprintf("%s\n%s: {%s: [\"192.0.2.1\"]}\n", bare, section, key)
 			case section == "routes[]":

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"path"
 	"time"
 )
 
@@ -22,6 +21,7 @@ func validateGateway(g *Gateway, faults *collector) {
 	faults.saml(g)
 	faults.session(g.Session)
 	faults.accessLog(g.AccessLog)
+	faults.sinks(g)
 	faults.stop("stop", g.Stop)
 	faults.limits("limits", g.Limits)
 	faults.forwardAuth(g)
@@ -102,9 +102,8 @@ func (c *collector) given(first, second string) string {
 }
 
 func (c *collector) accessLog(a AccessLog) {
-	if a.File != "-" && (!path.IsAbs(a.File) || !isPrintable(a.File)) {
-		c.refuse("access_log.file", `an absolute path, or "-" for the standard output`)
-	}
+	c.logFile("access_log.file", a.File)
+	c.rotate("access_log.rotate", a.File, a.Rotate)
 	c.texts("access_log.query_keys", a.QueryKeys, judgeText)
 }
 

@@ -339,6 +339,8 @@ func needsRestart(before, after *config.Gateway, known map[string]config.IdP) er
 		{"listen.forward_auth", before.Listen.ForwardAuth, after.Listen.ForwardAuth},
 		{"listen.reuse_port", strconv.FormatBool(before.Listen.ReusePort), strconv.FormatBool(after.Listen.ReusePort)},
 		{"access_log.file", before.AccessLog.File, after.AccessLog.File},
+		{"access_log.rotate", fmt.Sprint(before.AccessLog.Rotate), fmt.Sprint(after.AccessLog.Rotate)},
+		{"access_log.sinks", fmt.Sprint(before.AccessLog.Sinks), fmt.Sprint(after.AccessLog.Sinks)},
 		{"stop.announce", before.Stop.Announce.String(), after.Stop.Announce.String()},
 		{"stop.drain", before.Stop.Drain.String(), after.Stop.Drain.String()},
 		{"limits.connections", strconv.Itoa(before.Limits.Connections), strconv.Itoa(after.Limits.Connections)},

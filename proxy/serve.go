@@ -9,6 +9,9 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/sallyport/sallyport/proxy/listen"
+	"github.com/sallyport/sallyport/proxy/relay"
 )
 
 // ServerConfig is what Serve needs. It must not be changed afterwards.
@@ -67,9 +70,17 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		DisableGeneralOptionsHandler: true, // "OPTIONS *" gets a line like everything else
 		HTTP2:                        http2Limits(cfg),
-		ConnState:                    handler.fresh.note,
-		ErrorLog:                     slog.NewLogLogger(cfg.Log.Handler(), cfg.Strangers),
-		BaseContext:                  func(net.Listener) context.Context { return requests },
+		ConnState: func(c net.Conn, state http.ConnState) {
+			handler.fresh.note(c, state)
+			if state == http.StateActive {
+				listen.Settle(c)
+			}
+		},
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, relay.HolderKey{}, listen.HolderOf(c))
+		},
+		ErrorLog:    slog.NewLogLogger(cfg.Log.Handler(), cfg.Strangers),
+		BaseContext: func(net.Listener) context.Context { return requests },
 	}
 	accepting := make(chan error, 1)
 	go func() { accepting <- serveListener(server, cfg) }()

@@ -146,7 +146,7 @@ func (q *queue) take(empty []byte) (lines []byte, sync, ok bool) {
 	if len(q.pending) == 0 && !q.sync {
 		q.running = false
 		q.wake()
-		return empty, false, false
+		return nil, false, false
 	}
 	lines, q.pending = q.pending, empty[:0]
 	sync, q.sync = q.sync, false

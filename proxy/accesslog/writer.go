@@ -31,11 +31,12 @@ type counts struct {
 func (l *Log) work() {
 	runtime.Gosched()
 	for {
-		var sync, ok bool
-		if l.raw, sync, ok = l.queue.take(l.raw); !ok {
-			return
+		lines, sync, ok := l.queue.take(l.raw)
+		if !ok {
+			return // nothing of l is this goroutine's any more
 		}
-		l.deliver(l.raw)
+		l.raw = lines
+		l.deliver(lines)
 		if lost := l.queue.tell(); lost.count > 0 {
 			l.cfg.Log.Error("access log has lost records: there was no room for them", "lost", lost.count, "from", lost.from, "to", lost.to)
 		}

@@ -150,10 +150,25 @@ type conn struct {
 	listener *limited
 	address  netip.Addr
 	writing  atomic.Int64 // since when a write is under way, zero while none is
+
+	mode   atomic.Int32
+	gather *gather                // of modeBehind, and set before that
+	held   atomic.Pointer[gather] // what writes are held in, if they are
 }
 
 // Write implements net.Conn.
 func (c *conn) Write(p []byte) (int, error) {
+	if c.mode.Load() == modeBehind {
+		return c.writeBehind(p)
+	}
+	if held := c.held.Load(); held != nil {
+		return c.writeHeld(held, p)
+	}
+	return c.writeNow(p)
+}
+
+// writeNow writes to the socket.
+func (c *conn) writeNow(p []byte) (int, error) {
 	c.writing.Store(sinceBirth())
 	n, err := c.Conn.Write(p)
 	c.writing.Store(0)

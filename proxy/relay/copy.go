@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"context"
 	"io"
 	"mime"
 	"net/http"
@@ -11,19 +12,52 @@ import (
 
 // copyBody sends the body of an answer. One that may be a stream, since it says so or
 // does not say how long it is, is sent on piece by piece as it comes.
-func (f Forwarder) copyBody(w http.ResponseWriter, res *http.Response) error {
+func (f Forwarder) copyBody(ctx context.Context, w http.ResponseWriter, res *http.Response) error {
 	if res.Body == http.NoBody {
 		return nil
 	}
 	buf := f.Plain.BufferPool.Get()
 	defer f.Plain.BufferPool.Put(buf)
 	if !streams(res) {
+		if holder, ok := ctx.Value(HolderKey{}).(Holder); ok && res.ContentLength > oneRecord {
+			return copyThrough(&heldWriter{to: w, holder: holder}, res.Body, buf)
+		}
 		return copyThrough(w, res.Body, buf)
 	}
 	p := &prompt{w: w, control: http.NewResponseController(w)}
 	p.timer = time.AfterFunc(headPatience, p.flushHead)
 	defer p.end()
 	return copyThrough(p, res.Body, buf)
+}
+
+// Holder is a connection that sends together what is written meanwhile.
+type Holder interface {
+	// Hold returns when write has returned and all is sent. The error is that of either.
+	Hold(write func() error) error
+}
+
+// HolderKey is the key, in the context of requests, of the Holder that their answers go to.
+type HolderKey struct{}
+
+// oneRecord is what TLS sends at once in any case.
+const oneRecord = 16 << 10
+
+// heldWriter has each of the larger writes go out as a whole.
+type heldWriter struct {
+	to     io.Writer
+	holder Holder
+}
+
+// Write implements io.Writer.
+func (h *heldWriter) Write(p []byte) (n int, err error) {
+	if len(p) <= oneRecord {
+		return h.to.Write(p) //nolint:wrapcheck // the caller's own
+	}
+	err = h.holder.Hold(func() (err error) {
+		n, err = h.to.Write(p)
+		return err //nolint:wrapcheck // the same
+	})
+	return n, err //nolint:wrapcheck // the same
 }
 
 // copyThrough copies with buf; unlike io.CopyBuffer, always.

@@ -49,7 +49,7 @@ func (f Forwarder) Forward(ctx context.Context, w http.ResponseWriter, r *http.R
 		return
 	}
 	announced := begin(w, res)
-	if err := f.copyBody(w, res); err != nil {
+	if err := f.copyBody(ctx, w, res); err != nil {
 		_ = res.Body.Close()
 		panic(http.ErrAbortHandler) // nothing else tells the client that this was not the end
 	}

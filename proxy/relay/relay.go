@@ -91,7 +91,7 @@ func SentPath(u *url.URL) string {
 // ready, and safe for concurrent use.
 type Buffers struct{ pool sync.Pool }
 
-const bufferSize = 32 << 10
+const bufferSize = 64 << 10
 
 // Get implements httputil.BufferPool.
 func (b *Buffers) Get() []byte {

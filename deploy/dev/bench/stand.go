@@ -77,6 +77,9 @@ func (s *stand) prepare(ctx context.Context) error {
 		"--idp-metadata", s.in("idp.xml"), "--token-file", s.in("token")); err != nil {
 		return err
 	}
+	if err := s.shorterKey(ctx); err != nil {
+		return err
+	}
 	if err := s.trustEdge(ctx); err != nil {
 		return err
 	}
@@ -136,10 +139,7 @@ func (s *stand) startIdP() error {
 	if err != nil {
 		return fmt.Errorf("making the identity provider's key: %w", err)
 	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "bench identity provider"},
-		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(24 * time.Hour), KeyUsage: x509.KeyUsageDigitalSignature,
-	}
+	template := keyTemplate("bench identity provider")
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		return fmt.Errorf("making the identity provider's certificate: %w", err)
@@ -167,6 +167,14 @@ func (s *stand) startIdP() error {
 		return fmt.Errorf("writing the identity provider's metadata: %w", err)
 	}
 	return s.write("idp.xml", string(metadata))
+}
+
+// keyTemplate is the certificate of a key that signs SAML.
+func keyTemplate(name string) *x509.Certificate {
+	return &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
+		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(24 * time.Hour), KeyUsage: x509.KeyUsageDigitalSignature,
+	}
 }
 
 // providerMetadata asks the gateway for its metadata.

@@ -31,13 +31,19 @@ type Entry struct {
 
 // Value returns the value of a field, "" where the record has none.
 func (e *Entry) Value(f Field) string {
-	switch {
-	case f < Fields:
+	if f < Fields {
 		return e.values[f]
-	case f == Hour:
-		return e.Time.Format("2006-01-02T15")
-	case f == Day:
-		return e.Time.Format(time.DateOnly)
+	}
+	return NameOf(f, e.Time)
+}
+
+// NameOf returns what the hour or the day of a time is called, "" for another field.
+func NameOf(f Field, t time.Time) string {
+	switch f {
+	case Hour:
+		return t.UTC().Format("2006-01-02T15")
+	case Day:
+		return t.UTC().Format(time.DateOnly)
 	}
 	return ""
 }
@@ -51,16 +57,16 @@ func Decode(line []byte) (Entry, bool) {
 		return e, false
 	}
 	e.Time, e.Line = time.UnixMicro(t).UTC(), bytes.Clone(text)
-	for name, value := range logfile.Members(e.Line) {
-		if field, known := members[name]; known {
+	for name, value := range logfile.RawMembers(e.Line) {
+		if field, known := FieldOf(name); known {
 			if e.values[field] == "" {
 				e.values[field] = plain(value)
 			}
 			continue
 		}
-		switch name {
-		case "sallyport.log.sequence":
-			e.Sequence, _ = strconv.ParseUint(string(value), 10, 64) // 0 stands for none
+		switch string(name) {
+		case SequenceMember:
+			e.Sequence = Sequence(value)
 		case "event.duration":
 			e.Duration = time.Duration(logfile.Number(value))
 		case "http.request.body.bytes":
@@ -72,6 +78,18 @@ func Decode(line []byte) (Entry, bool) {
 		}
 	}
 	return e, true
+}
+
+// SequenceMember is the name under which a record has its number.
+const SequenceMember = "sallyport.log.sequence"
+
+// Sequence returns the number of a record, 0 for none.
+func Sequence(value []byte) uint64 {
+	n, err := strconv.ParseUint(string(value), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 // Record returns the record that a line holds, a part of line, and its time in

@@ -63,23 +63,41 @@ func FieldNamed(name string) (f Field, known bool) {
 	return Field(i), true //nolint:gosec // as many as there are names
 }
 
-// members are where in a record the value of a field stands. The first name that a
-// record has a value under counts.
-var members = map[string]Field{
-	"event.action":              Action,
-	"sallyport.decision":        Decision,
-	"event.reason":              Reason,
-	"rule.name":                 Rule,
-	"user.name":                 User,
-	"sallyport.route":           Route,
-	"url.domain":                Host,
-	"client.address":            Address,
-	"http.request.method":       Method,
-	"http.response.status_code": Status,
-	"url.path":                  Path,
-	"http.request.id":           RequestID,
-	"sallyport.session.id":      Session,
-	"service.name":              Service,
-	"sallyport.vault.accessor":  Accessor,
-	"sallyport.log.instance":    Instance,
+// FieldOf returns the field whose value stands under a name in a record.
+func FieldOf(name []byte) (f Field, known bool) {
+	switch string(name) {
+	case "event.action":
+		return Action, true
+	case "sallyport.decision":
+		return Decision, true
+	case "event.reason":
+		return Reason, true
+	case "rule.name":
+		return Rule, true
+	case "user.name":
+		return User, true
+	case "sallyport.route":
+		return Route, true
+	case "url.domain":
+		return Host, true
+	case "client.address":
+		return Address, true
+	case "http.request.method":
+		return Method, true
+	case "http.response.status_code":
+		return Status, true
+	case "url.path":
+		return Path, true
+	case "http.request.id":
+		return RequestID, true
+	case "sallyport.session.id":
+		return Session, true
+	case "service.name":
+		return Service, true
+	case "sallyport.vault.accessor":
+		return Accessor, true
+	case "sallyport.log.instance":
+		return Instance, true
+	}
+	return 0, false
 }

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -14,7 +15,7 @@ type Filter struct {
 	// zero time is no bound.
 	Since, Until time.Time
 
-	// These are compared whole, byte for byte.
+	// These are compared whole, byte for byte, or by their beginning if they end in "*".
 	User, Route, Host, Decision, Action, Reason, RequestID, Session, Method, Status, Service, Accessor, Instance string
 
 	// Rule is compared whole, too, or with the part before or behind a slash: of
@@ -39,12 +40,13 @@ type Condition struct {
 // cannot be met by anything.
 func (f *Filter) Conditions() ([]Condition, error) {
 	var all []Condition
-	for field, want := range map[Field]string{
+	words := [Fields]string{
 		User: f.User, Route: f.Route, Host: f.Host, Decision: f.Decision, Action: f.Action, Reason: f.Reason, RequestID: f.RequestID,
 		Session: f.Session, Method: f.Method, Status: f.Status, Service: f.Service, Accessor: f.Accessor, Instance: f.Instance,
-	} {
+	}
+	for field, want := range words {
 		if want != "" {
-			all = append(all, Condition{field, func(value string) bool { return value == want }})
+			all = append(all, Condition{Field(field), matchWord(want)}) //nolint:gosec // as many as there are fields
 		}
 	}
 	if f.Rule != "" {
@@ -61,6 +63,14 @@ func (f *Filter) Conditions() ([]Condition, error) {
 		all = append(all, Condition{Address, match})
 	}
 	return all, nil
+}
+
+// matchWord compares whole words, or their beginning.
+func matchWord(want string) func(string) bool {
+	if prefix, open := strings.CutSuffix(want, "*"); open {
+		return func(value string) bool { return strings.HasPrefix(value, prefix) }
+	}
+	return func(value string) bool { return value == want }
 }
 
 // hasPart reports whether a rule is what is wanted, or has it at one end.
@@ -130,7 +140,10 @@ func (m *Matcher) Conditions() []Condition { return m.conditions }
 func (m *Matcher) ByText() bool { return m.text != "" }
 
 // Match reports whether e is asked for.
-func (m *Matcher) Match(e *Entry) bool {
+func (m *Matcher) Match(e *Entry) bool { return m.MatchFields(e) && m.MatchText(e.Line) }
+
+// MatchFields is Match without the text.
+func (m *Matcher) MatchFields(e *Entry) bool {
 	if t := e.Time.UnixMicro(); t < m.since || t > m.until {
 		return false
 	}
@@ -139,15 +152,32 @@ func (m *Matcher) Match(e *Entry) bool {
 			return false
 		}
 	}
-	return m.text == "" || containsFolded(e.Line, m.text)
+	return true
 }
+
+// MatchText reports whether a line has the text that is asked for.
+func (m *Matcher) MatchText(line []byte) bool { return m.text == "" || containsFolded(line, m.text) }
 
 // containsFolded reports whether line has lower in it, in letters of either case. It
 // folds letters of ASCII alone, as lines have them in names, addresses and paths.
 func containsFolded(line []byte, lower string) bool {
-	for i := 0; i+len(lower) <= len(line); i++ {
-		if foldedPrefix(line[i:], lower) {
-			return true
+	first := []byte{lower[0], lower[0]}
+	if lower[0] >= 'a' && lower[0] <= 'z' {
+		first[1] -= 'a' - 'A'
+	}
+	for _, c := range first {
+		for rest := line; ; {
+			at := bytes.IndexByte(rest, c)
+			if at < 0 || len(rest)-at < len(lower) {
+				break
+			}
+			if foldedPrefix(rest[at:], lower) {
+				return true
+			}
+			rest = rest[at+1:]
+		}
+		if first[0] == first[1] {
+			break
 		}
 	}
 	return false

@@ -5,50 +5,188 @@
 //
 // Hostile input: the files of the log, and the index's own, which may be damaged, or
 // of another version: it is then made anew. What is answered is always read from
-// the log itself, never from the index.
+// the log itself, never from the index. The log is taken to grow at its end alone:
+// a line that somebody has changed may not be found by what it says now, which is
+// for package verify to notice.
 //
 // Output: entries, in the order of their time, and counts of them.
 package index
 
 import (
 	"context"
-	"iter"
-
-	"github.com/sallyport/sallyport/proxy/accesslog/audit"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
 )
 
-// Index answers questions about some files of a log. It is safe for concurrent use.
-type Index struct{ files []string }
+// Index answers questions about some files of a log. It is safe for concurrent use,
+// also of the same folder by several processes.
+type Index struct {
+	dir       string
+	temporary bool // dir is removed by Close
+
+	updating chan struct{} // holds one token while nobody updates
+	builder  *builder      // of whoever has the token
+
+	mu       sync.Mutex
+	current  []*segment // guarded by mu; acquired
+	paths    []string   // guarded by mu
+	isClosed bool       // guarded by mu
+}
+
+// ErrClosed is the answer of an Index that was closed.
+var ErrClosed = errors.New("the index is closed")
 
 // Open returns the index that is kept in the folder dir, which it makes if need be,
 // brought up to date with files: plain or compressed, in any order. One that does
 // not exist is passed over. With "" for dir the index is kept in a temporary folder,
 // until Close.
 func Open(ctx context.Context, dir string, files ...string) (*Index, error) {
-	x := &Index{}
-	return x, x.Update(ctx, files...)
+	x := &Index{dir: dir, updating: make(chan struct{}, 1), builder: newBuilder()}
+	x.updating <- struct{}{}
+	var err error
+	if dir == "" {
+		x.temporary = true
+		x.dir, err = os.MkdirTemp("", "sallyport-index-")
+	} else {
+		err = os.MkdirAll(dir, 0o700)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the index: %w", err)
+	}
+	if err = ownsAlone(x.dir); err == nil {
+		err = x.Update(ctx, files...)
+	}
+	if err != nil {
+		_ = x.Close() // the first error is the one to tell
+		return nil, err
+	}
+	return x, nil
 }
 
 // Update reads what is new in files, which are all that answers are about from now
 // on: names of rotated files may change. Answers that are under way are about what
 // there was.
-func (x *Index) Update(_ context.Context, files ...string) error {
-	x.files = files
+func (x *Index) Update(ctx context.Context, files ...string) error {
+	select {
+	case <-x.updating:
+		defer func() { x.updating <- struct{}{} }()
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for the index: %w", ctx.Err())
+	}
+	locked, err := lock(ctx, x.dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = locked.Close() }() // nothing was written
+	before, err := x.acquire()
+	if err != nil {
+		return err
+	}
+	defer releaseAll(before)
+	u := &update{dir: x.dir, builder: x.builder, before: before, now: time.Now()}
+	segments, err := u.run(ctx, files)
+	if err != nil {
+		return err
+	}
+	return x.swap(segments, files)
+}
+
+// acquire returns the segments as they are now, for releaseAll.
+func (x *Index) acquire() ([]*segment, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.isClosed {
+		return nil, ErrClosed
+	}
+	for _, s := range x.current {
+		s.acquire()
+	}
+	return x.current, nil
+}
+
+func (x *Index) swap(segments []*segment, paths []string) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.isClosed {
+		releaseAll(segments)
+		return ErrClosed
+	}
+	releaseAll(x.current)
+	x.current, x.paths = segments, paths
 	return nil
 }
 
-// Query yields the entries that are asked for. An error ends it. The order is that
-// of [audit.Position]; copies of a record are yielded once.
-func (x *Index) Query(ctx context.Context, q audit.Query) iter.Seq2[audit.Entry, error] {
-	return scan(ctx, x.files, q)
+// rebuild makes a segment anew that is not about its file any more.
+func (x *Index) rebuild(ctx context.Context, stale *segment) error {
+	remove(x.dir, stale.name)
+	x.mu.Lock()
+	paths := x.paths
+	for i, s := range x.current {
+		if s.name == stale.name {
+			s.release()
+			x.current = append(x.current[:i:i], x.current[i+1:]...)
+			break
+		}
+	}
+	x.mu.Unlock()
+	return x.Update(ctx, paths...)
 }
 
-// Count counts the entries that are asked for, by the values of up to four fields
-// together, the largest group first; without any field it returns one group, or none
-// if there is no entry.
-func (x *Index) Count(ctx context.Context, f audit.Filter, by ...audit.Field) ([]audit.Group, error) {
-	return scanCount(ctx, x.files, f, by)
+// Close closes the files that are open. Nothing may be asked any more; answers that
+// are under way go on.
+func (x *Index) Close() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.isClosed {
+		return nil
+	}
+	x.isClosed = true
+	releaseAll(x.current)
+	x.current = nil
+	if x.temporary {
+		if err := os.RemoveAll(x.dir); err != nil {
+			return fmt.Errorf("removing the index: %w", err)
+		}
+	}
+	return nil
 }
 
-// Close closes the files that are open. Nothing may be asked any more.
-func (x *Index) Close() error { return nil }
+// Extent is what an index is about.
+type Extent struct {
+	Files   int
+	Records int64 // of copies, each
+	// Broken is how many lines are no records.
+	Broken int64
+	// First and Last are the times of the oldest and of the newest record; zero without
+	// any.
+	First, Last time.Time
+}
+
+// Extent returns what the index is about.
+func (x *Index) Extent() Extent {
+	segments, err := x.acquire()
+	if err != nil {
+		return Extent{}
+	}
+	defer releaseAll(segments)
+	e := Extent{Files: len(segments)}
+	for _, s := range segments {
+		e.Broken += s.Skipped + s.Broken
+		for i, b := range s.blocks {
+			if i < len(s.blocks)-1 || b.start != s.Start {
+				e.Broken += b.broken // of the last one it is said above
+			}
+			e.Records += int64(b.rows)
+			if first := time.UnixMicro(b.first).UTC(); e.First.IsZero() || first.Before(e.First) {
+				e.First = first
+			}
+			if last := time.UnixMicro(b.last).UTC(); last.After(e.Last) {
+				e.Last = last
+			}
+		}
+	}
+	return e
+}

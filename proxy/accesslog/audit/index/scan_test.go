@@ -2,7 +2,6 @@ package index
 
 import (
 	"context"
-	"iter"
 	"slices"
 	"strings"
 
@@ -10,34 +9,29 @@ import (
 	"github.com/sallyport/sallyport/proxy/accesslog/logfile"
 )
 
-// scan answers a query by reading every line.
-func scan(ctx context.Context, files []string, q audit.Query) iter.Seq2[audit.Entry, error] {
-	return func(yield func(audit.Entry, error) bool) {
-		all, err := scanAll(ctx, files, q)
+// readAll decodes every line of files.
+func readAll(ctx context.Context, files []string) (all []audit.Entry, err error) {
+	for line, err := range logfile.Lines(ctx, files...) {
 		if err != nil {
-			yield(audit.Entry{}, err)
-			return
+			return nil, err
 		}
-		for i := range all {
-			if q.Limit > 0 && i == q.Limit || !yield(all[i], nil) {
-				return
-			}
+		if entry, ok := audit.Decode(line.Text); ok && line.Fault == logfile.Whole {
+			all = append(all, entry)
 		}
 	}
+	return all, nil
 }
 
-func scanAll(ctx context.Context, files []string, q audit.Query) ([]audit.Entry, error) {
+// scan answers a query by looking at every entry.
+func scan(entries []audit.Entry, q audit.Query) ([]audit.Entry, error) {
 	matcher, err := q.Matcher()
 	if err != nil {
 		return nil, err
 	}
 	var all []audit.Entry
-	for line, err := range logfile.Lines(ctx, files...) {
-		if err != nil {
-			return nil, err
-		}
-		if entry, ok := audit.Decode(line.Text); ok && line.Fault == logfile.Whole && matcher.Match(&entry) {
-			all = append(all, entry)
+	for i := range entries {
+		if matcher.Match(&entries[i]) {
+			all = append(all, entries[i])
 		}
 	}
 	slices.SortStableFunc(all, func(a, b audit.Entry) int { return a.Position().Compare(b.Position()) })
@@ -60,14 +54,14 @@ func scanAll(ctx context.Context, files []string, q audit.Query) ([]audit.Entry,
 	return all, nil
 }
 
-func scanCount(ctx context.Context, files []string, f audit.Filter, by []audit.Field) ([]audit.Group, error) {
-	all, err := scanAll(ctx, files, audit.Query{Filter: f, OldestFirst: true})
+func scanCount(entries []audit.Entry, f audit.Filter, by []audit.Field) ([]audit.Group, error) {
+	all, err := scan(entries, audit.Query{Filter: f, OldestFirst: true})
 	if err != nil {
 		return nil, err
 	}
 	found := map[string]*audit.Group{}
 	for _, e := range all {
-		var values []string
+		values := []string{}
 		for _, field := range by {
 			values = append(values, e.Value(field))
 		}

@@ -149,6 +149,8 @@ type AccessLog struct {
 	Rotate Rotate `yaml:"rotate"`
 	// Sinks are where records go besides File. Default none.
 	Sinks []Sink `yaml:"sinks"`
+	// AuditPage is where auditors look through the log. Default: nowhere.
+	AuditPage AuditPage `yaml:"audit_page"`
 }
 
 // Stop is how a process ends after SIGTERM.
@@ -302,7 +304,7 @@ func defaultGateway() Gateway {
 		},
 		SAML:      defaultSAML(),
 		Session:   Session{Idle: Duration{time.Hour}, Absolute: Duration{10 * time.Hour}},
-		AccessLog: AccessLog{File: standardOutput, Rotate: defaultRotate()},
+		AccessLog: AccessLog{File: standardOutput, Rotate: defaultRotate(), AuditPage: defaultAuditPage()},
 		Stop:      defaultStop(),
 		Limits:    defaultLimits(),
 	}

@@ -142,6 +142,8 @@ func constraints() map[string]schema {
 
 		"access_log.rotate.size_mib":              {Maximum: maxMiB},
 		"access_log.rotate.keep":                  {Maximum: maxRotateKept},
+		"access_log.audit_page.memory_mib":        between(minAuditMemory, maxAuditMemory),
+		"access_log.audit_page.index":             {Pattern: "^(none|/.+)$"},
 		"access_log.sinks[]":                      {Required: []string{"name"}},
 		"access_log.sinks[].name":                 {Pattern: routeName.String()},
 		"access_log.sinks[].format":               oneOf(sinkFormats[:]),

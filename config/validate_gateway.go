@@ -105,6 +105,7 @@ func (c *collector) accessLog(a AccessLog) {
 	c.logFile("access_log.file", a.File)
 	c.rotate("access_log.rotate", a.File, a.Rotate)
 	c.texts("access_log.query_keys", a.QueryKeys, judgeText)
+	c.auditPage("access_log.audit_page", a)
 }
 
 func (c *collector) route(at string, route Route) {

@@ -167,7 +167,7 @@ func (m *Recent) Timeline(ctx context.Context, s *Search, steps Steps) ([]Step, 
 	counted := make([]Step, steps.Count)
 	err = m.newest(ctx, func(r *Record) bool {
 		if i := steps.index(r.Time); i >= 0 && matches(&r.Entry) {
-			counted[i].add(&r.Entry)
+			counted[i].count(r.Value(audit.Decision), 1)
 		}
 		return true
 	})

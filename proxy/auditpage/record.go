@@ -23,8 +23,10 @@ func (r *Record) size() int {
 	return fixed + len(r.Line) + len(r.Value(audit.Path))
 }
 
-// denied reports whether somebody was turned away.
-func denied(e *audit.Entry) bool { return e.Value(audit.Decision) == accesslog.DecisionDeny }
+// decisionDeny is the decision of records in which somebody was turned away.
+const decisionDeny = accesslog.DecisionDeny
+
+func denied(e *audit.Entry) bool { return e.Value(audit.Decision) == decisionDeny }
 
 // member is one of a record, for reading.
 type member struct {

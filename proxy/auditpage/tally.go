@@ -53,10 +53,10 @@ func (t tally) kinds(limit int) []Denial {
 	return all[:min(len(all), limit)]
 }
 
-// add counts a record.
-func (s *Step) add(e *audit.Entry) {
-	s.All++
-	if denied(e) {
-		s.Denied++
+// count counts n records of a decision.
+func (s *Step) count(decision string, n int) {
+	s.All += n
+	if decision == decisionDeny {
+		s.Denied += n
 	}
 }

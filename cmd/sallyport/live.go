@@ -49,6 +49,7 @@ type liveGateway struct {
 	log     *slog.Logger
 	access  *accesslog.Log
 	metrics *proxy.Metrics
+	view    *auditView // nil for none
 	fetch   *fetcher
 	memory  *session.Memory
 	replay  saml.Replay
@@ -167,7 +168,7 @@ func (g *liveGateway) build(p gatewayParts, d domain) (*proxy.Gateway, error) {
 		IdPs: proxyIdPs(d.idps), OutIdPs: outIdPs(d.idps), Sessions: d.sessions, Access: g.access, QueryKeys: p.cfg.AccessLog.QueryKeys,
 		TrustedProxies: p.cfg.Clients.Forwarded(), Limits: gatewayLimits(p.cfg.Limits),
 		Refresh: g.refreshIdP, Traces: g.traces, Log: g.log, Metrics: g.metrics,
-		Asks: g.asks(p.cfg.ForwardAuth),
+		Asks: g.asks(p.cfg.ForwardAuth), Audit: g.view.audit(p.cfg.AccessLog.AuditPage),
 	}
 	if g.live != nil {
 		cfg.Replaces = g.live.Gateway()
@@ -329,7 +330,8 @@ func (g *liveGateway) useConfig(ctx context.Context, name string, text []byte) e
 // needsRestart names what a running process cannot change: where it listens and
 // logs, and where in Vault it lives. known are the identity providers that were in use.
 func needsRestart(before, after *config.Gateway, known map[string]config.IdP) error {
-	return fixed(append(trustSettings(before.SAML, after.SAML, known), []setting{
+	trust := append(trustSettings(before.SAML, after.SAML, known), auditSettings(before.AccessLog.AuditPage, after.AccessLog.AuditPage)...)
+	return fixed(append(trust, []setting{
 		{"listen.https", before.Listen.HTTPS, after.Listen.HTTPS},
 		{"listen.http3", fmt.Sprint(before.Listen.HTTP3), fmt.Sprint(after.Listen.HTTP3)},
 		{"clients.proxy_protocol", fmt.Sprint(before.Clients.ProxyProtocol), fmt.Sprint(after.Clients.ProxyProtocol)},

@@ -52,7 +52,7 @@ func (v *visit) span(e Extent) (from, until time.Time) {
 	if now := v.page.cfg.Now(); until.IsZero() || until.After(now) {
 		until = now
 	}
-	if v.asked.last == rangeAll || from.IsZero() || v.asked.last == "" && from.Before(e.First) {
+	if from.Before(e.First) {
 		from = e.First
 	}
 	return from, until

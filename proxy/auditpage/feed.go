@@ -34,23 +34,22 @@ func (f *Feed) Offer(lines []byte) {
 	}
 }
 
-// Run hands lines on until ctx ends. First come those that a file has had before, if it
-// is given one: the last of them, as far as there is room.
-func (f *Feed) Run(ctx context.Context, file string, size int64) error {
-	err := f.fill(ctx, file, size)
+// Run hands lines on until ctx ends.
+func (f *Feed) Run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			return err
+			return
 		case lines := <-f.queue:
 			f.to.Add(lines)
 		}
 	}
 }
 
-// fill takes the last lines of the first size bytes of a file.
-func (f *Feed) fill(ctx context.Context, name string, size int64) error {
-	if name == "" || size == 0 {
+// Fill takes the last lines of the first size bytes of a file, as far as there is room:
+// what was written before this process. It is called before Run.
+func (f *Feed) Fill(ctx context.Context, name string, size int64) error {
+	if size == 0 {
 		return nil
 	}
 	file, err := os.Open(name)

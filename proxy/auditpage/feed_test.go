@@ -20,17 +20,13 @@ func TestFeedNeverWaits(t *testing.T) {
 			f.Offer([]byte(line(n, nil) + line(n, nil)))
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error)
-		go func() { done <- f.Run(ctx, "", 0) }()
+		go f.Run(ctx)
 		synctest.Wait()
 		e, _ := m.Extent(t.Context())
 		if e.Count != 2*feedQueue || e.Missed != 6 {
 			t.Errorf("%d records, %d missed, want %d and 6", e.Count, e.Missed, 2*feedQueue)
 		}
 		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
 	})
 }
 
@@ -61,8 +57,10 @@ func TestFeedBeginsWithTheFile(t *testing.T) {
 				f := NewFeed(m)
 				f.Offer([]byte(line(9, nil)))
 				ctx, cancel := context.WithCancel(t.Context())
-				done := make(chan error)
-				go func() { done <- f.Run(ctx, name, int64(test.size)) }()
+				if err := f.Fill(ctx, name, int64(test.size)); err != nil {
+					t.Fatal(err)
+				}
+				go f.Run(ctx)
 				synctest.Wait()
 				found, _, err := m.Find(t.Context(), &Search{}, "", 100)
 				if diff := cmp.Diff(test.want, requests(found[:min(len(found), 3)])); diff != "" || err != nil {
@@ -72,17 +70,14 @@ func TestFeedBeginsWithTheFile(t *testing.T) {
 					t.Errorf("%d records, want %d to %d", len(found), test.least, test.most)
 				}
 				cancel()
-				<-done
 			})
 		})
 	}
 }
 
 func TestFeedWithoutItsFile(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	err := NewFeed(NewRecent(DefaultMemory)).Run(ctx, filepath.Join(t.TempDir(), "no.log"), 10)
+	err := NewFeed(NewRecent(DefaultMemory)).Fill(t.Context(), filepath.Join(t.TempDir(), "no.log"), 10)
 	if err == nil || !strings.Contains(err.Error(), "no.log") {
-		t.Errorf("Run = %v", err)
+		t.Errorf("Fill = %v", err)
 	}
 }

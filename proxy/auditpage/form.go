@@ -60,6 +60,9 @@ func (v *visit) form(ctx context.Context) form {
 		faults[wrong.Param] = wrong.Message
 	}
 	for _, spec := range fields {
+		if v.without(spec.param) {
+			continue
+		}
 		one := field{Name: spec.param, Label: spec.label, Kind: spec.kind, Value: v.asked.values.Get(spec.param), Example: spec.example, Fault: faults[spec.param]}
 		switch spec.param {
 		case paramDecision:
@@ -78,6 +81,18 @@ func (v *visit) form(ctx context.Context) form {
 		f.Rest, f.More = append(f.Rest, one), f.More || one.Value != "" || one.Fault != ""
 	}
 	return f
+}
+
+// without reports whether a page has no such field: what is live has no range of time,
+// and denials have one decision.
+func (v *visit) without(param string) bool {
+	switch v.path {
+	case pathLive:
+		return param == paramLast || param == paramFrom || param == paramUntil
+	case pathDenials:
+		return param == paramDecision
+	}
+	return false
 }
 
 func decisionOptions(chosen string) []option {

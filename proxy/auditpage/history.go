@@ -222,8 +222,11 @@ func (h *History) Denials(ctx context.Context, s *Search, limit int) ([]Denial, 
 
 // Extent implements [Store].
 func (h *History) Extent(ctx context.Context) (Extent, error) {
+	x, err := h.fresh(ctx)
+	if err != nil {
+		return Extent{}, err
+	}
 	recent, err := h.cfg.Recent.Extent(ctx)
-	x := h.ready.Load()
 	if x == nil || err != nil {
 		recent.Source = "in memory, while those in its files are being read"
 		return recent, err

@@ -195,7 +195,10 @@ type news struct {
 	Rule     string `json:"rule"`
 	Address  string `json:"address"`
 	Request  string `json:"request"`
-	Record   string `json:"record"` // where the whole record is
+	// Where the whole record is, and all of the person's and the tool's.
+	Record    string `json:"record"`
+	PersonURL string `json:"person_url"`
+	ToolURL   string `json:"tool_url"`
 }
 
 // tell sends what is new, and how many others there were.
@@ -220,11 +223,12 @@ func (s *stream) tell() error {
 }
 
 func (s *stream) news(r *Record) news {
-	only, row := asked{values: url.Values{paramLast: {rangeAll}}}, rowOf(&r.Entry)
+	only, row := asked{values: url.Values{}}, rowOf(&r.Entry)
+	leads := func(param, value string) string { return s.page.address(pathSearch, only.with(param, value)) }
 	return news{
 		At: row.At, Day: row.Day, Clock: row.Clock, Person: row.Person, Tool: row.Tool, Action: row.Action, Method: row.Method, Target: row.Target,
 		Code: row.Code, Decision: row.Decision, Reason: row.Reason, Rule: row.Rule, Address: row.Address, Request: row.Request,
-		Record: s.page.address(pathSearch, only.with(paramRequest, row.Request)),
+		Record: leads(paramRequest, row.Request), PersonURL: leads(paramPerson, row.Person), ToolURL: leads(paramTool, row.Tool),
 	}
 }
 

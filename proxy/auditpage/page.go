@@ -292,6 +292,5 @@ func (v *visit) write(w http.ResponseWriter, status int, name string, s sheetOf)
 func protect(h http.Header) {
 	portal.Protect(h)
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("X-Robots-Tag", "noindex")
 }

@@ -83,7 +83,7 @@ func TestHeaders(t *testing.T) {
 		}
 		want := http.Header{
 			"Cache-Control": {"no-store"}, "Vary": {"Cookie"}, "Referrer-Policy": {"no-referrer"}, "X-Content-Type-Options": {"nosniff"}, "X-Frame-Options": {"DENY"},
-			"Strict-Transport-Security": {"max-age=31536000"}, "Cross-Origin-Resource-Policy": {"same-origin"}, "Cross-Origin-Opener-Policy": {"same-origin"},
+			"Strict-Transport-Security": {"max-age=31536000"}, "Cross-Origin-Resource-Policy": {"same-origin"},
 			"X-Robots-Tag": {"noindex"}, "Content-Type": {"text/html; charset=utf-8"}, "Content-Length": {strconv.Itoa(w.Body.Len())}, "Content-Security-Policy": {policy},
 		}
 		if diff := cmp.Diff(want, w.Header()); diff != "" || w.Code != http.StatusOK {

@@ -29,7 +29,7 @@ type chip struct{ Name, Value, Without string }
 func (v *visit) chips() []chip {
 	var chips []chip
 	for _, f := range fields {
-		if value := v.asked.values.Get(f.param); value != "" && f.param != paramLast {
+		if value := v.asked.values.Get(f.param); value != "" && f.param != paramLast && !v.without(f.param) {
 			chips = append(chips, chip{f.label, value, v.page.address(v.path, v.asked.with(f.param, ""))})
 		}
 	}

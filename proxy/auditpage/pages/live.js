@@ -10,6 +10,11 @@
 		e.append(text);
 		return e;
 	};
+	const lead = (text, to) => {
+		const a = make("a", text);
+		a.href = to;
+		return a;
+	};
 	const say = text => { state.textContent = text; };
 	const show = r => {
 		const body = make("tbody", "", "new", "rowgroup"), row = make("tr", "", r.decision === "deny" ? "denied" : r.code[0] === "5" ? "failed" : "", "row");
@@ -21,14 +26,13 @@
 		target.append(make("span", r.method, "method"), " ", make("span", r.target));
 		const decision = make("td", "", "decision", "cell");
 		decision.append(make("strong", r.decision || r.action, "verdict"), " ", make("span", r.code, "code"));
-		row.append(when, r.person ? make("td", r.person, "person", "cell") : make("td", make("span", "nobody", "none"), "person", "cell"),
-			make("td", r.tool ? r.tool : make("span", r.action, "none"), "tool", "cell"), target, decision);
-		const more = make("tr", "", "more", "row"), cell = make("td", "", "", "cell"), link = make("a", r.request || "the whole record");
+		row.append(when, make("td", r.person ? lead(r.person, r.person_url) : make("span", r.method ? "nobody" : "", "none"), "person", "cell"),
+			make("td", r.tool ? lead(r.tool, r.tool_url) : make("span", r.action, "none"), "tool", "cell"), target, decision);
+		const more = make("tr", "", "more", "row"), cell = make("td", "", "", "cell");
 		cell.colSpan = 5;
-		link.href = r.record;
 		const line = make("p", "", "line");
 		for (const part of [r.reason, r.rule, r.address]) if (part) line.append(make("span", part), " ");
-		line.append(link);
+		if (r.request) line.append(lead(r.request, r.record));
 		cell.append(line);
 		more.append(cell);
 		body.append(row, more);

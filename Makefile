@@ -70,17 +70,17 @@ caddy: ## build the Caddy that package ingress puts in front of a tool
 	@echo "build: Caddy (the first build on a machine takes some minutes)"
 	@CGO_ENABLED=0 go -C $(DEV)/caddy build -trimpath -o $(OUT)/caddy github.com/caddyserver/caddy/v2/cmd/caddy
 
-# SimpleSAMLphp is unpacked and not installed: its package wants a web server, which
-# would start and listen on every address.
-SIMPLESAMLPHP := .build/debian/simplesamlphp
-$(SIMPLESAMLPHP):
-	@echo "test: unpacking SimpleSAMLphp"
+# These are unpacked and not installed. SimpleSAMLphp wants a web server; that, and
+# Prometheus, would start and listen on every address.
+UNPACKED := .build/debian/simplesamlphp .build/debian/prometheus
+$(UNPACKED): .build/debian/%:
+	@echo "test: unpacking $*"
 	@rm -rf $@.new && mkdir -p $@.new
-	@cd $@.new && { apt-get -qq download simplesamlphp 2>/dev/null || { apt-get -qq update && apt-get -qq download simplesamlphp; }; }
-	@dpkg-deb -x $@.new/simplesamlphp_*.deb $@.new && rm $@.new/simplesamlphp_*.deb && mv $@.new $@
+	@cd $@.new && { apt-get -qq download $* 2>/dev/null || { apt-get -qq update && apt-get -qq download $*; }; }
+	@dpkg-deb -x $@.new/$*_*.deb $@.new && rm $@.new/$*_*.deb && mv $@.new $@
 
 .PHONY: test
-test: packages $(SIMPLESAMLPHP) vault caddy vet ## run every test: unit, integration, end to end in a browser, fuzz targets briefly
+test: packages $(UNPACKED) vault caddy vet ## run every test: unit, integration, end to end in a browser, fuzz targets briefly
 	@echo "test: the product, with the race detector"
 	@go test $(TEST_FLAGS) ./...
 	@echo "test: the demo and the whole stack in a browser, with the race detector"
@@ -138,6 +138,12 @@ soak: vault ## run the long test: everything rotated under load while Vault goes
 
 # Everything at once for so long, with 5,000 idle connections; see TestStorm.
 STORM ?= 30m
+
+RECORDS ?= 1h
+
+.PHONY: records
+records: vault ## hold the access log against what a tool was asked, with restarts, reloads and kills (RECORDS=1h)
+	@go test ./cmd/sallyport -run '^TestEveryRequestHasItsRecord$$' -count=1 -v -records $(RECORDS) -timeout 0
 
 .PHONY: storm
 storm: vault ## run the load test: every kind of client at once, good ones and bad (STORM=30m)

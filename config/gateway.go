@@ -141,6 +141,14 @@ type AccessLog struct {
 	// File is an absolute path to append to, or "-" for the standard output.
 	// Default "-".
 	File string `yaml:"file"`
+	// Durability is what a record has survived when its request ends: "none", "batch"
+	// or "fsync". Default "batch".
+	Durability string `yaml:"durability"`
+	// OnFailure is what becomes of requests while nothing can be recorded: "deny" lets
+	// nobody in, "drop" lets people in and loses records. Default "deny".
+	OnFailure string `yaml:"on_failure"`
+	// BufferMiB is how many records may wait to be written, in MiB. Default 8.
+	BufferMiB int `yaml:"buffer_mib"`
 	// QueryKeys are the query parameters whose values are recorded; the values
 	// of all others are left out. Default none.
 	QueryKeys []string `yaml:"query_keys"`
@@ -304,7 +312,7 @@ func defaultGateway() Gateway {
 		},
 		SAML:      defaultSAML(),
 		Session:   Session{Idle: Duration{time.Hour}, Absolute: Duration{10 * time.Hour}},
-		AccessLog: AccessLog{File: standardOutput, Rotate: defaultRotate(), AuditPage: defaultAuditPage()},
+		AccessLog: defaultAccessLog(),
 		Stop:      defaultStop(),
 		Limits:    defaultLimits(),
 	}

@@ -117,7 +117,7 @@ routes: [{name: grafana, host: grafana.example.com, backend: {url: https://grafa
 			Attributes:      defaultAttributes(),
 		},
 		Session:   Session{Idle: Duration{time.Hour}, Absolute: Duration{10 * time.Hour}},
-		AccessLog: AccessLog{File: "-", Rotate: Rotate{Compress: true}, AuditPage: AuditPage{MaxAge: Duration{time.Hour}, MemoryMiB: 64, Index: "none"}},
+		AccessLog: AccessLog{File: "-", Durability: "batch", OnFailure: "deny", BufferMiB: 8, Rotate: Rotate{Compress: true}, AuditPage: AuditPage{MaxAge: Duration{time.Hour}, MemoryMiB: 64, Index: "none"}},
 		Stop:      Stop{Announce: Duration{time.Second}, Drain: Duration{30 * time.Second}},
 		Limits: Limits{
 			Connections: 20000, ConnectionsPerAddress: 2000, Requests: 20000, StrangersPerSecond: 100,

@@ -108,7 +108,7 @@ type SinkFilter struct {
 // The words of a sink.
 var (
 	sinkFormats   = [...]string{"ecs", "ocsf", "combined"}
-	sinkFailures  = [...]string{"deny", "drop"}
+	sinkFailures  = [...]string{OnFailureDeny, OnFailureDrop}
 	sinkDecisions = [...]string{"allow", "deny", "signin", "step_up"}
 	sinkOutcomes  = [...]string{"success", "failure", "unknown"}
 	facilities    = [...]string{

@@ -23,6 +23,7 @@ func (g *Gateway) Warnings() []string {
 		warnings = append(warnings, fmt.Sprintf("vault.backend_pki.ttl: certificates of %s end before assertions do, which are sent without them then; tools that verify by the authority refuse those. %s is enough",
 			g.Vault.BackendPKI.TTL, Duration{chainedTTL}))
 	}
+	warnings = append(warnings, g.AccessLog.warnings()...)
 	warnings = append(warnings, g.ForwardAuth.warnings(g)...)
 	warnings = append(warnings, g.SAML.namesWithoutDomains()...)
 	if !g.Vault.EdgeACME.On() { // how long an ACME server's certificates live is its own affair

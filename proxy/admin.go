@@ -39,7 +39,8 @@ func Admin(cfg AdminConfig) http.Handler {
 			plain(w, http.StatusOK, "ready")
 		}
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(cfg.Metrics, promhttp.HandlerOpts{}))
+	// Traces stand as examples beside durations in OpenMetrics alone.
+	mux.Handle("GET /metrics", promhttp.HandlerFor(cfg.Metrics, promhttp.HandlerOpts{EnableOpenMetrics: true}))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if site := r.Header.Get("Sec-Fetch-Site"); r.Header.Get("Origin") != "" || (site != "" && site != "none") {
 			plain(w, http.StatusForbidden, "no answer for a web page: type the address, or use sallyport status")

@@ -3,6 +3,7 @@ package proxy
 import (
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/proxy/portal"
@@ -128,6 +129,7 @@ func (g *Gateway) beginWith(ex *exchange, r *http.Request, idp *IdP, p session.P
 	}
 	p.RequestID, p.IdP, p.RequestedAt = request.ID, idp.Name, request.IssuedAt.Unix()
 	g.cfg.Sessions.Hold(ex, r, relayState, p)
+	g.cfg.Metrics.begun.Inc()
 	g.send(ex, request, idp)
 }
 
@@ -175,6 +177,7 @@ func (g *Gateway) serveACS(ex *exchange, r *http.Request) {
 	ex.Note(accesslog.ActionSignIn, accesslog.DecisionDeny, "")
 	a := g.newAnswer()
 	defer g.trace(ex, a)
+	defer g.countSignOn(ex, a)
 	leave, err := g.answers.enter(r.Context(), ex.Record.ClientAddress)
 	if err != nil {
 		g.refuseSignIn(ex, err)
@@ -200,6 +203,13 @@ func (g *Gateway) serveACS(ex *exchange, r *http.Request) {
 	g.keepRemote(ex, state, a.idp.Name, principal)
 	g.noteSession(ex, state)
 	g.goOn(ex, r, state, a)
+}
+
+// countSignOn notes how long it took a person to sign on, if we know when they began.
+func (g *Gateway) countSignOn(ex *exchange, a *answer) {
+	if a.solicited && a.pending.RequestedAt != 0 {
+		g.cfg.Metrics.signedOn(ex.Record.Decision, g.cfg.Now().Sub(time.Unix(a.pending.RequestedAt, 0)))
+	}
 }
 
 // goOn sends a browser that has just signed on to where it wanted to go.

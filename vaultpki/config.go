@@ -59,6 +59,10 @@ type Config struct {
 	// default 2 minutes.
 	Wait time.Duration
 
+	// Observe is told of each call that was sent to Vault, concurrently; nil tells
+	// nobody.
+	Observe func(Observation)
+
 	// Log receives one line per step; nil discards. Now is the clock that
 	// creation times are compared with; nil means time.Now. Both are used
 	// concurrently.

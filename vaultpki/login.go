@@ -41,6 +41,7 @@ func Login(ctx context.Context, cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, &Error{Reason: ReasonConfig, Op: "configuring the Vault client", Err: err}
 	}
+	caller.Observe = observer(cfg.Observe)
 	cfg.Log = cfg.Log.With("vault_addr", cfg.Address, "auth_method", cfg.Method.Name())
 	d := &desk{cfg: cfg, wire: caller, log: cfg.Log, wait: cfg.Wait}
 	auth, err := cfg.Method.open(d)

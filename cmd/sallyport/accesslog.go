@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy/accesslog"
 )
 
@@ -29,6 +30,17 @@ func openAccessLog(name string, out io.Writer, cfg accesslog.Config) (*accesslog
 	cfg.Sinks = append([]accesslog.Sink{accesslog.NewOutput("output", out)}, cfg.Sinks...)
 	cfg.Version = buildVersion()
 	return accesslog.Prepare(cfg), nil
+}
+
+// recording is what a gateway's configuration says of its access log.
+func recording(a config.AccessLog, log *slog.Logger) accesslog.Config {
+	durability := map[string]accesslog.Durability{
+		config.DurabilityNone: accesslog.DurabilityNone, config.DurabilityBatch: accesslog.DurabilityBatch, config.DurabilityFsync: accesslog.DurabilityFsync,
+	}
+	return accesslog.Config{
+		Service: "sallyport-gateway", Log: log, Durability: durability[a.Durability],
+		Drop: a.OnFailure == config.OnFailureDrop, Buffer: a.BufferMiB << 20,
+	}
 }
 
 // endAccessLog writes what is left, after the last request.

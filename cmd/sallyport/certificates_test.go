@@ -88,7 +88,7 @@ func TestRenewalsAreAnswered(t *testing.T) {
 
 func TestBrowsersRenewNothing(t *testing.T) {
 	server := httptest.NewServer(proxy.Admin(proxy.AdminConfig{
-		Metrics: newRegistry(), More: map[string]http.Handler{"POST " + renewPath: renewEndpoint(slog.New(slog.DiscardHandler), nil)},
+		Metrics: newRegistry("gateway"), More: map[string]http.Handler{"POST " + renewPath: renewEndpoint(slog.New(slog.DiscardHandler), nil)},
 	}))
 	defer server.Close()
 	send := func(method string, header http.Header) int {

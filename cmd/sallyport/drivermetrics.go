@@ -13,7 +13,7 @@ type driverMetrics struct {
 }
 
 func newDriverMetrics() *driverMetrics {
-	m := &driverMetrics{registry: newRegistry(), requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+	m := &driverMetrics{registry: newRegistry("secret-driver"), requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "sallyport_secret_driver_requests_total", Help: "Requests of the container engine, by what was ordered and how it ended.",
 	}, []string{"kind", "result"})}
 	m.registry.MustRegister(m.requests)
@@ -33,7 +33,7 @@ func (m *driverMetrics) attach(l *driverLife, driver *swarm.Driver, config follo
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "sallyport_source_fault", ConstLabels: prometheus.Labels{"source": string(l.from)},
 		Help: "Whether a newer version of the configuration is refused, or it cannot be read.",
-	}, func() float64 { return float64(min(len(remarksOf(config)), 1)) }))
+	}, func() float64 { return float64(min(len(remarksOf(config)), 1)) }), &configMetrics{config})
 	gauge("sallyport_vault_token_expiry_seconds", "When the Vault token ends unless it is renewed, in Unix seconds.", func() float64 {
 		return float64(l.client.TokenExpiry().Unix())
 	})

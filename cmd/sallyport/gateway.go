@@ -75,7 +75,9 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 		if view, err = newAuditView(cfg, log); err != nil {
 			return nil, err
 		}
-		if access, err = openAccessLog(cfg.AccessLog.File, out, accesslog.Config{Service: "sallyport-gateway", Log: log, Sinks: view.sinks()}); err != nil {
+		recorded := recording(cfg.AccessLog, log)
+		recorded.Sinks = append(recorded.Sinks, view.sinks()...)
+		if access, err = openAccessLog(cfg.AccessLog.File, out, recorded); err != nil {
 			return nil, &hinted{err, "choose a file in access_log.file that this process may append to"}
 		}
 		return cfg, nil
@@ -94,7 +96,7 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 	if err != nil {
 		return err
 	}
-	l.sockets = sockets{inherited, start.cfg.Listen.ReusePort}
+	l.sockets, l.calls = sockets{inherited, start.cfg.Listen.ReusePort}, identity.calls
 	l.followed, l.startup, l.hangup, l.probe = g.follow(from, start), clock, hup, newTokenProbe(client, g.refresh)
 	return l.run(ctx)
 }
@@ -156,8 +158,8 @@ func equipGateway(ctx context.Context, cfg *config.Gateway, g *liveGateway, cloc
 func (g *liveGateway) life(cfg *config.Gateway) *life {
 	received := receptionOf(cfg)
 	received.limit = connectionLimits(cfg.Limits, g.metrics)
-	registry := newRegistry()
-	registry.MustRegister(g.metrics, proxy.NewUpstreamMetrics(g.live.Upstreams))
+	registry := newRegistry("gateway")
+	registry.MustRegister(g.metrics, proxy.NewUpstreamMetrics(g.live.Upstreams), proxy.NewSessionMetrics(g.memory.Revocations().Counts))
 	return &life{
 		service: "gateway", log: g.log, client: g.client, access: g.access, metrics: registry, more: g.artefacts, traces: g.traces, tools: g.live,
 		certificates: []heldCertificates{{g.edge, "browsers reach that host"}, {g.backend, "every tool is reached"}},

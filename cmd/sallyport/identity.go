@@ -30,6 +30,7 @@ type identityFlags struct {
 	unsafeRoot                  bool
 
 	client *vaultpki.Client // set by login: the introduction is used up
+	calls  *vaultMetrics    // of the client, set by login too
 }
 
 // defaultTokenFile is where container engines mount a secret of that name.
@@ -133,8 +134,9 @@ func (f *identityFlags) login(ctx context.Context, log *slog.Logger) (*vaultpki.
 	if f.unsafeHTTP {
 		log.Warn("vault is spoken to without tls: whoever reads this host's loopback traffic has every secret", "flag", "--unsafe-vault-http")
 	}
+	f.calls = newVaultMetrics()
 	cfg := vaultpki.Config{
-		Server: f.server(), Method: f.credential(), UnsafeRootToken: f.unsafeRoot, Wait: f.wait, Log: log,
+		Server: f.server(), Method: f.credential(), UnsafeRootToken: f.unsafeRoot, Wait: f.wait, Observe: f.calls.observe, Log: log,
 	}
 	if f.onRevocation == "stop" {
 		cfg.OnRevocation = vaultpki.Stop

@@ -2,6 +2,7 @@ package main
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -28,7 +29,33 @@ func (m *identityMetrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge("sallyport_ready", "Whether /readyz says ready.", truth(len(m.life.unready()) == 0))
 	m.certificates(ch)
+	m.ends(ch)
 	m.followed(ch)
+	(&configMetrics{m.life.followed[0]}).Collect(ch)
+}
+
+// ends tells when each thing that has an end ends, and how near that is. What is held
+// twice, such as an authority of two mounts, is told of once: as what is worse off.
+func (m *identityMetrics) ends(ch chan<- prometheus.Metric) {
+	type end struct{ kind, name string }
+	until, levels, now := map[end]time.Time{}, map[end]level{}, time.Now()
+	for _, a := range m.life.artefacts() {
+		if a.Until.IsZero() {
+			continue
+		}
+		e := end{a.Kind, a.Name}
+		if first, known := until[e]; !known || a.Until.Before(first) {
+			until[e] = a.Until
+		}
+		levels[e] = max(levels[e], a.level(now))
+	}
+	labels := []string{"kind", "name"}
+	expiry := prometheus.NewDesc("sallyport_expiry_seconds", "When something that the process lives from ends, unless it is renewed or replaced, in Unix seconds.", labels, nil)
+	near := prometheus.NewDesc("sallyport_expiry_level", "How near that end is: 0 far, 1 half of the life left and nobody renews it, 2 a quarter, 3 a tenth, 4 over.", labels, nil)
+	for e, at := range until {
+		ch <- prometheus.MustNewConstMetric(expiry, prometheus.GaugeValue, float64(at.Unix()), e.kind, e.name)
+		ch <- prometheus.MustNewConstMetric(near, prometheus.GaugeValue, float64(levels[e]), e.kind, e.name)
+	}
 }
 
 // certificates tells of each certificate.
@@ -67,10 +94,35 @@ func truth(is bool) float64 {
 	return 0
 }
 
+// configMetrics tell which configuration is in use, and whether a newer one is not. It is
+// a prometheus.Collector.
+type configMetrics struct{ config followed }
+
+// Describe implements prometheus.Collector.
+func (m *configMetrics) Describe(ch chan<- *prometheus.Desc) {
+	prometheus.DescribeByCollect(m, ch)
+}
+
+// Collect implements prometheus.Collector.
+func (m *configMetrics) Collect(ch chan<- prometheus.Metric) {
+	successful := prometheus.NewDesc("sallyport_config_last_reload_successful", "Whether the newest configuration is the one in use.", nil, nil)
+	since := prometheus.NewDesc("sallyport_config_last_reload_success_timestamp_seconds", "When the configuration in use was put in use, in Unix seconds.", nil, nil)
+	info := prometheus.NewDesc("sallyport_config_info", "Which version of the configuration is in use: always 1.", []string{"version"}, nil)
+	for _, state := range m.config.states() { // there is one
+		ch <- prometheus.MustNewConstMetric(successful, prometheus.GaugeValue, truth(state.Cause == ""))
+		ch <- prometheus.MustNewConstMetric(since, prometheus.GaugeValue, float64(state.Since.Unix()))
+		ch <- prometheus.MustNewConstMetric(info, prometheus.GaugeValue, 1, state.Version)
+	}
+}
+
 // newRegistry returns a registry with what every process tells of itself.
-func newRegistry() *prometheus.Registry {
+func newRegistry(service string) *prometheus.Registry {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "sallyport_build_info", Help: "What the process was built from: always 1.",
+			ConstLabels: prometheus.Labels{"service": service, "version": buildVersion(), "revision": revision(buildInfo()), "goversion": buildInfo().GoVersion},
+		}, func() float64 { return 1 }),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		collectors.NewBuildInfoCollector(),

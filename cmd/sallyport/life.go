@@ -30,6 +30,7 @@ type life struct {
 	certificates []heldCertificates
 	access       *accesslog.Log
 	metrics      *prometheus.Registry
+	calls        *vaultMetrics // of client
 
 	sockets   sockets
 	listen    addresses
@@ -49,7 +50,8 @@ type life struct {
 	asked  http.Handler
 	askTLS *tls.Config
 
-	// followed are kept fresh beside token and certificates, and at once on hangup.
+	// followed are kept fresh beside token and certificates, and at once on hangup. The
+	// first is the configuration.
 	followed []followed
 	hangup   *hangup
 	probe    *tokenProbe
@@ -87,7 +89,7 @@ func (l *life) run(ctx context.Context) error {
 		return err
 	}
 	l.started = time.Now()
-	l.metrics.MustRegister(&identityMetrics{life: l})
+	l.metrics.MustRegister(&identityMetrics{life: l}, l.calls, proxy.NewAccessLogMetrics(l.access))
 	// Renewals and probes outlive ctx by the drain: a certificate may end, and
 	// somebody will ask for readiness, while the last requests are answered.
 	background, end := context.WithCancel(context.WithoutCancel(ctx))

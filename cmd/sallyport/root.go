@@ -19,7 +19,7 @@ var groups = [...]group{
 	{"Run:", []func(io stdio) *cobra.Command{gatewayCommand, sidecarCommand, secretDriverCommand}},
 	{"Set up:", []func(io stdio) *cobra.Command{provisionCommand, introduceCommand}},
 	{"Look after:", []func(io stdio) *cobra.Command{certificatesCommand}},
-	{"Look:", []func(io stdio) *cobra.Command{checkCommand, samlCommand, statusCommand, healthCommand, versionCommand}},
+	{"Look:", []func(io stdio) *cobra.Command{auditCommand, checkCommand, samlCommand, statusCommand, healthCommand, versionCommand}},
 }
 
 // run runs one command line and returns the exit code. It is all of the program

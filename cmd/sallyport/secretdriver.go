@@ -75,6 +75,7 @@ func runSecretDriver(ctx context.Context, from source, identity *identityFlags, 
 	if l.client, err = identity.login(ctx, log); err != nil {
 		return err
 	}
+	l.metrics.registry.MustRegister(identity.calls)
 	mount := identity.authMount
 	if !identity.byAppRole() {
 		mount = "" // it is the mount of the login, and not of the roles to introduce

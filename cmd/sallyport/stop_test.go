@@ -18,7 +18,7 @@ import (
 
 // The metrics that docs and dashboards rely on.
 var (
-	identityMetricNames = []string{"sallyport_ready", "sallyport_vault_token_expiry_seconds", "sallyport_certificate_expiry_seconds", "go_goroutines", "process_start_time_seconds", "go_build_info"}
+	identityMetricNames = []string{"sallyport_ready", "sallyport_access_log_dropped_total 0", "sallyport_vault_token_expiry_seconds", "sallyport_certificate_expiry_seconds", "go_goroutines", "process_start_time_seconds", "go_build_info"}
 	requestMetricNames  = []string{"sallyport_http_requests_total", "sallyport_http_request_duration_seconds_count", "sallyport_http_requests_in_flight", "sallyport_saml_logins_total"}
 )
 

@@ -10,31 +10,33 @@ import (
 	"time"
 )
 
-// Log takes records, seals them in the order in which they come, and writes them.
-// Requests do not wait for that: their lines are put into a bounded buffer, from which
-// one goroutine takes all that have come, whenever there are some. Safe for concurrent
-// use.
+// Log takes records, seals them in the order in which they come, and hands them to
+// sinks. Requests do not wait for that: their lines are put into a bounded buffer, from
+// which one goroutine takes all that have come, whenever there are some. Safe for
+// concurrent use.
 type Log struct {
 	cfg   Config
 	queue queue
+	lanes []*lane
 	stop  stopping
 
-	failure atomic.Pointer[error] // why the last batch is not written; nil when it is
-	counts  counts
+	dropped atomic.Uint64 // records that found no room
 
 	// The writer's alone, which is one goroutine at a time.
-	chain   chain
-	raw     []byte
-	batch   Batch
-	syncing bool // a sync is due
+	chain chain
+	raw   []byte
+	batch Batch
 }
 
 // Config is what a Log needs. It must not be changed after Prepare.
 type Config struct {
 	// Service is whose records they are: gateway, sidecar. Required.
 	Service string
-	// Sinks get every batch. At least one.
+	// Sinks get every batch, and it is for them that records wait. At least one.
 	Sinks []Sink
+	// Beside are sinks that nobody waits for: while one does not take records, as many
+	// bytes as Buffer wait for it alone, and what comes then it never gets.
+	Beside []Sink
 	// Durability is what a record has survived when its request ends.
 	Durability Durability
 	// Drop says that people are let in while nothing can be recorded. What then finds
@@ -86,15 +88,31 @@ func newLog(cfg Config) *Log {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	l := &Log{cfg: cfg, stop: make(stopping), chain: newChain(newInstance())}
-	l.queue.limit = int64(cfg.Buffer)
-	l.queue.service = cfg.Service
-	l.counts.failures = make([]atomic.Uint64, len(cfg.Sinks))
+	l.queue.limit, l.queue.service, l.queue.head.hash = int64(cfg.Buffer), cfg.Service, l.chain.previous
 	l.batch.Instance = l.chain.instance
+	for _, sink := range cfg.Sinks {
+		l.lanes = append(l.lanes, l.lane(sink, false))
+	}
+	for _, sink := range cfg.Beside {
+		l.lanes = append(l.lanes, l.lane(sink, true))
+	}
 	return l
 }
 
-// Instance is the name of this log's run.
-func (l *Log) Instance() string { return l.batch.Instance }
+func (l *Log) lane(sink Sink, beside bool) *lane {
+	return &lane{
+		sink: sink, beside: beside, deny: !beside && !l.cfg.Drop, durability: l.cfg.Durability, limit: l.cfg.Buffer,
+		log: l.cfg.Log, stop: l.stop, settle: l.settle,
+	}
+}
+
+// Head is the last record that was sealed, which the sinks may not have yet. Its
+// sequence number is 0 before the first.
+func (l *Log) Head() Head {
+	l.queue.mu.Lock()
+	defer l.queue.mu.Unlock()
+	return Head{Instance: l.batch.Instance, Sequence: l.queue.head.sequence, Hash: string(l.queue.head.hash[:])}
+}
 
 // Write puts r among the lines to be written, and waits until it is only if durability
 // says so. What a record of somebody who was let in finds no room for, it waits for,
@@ -125,7 +143,7 @@ func (l *Log) put(line []byte, admitted bool) error {
 	}
 	if err != nil {
 		l.queue.lose()
-		l.counts.dropped.Add(1)
+		l.dropped.Add(1)
 		return err
 	}
 	if start {
@@ -173,8 +191,10 @@ func (l *Log) Err() error {
 	if l.cfg.Drop {
 		return nil
 	}
-	if failure := l.failure.Load(); failure != nil {
-		return *failure
+	for _, a := range l.lanes {
+		if err := a.fault(); err != nil {
+			return err
+		}
 	}
 	if l.queue.used.Load() > l.queue.limit*3/4 {
 		return ErrFull
@@ -204,28 +224,42 @@ func (l *Log) Close(ctx context.Context) error {
 	if q.begun {
 		q.add(l.cfg.appendEnd(nil, time.Now()))
 	}
-	q.sync = l.cfg.Durability != DurabilityNone
 	start := !q.running
 	q.running = true
 	q.mu.Unlock()
 	if start {
 		go l.work()
 	}
-	idle := func() bool { return !q.running }
-	err := q.wait(ctx, idle)
+	err := l.finish(ctx)
 	close(l.stop)
 	if err != nil {
 		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastRetry)
 		defer cancel()
-		if q.wait(late, idle) != nil { // a sink does not give up: nobody may close it under its writer
-			return l.abandoned()
+		if q.wait(late, l.atRest) != nil { // a sink does not give up: nobody may close it under its writer
+			return l.missing()
 		}
-		err = l.abandoned()
 	}
-	for _, sink := range l.cfg.Sinks {
-		err = errors.Join(err, sink.Close())
+	err = l.missing()
+	for _, a := range l.lanes {
+		err = errors.Join(err, a.sink.Close())
 	}
 	return err
+}
+
+// finish waits until everything is written and synced.
+func (l *Log) finish(ctx context.Context) error {
+	if err := l.queue.wait(ctx, l.atRest); err != nil {
+		return err
+	}
+	if l.cfg.Durability == DurabilityNone {
+		return nil
+	}
+	for _, a := range l.lanes {
+		if a.order() {
+			go a.work()
+		}
+	}
+	return l.queue.wait(ctx, l.atRest)
 }
 
 // stopping is the context of what a Log does: it ends when the Log is closed.
@@ -244,6 +278,18 @@ func (s stopping) Err() error {
 		return context.Canceled
 	default:
 		return nil
+	}
+}
+
+// pause waits, or reports that the log was closed.
+func (s stopping) pause(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-s:
+		return false
 	}
 }
 

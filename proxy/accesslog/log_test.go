@@ -141,7 +141,7 @@ func TestAStopDoesNotWaitForADiskThatIsFull(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		err := l.Close(ctx)
-		if !errors.Is(err, errNoSpace) || !strings.Contains(err.Error(), "3 records are lost") {
+		if !errors.Is(err, errNoSpace) || !strings.Contains(err.Error(), "disk lacks 3 records") {
 			t.Errorf("Close = %v, expected it to say that three records are lost, and why", err)
 		}
 	})

@@ -13,8 +13,8 @@ const (
 	DefaultBuffer = 8 << 20
 	// patience is how long a request that was let in waits at its end for room.
 	patience = 30 * time.Second
-	// keptBuffer is the largest buffer that is kept for later.
-	keptBuffer = 1 << 20
+	// keptBuffer is the largest buffer that is kept in any case.
+	keptBuffer = 256 << 10
 )
 
 var (
@@ -37,16 +37,21 @@ type queue struct {
 
 	mu      sync.Mutex
 	pending []byte    // lines that nobody has taken; guarded by mu, as is the rest
-	since   time.Time // when the first of them came
+	oldest  time.Time // when a line came of those that are not written, the first or one soon after
+	until   uint64    // bytes, that line included
 	added   uint64    // how many lines were ever put in
-	safe    uint64    // how many of them are where they belong, or lost for good
-	gap     gap       // what is being lost
-	lost    gap       // what was, and nobody has told yet
+	bytes   uint64    // and how many bytes
+	safe    uint64    // how many of the lines are where they belong, or given up
+	head    struct {  // the last line that was sealed
+		sequence uint64
+		hash     [hashLength]byte
+	}
+	gap     gap  // what is being lost
+	lost    gap  // what was, and nobody has told yet
 	begun   bool // the first record is in
 	running bool // a goroutine writes
-	sync    bool // it is to sync
 	closed  bool
-	changed chan struct{} // closed when safe or running changes; nil while nobody waits
+	changed chan struct{} // closed when safe changes, or somebody comes to rest; nil while nobody waits
 }
 
 // gap counts lines that found no room.
@@ -84,12 +89,13 @@ func (q *queue) begin() {
 
 // add appends a line. The caller holds mu.
 func (q *queue) add(line []byte) {
-	if len(q.pending) == 0 {
-		q.since = time.Now()
-	}
 	q.pending = append(q.pending, line...)
 	q.used.Add(int64(len(line)))
+	q.bytes += uint64(len(line))
 	q.added++
+	if q.oldest.IsZero() {
+		q.oldest, q.until = time.Now(), q.bytes
+	}
 }
 
 // fits reports whether there is room. Once lines are lost, room must be made before
@@ -136,29 +142,35 @@ func (q *queue) tell() gap {
 	return lost
 }
 
-// take returns all lines that wait, in exchange for an empty buffer, and whether to
-// sync after them; or it reports that there is nothing to do, and that the writer has
-// ended by that.
-func (q *queue) take(empty []byte) (lines []byte, sync, ok bool) {
+// take returns all lines that wait, in exchange for an empty buffer; or it reports that
+// there are none, and that the writer has ended by that.
+func (q *queue) take(empty []byte) (lines []byte, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.endGap(q.limit / 2)
-	if len(q.pending) == 0 && !q.sync {
+	if len(q.pending) == 0 {
 		q.running = false
 		q.wake()
-		return nil, false, false
+		return nil, false
 	}
 	lines, q.pending = q.pending, empty[:0]
-	sync, q.sync = q.sync, false
-	return lines, sync, true
+	return lines, true
 }
 
-// done notes that lines of that length are where they belong, or lost for good.
-func (q *queue) done(count uint64, length int) {
-	q.used.Add(-int64(length))
+// sealed notes the last line that was sealed.
+func (q *queue) sealed(sequence uint64, hash *[hashLength]byte) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.safe += count
+	q.head.sequence, q.head.hash = sequence, *hash
+}
+
+// written notes how many lines are where they belong, and how many bytes.
+func (q *queue) written(lines, bytes uint64) {
+	q.safe = lines
+	q.used.Store(int64(q.bytes - bytes)) //nolint:gosec // bounded by the limit
+	if bytes >= q.until {
+		q.oldest = time.Time{}
+	}
 	q.wake()
 }
 

@@ -2,9 +2,9 @@ package accesslog
 
 import "context"
 
-// Batch is some sealed lines in order, each ended by a line break. All sinks share
-// it and none may change it. It is used again for other lines once Write has
-// returned: a sink that keeps lines keeps a copy.
+// Batch is some sealed lines in order, each ended by a line break: about a mebibyte at
+// most. It is used again for other lines once Write has returned: a sink that keeps
+// lines keeps a copy.
 type Batch struct {
 	// Lines are the lines.
 	Lines []byte
@@ -14,9 +14,12 @@ type Batch struct {
 	Count int
 	// Instance is whose lines these are.
 	Instance string
+
+	raw int // how many bytes the lines were before they were sealed
 }
 
-// Sink takes batches, in order, one call at a time.
+// Sink takes batches, in order, one call at a time. Each has a goroutine of its own, so
+// that it may take its time: none waits for another.
 type Sink interface {
 	// Write returns when the batch is as safe as the sink promises: written, or kept
 	// until a collector takes it. After an error it is called with the same batch

@@ -63,6 +63,11 @@ type Config struct {
 // Client does calls. It is stateless apart from idle connections and the address
 // that answered last, and safe for concurrent use.
 type Client struct {
+	// Observe, if not nil, is told of each call of Do when it has ended: how long it
+	// took, over all addresses, and its error. It is set before the first call, and
+	// called concurrently.
+	Observe func(call Call, took time.Duration, err error)
+
 	bases     []*url.URL
 	working   atomic.Uint32 // index of the address that is tried first
 	namespace string
@@ -135,6 +140,16 @@ func notFollowing(carrier http.RoundTripper) *http.Client {
 // no service is passed over for the next, and the one that gives it is tried
 // first from then on.
 func (c *Client) Do(ctx context.Context, call Call) (*api.Secret, error) {
+	begun := time.Now()
+	secret, err := c.do(ctx, call)
+	if c.Observe != nil {
+		c.Observe(call, time.Since(begun), err)
+	}
+	return secret, err
+}
+
+// do is Do, unobserved.
+func (c *Client) do(ctx context.Context, call Call) (*api.Secret, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	first := int(c.working.Load())

@@ -97,13 +97,13 @@ func world(t *testing.T, rows int) (files []string) {
 // TestAnswersAreThoseOfAScan asks random questions of the index, and of the lines
 // themselves.
 func TestAnswersAreThoseOfAScan(t *testing.T) {
-	files := world(t, 5000)
+	files := world(t, 2800)
 	x := open(t, filepath.Join(t.TempDir(), "index"), files...)
 	all, err := readAll(t.Context(), files)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(all) < 15000 {
+	if len(all) < 9000 {
 		t.Fatalf("%d entries", len(all))
 	}
 	random := rand.New(rand.NewPCG(3, 4))
@@ -428,7 +428,7 @@ func TestADamagedIndexIsMadeAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	random := rand.New(rand.NewPCG(1, 2))
-	for i := range 60 {
+	for i := range 24 {
 		dir := filepath.Join(t.TempDir(), "index")
 		open(t, dir, file)
 		damage(t, random, dir)

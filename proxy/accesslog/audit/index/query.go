@@ -295,3 +295,11 @@ func (h *heapOf) Pop() any {
 	h.all = h.all[:len(h.all)-1]
 	return last
 }
+
+// Newest returns the newest entry that is asked for, and false if there is none.
+func (x *Index) Newest(ctx context.Context, f audit.Filter) (audit.Entry, bool, error) {
+	for entry, err := range x.Query(ctx, audit.Query{Filter: f, Limit: 1}) {
+		return entry, err == nil, err
+	}
+	return audit.Entry{}, false, nil
+}

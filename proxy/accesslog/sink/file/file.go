@@ -1,0 +1,242 @@
+package file
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/sallyport/sallyport/proxy/accesslog"
+)
+
+// Config says how a file is written. It must not be modified after Open.
+type Config struct {
+	// Name is what errors and metrics call the sink.
+	Name string
+	// Path is the file. One that is no regular file, such as a pipe, is not rotated.
+	Path string
+	// Size is how many bytes it may have before a new one is begun; 0 for any number.
+	Size int64
+	// Every is how often a new one is begun, counted from midnight UTC; 0 for never.
+	Every time.Duration
+	// Keep is how many old files are kept, and KeepFor how long; 0 for all, and for ever.
+	Keep    int
+	KeepFor time.Duration
+	// Compress has old files compressed.
+	Compress bool
+	// Log is required.
+	Log *slog.Logger
+}
+
+// File is an accesslog.Sink. Write, Sync and Close are called by one goroutine, Run by
+// another.
+type File struct {
+	cfg  Config
+	tidy chan struct{} // has Run look at the old files
+	// failed is why the last rotation failed, nil if it did not; for who looks.
+	failed atomic.Pointer[error]
+
+	f       *os.File
+	regular bool
+	period  time.Time // of the first record in f; zero while it is empty
+	written int       // how much of the batch in hand is in f
+	syncs   bool      // whoever writes wants it synced
+	again   time.Time // when to try again what has failed
+
+	step func(name string) // tests stop here; nil otherwise
+}
+
+// tryAgain is how long a rotation that failed is left alone.
+const tryAgain = time.Minute
+
+// Open opens the file, or makes it. What an earlier process has left unfinished at its
+// end is ended.
+func Open(cfg Config) (*File, error) {
+	f := &File{cfg: cfg, tidy: make(chan struct{}, 1)}
+	if err := f.open(); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// Name implements accesslog.Sink.
+func (f *File) Name() string { return f.cfg.Name }
+
+// Write implements accesslog.Sink.
+func (f *File) Write(_ context.Context, b *accesslog.Batch) error {
+	if f.written == 0 {
+		if err := f.prepare(int64(len(b.Lines)), time.Now()); err != nil {
+			return err
+		}
+	}
+	rest := b.Lines[f.written:]
+	n, err := f.f.Write(rest)
+	f.written += n
+	if err == nil && n < len(rest) {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
+		return fmt.Errorf("writing access log: %w", err)
+	}
+	f.written = 0
+	return nil
+}
+
+// Sync implements accesslog.Syncer. What cannot be synced, such as a pipe, needs none.
+func (f *File) Sync(context.Context) error {
+	f.syncs = true
+	if err := f.f.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOTSUP) {
+		return fmt.Errorf("syncing access log: %w", err)
+	}
+	return nil
+}
+
+// Close implements accesslog.Sink.
+func (f *File) Close() error { return f.f.Close() }
+
+// Stuck says why the last attempt to begin a new file failed, or returns nil. Records are
+// written all the same: to the file that there is. Safe for concurrent use.
+func (f *File) Stuck() error {
+	if err := f.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// prepare has f be the file that the next records belong in.
+func (f *File) prepare(length int64, now time.Time) error {
+	if !f.regular {
+		return nil
+	}
+	info, err := os.Stat(f.cfg.Path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !f.is(info) {
+		// Renamed or removed by somebody else, or by another process of ours.
+		f.cfg.Log.Info("access log was renamed or removed: beginning another", "sink", f.cfg.Name, "file", f.cfg.Path)
+		if err := f.reopen(); err != nil {
+			return err
+		}
+		info, err = f.f.Stat()
+	}
+	if err != nil {
+		return fmt.Errorf("looking at access log: %w", err)
+	}
+	if f.due(info, length, now) {
+		f.rotate(now)
+	}
+	if f.period.IsZero() {
+		f.period = f.periodOf(now)
+	}
+	return nil
+}
+
+// is reports whether info is that of the open file.
+func (f *File) is(info fs.FileInfo) bool {
+	own, err := f.f.Stat()
+	return err == nil && os.SameFile(own, info)
+}
+
+// due reports whether a new file is to be begun before so many bytes more are written.
+func (f *File) due(info fs.FileInfo, length int64, now time.Time) bool {
+	switch {
+	case info.Size() == 0 || now.Before(f.again):
+		return false
+	case f.cfg.Size > 0 && info.Size()+length > f.cfg.Size:
+		return true
+	}
+	return f.cfg.Every > 0 && f.period.Before(f.periodOf(now))
+}
+
+// periodOf is when the period of a time began.
+func (f *File) periodOf(t time.Time) time.Time {
+	if f.cfg.Every <= 0 {
+		return t
+	}
+	return t.UTC().Truncate(f.cfg.Every)
+}
+
+// open opens the file at the path, and has it marked as one that is written to.
+func (f *File) open() error {
+	for {
+		w, err := accesslog.Open(f.cfg.Path)
+		if err != nil {
+			return err
+		}
+		opened, ok := w.(*os.File)
+		if !ok {
+			return fmt.Errorf("opening access log: %q is not a file", f.cfg.Path)
+		}
+		info, err := opened.Stat()
+		if err != nil {
+			return errors.Join(fmt.Errorf("opening access log: %w", err), opened.Close())
+		}
+		f.f, f.regular, f.period = opened, info.Mode().IsRegular(), time.Time{}
+		if info.Size() > 0 {
+			f.period = f.periodOf(info.ModTime())
+		}
+		if !f.regular {
+			return nil
+		}
+		if err := share(opened); err != nil && !errors.Is(err, errBusy) {
+			return errors.Join(fmt.Errorf("opening access log: %w", err), opened.Close())
+		}
+		// Renamed before it was marked, it is or may have been compressed already. If it
+		// was not, whoever has it for himself is none of ours.
+		if now, err := os.Stat(f.cfg.Path); err == nil && os.SameFile(now, info) {
+			return nil
+		}
+		_ = opened.Close() // nothing was written
+	}
+}
+
+// reopen is open in place of the file that is open; if it fails, that stays.
+func (f *File) reopen() error {
+	before, regular, period := f.f, f.regular, f.period
+	if f.syncs {
+		if err := before.Sync(); err != nil {
+			return fmt.Errorf("syncing access log: %w", err)
+		}
+	}
+	if err := f.open(); err != nil {
+		f.f, f.regular, f.period = before, regular, period
+		return err
+	}
+	if f.syncs {
+		if err := syncDir(filepath.Dir(f.cfg.Path)); err != nil {
+			f.cfg.Log.Warn("directory of the access log cannot be synced", "sink", f.cfg.Name, "error", err)
+		}
+	}
+	_ = before.Close() // was synced, if anybody wanted it
+	f.wake()
+	return nil
+}
+
+// wake has Run look at the old files.
+func (f *File) wake() {
+	select {
+	case f.tidy <- struct{}{}:
+	default:
+	}
+}
+
+// reached is a step of what the end of the process may interrupt.
+func (f *File) reached(name string) {
+	if f.step != nil {
+		f.step(name)
+	}
+}
+
+// syncDir has the names in a directory outlive the machine.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

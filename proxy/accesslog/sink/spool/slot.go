@@ -1,0 +1,85 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+)
+
+// slots is how many processes may share a directory.
+const slots = 16
+
+// errHeld says that another process has the folder.
+var errHeld = errors.New("all of its folders are held by other processes")
+
+func slotName(dir string, slot int) string { return filepath.Join(dir, strconv.Itoa(slot)) }
+
+// adoptChunk is how much is taken over at once.
+const adoptChunk = 256 << 10
+
+// Adopt takes over what processes that are no more have left in the same directory. It
+// stops when the spool is full, or ctx ends; the rest stays where it is.
+func (s *Spool) Adopt(ctx context.Context) error {
+	for slot := range slots {
+		name := slotName(s.cfg.Directory, slot)
+		if left, err := listSegments(name); name == s.dir || err != nil || len(left) == 0 {
+			continue // its own, or none, or nothing in it
+		}
+		if err := s.adopt(ctx, slot); err != nil && !errors.Is(err, errHeld) {
+			return fmt.Errorf("taking over spool %q: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (s *Spool) adopt(ctx context.Context, slot int) (err error) {
+	orphan, err := openIn(s.cfg, slot)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		orphan.unopen()
+		err = errors.Join(err, orphan.Close())
+	}()
+	adopted := 0
+	for {
+		chunk, _, err := orphan.poll(adoptChunk)
+		if err != nil {
+			return err
+		}
+		if chunk.Count == 0 {
+			break
+		}
+		if err := errors.Join(ctx.Err(), s.Err()); err != nil {
+			return err
+		}
+		head := s.Head()
+		if err := s.Append(Entry{Lines: chunk.Lines, Instance: head.Instance, Last: head.Last}); err != nil {
+			return err
+		}
+		if err := orphan.Ack(chunk); err != nil {
+			return err
+		}
+		adopted += chunk.Count
+	}
+	if adopted > 0 {
+		s.cfg.Log.Info("took over what another process has spooled", "sink", s.cfg.Name, "records", adopted)
+	}
+	return orphan.clear()
+}
+
+// clear removes what is left, all of which was acknowledged.
+func (s *Spool) clear() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.segments) > 0 {
+		if err := os.Remove(s.segments[0].name(s.dir)); err != nil {
+			return err
+		}
+		s.segments = s.segments[1:]
+	}
+	return nil
+}

@@ -20,9 +20,10 @@ type auditView struct {
 	log     *slog.Logger
 	page    *auditpage.Page
 	feed    *auditpage.Feed
-	history *auditpage.History // nil for none
-	file    string             // of the log; empty for standard output
-	size    int64              // of what was in it before
+	history *auditpage.History  // nil for none
+	checks  *auditpage.Verifier // nil for none
+	file    string              // of the log; empty for standard output
+	size    int64               // of what was in it before
 }
 
 // newAuditView makes the page of a configuration that has one, before the log writes its
@@ -44,6 +45,10 @@ func newAuditView(cfg *config.Gateway, log *slog.Logger) (*auditView, error) {
 	if wanted.Indexed() {
 		v.history = auditpage.NewHistory(auditpage.HistoryConfig{Directory: wanted.Index, File: v.file, Recent: recent, Log: log})
 		page.Store = v.history
+	}
+	if v.file != "" {
+		v.checks = auditpage.NewVerifier(auditpage.VerifierConfig{File: v.file, Recent: recent, Log: log})
+		page.Verified = v.checks.Status
 	}
 	var err error
 	if v.page, err = auditpage.New(page); err != nil {
@@ -81,6 +86,9 @@ func (v *auditView) beside() []func(context.Context) {
 	all := []func(context.Context){v.follow}
 	if v.history != nil {
 		all = append(all, v.history.Run)
+	}
+	if v.checks != nil {
+		all = append(all, v.checks.Run)
 	}
 	return all
 }

@@ -23,12 +23,12 @@ type Recent struct {
 	limit  int
 	missed atomic.Int64
 
-	mu       sync.Mutex
-	pages    []*sheet // the oldest first; guarded by mu
-	size     int      // of all pages; guarded by mu
-	last     uint64   // position of the newest record; guarded by mu
-	instance string   // of the newest record; guarded by mu
-	grown    chan struct{}
+	mu      sync.Mutex
+	pages   []*sheet // the oldest first; guarded by mu
+	size    int      // of all pages; guarded by mu
+	last    uint64   // position of the newest record; guarded by mu
+	written Written  // of the newest instance; guarded by mu
+	grown   chan struct{}
 }
 
 // sheet is a number of records in a row. Those in records are never changed; more may be
@@ -77,8 +77,8 @@ func (m *Recent) append(records []Record) {
 		r.Position = m.last
 		m.page().add(r)
 		m.size += r.size()
+		m.note(&r)
 	}
-	m.instance = records[len(records)-1].Value(audit.Instance)
 	for m.size > m.limit && len(m.pages) > 1 {
 		m.size -= m.pages[0].size
 		m.pages = slices.Clone(m.pages[1:]) // those who search have the old list
@@ -209,7 +209,7 @@ const maxLooked = 20_000
 func (m *Recent) Extent(context.Context) (Extent, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	e := Extent{Missed: m.missed.Load(), Source: "in memory", Instance: m.instance}
+	e := Extent{Missed: m.missed.Load(), Source: "in memory", Instance: m.written.Instance}
 	if len(m.pages) == 0 {
 		return e, nil
 	}

@@ -208,7 +208,7 @@ func TestRecentWhileItGrows(t *testing.T) {
 }
 
 func BenchmarkRecentAdd(b *testing.B) {
-	m, l := NewRecent(DefaultMemory), line(1, nil)
+	m, l := NewRecent(DefaultMemory), strings.TrimSuffix(line(1, nil), "}\n")+`,"sallyport.log.instance":"abcdefghijklmnopqrstuvwxyz","sallyport.log.sequence":1,"sallyport.log.previous":"`+strings.Repeat("A", 43)+"\"}\n"
 	b.ReportAllocs()
 	for b.Loop() {
 		m.Add(l)

@@ -41,6 +41,6 @@ routes:
 	fmt.Println(err)
 	// Output:
 	// gateway.yaml:3: door.host: found "Door.example.com", expected a DNS name such as grafana.example.com, in lower case
-	// gateway.yaml:4: sesion: found an unknown key, expected one of door, listen, clients, vault, saml, session, access_log, forward_auth, stop, limits, routes; did you mean session?
+	// gateway.yaml:4: sesion: found an unknown key, expected one of door, listen, clients, vault, saml, session, access_log, forward_auth, tracing, stop, limits, routes; did you mean session?
 	// gateway.yaml:8: routes[0].backend.url: found "http://grafana:3000", expected https://host[:port] of the tool's sidecar, such as https://grafana:8443
 }

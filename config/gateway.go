@@ -29,6 +29,8 @@ type Gateway struct {
 	AccessLog AccessLog `yaml:"access_log"`
 	// ForwardAuth says which ingress may ask who may pass.
 	ForwardAuth ForwardAuth `yaml:"forward_auth"`
+	// Tracing says what is told of the way of requests.
+	Tracing Tracing `yaml:"tracing"`
 	// Stop is how the process ends.
 	Stop Stop `yaml:"stop"`
 	// Limits are how much is served at once, and how much strangers may ask for.
@@ -93,6 +95,12 @@ type Vault struct {
 	AssertionRole string `yaml:"assertion_role"`
 	// AssertionName is the DNS name in them. Default "assertion.sallyport.internal".
 	AssertionName Host `yaml:"assertion_name"`
+	// AuditPath is the secret with the key that pseudonyms are made with. It is
+	// read only if AccessLog.Pseudonymise. Default "sallyport/audit".
+	AuditPath string `yaml:"audit_path"`
+	// AuditDevice is the audit device of Vault in whose form the accessor of the
+	// gateway's token is recorded, or "none". Default "none".
+	AuditDevice string `yaml:"audit_device"`
 	// Refresh is how often the secrets, and the configuration itself, are read
 	// again. Default 1m, 1s to 1h.
 	Refresh Duration `yaml:"refresh"`
@@ -109,6 +117,9 @@ type Vault struct {
 	// "gateway.sallyport.internal".
 	ClientName Peer `yaml:"client_name"`
 }
+
+// HashesAccessor reports whether there is an AuditDevice.
+func (v Vault) HashesAccessor() bool { return v.AuditDevice != none }
 
 // PKI names a role of a PKI engine of Vault and the life of its certificates.
 type PKI struct {
@@ -152,6 +163,9 @@ type AccessLog struct {
 	// QueryKeys are the query parameters whose values are recorded; the values
 	// of all others are left out. Default none.
 	QueryKeys []string `yaml:"query_keys"`
+	// Pseudonymise has records call people by pseudonyms, made with the key in
+	// Vault.AuditPath. Default false.
+	Pseudonymise bool `yaml:"pseudonymise"`
 	// Rotate says when a new file is begun in place of File, and how long old ones
 	// are kept. Default: File is never rotated.
 	Rotate Rotate `yaml:"rotate"`
@@ -220,6 +234,9 @@ type Route struct {
 	Answers Answers `yaml:"answers"`
 	// Limits are how much may be asked of the tool.
 	Limits RouteLimits `yaml:"limits"`
+	// QueryKeys are the query parameters whose values are recorded for this
+	// route, beside those of AccessLog. Default none.
+	QueryKeys []string `yaml:"query_keys"`
 	// ForwardAuth lets an ingress ask who may open the tool, and pass requests
 	// on by itself. Backend may be left out then. Default false.
 	ForwardAuth bool `yaml:"forward_auth"`
@@ -304,6 +321,9 @@ func defaultGateway() Gateway {
 			AssertionRole: "sallyport-assertion",
 			AssertionName: "assertion.sallyport.internal",
 
+			AuditPath:   "sallyport/audit",
+			AuditDevice: none,
+
 			Refresh:    Duration{time.Minute},
 			EdgeACME:   ACME{Directory: none, Email: none, CAFile: systemRoots, Challenge: tlsALPN, KVPath: "sallyport/acme", EABPath: none},
 			EdgePKI:    PKI{Mount: "pki-edge", Role: "sallyport-edge", TTL: Duration{24 * time.Hour}},
@@ -313,6 +333,7 @@ func defaultGateway() Gateway {
 		SAML:      defaultSAML(),
 		Session:   Session{Idle: Duration{time.Hour}, Absolute: Duration{10 * time.Hour}},
 		AccessLog: defaultAccessLog(),
+		Tracing:   defaultTracing(),
 		Stop:      defaultStop(),
 		Limits:    defaultLimits(),
 	}

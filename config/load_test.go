@@ -100,6 +100,8 @@ routes: [{name: grafana, host: grafana.example.com, backend: {url: https://grafa
 			AssertionRole: "sallyport-assertion",
 			AssertionName: "assertion.sallyport.internal",
 
+			AuditPath: "sallyport/audit", AuditDevice: "none",
+
 			Refresh: Duration{time.Minute},
 			EdgeACME: ACME{
 				Directory: "none", Email: "none", CAFile: "system", Challenge: "tls-alpn-01", KVPath: "sallyport/acme", EABPath: "none",
@@ -118,6 +120,7 @@ routes: [{name: grafana, host: grafana.example.com, backend: {url: https://grafa
 		},
 		Session:   Session{Idle: Duration{time.Hour}, Absolute: Duration{10 * time.Hour}},
 		AccessLog: AccessLog{File: "-", Durability: "batch", OnFailure: "deny", BufferMiB: 8, Rotate: Rotate{Compress: true}, AuditPage: AuditPage{MaxAge: Duration{time.Hour}, MemoryMiB: 64, Index: "none"}},
+		Tracing:   Tracing{Endpoint: "none", Protocol: "grpc", CAFile: "system", Sample: "1%"},
 		Stop:      Stop{Announce: Duration{time.Second}, Drain: Duration{30 * time.Second}},
 		Limits: Limits{
 			Connections: 20000, ConnectionsPerAddress: 2000, Requests: 20000, StrangersPerSecond: 100,
@@ -164,6 +167,8 @@ func TestDefaultsOfASidecar(t *testing.T) {
 		PKI:         PKI{Mount: "pki-backend", Role: "sidecar-grafana", TTL: Duration{24 * time.Hour}},
 		Refresh:     Duration{time.Minute},
 		Admin:       "127.0.0.1:9091",
+		Tracing:     Collector{Endpoint: "none", Protocol: "grpc", CAFile: "system"},
+		RecordUsers: true,
 		Stop:        Stop{Announce: Duration{time.Second}, Drain: Duration{30 * time.Second}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -70,6 +70,10 @@ func constraints() map[string]schema {
 		"vault.backend_pki.role":    role,
 		"saml.attributes.user":      {MinItems: 1},
 
+		"tracing.endpoint": {Pattern: "^(none|https?://.+)$"},
+		"tracing.protocol": oneOf(otlpProtocols[:]),
+		"tracing.ca_file":  {Pattern: "^(system|/.+)$"},
+
 		"saml.request_binding":                      oneOf(bindings[:]),
 		"saml.authn_context.comparison":             oneOf(comparisons[:]),
 		"saml.pinned_idp_keys[]":                    {Pattern: keyHash.String()},
@@ -333,6 +337,8 @@ func (b schemaBuilder) build(value reflect.Value, path string) *schema {
 		s.Pattern = windowText.String()
 	case value.Type() == reflect.TypeFor[Duration]():
 		s.Pattern = durationText.String()
+	case value.Type() == reflect.TypeFor[Percent]():
+		s.Pattern = percentText.String()
 	case value.Type() == reflect.TypeFor[Origin]():
 		s.Pattern = originText.String()
 	case value.Kind() == reflect.Struct:

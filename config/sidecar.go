@@ -35,6 +35,10 @@ type Sidecar struct {
 	// UnsafeAdminNotLoopback lets Admin be an address that other machines can
 	// reach. Default false.
 	UnsafeAdminNotLoopback bool `yaml:"unsafe_admin_not_loopback"`
+	// Tracing is where spans are sent of what the gateway traces.
+	Tracing Collector `yaml:"tracing"`
+	// RecordUsers has lines of the access log say who asks. Default true.
+	RecordUsers bool `yaml:"record_users"`
 	// Stop is how the process ends.
 	Stop Stop `yaml:"stop"`
 }
@@ -48,6 +52,8 @@ func defaultSidecar() Sidecar {
 		PKI:         PKI{Mount: "pki-backend", TTL: Duration{24 * time.Hour}},
 		Refresh:     Duration{time.Minute},
 		Admin:       "127.0.0.1:9091",
+		Tracing:     defaultCollector(),
+		RecordUsers: true,
 		Stop:        defaultStop(),
 	}
 }

@@ -22,6 +22,7 @@ func validateGateway(g *Gateway, faults *collector) {
 	faults.session(g.Session)
 	faults.accessLog(g.AccessLog)
 	faults.sinks(g)
+	faults.tracing(g)
 	faults.stop("stop", g.Stop)
 	faults.limits("limits", g.Limits)
 	faults.forwardAuth(g)
@@ -60,6 +61,8 @@ func (c *collector) vault(v Vault) {
 	c.mount("vault.saml_path", v.SAMLPath)
 	c.mount("vault.session_path", v.SessionPath)
 	c.assertions(v)
+	c.mount("vault.audit_path", v.AuditPath)
+	c.mount("vault.audit_device", v.AuditDevice)
 	c.within("vault.refresh", v.Refresh, time.Second, time.Hour)
 	c.pki("vault.edge_pki", v.EdgePKI)
 	c.acme("vault.edge_acme", v.EdgeACME)
@@ -121,6 +124,7 @@ func (c *collector) route(at string, route Route) {
 	if !c.isGiven(join(at, "redirect")) && !c.isGiven(join(at, "respond")) && !route.IngressOnly() {
 		c.backend(join(at, "backend"), route.Backend)
 	}
+	c.texts(join(at, "query_keys"), route.QueryKeys, judgeText)
 	c.allow(join(at, "allow"), route.Allow)
 	c.identity(join(at, "identity"), route)
 	c.answers(join(at, "answers"), route.Answers)
@@ -160,6 +164,7 @@ func (c *collector) conflicts(g *Gateway) {
 	secrets := map[string]string{g.Vault.SAMLPath: "vault.saml_path"}
 	c.unique("vault.session_path", secrets, g.Vault.SessionPath)
 	c.unique("vault.assertion_path", secrets, g.Vault.AssertionPath)
+	c.unique("vault.audit_path", secrets, g.Vault.AuditPath)
 	if g.Vault.EdgeACME.On() {
 		c.unique("vault.edge_acme.kv_path", secrets, g.Vault.EdgeACME.KVPath)
 		if g.Vault.EdgeACME.Bound() {

@@ -21,5 +21,6 @@ func validateSidecar(s *Sidecar, faults *collector) {
 	faults.within("refresh", s.Refresh, time.Second, time.Hour)
 	faults.admin("admin", s.Admin, s.UnsafeAdminNotLoopback)
 	faults.listeners([]string{"listen", "admin"}, []string{s.Listen, s.Admin})
+	faults.collectorOf("tracing", s.Tracing)
 	faults.stop("stop", s.Stop)
 }

@@ -2,12 +2,23 @@ package proxy
 
 import (
 	"crypto/rand"
+	"net/http"
 
 	"github.com/sallyport/sallyport/proxy/relay"
 )
 
 // exchange is one request on its way through the gateway.
 type exchange = relay.Exchange
+
+// beginSpan begins the span of a request. One that is proven to have come by a trusted proxy,
+// which its record names then, may belong to a trace of that proxy's.
+func (g *Gateway) beginSpan(ex *exchange, r *http.Request) {
+	if g.cfg.Tracer == nil {
+		return
+	}
+	ex.Span = g.cfg.Tracer.Serve(r, ex.Record.RequestID, g.cfg.TrustTraces && ex.Record.Proxy != "")
+	ex.Span.Note(&ex.Record)
+}
 
 // spoken is what request ids are written with.
 const spoken = "abcdefghijklmnopqrstuvwxyz234567"

@@ -10,6 +10,7 @@ import (
 	"github.com/sallyport/sallyport/proxy/policy"
 	"github.com/sallyport/sallyport/proxy/relay"
 	"github.com/sallyport/sallyport/proxy/session"
+	"github.com/sallyport/sallyport/proxy/tracing"
 )
 
 // forward sends the request on as state, and the answer back, if the tool may be asked
@@ -42,7 +43,8 @@ func (g *Gateway) forward(ex *exchange, r *http.Request, rt *place, state *sessi
 	}
 	ctx, release := g.bound(ex, r, rt, state)
 	defer release()
-	out := &outgoing{exchange: ex, at: rt, state: state, card: card}
+	out := &outgoing{exchange: ex, at: rt, state: state, card: card, span: ex.Span.Forward()}
+	defer out.span.EndForward(&ex.Record)
 	if renewed := g.cfg.Sessions.Refresh(state); renewed != nil {
 		out.renewal = g.sealedCookies(ex, r, rt.Host, renewed)
 	}
@@ -115,7 +117,8 @@ type outgoing struct {
 	at       *place // where the request goes
 	state    *session.State
 	card     *header.Card // what the backend is told of the person; nil for nothing
-	renewal  []string     // Set-Cookie lines that renew the session; nil for none
+	span     *tracing.Span
+	renewal  []string // Set-Cookie lines that renew the session; nil for none
 	body     backendBody
 }
 

@@ -47,6 +47,7 @@ func (g *Gateway) ServeForwardAuth(w http.ResponseWriter, r *http.Request) {
 // answerAsked answers a question that is put in dialect d, nil for none.
 func (g *Gateway) answerAsked(ex *exchange, r *http.Request, d *dialect) {
 	ex.Record.RequestID = newRequestID()
+	g.beginSpan(ex, r)
 	if rf := g.mayAsk(ex, r); rf != nil {
 		g.refuse(ex, r, *rf)
 		return
@@ -70,7 +71,8 @@ func (g *Gateway) answerAsked(ex *exchange, r *http.Request, d *dialect) {
 		g.refuse(ex, asked, *rf)
 		return
 	}
-	ex.Record.Route, ex.Record.Action = rt.Name, accesslog.ActionAccess
+	ex.Record.Action = accesslog.ActionAccess
+	g.noteRoute(ex, asked, rt.route)
 	if err := rt.mistakable(asked.Header, d); err != nil && !d.removes {
 		g.refuse(ex, asked, refusal{
 			status: http.StatusBadRequest, reason: "asked_header", cause: err,
@@ -107,7 +109,7 @@ func (g *Gateway) mayAsk(ex *exchange, r *http.Request) *refusal {
 // noteAsked has the record tell of the request that is asked about.
 func (g *Gateway) noteAsked(ex *exchange, r, asked *http.Request) {
 	rec := &ex.Record
-	rec.Method, rec.Host, rec.Path, rec.Query = asked.Method, asked.Host, asked.URL.Path, g.loggedQuery(asked)
+	rec.Method, rec.Host, rec.Path, rec.Query = asked.Method, asked.Host, asked.URL.Path, g.loggedQuery(asked, nil)
 	rec.UserAgent = asked.UserAgent()
 	if client, ok := clientAsked(r.Header); ok {
 		rec.ClientAddress, rec.ClientPort = client, ""

@@ -11,8 +11,9 @@ import (
 // filterResponse takes from a backend's answer what is not the backend's to
 // say: our cookies, identity headers, and where this host is served otherwise. It adds
 // what protects the person and the backend has not said.
-func filterResponse(res *http.Response) error {
+func (g *Gateway) filterResponse(res *http.Response) error {
 	h := res.Header
+	g.noteCertificates(res)
 	if fault := h.Get(header.Fault); fault != "" {
 		return sidecarFault(fault)
 	}
@@ -35,6 +36,16 @@ func filterResponse(res *http.Response) error {
 	out.body = backendBody{ReadCloser: res.Body, exchange: out.exchange}
 	res.Body = &out.body
 	return nil
+}
+
+// noteCertificates writes into the record whose certificates the connection was made with
+// on which an answer has come.
+func (g *Gateway) noteCertificates(res *http.Response) {
+	if res.TLS == nil {
+		return
+	}
+	record := &outgoingOf(res.Request.Context()).exchange.Record
+	record.OwnSerial, record.UpstreamSerial = g.cfg.ClientSerial, g.backends.Of(res.TLS.PeerCertificates)
 }
 
 // cleanseAnswer takes from the header of an answer, whichever part of it, what a

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/sallyport/sallyport/proxy/portal"
 	"github.com/sallyport/sallyport/proxy/relay"
 	"github.com/sallyport/sallyport/proxy/session"
+	"github.com/sallyport/sallyport/proxy/tracing"
 )
 
 // Config is what a Gateway needs. It must not be changed after New. All fields
@@ -46,6 +48,9 @@ type Config struct {
 	// QueryKeys are the query parameters whose values the access log keeps;
 	// nil means none.
 	QueryKeys []string
+	// ClientSerial is the serial number of the client certificate that every Route.TLS
+	// shows, for the access log; empty if it is not known.
+	ClientSerial string
 	// TrustedProxies are the peers whose X-Forwarded-For is believed; nil for nobody.
 	TrustedProxies []netip.Prefix
 	// Refresh looks whether the named identity provider has new metadata, for an
@@ -56,6 +61,10 @@ type Config struct {
 	Refresh func(ctx context.Context, idp string) ServiceProvider
 	// Audit is the audit page at the door; nil for none.
 	Audit *Audit
+	// Tracer begins spans; nil traces nothing. TrustTraces has it continue the traces that
+	// TrustedProxies say a request belongs to, and not only link to them.
+	Tracer      *tracing.Tracer
+	TrustTraces bool
 	// Traces keeps what was found out about the last messages of identity providers;
 	// nil keeps nothing.
 	Traces *Traces
@@ -91,9 +100,10 @@ type Gateway struct {
 	crossSite *http.CrossOriginProtection
 	named     map[string]bool // groups that some route mentions
 	queryKeys map[string]bool
-	foreign   []string   // header names that only some routes set; see ownNames
-	answers   *admission // of identity providers
-	begins    *admission // requests to them
+	backends  relay.Serials // of the certificates that they have shown
+	foreign   []string      // header names that only some routes set; see ownNames
+	answers   *admission    // of identity providers
+	begins    *admission    // requests to them
 	forms     *keep.Store
 	recorder  relay.Recorder
 	alarms    *alarms
@@ -172,7 +182,8 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve is the way of a request, after its record was opened.
 func (g *Gateway) serve(ex *exchange, r *http.Request) {
-	ex.Record.RequestID, ex.Record.Query = newRequestID(), g.loggedQuery(r)
+	ex.Record.RequestID, ex.Record.Query = newRequestID(), g.loggedQuery(r, nil)
+	g.beginSpan(ex, r)
 	if r.ContentLength != 0 {
 		ex.ExpectBody(strangerPatience) // forward lets those who are let in take longer
 	}
@@ -283,6 +294,7 @@ func (g *Gateway) admit(ex *exchange, r *http.Request, rt *place) *session.State
 // noteSession writes who it is into the record.
 func (g *Gateway) noteSession(ex *exchange, s *session.State) {
 	ex.Record.User, ex.Record.Groups, ex.Record.SessionID = s.User, s.Groups, s.LogID()
+	ex.Record.Knows(s.Email, s.Name)
 }
 
 // askToSignIn sends a navigation to the door, and tells everything else that it
@@ -321,17 +333,25 @@ func (g *Gateway) redirect(ex *exchange, location string) {
 	ex.WriteHeader(http.StatusSeeOther)
 }
 
-// loggedQuery is the query as the access log may keep it: the values of allowed
-// keys, the names of none.
-func (g *Gateway) loggedQuery(r *http.Request) string {
-	if len(g.queryKeys) == 0 || r.URL.RawQuery == "" {
+// loggedQuery is the query as the access log may keep it: the values of keys that are
+// allowed everywhere, or on a route if more are its own; the names of no others.
+func (g *Gateway) loggedQuery(r *http.Request, more []string) string {
+	if len(g.queryKeys)+len(more) == 0 || r.URL.RawQuery == "" {
 		return ""
 	}
 	kept := r.URL.Query()
 	for key := range kept {
-		if !g.queryKeys[key] {
+		if !g.queryKeys[key] && !slices.Contains(more, key) {
 			delete(kept, key)
 		}
 	}
 	return kept.Encode()
+}
+
+// noteRoute writes into the record which route it is, and what of the query it keeps.
+func (g *Gateway) noteRoute(ex *exchange, r *http.Request, rt *route) {
+	ex.Record.Route = rt.Name
+	if len(rt.QueryKeys) > 0 {
+		ex.Record.Query = g.loggedQuery(r, rt.QueryKeys)
+	}
 }

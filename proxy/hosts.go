@@ -80,7 +80,7 @@ func (g *Gateway) serveHost(ex *exchange, r *http.Request, host string) {
 		g.refuse(ex, r, *rf)
 		return
 	}
-	ex.Record.Route = rt.Name
+	g.noteRoute(ex, r, rt.route)
 	g.serveTool(ex, r, rt)
 }
 

@@ -138,7 +138,7 @@ func (g *Gateway) takeForm(ex *exchange, r *http.Request, rt *place, id string) 
 		return nil
 	}
 	again := restored(r, target, form, id)
-	ex.Record.Path, ex.Record.Query = target.Path, g.loggedQuery(again)
+	ex.Record.Path, ex.Record.Query = target.Path, g.loggedQuery(again, rt.QueryKeys)
 	return again
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/proxy/listen"
+	"github.com/sallyport/sallyport/proxy/relay"
 	"github.com/sallyport/sallyport/saml"
 )
 
@@ -87,6 +88,12 @@ func (m *Metrics) beginAtZero() {
 	}
 	for _, code := range []string{saml.CodeTooManyValues, saml.CodeUnknownCertificate, saml.CodeSignature, saml.CodeIdPCertificate, saml.CodeIdPMetadataExpired} {
 		m.signIns.WithLabelValues(accesslog.DecisionDeny, code)
+	}
+	for _, result := range []string{accesslog.DecisionAllow, accesslog.DecisionDeny} {
+		m.signOn.WithLabelValues(result)
+	}
+	for _, kind := range []string{relay.SlowReader, relay.SlowWriter} {
+		m.slow.WithLabelValues(kind)
 	}
 }
 

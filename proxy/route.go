@@ -77,6 +77,9 @@ type Route struct {
 	// Answers is what becomes of the tool's answers, Limits how much may be asked of it.
 	Answers Answers
 	Limits  RouteLimits
+	// QueryKeys are query parameters whose values the access log keeps for this route,
+	// beside Config.QueryKeys; nil for none.
+	QueryKeys []string
 	// ForwardAuth lets an ingress that may ask (Config.Asks) learn who may pass.
 	// Backend and TLS may be nil then: nobody gets to the tool through the gateway.
 	ForwardAuth bool
@@ -125,7 +128,7 @@ func (g *Gateway) newRoute(spec Route) (*route, error) {
 	rt.proxy = relay.Forwarder{Plain: &httputil.ReverseProxy{
 		Rewrite:        rt.rewrite,
 		Transport:      relay.SafeTrailers{Base: rt.pool},
-		ModifyResponse: filterResponse,
+		ModifyResponse: g.filterResponse,
 		ErrorHandler:   g.backendFailed,
 		BufferPool:     new(relay.Buffers),
 		ErrorLog:       slog.NewLogLogger(g.cfg.Log.With("route", spec.Name).Handler(), slog.LevelDebug),

@@ -214,9 +214,7 @@ func speak(tb testing.TB, address string, config *tls.Config, text string, expec
 	}
 	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
-	if _, err := io.WriteString(conn, text); err != nil {
-		tb.Fatal(err)
-	}
+	_, _ = io.WriteString(conn, text) // whoever has heard enough hangs up, before it has come whole
 	answers := bufio.NewReader(conn)
 	for {
 		if len(statuses) >= expected {

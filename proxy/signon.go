@@ -192,10 +192,16 @@ func (g *Gateway) serveACS(ex *exchange, r *http.Request) {
 	}
 	principal := a.principal
 	ex.Record.User, ex.Record.IdP, ex.Record.IdPCertificate = principal.User, principal.IdP, principal.SigningCertificate
+	ex.Record.Assertion = g.cfg.Sessions.LogAssertion(principal.AssertionID)
 	if !g.mayStart(ex, r, a) {
 		return
 	}
+	replaced := g.replacing(r, principal)
 	state := g.startSession(r, principal, a.pending)
+	ex.Record.SubjectID = g.cfg.Sessions.LogSubject(state.Subject)
+	if replaced != nil {
+		g.noteRevoked(ex, replaced, revokedByNext)
+	}
 	if err := g.cfg.Sessions.SaveDoor(ex, r, g.cfg.DoorHost, state); err != nil {
 		g.refuseSignIn(ex, &saml.Refusal{Code: "session_size", Err: err})
 		return

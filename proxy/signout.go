@@ -63,6 +63,7 @@ func (g *Gateway) signOut(ex *exchange, r *http.Request, host string) {
 	}
 	g.noteSession(ex, state)
 	g.cfg.Sessions.End(ex, state)
+	g.noteRevoked(ex, state, revokedByPerson)
 	if !atDoor {
 		g.onward(ex, g.door+reservedPrefix+"sign_out?token="+g.cfg.Sessions.Leave(state.ID))
 		return

@@ -73,12 +73,16 @@ func (g *Gateway) takeLogoutRequest(ex *exchange, r *http.Request, message saml.
 	}
 	ex.Note(accesslog.ActionSignOut, accesslog.DecisionAllow, "logout_request")
 	subject, indexes := g.logoutKeys(ex.Record.IdP, request)
-	g.noteEnded(ex, g.cfg.Sessions.EndRemote(ex.Record.IdP, subject, indexes))
+	ended := g.cfg.Sessions.EndRemote(ex.Record.IdP, subject, indexes)
+	g.noteEnded(ex, ended)
+	ex.Record.SubjectID = g.cfg.Sessions.LogSubject(subject)
 	linked, ok := g.cfg.Sessions.Linked(r)
 	if ok && linked.Subject == subject && g.cfg.Sessions.Revocations().Ended(linked) {
 		g.noteSession(ex, linked) // the browser has brought its cookies after all
 		g.cfg.Sessions.End(ex, linked)
+		ended = append(ended, linked)
 	}
+	g.noteRevokedAll(ex, ex.Record.IdP, subject, ended)
 	g.answerLogout(ex, a.idp, request)
 	return nil
 }

@@ -32,6 +32,7 @@ func (g *Gateway) judge(rt *place, s *session.State) policy.Decision {
 // askToStepUp sends a navigation to the door, which has the person prove what decision
 // says is lacking; keeps a form until then; and tells everything else.
 func (g *Gateway) askToStepUp(ex *exchange, r *http.Request, rt *place, s *session.State, decision policy.Decision) {
+	ex.Record.StepUp = accesslog.StepUpAsked
 	switch {
 	case navigates(r):
 		ex.Note(accesslog.ActionSignInBegin, decision.Verdict.String(), decision.Reason)
@@ -72,6 +73,7 @@ func (g *Gateway) stepUp(ex *exchange, r *http.Request, s *session.State, p sess
 		return false
 	}
 	ex.Note(accesslog.ActionSignInBegin, decision.Verdict.String(), decision.Reason)
+	ex.Record.StepUp = accesslog.StepUpAsked
 	p.Forced = decision.Reason == policy.ReasonTooOld
 	g.beginAgain(ex, r, s, p)
 	return true
@@ -134,14 +136,23 @@ func (g *Gateway) arrive(ex *exchange, r *http.Request, s *session.State, p sess
 	decision := g.judge(g.placeFor(p.Aim), s)
 	switch {
 	case decision.Verdict != policy.Again:
+		if steppedUp(p) {
+			ex.Record.StepUp = accesslog.StepUpDone
+		}
 		g.deliver(ex, r, s, p)
 	case decision.Reason == policy.ReasonTooOld && !p.Forced:
 		ex.Note(accesslog.ActionSignIn, decision.Verdict.String(), decision.Reason)
+		ex.Record.StepUp = accesslog.StepUpAsked
 		p.Forced = true
 		g.beginAgain(ex, r, s, p)
 	default:
 		g.refuseWeak(ex, r, p, decision.Reason, nil)
 	}
+}
+
+// steppedUp reports whether a sign-on was begun since an earlier one was not enough.
+func steppedUp(p session.Pending) bool {
+	return p.Forced || p.Why == session.Absence(policy.ReasonTooOld) || p.Why == session.Absence(policy.ReasonContext)
 }
 
 // weakAnswers are the codes of answers that are good but for how the person has signed
@@ -176,6 +187,7 @@ func (g *Gateway) refusedStepUp(ex *exchange, r *http.Request, p session.Pending
 func (g *Gateway) refuseWeak(ex *exchange, r *http.Request, p session.Pending, reason string, cause error) {
 	rt := g.placeFor(p.Aim)
 	ex.Note(accesslog.ActionSignIn, accesslog.DecisionDeny, reason)
+	ex.Record.StepUp = accesslog.StepUpRefused
 	if g.alarms.due("step_up_refused "+rt.Name, g.cfg.Now()) {
 		g.cfg.Log.Warn("identity provider did not sign somebody in as the route demands", "event", "step_up_refused",
 			"route", rt.Name, "idp", p.IdP, "reason", reason, "request_id", ex.Record.RequestID)

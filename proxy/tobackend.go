@@ -53,6 +53,7 @@ func (rt *route) cleanse(h http.Header) {
 // see from us.
 func (rt *route) introduce(h http.Header, with *outgoing) {
 	h[header.RequestID] = []string{with.exchange.Record.RequestID}
+	with.span.InjectOwn(h)
 	if with.card != nil {
 		with.card.Set(h)
 	}

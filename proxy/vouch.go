@@ -23,11 +23,12 @@ func (rt *route) vouch(h http.Header, with *outgoing) {
 	if rt.vouches == nil {
 		return
 	}
-	token, err := rt.vouches.Assert(with.state)
+	token, logID, err := rt.vouches.Issue(with.state)
 	if err != nil {
 		with.exchange.Fail(err)
 		return
 	}
+	with.exchange.Record.Assertion = logID
 	h[header.Assertion] = []string{token}
 }
 

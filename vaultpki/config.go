@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/sallyport/sallyport/vaultpki/internal/wire"
@@ -29,6 +30,9 @@ type Server struct {
 	Namespace string
 	// UnsafeHTTP permits plain http to a loopback address.
 	UnsafeHTTP bool
+	// Wrap, if not nil, is given the transports of the calls and returns what stands in
+	// their place. It must neither repeat nor keep a call.
+	Wrap func(http.RoundTripper) http.RoundTripper
 }
 
 // OnRevocation says what the end of a token before its time means.
@@ -107,6 +111,6 @@ func (cfg Config) withDefaults() (Config, error) {
 func (s Server) Dial() (*wire.Client, error) {
 	return wire.New(wire.Config{
 		Address: s.Address, CAFile: s.CAFile, UnsafeHTTP: s.UnsafeHTTP,
-		Namespace: s.Namespace, CertFile: s.CertFile, KeyFile: s.KeyFile,
+		Namespace: s.Namespace, CertFile: s.CertFile, KeyFile: s.KeyFile, Wrap: s.Wrap,
 	})
 }

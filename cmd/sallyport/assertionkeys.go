@@ -78,8 +78,8 @@ func parseAssertionKey(text string) (assertionKey, error) {
 
 // newIssuer makes what signs assertions, for the client certificate that backends
 // are shown.
-func newIssuer(cfg *config.Gateway, keys assertionKeys, certificates *keyCertificates, shown *x509.Certificate) (*assertion.Issuer, error) {
-	settings := assertion.Config{Origin: cfg.Origin(cfg.Door.Host), ClientCertificate: shown.Raw}
+func newIssuer(cfg *config.Gateway, keys assertionKeys, certificates *keyCertificates, shown *x509.Certificate, logID func(string) string) (*assertion.Issuer, error) {
+	settings := assertion.Config{Origin: cfg.Origin(cfg.Door.Host), ClientCertificate: shown.Raw, LogID: logID}
 	for i, key := range keys {
 		published := assertion.Key{Signer: key.signer, Chain: certificates.chain(key.id)}
 		if i == 0 {

@@ -24,7 +24,7 @@ func auditCommand(std stdio) *cobra.Command {
 		Use:   "audit",
 		Short: "Ask the access log who has done what",
 	}
-	cmd.AddCommand(queryCommand(std), tailCommand(std), reportCommand(std))
+	cmd.AddCommand(queryCommand(std), tailCommand(std), reportCommand(std), joinCommand(std), revealCommand(std))
 	demandAction(cmd)
 	return cmd
 }
@@ -75,66 +75,69 @@ func (f *logFlags) gateway() (*config.Gateway, error) {
 	return config.LoadGateway(f.config, text)
 }
 
-// files returns the files to read: those that are named, else the log and its rotated
-// ones; and the folder of their index, "" for a temporary one.
-func (f *logFlags) files(named []string) (files []string, folder string, err error) {
-	if f.noIndex && f.index != "" {
-		return nil, "", usageError{errors.New("both --index and --no-index are given, expected one")}
+// folder returns the folder of the index of a log, "" for a temporary one.
+func (f *logFlags) folder(name string) string {
+	if f.noIndex || f.index != "" {
+		return f.index
 	}
-	if len(named) > 0 {
-		if f.log != "" {
-			return nil, "", usageError{fmt.Errorf("both --log and file %q are given, expected one", named[0])}
-		}
-		return named, f.index, nil
-	}
-	name, err := f.logFile()
-	if err != nil {
-		return nil, "", err
-	}
-	if files, err = audit.Family(name); err != nil {
-		return nil, "", usageError{err}
-	}
-	switch {
-	case f.noIndex:
-	case f.index != "":
-		folder = f.index
-	default:
-		folder = filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+".index")
-	}
-	return files, folder, nil
+	return filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+".index")
 }
 
-// open opens the index of the files, and says on std.Err what deserves a look.
-func (f *logFlags) open(ctx context.Context, std stdio, named []string) (*index.Index, error) {
-	files, folder, err := f.files(named)
+// open opens the index of the files that are named, else of the log and its rotated
+// files, and says on std.Err what deserves a look.
+func (f *logFlags) open(ctx context.Context, std stdio, named []string) (x *index.Index, err error) {
+	if f.noIndex && f.index != "" {
+		return nil, usageError{errors.New("both --index and --no-index are given, expected one")}
+	}
+	if len(named) > 0 {
+		x, err = f.openNamed(ctx, named)
+	} else {
+		x, err = f.openLog(ctx, std)
+	}
 	if err != nil {
 		return nil, err
+	}
+	if n := x.Extent().Broken; n > 0 {
+		_, _ = fmt.Fprintf(std.Err, "note: %s; `sallyport audit verify` shows which\n", are(n, "line", "no record"))
+	}
+	return x, nil
+}
+
+func (f *logFlags) openNamed(ctx context.Context, named []string) (*index.Index, error) {
+	if f.log != "" {
+		return nil, usageError{fmt.Errorf("both --log and file %q are given, expected one", named[0])}
 	}
 	for _, name := range named {
 		if _, err := os.Stat(name); err != nil { // the index would pass over it
 			return nil, usageError{fmt.Errorf("reading the log: %w", err)}
 		}
 	}
-	x, err := index.Open(ctx, folder, files...)
-	if err != nil && folder != "" && f.index == "" && ctx.Err() == nil {
-		_, _ = fmt.Fprintf(std.Err, "note: no index can be kept beside the log, so every line is read: %v\n", err)
-		x, err = index.Open(ctx, "", files...)
-	}
+	return index.Open(ctx, f.index, named...)
+}
+
+func (f *logFlags) openLog(ctx context.Context, std stdio) (*index.Index, error) {
+	name, err := f.logFile()
 	if err != nil {
 		return nil, err
 	}
-	if n := x.Extent().Broken; n > 0 {
-		_, _ = fmt.Fprintf(std.Err, "note: %s no records; `sallyport audit verify` shows which\n", are(n, "line"))
+	if _, err := audit.Family(name); err != nil {
+		return nil, usageError{err}
 	}
-	return x, nil
+	folder := f.folder(name)
+	x, err := index.OpenLog(ctx, folder, name)
+	if err != nil && folder != "" && f.index == "" && ctx.Err() == nil {
+		_, _ = fmt.Fprintf(std.Err, "note: no index can be kept beside the log, so every line is read: %v\n", err)
+		return index.OpenLog(ctx, "", name)
+	}
+	return x, err
 }
 
-// are says how many of something there are.
-func are(n int64, what string) string {
+// are says of how many things what they are, each of which is one of that.
+func are(n int64, things, what string) string {
 	if n == 1 {
-		return "1 " + what + " is"
+		return "1 " + things + " is " + what
 	}
-	return fmt.Sprintf("%d %ss are", n, what)
+	return fmt.Sprintf("%d %ss are %ss", n, things, what)
 }
 
 // filterFlags say which records are asked for.

@@ -19,7 +19,7 @@ type table struct {
 	head    []string // printed once, before the first rows
 	rows    [][]string
 	width   int   // what it may take; 0 for any
-	shrinks []int // columns that may be cut, the first one first
+	shrinks []int // columns that may be cut
 }
 
 // add adds a row.
@@ -69,19 +69,24 @@ func (t *table) flush(w io.Writer) error {
 	return err
 }
 
-// shrink takes from the columns that may be cut until all fit, as far as that goes.
+// shrink takes from the columns that may be cut until all fit, as far as that goes:
+// always from the widest.
 func (t *table) shrink(widths []int) {
 	over := -t.width - gap
 	for _, w := range widths {
 		over += w + gap
 	}
-	for _, column := range t.shrinks {
-		if t.width == 0 || over <= 0 {
+	for ; t.width > 0 && over > 0; over-- {
+		widest := -1
+		for _, column := range t.shrinks {
+			if widths[column] > narrowest && (widest < 0 || widths[column] > widths[widest]) {
+				widest = column
+			}
+		}
+		if widest < 0 {
 			return
 		}
-		less := min(over, max(0, widths[column]-narrowest))
-		widths[column] -= less
-		over -= less
+		widths[widest]--
 	}
 }
 

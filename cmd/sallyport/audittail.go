@@ -175,8 +175,11 @@ func (t *tail) text(e *audit.Entry) string {
 	if host := e.Value(audit.Host); host != "" {
 		parts = append(parts, audit.Visible(e.Value(audit.Method)+" "+host+e.Value(audit.Path)), audit.Visible(e.Value(audit.Status)))
 	}
-	why := audit.Visible(strings.TrimSpace(e.Value(audit.Reason) + " " + e.Value(audit.Rule)))
-	parts = append(parts, paint(colour, why))
+	why := e.Value(audit.Reason)
+	if rule := e.Value(audit.Rule); rule != why {
+		why = strings.TrimSpace(why + " " + rule)
+	}
+	parts = append(parts, paint(colour, audit.Visible(why)))
 	if from := e.Value(audit.Address); from != "" {
 		parts = append(parts, paint(colourDim, "from "+audit.Visible(from)))
 	}

@@ -216,7 +216,7 @@ func (g *liveGateway) credentialFollower(path string) *follower[vaultpki.KV] {
 	now := g.current.Load()
 	mount := now.cfg.Vault.KVMount
 	f := &follower[vaultpki.KV]{
-		name: mount + "/" + path + " (credential)", every: g.refresh, version: versionOf, log: g.log, apply: g.useCredential,
+		what: objectCredential, name: mount + "/" + path + " (credential)", every: g.refresh, version: versionOf, log: g.log, apply: g.useCredential,
 		read: func(ctx context.Context) (vaultpki.KV, error) { return g.client.PeekKV(ctx, mount, path) },
 		inUse: func(read vaultpki.KV) bool {
 			now := g.current.Load()

@@ -31,7 +31,11 @@ type follower[T any] struct {
 	// nothing. It is called by run, one call at a time, and again with the same
 	// version at the next reading if it failed.
 	apply func(ctx context.Context, value T) error
-	log   *slog.Logger
+	// what names its kind to the access log; detail, if not nil, adds to the line that a new
+	// version is in use.
+	what   string
+	detail func() []any
+	log    *slog.Logger
 
 	wakeup   chan struct{}      // asks for a reading now
 	asks     chan chan struct{} // asks for one, and wants to know when it is over
@@ -177,7 +181,11 @@ func (f *follower[T]) look(ctx context.Context) {
 		}
 		return
 	}
-	f.log.Info("new version in use", "version", version, "before", before.Version)
+	told := []any{"version", version, "before", before.Version, "what", f.what}
+	if f.detail != nil {
+		told = append(told, f.detail()...)
+	}
+	f.log.Info("new version in use", told...)
 	f.settle(before, version, true)
 }
 
@@ -202,7 +210,7 @@ func (f *follower[T]) refuse(before followState, version string, err error) {
 	f.set(after)
 	if before.Refused != version || before.Cause != after.Cause {
 		f.log.Error("new version refused, the one before stays in use", "event", "version_refused",
-			"version", version, "in_use", before.Version, "cause", after.Cause, "what_to_do", hintOf(err))
+			"version", version, "in_use", before.Version, "what", f.what, "cause", after.Cause, "what_to_do", hintOf(err))
 	}
 }
 
@@ -242,12 +250,12 @@ type watcher struct {
 	log    *slog.Logger
 }
 
-// secret keeps a secret fresh. inUse returns the version that is in use now, and
+// secret keeps a secret fresh, which the access log calls what. inUse returns the version that is in use now, and
 // use is asked to put a new one in use.
-func (w watcher) secret(inUse func() vaultpki.KV, use func(context.Context, vaultpki.KV) error) *follower[vaultpki.KV] {
+func (w watcher) secret(what string, inUse func() vaultpki.KV, use func(context.Context, vaultpki.KV) error) *follower[vaultpki.KV] {
 	kv := inUse()
 	f := &follower[vaultpki.KV]{
-		name: kv.Mount + "/" + kv.Path, every: w.every, apply: use, log: w.log,
+		what: what, name: kv.Mount + "/" + kv.Path, every: w.every, apply: use, log: w.log,
 		read:    func(ctx context.Context) (vaultpki.KV, error) { return w.client.PeekKV(ctx, kv.Mount, kv.Path) },
 		version: versionOf,
 		inUse:   func(read vaultpki.KV) bool { return read.Same(inUse()) },
@@ -257,11 +265,16 @@ func (w watcher) secret(inUse func() vaultpki.KV, use func(context.Context, vaul
 }
 
 // watchConfig keeps an eye on a configuration, in Vault or in a file, that was
-// loaded and is in use. use is asked to put each new text in use.
-func watchConfig[T any](w watcher, from source, start loaded[T], use func(context.Context, []byte) error) followed {
+// loaded and is in use. use is asked to put each new text in use, and sections, if not
+// nil, afterwards what has changed by it.
+func watchConfig[T any](w watcher, from source, start loaded[T], use func(context.Context, []byte) error, sections func() []string) followed {
+	var detail func() []any
+	if sections != nil {
+		detail = func() []any { return []any{"sections", sections()} }
+	}
 	if from.inVault() {
 		current := start.kv // owned by the follower's run
-		return w.secret(func() vaultpki.KV { return current }, func(ctx context.Context, kv vaultpki.KV) error {
+		f := w.secret(objectConfiguration, func() vaultpki.KV { return current }, func(ctx context.Context, kv vaultpki.KV) error {
 			text, err := kv.Field(configField)
 			if err == nil {
 				err = use(ctx, []byte(text))
@@ -271,15 +284,19 @@ func watchConfig[T any](w watcher, from source, start loaded[T], use func(contex
 			}
 			return err
 		})
+		f.detail = detail
+		return f
 	}
-	return watchFile(from, start.text, w, func(ctx context.Context, text []byte) error { return use(ctx, text) })
+	f := watchFile(from, start.text, w, use)
+	f.detail = detail
+	return f
 }
 
 // watchFile keeps an eye on a configuration file whose text is in use. A text is
 // used once it was read twice: an editor, or a copy, may be in the middle of it.
 func watchFile(from source, text []byte, w watcher, use func(context.Context, []byte) error) *follower[[]byte] {
 	current, seen := text, text // owned by the follower's run
-	f := &follower[[]byte]{name: string(from), every: w.every, version: versionOfText, log: w.log}
+	f := &follower[[]byte]{what: objectConfiguration, name: string(from), every: w.every, version: versionOfText, log: w.log}
 	f.read = func(ctx context.Context) ([]byte, error) {
 		read, err := from.rereadFile()
 		for err == nil && !bytes.Equal(read, seen) && ctx.Err() == nil {

@@ -28,7 +28,7 @@ func (g *liveGateway) metadataURLs() []string {
 // do without its document, it begins with a fault.
 func (g *liveGateway) metadataFollower(name string) *follower[*fetched] {
 	f := &follower[*fetched]{
-		name: sourceOf(name), log: g.log, version: (*fetched).version,
+		what: objectMetadata, name: sourceOf(name), log: g.log, version: (*fetched).version,
 		apply: func(ctx context.Context, got *fetched) error { return g.useMetadata(ctx, name, got) },
 		inUse: func(got *fetched) bool { return got.same(g.current.Load().metadata[name]) },
 		every: func() time.Duration { return g.current.Load().metadataRefresh(name) },
@@ -90,7 +90,7 @@ func (g *liveGateway) fetchAgain(ctx context.Context, name string) (*fetched, er
 // What is read is from when it has to be valid.
 func (g *liveGateway) followOwnMetadata() followed {
 	f := &follower[time.Time]{
-		name: "our own metadata", log: g.log, every: g.refresh, version: versionOfTime,
+		what: objectOwnMetadata, name: "our own metadata", log: g.log, every: g.refresh, version: versionOfTime,
 		read: func(context.Context) (time.Time, error) {
 			return g.current.Load().cfg.SAML.OwnMetadata.ValidFrom(time.Now()), nil
 		},

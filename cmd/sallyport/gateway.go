@@ -35,7 +35,7 @@ names a file. docs/exit-codes.md lists the ways in which a start can fail.`,
 				return err
 			}
 			tuneCollector(std.Env)
-			log := newLogger(std.Err, "gateway")
+			log := newRecordedLogger(std.Err, "gateway")
 			err := runGateway(cmd.Context(), source(from), &identity, std.Out, log)
 			return identity.closing(cmd.Context(), log, err)
 		},
@@ -84,19 +84,28 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 	}
 	start, client, err := loadConfig(ctx, from, parse, func() (*vaultpki.Client, error) { return identity.timedLogin(ctx, log, clock) })
 	if err != nil {
+		if access != nil { // an introduction that went wrong stands there, too
+			eventsOf(log).attach(ctx, access, unknownAccessor)
+		}
 		return err
 	}
+	accessor := accessorBy(client, start.cfg.Vault)
+	eventsOf(log).attach(ctx, access, accessor)
 	if err := apart(from, start); err != nil {
 		return err
 	}
 	clock.lap("rest_of_configuration") // of one in Vault
 	g := newLiveGateway(client, access, log)
 	g.view = view
+	if g.tracer, err = newTracer("gateway", access.Head().Instance, start.cfg.Tracing, log); err != nil {
+		return err
+	}
+	identity.traced.Use(g.tracer)
 	l, err := equipGateway(ctx, start.cfg, g, clock)
 	if err != nil {
 		return err
 	}
-	l.sockets, l.calls = sockets{inherited, start.cfg.Listen.ReusePort}, identity.calls
+	l.sockets, l.calls, l.accessor = sockets{inherited, start.cfg.Listen.ReusePort}, identity.calls, accessor
 	l.followed, l.startup, l.hangup, l.probe = g.follow(from, start), clock, hup, newTokenProbe(client, g.refresh)
 	return l.run(ctx)
 }
@@ -105,7 +114,7 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 // and known to logs and metrics, by its place.
 func apart(from source, start loaded[config.Gateway]) error {
 	v := start.cfg.Vault
-	keys := append([]string{v.SAMLPath, v.SessionPath, v.AssertionPath}, start.cfg.CredentialPaths()...)
+	keys := append([]string{v.SAMLPath, v.SessionPath, v.AssertionPath, v.AuditPath}, start.cfg.CredentialPaths()...)
 	if start.kv.Mount != v.KVMount || !slices.Contains(keys, start.kv.Path) {
 		return nil
 	}
@@ -161,7 +170,7 @@ func (g *liveGateway) life(cfg *config.Gateway) *life {
 	registry := newRegistry("gateway")
 	registry.MustRegister(g.metrics, proxy.NewUpstreamMetrics(g.live.Upstreams), proxy.NewSessionMetrics(g.memory.Revocations().Counts))
 	return &life{
-		service: "gateway", log: g.log, client: g.client, access: g.access, metrics: registry, more: g.artefacts, traces: g.traces, tools: g.live,
+		service: "gateway", log: g.log, tracer: g.tracer, client: g.client, access: g.access, metrics: registry, more: g.artefacts, traces: g.traces, tools: g.live,
 		certificates: []heldCertificates{{g.edge, "browsers reach that host"}, {g.backend, "every tool is reached"}},
 		listen:       gatewayAddresses(cfg), tls: g.edge.EdgeTLS(), handler: g.live,
 		announce: cfg.Stop.Announce.Duration, drain: cfg.Stop.Drain.Duration,

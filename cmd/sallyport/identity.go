@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sallyport/sallyport/proxy"
+	"github.com/sallyport/sallyport/proxy/tracing"
 	"github.com/sallyport/sallyport/vaultpki"
 )
 
@@ -29,6 +31,7 @@ type identityFlags struct {
 	onRevocation                string
 	unsafeRoot                  bool
 
+	traced tracing.Calls
 	client *vaultpki.Client // set by login: the introduction is used up
 	calls  *vaultMetrics    // of the client, set by login too
 }
@@ -138,6 +141,7 @@ func (f *identityFlags) login(ctx context.Context, log *slog.Logger) (*vaultpki.
 	cfg := vaultpki.Config{
 		Server: f.server(), Method: f.credential(), UnsafeRootToken: f.unsafeRoot, Wait: f.wait, Observe: f.calls.observe, Log: log,
 	}
+	cfg.Wrap = func(base http.RoundTripper) http.RoundTripper { return f.traced.Wrap("vault", base) }
 	if f.onRevocation == "stop" {
 		cfg.OnRevocation = vaultpki.Stop
 	}

@@ -22,7 +22,9 @@ func (m *identityMetrics) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(name, help string, value float64) {
 		ch <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, nil, nil), prometheus.GaugeValue, value)
 	}
-	gauge("sallyport_vault_token_expiry_seconds", "When the Vault token ends unless it is renewed, in Unix seconds.", float64(m.life.client.TokenExpiry().Unix()))
+	if ends := m.life.client.TokenExpiry(); !ends.IsZero() { // a token may have no end
+		gauge("sallyport_vault_token_expiry_seconds", "When the Vault token ends unless it is renewed, in Unix seconds.", float64(ends.Unix()))
+	}
 	gauge("sallyport_vault_token_lost", "Whether the Vault token is lost: nothing can be read or signed.", truth(m.life.client.Status().Lost))
 	if first, found := hardStop(m.life.artefacts()); found {
 		gauge("sallyport_hard_stop_seconds", "When the first thing stops that people notice, unless something is renewed, in Unix seconds.", float64(first.Until.Unix()))

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/config"
+	"github.com/sallyport/sallyport/proxy/relay"
 	"github.com/sallyport/sallyport/vaultpki"
 )
 
@@ -89,7 +90,7 @@ func (c *keyCertificates) obtain(ctx context.Context, key assertionKey, patient 
 	c.mu.Lock()
 	c.held[key.id] = &keyCertificate{chain: chain, since: now, next: next}
 	c.mu.Unlock()
-	c.log.Info("assertion key certified", "name", c.name, "key_id", key.id, "not_after", leaf.NotAfter, "next_renewal", next)
+	c.log.Info("assertion key certified", "name", c.name, "key_id", key.id, "serial", relay.Serial(leaf), "not_after", leaf.NotAfter, "next_renewal", next)
 	return nil
 }
 

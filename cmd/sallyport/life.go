@@ -17,6 +17,7 @@ import (
 	"github.com/sallyport/sallyport/proxy"
 	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/proxy/handover"
+	"github.com/sallyport/sallyport/proxy/tracing"
 	"github.com/sallyport/sallyport/vaultpki"
 )
 
@@ -29,8 +30,10 @@ type life struct {
 	client       *vaultpki.Client
 	certificates []heldCertificates
 	access       *accesslog.Log
+	accessor     accessorOf // for lines about logins; nil for a process that does not know it
 	metrics      *prometheus.Registry
-	calls        *vaultMetrics // of client
+	calls        *vaultMetrics   // of client
+	tracer       *tracing.Tracer // nil if nothing is traced
 
 	sockets   sockets
 	listen    addresses
@@ -90,6 +93,9 @@ func (l *life) run(ctx context.Context) error {
 	}
 	l.started = time.Now()
 	l.metrics.MustRegister(&identityMetrics{life: l}, l.calls, proxy.NewAccessLogMetrics(l.access))
+	if l.tracer != nil {
+		l.metrics.MustRegister(l.tracer)
+	}
 	// Renewals and probes outlive ctx by the drain: a certificate may end, and
 	// somebody will ask for readiness, while the last requests are answered.
 	background, end := context.WithCancel(context.WithoutCancel(ctx))
@@ -236,6 +242,7 @@ func (l *life) keepFresh(ctx context.Context, group *errgroup.Group) {
 		group.Go(func() error { return f.run(ctx) })
 	}
 	group.Go(func() error { return l.probe.run(ctx) })
+	group.Go(func() error { return l.tracer.Run(ctx) })
 	group.Go(func() error { return l.hangup.obey(ctx, l.log, sleepers...) })
 	if l.tools != nil {
 		group.Go(func() error { return l.tools.Run(ctx) })
@@ -245,6 +252,9 @@ func (l *life) keepFresh(ctx context.Context, group *errgroup.Group) {
 	}
 	watch := &sentinel{artefacts: l.artefacts, log: l.log}
 	group.Go(func() error { return watch.run(ctx) })
+	if events := eventsOf(l.log); events != nil {
+		group.Go(func() error { return events.run(ctx, l.accessor) })
+	}
 	group.Go(func() error { return l.client.Run(ctx) }) // ends by itself only if it is to stop the process
 	for _, held := range l.certificates {
 		keep("certificates", held.Run)

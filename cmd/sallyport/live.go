@@ -18,7 +18,9 @@ import (
 	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy"
 	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/proxy/relay"
 	"github.com/sallyport/sallyport/proxy/session"
+	"github.com/sallyport/sallyport/proxy/tracing"
 	"github.com/sallyport/sallyport/saml"
 	"github.com/sallyport/sallyport/vaultpki"
 )
@@ -50,6 +52,7 @@ type liveGateway struct {
 	access  *accesslog.Log
 	metrics *proxy.Metrics
 	view    *auditView // nil for none
+	tracer  *tracing.Tracer // set before anything is built; nil traces nothing
 	fetch   *fetcher
 	memory  *session.Memory
 	replay  saml.Replay
@@ -61,6 +64,8 @@ type liveGateway struct {
 	credentials *followers[vaultpki.KV]
 	secret      *follower[vaultpki.KV]
 	asked       asked
+	pseudonyms  vaultpki.KV // the key that names are hidden with; zero for none; set before follow, then owned by its follower
+	sections    []string    // what the last change of the configuration has changed; owned by its follower
 
 	edge, backend *vaultpki.Certificates
 	live          *proxy.Live
@@ -115,6 +120,9 @@ func (g *liveGateway) domainOf(p gatewayParts) (d domain, err error) {
 
 // read fetches the first parts from Vault and the identity providers.
 func (g *liveGateway) read(ctx context.Context, cfg *config.Gateway) (p gatewayParts, d domain, err error) {
+	if err = g.firstPseudonyms(ctx, cfg); err != nil {
+		return p, d, err
+	}
 	p.cfg, p.from = cfg, cfg.SAML.OwnMetadata.ValidFrom(time.Now())
 	if p.saml, err = g.client.ReadKV(ctx, cfg.Vault.KVMount, cfg.Vault.SAMLPath); err != nil {
 		return p, d, err
@@ -158,7 +166,7 @@ func (g *liveGateway) build(p gatewayParts, d domain) (*proxy.Gateway, error) {
 			return nil, err
 		}
 	}
-	issuer, err := newIssuer(p.cfg, d.keys, g.certificates, g.shown.Certificate())
+	issuer, err := newIssuer(p.cfg, d.keys, g.certificates, g.shown.Certificate(), d.sessions.LogAssertion)
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +174,9 @@ func (g *liveGateway) build(p gatewayParts, d domain) (*proxy.Gateway, error) {
 		Assertions: issuer,
 		DoorHost:   string(p.cfg.Door.Host), PublicPort: p.cfg.Door.PublicPort, EntityID: p.cfg.SAML.EntityID, Routes: withCredentials(withIdPs(routes(p.cfg, g.dialTo), d.idps), p),
 		IdPs: proxyIdPs(d.idps), OutIdPs: outIdPs(d.idps), Sessions: d.sessions, Access: g.access, QueryKeys: p.cfg.AccessLog.QueryKeys,
+		ClientSerial:   relay.Serial(g.shown.Certificate()),
 		TrustedProxies: p.cfg.Clients.Forwarded(), Limits: gatewayLimits(p.cfg.Limits),
+		Tracer: g.tracer, TrustTraces: p.cfg.Tracing.TrustParent,
 		Refresh: g.refreshIdP, Traces: g.traces, Log: g.log, Metrics: g.metrics,
 		Asks: g.asks(p.cfg.ForwardAuth), Audit: g.view.audit(p.cfg.AccessLog.AuditPage),
 	}
@@ -320,6 +330,7 @@ func (g *liveGateway) useConfig(ctx context.Context, name string, text []byte) e
 		return refuseWorse(before, *p)
 	})
 	if err == nil {
+		g.sections = changedSections(now.cfg, cfg)
 		g.published.wake() // it may come from elsewhere now
 		g.credentials.wake()
 		logConfig(g.log, name, cfg.Warnings())
@@ -346,6 +357,7 @@ func needsRestart(before, after *config.Gateway, known map[string]config.IdP) er
 		{"access_log.buffer_mib", strconv.Itoa(before.AccessLog.BufferMiB), strconv.Itoa(after.AccessLog.BufferMiB)},
 		{"access_log.rotate", fmt.Sprint(before.AccessLog.Rotate), fmt.Sprint(after.AccessLog.Rotate)},
 		{"access_log.sinks", fmt.Sprint(before.AccessLog.Sinks), fmt.Sprint(after.AccessLog.Sinks)},
+		{"tracing", fmt.Sprint(before.Tracing), fmt.Sprint(after.Tracing)},
 		{"stop.announce", before.Stop.Announce.String(), after.Stop.Announce.String()},
 		{"stop.drain", before.Stop.Drain.String(), after.Stop.Drain.String()},
 		{"limits.connections", strconv.Itoa(before.Limits.Connections), strconv.Itoa(after.Limits.Connections)},
@@ -356,6 +368,9 @@ func needsRestart(before, after *config.Gateway, known map[string]config.IdP) er
 		{"vault.assertion_path", before.Vault.AssertionPath, after.Vault.AssertionPath},
 		{"vault.assertion_role", before.Vault.AssertionRole, after.Vault.AssertionRole},
 		{"vault.assertion_name", string(before.Vault.AssertionName), string(after.Vault.AssertionName)},
+		{"access_log.pseudonymise", strconv.FormatBool(before.AccessLog.Pseudonymise), strconv.FormatBool(after.AccessLog.Pseudonymise)},
+		{"vault.audit_path", before.Vault.AuditPath, after.Vault.AuditPath},
+		{"vault.audit_device", before.Vault.AuditDevice, after.Vault.AuditDevice},
 		{"vault.edge_pki", fmt.Sprint(before.Vault.EdgePKI), fmt.Sprint(after.Vault.EdgePKI)},
 		{"vault.edge_acme", fmt.Sprint(before.Vault.EdgeACME), fmt.Sprint(after.Vault.EdgeACME)},
 		{"vault.backend_pki", fmt.Sprint(before.Vault.BackendPKI), fmt.Sprint(after.Vault.BackendPKI)},
@@ -400,17 +415,17 @@ func (g *liveGateway) follow(from source, start loaded[config.Gateway]) []follow
 	w := watcher{g.client, g.refresh, g.log}
 	g.published = metadataFollowers(g)
 	g.credentials = newFollowers(func() []string { return g.current.Load().cfg.CredentialPaths() }, g.credentialFollower)
-	g.secret = w.secret(func() vaultpki.KV { return g.current.Load().saml }, g.useSAML)
-	return []followed{
-		watchConfig(w, from, start, func(ctx context.Context, text []byte) error { return g.useConfig(ctx, string(from), text) }),
+	g.secret = w.secret(objectSAMLKeys, func() vaultpki.KV { return g.current.Load().saml }, g.useSAML)
+	return append(g.followPseudonyms(w), []followed{
+		watchConfig(w, from, start, func(ctx context.Context, text []byte) error { return g.useConfig(ctx, string(from), text) }, func() []string { return g.sections }),
 		g.secret,
-		w.secret(func() vaultpki.KV { return g.current.Load().session }, g.useSession),
-		w.secret(func() vaultpki.KV { return g.current.Load().assertion }, g.useAssertion),
+		w.secret(objectSessionKeys, func() vaultpki.KV { return g.current.Load().session }, g.useSession),
+		w.secret(objectAssertionKeys, func() vaultpki.KV { return g.current.Load().assertion }, g.useAssertion),
 		g.certificates,
 		g.published,
 		g.credentials,
 		g.followOwnMetadata(),
-	}
+	}...)
 }
 
 // refresh is how often to look for new versions.

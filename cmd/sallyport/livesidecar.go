@@ -12,6 +12,7 @@ import (
 	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/proxy/sidecar"
+	"github.com/sallyport/sallyport/proxy/tracing"
 	"github.com/sallyport/sallyport/vaultpki"
 )
 
@@ -20,6 +21,7 @@ import (
 type liveSidecar struct {
 	certificates *vaultpki.Certificates
 	access       *accesslog.Log
+	tracer       *tracing.Tracer // nil traces nothing
 	log          *slog.Logger
 	current      atomic.Pointer[sidecarState]
 }
@@ -34,7 +36,7 @@ type sidecarState struct {
 // use puts a configuration in use, or says why it cannot.
 func (s *liveSidecar) use(cfg *config.Sidecar) error {
 	guard, err := sidecar.New(sidecar.Config{
-		App: cfg.App.URL(), H2C: cfg.H2C(), Access: s.access, Log: s.log,
+		App: cfg.App.URL(), H2C: cfg.H2C(), Access: s.access, Tracer: s.tracer, Log: s.log, NoUsers: !cfg.RecordUsers,
 		// The handshake has asked already, but of a connection that may be older.
 		PeerName: func(cs tls.ConnectionState) (string, error) { return s.certificates.Admit(cs, cfg.Gateways) },
 	})
@@ -58,6 +60,7 @@ func (s *liveSidecar) useText(name string, text []byte) error {
 		{"admin", before.Admin, cfg.Admin},
 		{"pki", fmt.Sprint(before.PKI), fmt.Sprint(cfg.PKI)},
 		{"reuse_port", strconv.FormatBool(before.ReusePort), strconv.FormatBool(cfg.ReusePort)},
+		{"tracing", fmt.Sprint(before.Tracing), fmt.Sprint(cfg.Tracing)},
 		{"stop.announce", before.Stop.Announce.String(), cfg.Stop.Announce.String()},
 		{"stop.drain", before.Stop.Drain.String(), cfg.Stop.Drain.String()},
 	}); err != nil {

@@ -194,12 +194,7 @@ func startTrickle(t *testing.T, p *pair) *trickle {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	tr := &trickle{stop: stop, done: make(chan struct{})}
-	transport := &http.Transport{
-		TLSClientConfig: &tls.Config{RootCAs: p.stand.roots(t, "pki-edge"), MinVersion: tls.VersionTLS12},
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "tcp", p.https)
-		},
-	}
+	transport := p.stand.transportTo(t, p.https)
 	cookie := p.stand.signIn(t)
 	go func() {
 		defer close(tr.done)
@@ -224,6 +219,17 @@ func startTrickle(t *testing.T, p *pair) *trickle {
 	}()
 	t.Cleanup(func() { tr.end() })
 	return tr
+}
+
+// transportTo reaches every host of the gateway that listens at an address.
+func (s *stand) transportTo(t *testing.T, address string) *http.Transport {
+	t.Helper()
+	return &http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: s.roots(t, "pki-edge"), MinVersion: tls.VersionTLS12},
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "tcp", address)
+		},
+	}
 }
 
 // end stops asking and returns what came of it. It may be called again.

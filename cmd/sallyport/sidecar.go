@@ -32,7 +32,7 @@ loopback with the identity headers that the gateway set, and no others.`,
 				return err
 			}
 			tuneCollector(std.Env)
-			log := newLogger(std.Err, "sidecar")
+			log := newRecordedLogger(std.Err, "sidecar")
 			err := runSidecar(cmd.Context(), source(from), &identity, std.Out, log)
 			return identity.closing(cmd.Context(), log, err)
 		},
@@ -70,6 +70,12 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, out i
 		return err
 	}
 	defer endAccessLog(ctx, access, log)
+	eventsOf(log).attach(ctx, access, unknownAccessor)
+	tracer, err := newTracer("sidecar", access.Head().Instance, sidecarTracing(cfg), log)
+	if err != nil {
+		return err
+	}
+	identity.traced.Use(tracer)
 	issue := sidecarCertificate(cfg, client)
 	issue.Log = log
 	certificates, err := vaultpki.NewCertificates(ctx, issue)
@@ -77,20 +83,20 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, out i
 		return &certificateError{fmt.Errorf("getting the sidecar's certificate: %w", err)}
 	}
 	clock.lap("certificates")
-	s := &liveSidecar{certificates: certificates, access: access, log: log}
+	s := &liveSidecar{certificates: certificates, access: access, tracer: tracer, log: log}
 	if err := s.use(cfg); err != nil {
 		closeIdentity(certificates)
 		return err
 	}
 	l := &life{
-		service: "sidecar", startup: clock, hangup: hup, probe: newTokenProbe(client, s.refresh), log: log, client: client, access: access, metrics: newRegistry("sidecar"), calls: identity.calls,
+		service: "sidecar", tracer: tracer, startup: clock, hangup: hup, probe: newTokenProbe(client, s.refresh), log: log, client: client, access: access, metrics: newRegistry("sidecar"), calls: identity.calls,
 		certificates: []heldCertificates{{certificates, "the gateway reaches the tool"}},
 		sockets:      sockets{inherited, cfg.ReusePort}, listen: addresses{work: cfg.Listen, admin: cfg.Admin}, tls: s.tls(), handler: s,
 		announce: cfg.Stop.Announce.Duration, drain: cfg.Stop.Drain.Duration,
 		strangers: slog.LevelWarn, // nobody but the gateway has business here
 		followed: []followed{watchConfig(watcher{client, s.refresh, log}, from, start, func(_ context.Context, text []byte) error {
 			return s.useText(string(from), text)
-		})},
+		}, nil)},
 	}
 	return l.run(ctx)
 }

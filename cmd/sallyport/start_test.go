@@ -57,12 +57,14 @@ func TestProcesses(t *testing.T) {
 			"a configuration file is live":               testFileConfiguration,
 			"a status is shown":                          testStatus,
 			"upstreams are watched":                      testUpstreams,
+			"prometheus scrapes what is documented":      testPrometheusScrapes,
 			"changes get past expired metadata":          testChangesPastExpiredMetadata,
 			"metadata moves to another URL":              testMetadataMoves,
 			"metadata comes from a URL":                  testMetadataFromURL,
 			"several identity providers are apart":       testSeveralIdPs,
 			"keys for encryption are judged":             testEncryptionKeys,
 			"a start is measured":                        testStartup,
+			"requests are traced":                        testTracing,
 			"secrets stay in memory":                     testSecretsStayInMemory,
 		} {
 			t.Run(name, func(t *testing.T) {

@@ -28,7 +28,7 @@ func routes(cfg *config.Gateway, dial func(name string) *tls.Config) []proxy.Rou
 			IdPs:     route.IdPs,
 			Identity: toldBy(route.Identity), Assertion: route.Assertion,
 			PassAuthorization: route.PassAuthorization, WebSocket: route.WebSocket, UnsafeCrossOrigin: route.UnsafeCrossOrigin,
-			Answers: answersOf(route.Answers), Limits: routeLimits(route.Limits), ForwardAuth: route.ForwardAuth,
+			Answers: answersOf(route.Answers), Limits: routeLimits(route.Limits), QueryKeys: route.QueryKeys, ForwardAuth: route.ForwardAuth,
 		}, dial))
 	}
 	return out
@@ -154,6 +154,12 @@ func spec(cfg *config.Gateway) provision.Spec {
 		if acme.Bound() {
 			s.ACMEBindingPath = acme.EABPath
 		}
+	}
+	if cfg.AccessLog.Pseudonymise {
+		s.AuditPath = cfg.Vault.AuditPath
+	}
+	if cfg.Vault.HashesAccessor() {
+		s.HashDevice = cfg.Vault.AuditDevice
 	}
 	seen := map[config.Peer]bool{}
 	for _, route := range cfg.Routes {

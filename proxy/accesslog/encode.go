@@ -18,12 +18,20 @@ const timeFormat = "2006-01-02T15:04:05.000000Z"
 func (r *Record) AppendJSON(dst []byte, service string) []byte {
 	e := encoder{buf: append(dst, `{"@timestamp":"`...)}
 	e.buf = r.Time.UTC().AppendFormat(e.buf, timeFormat)
+	if r.Event != nil {
+		r.Event.encode(&e, r.Action, service)
+		return append(e.buf, "}\n"...)
+	}
 	e.buf = append(e.buf, `","ecs.version":"8.17.0","event.kind":"event"`...)
-	e.raw("event.category", categoriesOf(r.Action))
+	k := kindOf(r.Action)
+	e.raw("event.category", k.category)
+	e.raw("event.type", k.typeOf(r.Stream))
 	e.text("event.action", string(r.Action))
 	e.text("event.outcome", outcome(r.Decision, r.Status))
 	e.text("service.name", service)
 	e.text("http.request.id", r.RequestID)
+	e.optional("trace.id", r.TraceID)
+	e.optional("span.id", r.SpanID)
 	r.who(&e)
 	r.what(&e)
 	r.result(&e)
@@ -37,6 +45,9 @@ func (r *Record) who(e *encoder) {
 	e.optional("user.name", r.User)
 	e.list("user.roles", r.Groups)
 	e.optional("sallyport.session.id", r.SessionID)
+	e.optional("sallyport.subject.id", r.SubjectID)
+	e.optional("sallyport.assertion.id", r.Assertion)
+	e.optional("sallyport.step_up", r.StepUp)
 	e.optional("sallyport.idp", r.IdP)
 	e.optional("sallyport.idp_certificate", r.IdPCertificate)
 }
@@ -45,7 +56,8 @@ func (r *Record) what(e *encoder) {
 	e.optional("sallyport.route", r.Route)
 	e.text("http.request.method", r.Method)
 	e.text("url.domain", r.Host)
-	e.text("url.path", r.Path)
+	e.key("url.path")
+	e.buf = appendPath(e.buf, r.Path)
 	e.optional("url.query", r.Query)
 	e.optional("http.version", r.Protocol)
 	e.text("client.address", r.ClientAddress)
@@ -54,6 +66,7 @@ func (r *Record) what(e *encoder) {
 	}
 	e.optional("source.address", r.Proxy)
 	e.optional("tls.version", r.TLSVersion)
+	e.optional("tls.client.x509.serial_number", r.ClientSerial)
 	e.optional("sallyport.via", r.Via)
 	e.optional("sallyport.peer", r.Peer)
 	e.optional("user_agent.original", r.UserAgent)
@@ -64,25 +77,17 @@ func (r *Record) result(e *encoder) {
 	e.number("http.request.body.bytes", r.BytesIn)
 	e.number("http.response.body.bytes", r.BytesOut)
 	e.number("event.duration", int64(r.Duration/time.Nanosecond))
+	e.optional("sallyport.stream", string(r.Stream))
 	if r.Upstream != "" {
 		e.text("server.address", r.Upstream)
 		e.number("sallyport.upstream.duration", int64(r.UpstreamTime/time.Nanosecond))
 		if r.Attempts > 1 {
 			e.number("sallyport.upstream.attempts", int64(r.Attempts))
 		}
+		e.optional("sallyport.upstream.client_serial", r.OwnSerial)
+		e.optional("sallyport.upstream.server_serial", r.UpstreamSerial)
 	}
 	e.optional("error.message", r.Cause)
-}
-
-// categoriesOf are the ECS categories of an action, as JSON.
-func categoriesOf(a Action) string {
-	switch a {
-	case ActionSignInBegin, ActionSignIn:
-		return `["web","authentication"]`
-	case ActionTicket, ActionSignOut:
-		return `["web","session"]`
-	}
-	return `["web"]`
 }
 
 // outcome is the ECS word for how it ended.
@@ -140,28 +145,42 @@ func (e *encoder) list(name string, values []string) {
 	e.buf = append(e.buf, ']')
 }
 
-const lowerHex = "0123456789abcdef"
+const (
+	lowerHex = "0123456789abcdef"
+	upperHex = "0123456789ABCDEF"
+)
 
 // appendString appends s as a JSON string (RFC 8259 section 7) in which no
-// character acts on a terminal, a viewer or a parser of lines.
-func appendString(dst []byte, s string) []byte {
+// character acts on a terminal, a viewer or a parser of lines. Bytes that are no UTF-8
+// become U+FFFD.
+func appendString(dst []byte, s string) []byte { return appendText(dst, s, false) }
+
+// appendPath does so with a path, of which two that differ never look the same: bytes
+// that are no UTF-8 are percent-encoded, and so is the percent sign itself.
+func appendPath(dst []byte, s string) []byte { return appendText(dst, s, true) }
+
+func appendText(dst []byte, s string, percent bool) []byte {
 	cut := len(s) > maxValue
 	if cut {
 		s = s[:boundary(s, maxValue)]
 	}
 	dst = append(dst, '"')
 	for i := 0; i < len(s); {
-		if c := s[i]; c < utf8.RuneSelf {
+		c := s[i]
+		if c < utf8.RuneSelf && (c != '%' || !percent) {
 			dst = appendASCII(dst, c)
 			i++
 			continue
 		}
 		r, size := utf8.DecodeRuneInString(s[i:])
-		if r == utf8.RuneError && size == 1 {
+		switch {
+		case percent && size == 1:
+			dst = append(dst, '%', upperHex[c>>4], upperHex[c&15])
+		case size == 1:
 			dst = append(dst, `\ufffd`...)
-		} else if harmless(r) {
+		case harmless(r):
 			dst = append(dst, s[i:i+size]...)
-		} else {
+		default:
 			dst = appendEscaped(dst, r)
 		}
 		i += size

@@ -17,7 +17,9 @@ func (e *encoder) begin(now time.Time, action Action, service string) {
 	e.buf = append(e.buf, `{"@timestamp":"`...)
 	e.buf = now.UTC().AppendFormat(e.buf, timeFormat)
 	e.buf = append(e.buf, `","ecs.version":"8.17.0","event.kind":"event"`...)
-	e.raw("event.category", `["configuration"]`)
+	k := kindOf(action)
+	e.raw("event.category", k.category)
+	e.raw("event.type", k.types)
 	e.text("event.action", string(action))
 	result := "success"
 	if action == ActionLogGap {

@@ -20,7 +20,8 @@ type Log struct {
 	lanes []*lane
 	stop  stopping
 
-	dropped atomic.Uint64 // records that found no room
+	dropped atomic.Uint64              // records that found no room
+	names   atomic.Pointer[Pseudonyms] // nil while people stand under their own
 
 	// The writer's alone, which is one goroutine at a time.
 	chain chain
@@ -120,7 +121,7 @@ func (l *Log) Head() Head {
 // The log itself tells its logger of failures, so that not every request has to.
 func (l *Log) Write(r *Record) error {
 	buf := lines.Get().(*[]byte) //nolint:forcetypeassert // nothing else is put there
-	*buf = r.AppendJSON((*buf)[:0], l.cfg.Service)
+	*buf = l.line((*buf)[:0], r)
 	err := l.put(*buf, r.Decision == DecisionAllow)
 	if cap(*buf) <= keptLine {
 		lines.Put(buf)

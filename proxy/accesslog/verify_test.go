@@ -8,52 +8,77 @@ import (
 	"testing"
 )
 
-// written is what a log left behind.
+// written is what an instance left behind.
 type written struct {
-	lines []string // whole records, without their line breaks
-	torn  string   // what stands behind the last line break
+	instance string
+	lines    []string // whole records, without their line breaks
+	torn     string   // what follows them and is no record
 }
 
-// actions counts the records of each action.
-func (w written) actions() map[Action]int {
-	count := make(map[Action]int)
-	for _, line := range w.lines {
-		var record struct {
-			Action Action `json:"event.action"`
+// record is what tests ask of a line.
+type record struct {
+	Action      Action `json:"event.action"`
+	RequestID   string `json:"http.request.id"`
+	Decision    string `json:"sallyport.decision"`
+	Dropped     int    `json:"sallyport.log.dropped"`
+	Start       string `json:"event.start"`
+	End         string `json:"event.end"`
+	Time        string `json:"@timestamp"`
+	Predecessor *struct {
+		Instance, Hash string
+		Sequence       uint64
+	} `json:"sallyport.log.predecessor"`
+}
+
+// records are the lines, read.
+func (w written) records(tb testing.TB) []record {
+	tb.Helper()
+	all := make([]record, len(w.lines))
+	for i, line := range w.lines {
+		if err := json.Unmarshal([]byte(line), &all[i]); err != nil {
+			tb.Fatalf("line %d: %v", i+1, err)
 		}
-		_ = json.Unmarshal([]byte(line), &record) // verified before
-		count[record.Action]++
 	}
-	return count
+	return all
 }
 
 // verify reads a log of one instance, and demands that it is a whole chain.
 func verify(tb testing.TB, log []byte) written {
 	tb.Helper()
-	w, err := readChain(log)
+	instances, err := readChains(log)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return w
+	if len(instances) != 1 {
+		tb.Fatalf("%d instances, want 1", len(instances))
+	}
+	return *instances[0]
 }
 
-func readChain(log []byte) (w written, err error) {
-	end := bytes.LastIndexByte(log, '\n') + 1
-	w.torn = string(log[end:])
-	previous, instance := strings.Repeat("A", hashLength), ""
-	for line := range bytes.Lines(log[:end]) {
+// readChains reads a log of instances that followed each other. Each must be a whole
+// chain, behind which there may be one line that is torn.
+func readChains(log []byte) (instances []*written, err error) {
+	var now *written
+	var previous string
+	for line := range bytes.Lines(log) {
+		line, ended := bytes.CutSuffix(line, []byte{'\n'})
 		seal, ok := ParseSeal(line)
-		if !ok || !json.Valid(line) {
-			return w, fmt.Errorf("line %d is no sealed record: %.300s", len(w.lines)+1, line)
+		switch {
+		case !ended || !ok || !json.Valid(line):
+			if now == nil || now.torn != "" {
+				return nil, fmt.Errorf("more than one torn line: %.300s", line)
+			}
+			now.torn = string(line)
+			continue
+		case now == nil || seal.Instance != now.instance:
+			now, previous = &written{instance: seal.Instance}, strings.Repeat("A", hashLength)
+			instances = append(instances, now)
 		}
-		if instance == "" {
-			instance = seal.Instance
-		}
-		if seal.Instance != instance || seal.Sequence != uint64(len(w.lines)+1) || seal.Previous != previous {
-			return w, fmt.Errorf("line %d breaks the chain: %+v, expected previous %s", len(w.lines)+1, seal, previous)
+		if seal.Sequence != uint64(len(now.lines)+1) || seal.Previous != previous || now.torn != "" {
+			return nil, fmt.Errorf("record breaks the chain: %+v, expected number %d and previous %s; torn: %q", seal, len(now.lines)+1, previous, now.torn)
 		}
 		previous = HashOf(line)
-		w.lines = append(w.lines, string(line[:len(line)-1]))
+		now.lines = append(now.lines, string(line))
 	}
-	return w, nil
+	return instances, nil
 }

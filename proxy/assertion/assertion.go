@@ -76,6 +76,9 @@ type Config struct {
 	// Others are published beside it: the key that will sign next, and the one
 	// that signed before. Nil for none.
 	Others []Key
+	// LogID is what logs call the assertion of that id (jti). It is called concurrently;
+	// nil means that they do not call it.
+	LogID func(id string) string
 	// Now is the clock, called concurrently; nil means time.Now.
 	Now func() time.Time
 }
@@ -173,6 +176,12 @@ func (i *Issuer) For(route string, release func(groups []string) []string) *Rout
 // says that a value cannot be told without becoming another, or that the key
 // does not sign.
 func (r *Route) Assert(s *session.State) (string, error) {
+	token, _, err := r.Issue(s)
+	return token, err
+}
+
+// Issue is Assert, and says besides what logs call the assertion.
+func (r *Route) Issue(s *session.State) (token, logID string, err error) {
 	i := r.issuer
 	now := i.cfg.Now()
 	e, mine := i.memory.find(r, s, now)
@@ -182,7 +191,7 @@ func (r *Route) Assert(s *session.State) (string, error) {
 	} else {
 		e.wait()
 	}
-	return e.token, e.err
+	return e.token, e.logID, e.err
 }
 
 // Forget drops what is remembered, of an Issuer that is hardly used any more. Who asks
@@ -202,9 +211,13 @@ func (i *Issuer) sign(e *entry, now time.Time) (string, error) {
 	if s.ExpiresAt().Before(ends) {
 		ends = s.ExpiresAt()
 	}
+	id := session.NewID()
+	if i.cfg.LogID != nil {
+		e.logID = i.cfg.LogID(id)
+	}
 	payload, err := json.Marshal(claims{
 		Issuer: i.cfg.Origin, Audience: Audience(route.name), Subject: s.User, Email: s.Email, Name: s.Name,
-		Groups: groups, Session: s.LogID(), ID: session.NewID(),
+		Groups: groups, Session: s.LogID(), ID: id,
 		IssuedAt: now.Unix(), NotBefore: now.Unix(), Expires: ends.Unix(),
 		AuthnContext: s.AuthnContext, AuthnAt: s.AuthnAt, IdP: s.IdP, Bound: i.bound,
 	})

@@ -50,8 +50,9 @@ type entry struct {
 	until time.Time     // it serves no longer
 
 	done  atomic.Bool   // set before ready is closed: saves those who come later its lock
-	ready chan struct{} // closed when token and err are set
+	ready chan struct{} // closed when token, logID and err are set
 	token string
+	logID string // what logs call it
 	err   error
 	size  int // of memory, once it is signed; guarded by the part
 }

@@ -16,6 +16,9 @@ const (
 	// Person is who the request is of, for the sidecar's log, where the application is
 	// told under another name than [User], or not at all.
 	Person = "X-Sallyport-Person"
+	// Trace is the trace context of a request as a traceparent (W3C Trace Context), if it
+	// is the gateway's own and not what the client has sent.
+	Trace = "X-Sallyport-Trace"
 )
 
 // carried are the names that a sidecar takes over from the gateway unasked.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/proxy/tracing"
 )
 
 // StatusClientClosed marks, in the log only, a request whose client went away
@@ -30,6 +31,8 @@ type Exchange struct {
 	http.ResponseWriter
 	// Record is filled on the way; the Recorder completes it.
 	Record accesslog.Record
+	// Span is that of the request, which the Recorder ends; nil if it is not traced.
+	Span *tracing.Span
 
 	start    time.Time
 	status   int
@@ -43,6 +46,7 @@ type Exchange struct {
 	begun    atomic.Bool // whether the answer has begun, for whoever reads the body
 	progress progress
 	place    place
+	streaming
 }
 
 // open begins an exchange; the record says "deny" until somebody decides
@@ -98,6 +102,7 @@ func (ex *Exchange) close(now time.Time, cut bool) *accesslog.Record {
 			ex.status = StatusClientClosed
 		}
 	}
+	ex.endStream()
 	ex.Record.Duration, ex.Record.Status = now.Sub(ex.start), ex.status
 	ex.Record.BytesIn, ex.Record.BytesOut = ex.in.Load(), ex.out.Load()
 	ex.Record.UpstreamTime = time.Duration(ex.upstream.Load())
@@ -142,6 +147,7 @@ func (ex *Exchange) begin() {
 	ex.closeIfEarly()
 	ex.forHTTP3()
 	ex.place.answered()
+	ex.beginStream()
 }
 
 // Write counts the bytes of the body.
@@ -149,6 +155,9 @@ func (ex *Exchange) Write(p []byte) (int, error) {
 	if ex.status == 0 {
 		ex.status = http.StatusOK
 		ex.begin()
+	}
+	if ex.lasts(); ex.fault != nil {
+		return 0, ex.fault // nobody is told anything of which there is no record
 	}
 	ex.progress.writing.Store(sinceBirth())
 	n, err := ex.ResponseWriter.Write(p)
@@ -159,11 +168,17 @@ func (ex *Exchange) Write(p []byte) (int, error) {
 
 // Hijack gives an upgraded connection away, still counted.
 func (ex *Exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	ex.status = http.StatusSwitchingProtocols
+	ex.stream(accesslog.StreamUpgrade)
+	if ex.fault != nil {
+		ex.status = 0
+		return nil, nil, ex.fault
+	}
 	conn, buffered, err := http.NewResponseController(ex.ResponseWriter).Hijack()
 	if err != nil {
+		ex.status = 0
 		return nil, nil, err
 	}
-	ex.status = http.StatusSwitchingProtocols
 	upgraded := &upgradedConn{Conn: conn, exchange: ex}
 	if buffered.Reader.Buffered() > 0 {
 		upgraded.early = buffered.Reader

@@ -51,10 +51,16 @@ type Watch struct {
 	patience atomic.Int64
 	shards   [watchShards]watchShard
 	next     atomic.Uint32
-	// Cut, if not nil, is told of each that was cut: "slow_reader" or "slow_writer". It must be
+	// Cut, if not nil, is told of each that was cut: SlowReader or SlowWriter. It must be
 	// set before the Watch is used.
 	Cut func(why string)
 }
+
+// What Cut is told: that a client takes nothing of its answer, or sends nothing of its body.
+const (
+	SlowReader = "slow_reader"
+	SlowWriter = "slow_writer"
+)
 
 const watchShards = 16
 
@@ -125,11 +131,11 @@ func (ex *Exchange) stalled(late int64) string {
 	case writing != 0 && writing < late:
 		ex.progress.cut.Store(cutReader)
 		_ = http.NewResponseController(ex.ResponseWriter).SetWriteDeadline(time.Unix(1, 0)) // long over
-		return "slow_reader"
+		return SlowReader
 	case reading != 0 && reading < late:
 		ex.progress.cut.Store(cutWriter)
 		_ = http.NewResponseController(ex.ResponseWriter).SetReadDeadline(time.Unix(1, 0))
-		return "slow_writer"
+		return SlowWriter
 	}
 	return ""
 }

@@ -24,6 +24,8 @@ type Recorder struct {
 	Now func() time.Time
 	// Ended, if not nil, is shown each record before it is written.
 	Ended func(*accesslog.Record)
+
+	clients Serials // of the certificates that clients have shown
 }
 
 // Serve has serve answer one request, with a copy of r whose body is counted,
@@ -31,6 +33,10 @@ type Recorder struct {
 // the line.
 func (rec *Recorder) Serve(w http.ResponseWriter, r *http.Request, serve func(*Exchange, *http.Request)) {
 	ex, r := open(w, r, rec.Now())
+	ex.recorder = rec
+	if r.TLS != nil {
+		ex.Record.ClientSerial = rec.clients.Of(r.TLS.PeerCertificates)
+	}
 	defer func() {
 		fault := recover()
 		ex.endPlace()
@@ -53,8 +59,12 @@ func (rec *Recorder) finish(ctx context.Context, ex *Exchange, fault any) {
 		rec.Log.Error("panic in a request", "request_id", ex.Record.RequestID, "cause", ex.Record.Cause, "stack", string(debug.Stack()))
 	}
 	record := ex.close(rec.Now(), ctx.Err() != nil || fault != nil)
+	ex.Span.End(record)
 	if rec.Ended != nil {
 		rec.Ended(record)
 	}
 	_ = rec.Access.Write(record) // it tells of its failures itself, and counts what it loses
 }
+
+// WriteEvent writes the line of an event. The log tells of its failures itself.
+func (rec *Recorder) WriteEvent(v *accesslog.Event) { _ = rec.Access.WriteEvent(v) }

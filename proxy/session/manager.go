@@ -68,6 +68,7 @@ type Manager struct {
 	rounds  *sealer
 	// Of sign-offs: see signoff.go.
 	remotes, signOffs, leaving *sealer
+	logIDs                     logIDs
 	*Memory
 }
 
@@ -121,6 +122,10 @@ func New(cfg Config) (*Manager, error) {
 			return nil, err
 		}
 		*dst = s
+	}
+	var err error
+	if m.logIDs, err = newLogIDs(cfg.Keys); err != nil {
+		return nil, err
 	}
 	m.stores = newStores(sessionSealer, cfg.Hosts)
 	return m, nil
@@ -188,7 +193,7 @@ func (m *Manager) unseal(r *http.Request, host string) (*State, Absence) {
 	if !ok {
 		return nil, AbsentForged
 	}
-	return state, Present
+	return m.named(state), Present
 }
 
 // judge applies the limits to a state that opened. A state from the future was
@@ -226,7 +231,7 @@ func (m *Manager) Start(r *http.Request, s State, notAfter time.Time) *State {
 	if before, ok := m.Linked(r); ok {
 		m.follow(&s, before)
 	}
-	return &s
+	return m.named(&s)
 }
 
 // follow has s go on under the id of the session before it, or ends that one.
@@ -235,7 +240,7 @@ func (m *Manager) follow(s, before *State) {
 		m.revoke(before)
 		return
 	}
-	s.ID = before.ID
+	s.ID, s.Log = before.ID, before.Log
 	if s.Index != "" && s.Index != before.Index {
 		m.revoked.Join(s, m.forgettable())
 	}
@@ -273,7 +278,7 @@ func (m *Manager) SaveDoor(w http.ResponseWriter, r *http.Request, host string, 
 	if err := m.Save(w, r, host, s); err != nil {
 		return err
 	}
-	link := State{ID: s.ID, User: s.User, IdP: s.IdP, Subject: s.Subject, Index: s.Index, AuthnAt: s.AuthnAt, Signed: s.Signed, Expires: s.Expires}
+	link := State{ID: s.ID, Log: s.Log, User: s.User, IdP: s.IdP, Subject: s.Subject, Index: s.Index, AuthnAt: s.AuthnAt, Signed: s.Signed, Expires: s.Expires}
 	set(w, &http.Cookie{Name: linkName, Value: sealJSON(m.links, link, ""), SameSite: http.SameSiteNoneMode})
 	return nil
 }
@@ -284,7 +289,7 @@ func (m *Manager) Linked(r *http.Request) (*State, bool) {
 	s := new(State)
 	cookies := r.CookiesNamed(linkName)
 	ok := len(cookies) == 1 && openJSON(m.links, cookies[0].Value, "", s) && m.alive(s.Expires)
-	return s, ok
+	return m.named(s), ok
 }
 
 // Refresh returns a copy of s to save when enough of the idle limit has passed

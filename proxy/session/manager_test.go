@@ -387,13 +387,6 @@ func TestEndTakesTheCookieAndRevokesEverywhere(t *testing.T) {
 	}
 }
 
-func TestLogIDDoesNotShowTheID(t *testing.T) {
-	s := State{ID: NewID()}
-	if got := s.LogID(); len(got) != 16 || got != s.LogID() || strings.Contains(s.ID, got) || got == (&State{ID: NewID()}).LogID() {
-		t.Errorf("LogID = %q", got)
-	}
-}
-
 func TestManagerUnderConcurrency(t *testing.T) {
 	c := newClock()
 	m := newTestManager(t, c, Keys{Current: testKey(1)})

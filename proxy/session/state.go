@@ -2,9 +2,7 @@ package session
 
 import (
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"time"
 )
 
@@ -12,8 +10,11 @@ import (
 // host and is a value: whoever has one may change his copy.
 type State struct {
 	// ID is the same on every host that this sign-on reached, so that one
-	// sign-out ends all of them. It is secret; logs show LogID.
+	// sign-out ends all of them. It is secret; logs show Log.
 	ID string `json:"i"`
+	// Log is what logs call this session: a keyed hash of ID, made when it began, so
+	// that lines of one session join though the key is another by then.
+	Log string `json:"l,omitempty"`
 	// User is the name that policy decides on and the log records.
 	User string `json:"u"`
 	// Email, Name and Groups are what backends are told besides.
@@ -41,12 +42,8 @@ type State struct {
 	Seen int64 `json:"s"`
 }
 
-// LogID is a one-way form of ID: it joins the lines of one session and cannot
-// be turned into a cookie. ID has 128 random bits, so a plain hash suffices.
-func (s *State) LogID() string {
-	sum := sha256.Sum256([]byte(s.ID))
-	return hex.EncodeToString(sum[:8])
-}
+// LogID is Log.
+func (s *State) LogID() string { return s.Log }
 
 // ExpiresAt is the absolute end of the session.
 func (s *State) ExpiresAt() time.Time { return time.Unix(s.Expires, 0) }

@@ -12,11 +12,16 @@ import (
 //	ID, User, Email, Name, IdP, AuthnContext, Subject, Index: each its length (uvarint), then its bytes
 //	AuthnAt, Signed, Expires, Seen: varint
 //	number of groups (uvarint), then each group as above
+//	Log: its length (uvarint), then its bytes; not in version 2
 //
 // Nothing may follow. Strings are bytes and come back exactly.
 
-// stateVersion is the first byte; another form gets another one.
-const stateVersion = 2
+// stateVersion is the first byte; another form gets another one. Sessions go on that the
+// version before has sealed.
+const (
+	stateVersion       = 3
+	stateVersionBefore = 2
+)
 
 // errMalformed: a state that opened under our keys is not one. It was sealed by
 // another version of this program.
@@ -45,7 +50,7 @@ func (s *State) append() []byte {
 	for _, group := range s.Groups {
 		dst = appendText(dst, group)
 	}
-	return dst
+	return appendText(dst, s.Log)
 }
 
 func appendText(dst []byte, text string) []byte {
@@ -55,7 +60,7 @@ func appendText(dst []byte, text string) []byte {
 // parseState reads what append wrote, or returns errMalformed. The state's
 // strings share the memory of one.
 func parseState(raw []byte) (*State, error) {
-	if len(raw) == 0 || raw[0] != stateVersion {
+	if len(raw) == 0 || raw[0] != stateVersion && raw[0] != stateVersionBefore {
 		return nil, errMalformed
 	}
 	s, in := new(State), stateReader{raw: raw[1:], text: string(raw[1:])}
@@ -74,6 +79,9 @@ func parseState(raw []byte) (*State, error) {
 	}
 	for i := range s.Groups {
 		s.Groups[i] = in.string()
+	}
+	if raw[0] == stateVersion {
+		s.Log = in.string()
 	}
 	if in.bad || len(in.raw) > 0 {
 		return nil, errMalformed

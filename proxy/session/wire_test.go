@@ -12,7 +12,7 @@ import (
 func TestStateComesBackExactly(t *testing.T) {
 	odd := State{
 		ID: "i", User: "a\x00b\xff", Email: "<&>", Name: "Jürgen", IdP: "p", AuthnContext: "c",
-		Groups: []string{"", "x,y", "\u2028"}, AuthnAt: math.MinInt64, Expires: math.MaxInt64, Seen: -1,
+		Log: "l\x00", Groups: []string{"", "x,y", "\u2028"}, AuthnAt: math.MinInt64, Expires: math.MaxInt64, Seen: -1,
 	}
 	for name, want := range map[string]State{"nothing": {}, "alice": alice(), "realistic": realistic(), "odd": odd} {
 		got, err := parseState(want.append())
@@ -38,7 +38,7 @@ func TestParseStateRefusesOtherForms(t *testing.T) {
 		"another version":      append([]byte{1}, whole[1:]...),
 		"JSON":                 []byte(`{"i":"x","u":"alice"}`),
 		"length beyond uint64": bytes.Repeat([]byte{0xff}, 30),
-		"too many groups":      append(empty[:len(empty)-1], 0xff, 0xff, 0xff, 0xff, 0x0f),
+		"too many groups":      append(empty[:len(empty)-2], 0xff, 0xff, 0xff, 0xff, 0x0f),
 	} {
 		if got, err := parseState(raw); !errors.Is(err, errMalformed) {
 			t.Errorf("%s: parseState = %v, %v", name, got, err)

@@ -161,6 +161,9 @@ func TestWebSocketPasses(t *testing.T) {
 		t.Errorf("read %q, %v", message, err)
 	}
 	_, _, _ = conn.Read(ctx) // the closing handshake
+	if begin := w.line(t); begin["event.action"] != "stream_begin" || begin["sallyport.stream"] != "upgrade" {
+		t.Errorf("first line: %v", begin)
+	}
 	line := w.line(t)
 	if line["http.response.status_code"] != float64(http.StatusSwitchingProtocols) || line["http.request.body.bytes"].(float64) < 5 || line["http.response.body.bytes"].(float64) < 16 {
 		t.Errorf("line: %v", line)

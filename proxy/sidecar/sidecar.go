@@ -30,6 +30,7 @@ import (
 	"github.com/sallyport/sallyport/proxy/header"
 	"github.com/sallyport/sallyport/proxy/http1"
 	"github.com/sallyport/sallyport/proxy/relay"
+	"github.com/sallyport/sallyport/proxy/tracing"
 )
 
 // Config is what a Sidecar needs. It must not be changed after New.
@@ -43,6 +44,10 @@ type Config struct {
 	// PeerName returns the verified name of a connection's peer, or an error
 	// when there is none. Called concurrently. Required.
 	PeerName func(tls.ConnectionState) (string, error)
+	// Tracer begins spans, as parts of what the gateway traces; nil traces nothing.
+	Tracer *tracing.Tracer
+	// NoUsers has lines of the access log not say who asks.
+	NoUsers bool
 	// Access gets one line per request. Required.
 	Access *accesslog.Log
 	// Log is for what no request is to blame for; nil discards.
@@ -158,7 +163,27 @@ func (s *Sidecar) serve(ex *relay.Exchange, r *http.Request) {
 	ex.Record.Upstream = s.cfg.App.Host
 	ex.Duplex()
 	ex.Time(s.cfg.Now)
-	s.proxy.Forward(context.WithValue(r.Context(), relay.TimedKey{}, ex), ex, r)
+	ctx := context.WithValue(r.Context(), relay.TimedKey{}, ex)
+	if parent := r.Header.Get(header.Trace); parent != "" {
+		span := s.trace(ctx, ex, parent, r.Header)
+		defer span.EndForward(&ex.Record)
+		ctx = context.WithValue(ctx, spanKey{}, span)
+	}
+	s.proxy.Forward(ctx, ex, r)
+}
+
+// spanKey is the key of the *tracing.Span of what the application is asked.
+type spanKey struct{}
+
+// trace has the request be a part of the trace that the gateway has begun or continued,
+// and returns the span of what the application is asked, nil if there is none.
+func (s *Sidecar) trace(ctx context.Context, ex *relay.Exchange, parent string, h http.Header) *tracing.Span {
+	if ex.Span = s.cfg.Tracer.Continue(ctx, parent, h["Tracestate"]); ex.Span == nil {
+		ex.Record.TraceID = tracing.TraceIDOf(ctx, parent)
+		return nil
+	}
+	ex.Span.Note(&ex.Record)
+	return ex.Span.Forward()
 }
 
 // admit decides whether a request comes from the gateway and is unambiguous,
@@ -186,7 +211,9 @@ func (s *Sidecar) admit(r *http.Request, record *accesslog.Record) (status int, 
 		record.Reason = "ambiguous_header"
 		return http.StatusBadRequest, err
 	}
-	record.User, record.RequestID = header.PersonOf(r.Header), r.Header.Get(header.RequestID)
+	if record.RequestID = r.Header.Get(header.RequestID); !s.cfg.NoUsers {
+		record.User = header.PersonOf(r.Header)
+	}
 	if err := s.cfg.Access.Err(); err != nil { // tried again with this refusal's own line
 		record.Reason = "access_log"
 		return http.StatusServiceUnavailable, err
@@ -203,6 +230,8 @@ func (s *Sidecar) rewrite(pr *httputil.ProxyRequest) {
 	// In is as admit has found it good, so this cannot fail; if it did, the
 	// application would be told nothing.
 	_ = header.Carry(pr.Out.Header, pr.In.Header)
+	span, _ := pr.Out.Context().Value(spanKey{}).(*tracing.Span)
+	span.Inject(pr.Out.Header)
 }
 
 // appFailed answers for an application that did not; the gateway turns it into

@@ -321,10 +321,10 @@ func TestRecordLine(t *testing.T) {
 		delete(got, varies)
 	}
 	want := map[string]any{
-		"ecs.version": "8.17.0", "event.kind": "event", "event.category": []any{"web"}, "event.action": "access", "event.outcome": "failure",
+		"ecs.version": "8.17.0", "event.kind": "event", "event.category": []any{"web"}, "event.type": []any{"access"}, "event.action": "access", "event.outcome": "failure",
 		"service.name": "sidecar", "http.request.id": "r1", "sallyport.decision": "allow", "event.reason": "gateway", "rule.name": "peer:" + gatewayName,
 		"user.name": "alice", "http.request.method": "POST", "url.domain": "tea.example.com", "url.path": "/pot", "http.version": "1.1",
-		"client.address": "127.0.0.1", "tls.version": "1.3", "user_agent.original": "kettle", "http.response.status_code": float64(http.StatusTeapot),
+		"client.address": "127.0.0.1", "tls.client.x509.serial_number": "02", "tls.version": "1.3", "user_agent.original": "kettle", "http.response.status_code": float64(http.StatusTeapot),
 		"http.request.body.bytes": float64(5), "http.response.body.bytes": float64(15), "server.address": strings.TrimPrefix(server.URL, "http://"),
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

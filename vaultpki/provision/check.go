@@ -64,9 +64,9 @@ func (s Spec) names() map[string]string {
 		"EdgeMount": s.EdgeMount, "EdgeAuthority.RootMount": s.EdgeAuthority.RootMount, "EdgeRole": s.EdgeRole,
 		"BackendMount": s.BackendMount, "BackendAuthority.RootMount": s.BackendAuthority.RootMount, "ClientRole": s.ClientRole, "AssertionRole": s.AssertionRole,
 		"AuthMount": s.AuthMount, "GatewayRole": s.GatewayRole,
-		"IntroducerPolicy": s.IntroducerPolicy, "Driver.Policy": s.Driver.Policy, "Transit.Mount": s.Transit.Mount,
+		"IntroducerPolicy": s.IntroducerPolicy, "AuditorPolicy": s.AuditorPolicy, "Driver.Policy": s.Driver.Policy, "Transit.Mount": s.Transit.Mount,
 	}
-	for field, optional := range map[string]string{"ACMEPath": s.ACMEPath, "ACMEBindingPath": s.ACMEBindingPath, "Transit.Key": s.Transit.Key} {
+	for field, optional := range map[string]string{"ACMEPath": s.ACMEPath, "ACMEBindingPath": s.ACMEBindingPath, "AuditPath": s.AuditPath, "HashDevice": s.HashDevice, "Transit.Key": s.Transit.Key} {
 		if optional != "" {
 			texts[field] = optional
 		}
@@ -98,7 +98,7 @@ func (s Spec) checkDistinct() error {
 	// Vault does not tell upper case from lower in the names of policies and
 	// AppRoles, and has two policies of its own.
 	roles := map[string]bool{"root": true, "default": true}
-	for _, name := range []string{s.GatewayRole, s.IntroducerPolicy, s.Driver.Policy} {
+	for _, name := range []string{s.GatewayRole, s.IntroducerPolicy, s.AuditorPolicy, s.Driver.Policy} {
 		if roles[strings.ToLower(name)] {
 			return fmt.Errorf("policy %q: it is another's too", name)
 		}
@@ -124,8 +124,10 @@ func (s Spec) checkDistinct() error {
 func (s Spec) checkSecrets() error {
 	var faults []error
 	own := []string{s.SAMLPath, s.SessionPath, s.AssertionPath, s.GatewayConfigPath}
-	if s.ACMEBindingPath != "" {
-		own = append(own, s.ACMEBindingPath)
+	for _, optional := range []string{s.ACMEBindingPath, s.AuditPath} {
+		if optional != "" {
+			own = append(own, optional)
+		}
 	}
 	readers := map[string]string{}
 	for _, path := range s.Driver.KVPaths {

@@ -91,6 +91,12 @@ func (s Spec) gatewayPolicy() string {
 	if s.ACMEBindingPath != "" {
 		rules = append(rules, allow(s.KVMount+"/data/"+s.ACMEBindingPath, "read"))
 	}
+	if s.AuditPath != "" {
+		rules = append(rules, allow(s.KVMount+"/data/"+s.AuditPath, "read"))
+	}
+	if s.HashDevice != "" {
+		rules = append(rules, allow("sys/audit-hash/"+s.HashDevice, "update"))
+	}
 	for _, path := range s.CredentialPaths {
 		rules = append(rules, allow(s.KVMount+"/data/"+path, "read"))
 	}
@@ -123,6 +129,12 @@ func (s Spec) mintRules() []rule {
 // deployer never sees one, so a log or shell history of his has none.
 func (s Spec) introducerPolicy() string {
 	return render("A deployer: mints wrapped SecretIDs and reads nothing", s.mintRules())
+}
+
+// auditorPolicy allows pseudonyms to be turned back into names, and nothing else.
+func (s Spec) auditorPolicy() string {
+	return render("An auditor: reads the key that pseudonyms in the access log are made with",
+		append([]rule{allow(s.KVMount+"/data/"+s.AuditPath, "read")}, ownToken()...))
 }
 
 // driverPolicy is the introducer's, and the secrets that the driver serves.

@@ -45,7 +45,11 @@ type secret struct {
 // secrets are those that can be generated, or are given.
 func (s Spec) secrets() []object {
 	var objects []object
-	for _, kv := range []secret{s.samlSecret(), s.sessionSecret(), s.assertionSecret()} {
+	all := []secret{s.samlSecret(), s.sessionSecret(), s.assertionSecret()}
+	if s.AuditPath != "" {
+		all = append(all, s.auditSecret())
+	}
+	for _, kv := range all {
 		if len(kv.fields) > 0 {
 			objects = append(objects, kv)
 		}
@@ -87,6 +91,11 @@ func (s Spec) assertionSecret() secret {
 		kv.fields = []field{{names: []string{"current"}, generate: newAssertionKey}}
 	}
 	return kv
+}
+
+// auditSecret holds the key that pseudonyms in the access log are made with.
+func (s Spec) auditSecret() secret {
+	return secret{mount: s.KVMount, path: s.AuditPath, fields: []field{{names: []string{"pseudonym_key"}, generate: newSessionKey}}}
 }
 
 // metadataField holds the metadata of the identity provider that has no name; those of

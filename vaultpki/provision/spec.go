@@ -17,6 +17,13 @@ type Spec struct {
 	GatewayConfigPath string // the gateway's configuration; "sallyport/gateway"
 	ACMEPath          string // below it the gateway may keep ACME accounts and certificates; if empty, nowhere
 	ACMEBindingPath   string // what binds such an account to one that the server knows; if empty, nothing
+	// AuditPath is the secret with the key that pseudonyms in the access log are made with;
+	// if empty, there is none. AuditorPolicy is that of a token which may read nothing else.
+	AuditPath     string
+	AuditorPolicy string // "sallyport-auditor"
+	// HashDevice is the audit device whose form of the accessor of its token the gateway
+	// may ask for; if empty, none.
+	HashDevice string
 	// CredentialPaths are secrets that the gateway shows to tools; none. Nobody writes them
 	// but the operator.
 	CredentialPaths []string
@@ -135,6 +142,7 @@ func (s Spec) withDefaults() Spec {
 	setDefault(&s.SAMLPath, "sallyport/saml")
 	setDefault(&s.SessionPath, "sallyport/session")
 	setDefault(&s.AssertionPath, "sallyport/assertion")
+	setDefault(&s.AuditorPolicy, "sallyport-auditor")
 	setDefault(&s.GatewayConfigPath, "sallyport/gateway")
 	setDefault(&s.EdgeMount, "pki-edge")
 	setDefault(&s.EdgeRole, "sallyport-edge")
@@ -243,6 +251,9 @@ func New(spec Spec) (*Desired, error) {
 		)
 	}
 	add(policy{name: s.IntroducerPolicy, text: s.introducerPolicy()}, policy{name: s.Driver.Policy, text: s.driverPolicy()})
+	if s.AuditPath != "" {
+		add(policy{name: s.AuditorPolicy, text: s.auditorPolicy()})
+	}
 	if s.Driver.AppRole {
 		add(appRole(s.AuthMount, s.Driver.Policy, s.Driver.Access))
 	}

@@ -85,6 +85,7 @@ func TestPoliciesAllowThisAndNothingElse(t *testing.T) {
 	asked := s
 	asked.EdgeRevocation, asked.ClientRevocation, asked.ACMEPath, asked.NoHeirs = true, true, "sallyport/acme", true
 	asked.Transit.Key, asked.ACMEBindingPath = "checkpoints", "sallyport/acme-account"
+	asked.AuditPath, asked.HashDevice = "sallyport/audit", "file"
 	asked.Driver.KVPaths, asked.CredentialPaths = []string{"apps/notes"}, []string{"tools/notes"}
 	driven := s
 	driven.Driver.AppRole = true
@@ -114,6 +115,8 @@ func TestPoliciesAllowThisAndNothingElse(t *testing.T) {
 				"create,read,update secret/data/sallyport/acme/*",
 				"create,update,delete,list secret/metadata/sallyport/acme/*",
 				"read secret/data/sallyport/acme-account",
+				"read secret/data/sallyport/audit",
+				"update sys/audit-hash/file",
 				"read secret/data/tools/notes",
 				"update transit/sign/checkpoints",
 				"read transit/keys/checkpoints",
@@ -126,6 +129,7 @@ func TestPoliciesAllowThisAndNothingElse(t *testing.T) {
 		}, own)},
 		"introducer":                        {s.introducerPolicy(), mint},
 		"secret driver":                     {s.driverPolicy(), slices.Concat(mint, own)},
+		"auditor":                           {asked.auditorPolicy(), slices.Concat([]string{"read secret/data/sallyport/audit"}, own)},
 		"secret driver that serves":         {asked.driverPolicy(), slices.Concat(mint, []string{"read secret/data/apps/notes"}, own)},
 		"secret driver that logs in itself": {driven.driverPolicy(), slices.Concat(mint, []string{"update auth/approle/role/sallyport-secret-driver/secret-id wrapped 86400s"}, own)},
 	}

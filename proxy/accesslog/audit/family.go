@@ -39,6 +39,9 @@ func Family(name string) ([]string, error) {
 
 // related reports whether a file of that name is the log, or was.
 func related(name, base string) bool {
+	if strings.HasSuffix(name, ".tmp") {
+		return false // is just being compressed, and stands there once more
+	}
 	plain := strings.TrimSuffix(name, ".gz")
 	if plain == base {
 		return true

@@ -58,6 +58,8 @@ type Config struct {
 	CertFile, KeyFile string
 	// Transport takes the calls in place of the network; nil for the network.
 	Transport http.RoundTripper
+	// Wrap returns what stands in the place of a transport of ours; nil leaves them.
+	Wrap func(http.RoundTripper) http.RoundTripper
 }
 
 // Client does calls. It is stateless apart from idle connections and the address
@@ -118,6 +120,9 @@ func New(cfg Config) (*Client, error) {
 	once := transport.Clone()
 	once.DisableKeepAlives = true
 	c := &Client{bases: bases, namespace: cfg.Namespace, http: notFollowing(transport), once: notFollowing(once)}
+	if cfg.Wrap != nil {
+		c.http, c.once = notFollowing(cfg.Wrap(transport)), notFollowing(cfg.Wrap(once))
+	}
 	if cfg.Transport != nil {
 		c.http = notFollowing(cfg.Transport)
 		c.once = c.http

@@ -17,8 +17,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/sallyport/sallyport/proxy/accesslog/audit"
 )
 
 // Index answers questions about some files of a log. It is safe for concurrent use,
@@ -92,6 +95,42 @@ func (x *Index) Update(ctx context.Context, files ...string) error {
 		return err
 	}
 	return x.swap(segments, files)
+}
+
+// OpenLog is Open for a log by its name, with its rotated files: see [audit.Family].
+func OpenLog(ctx context.Context, dir, name string) (*Index, error) {
+	x, err := Open(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := x.UpdateLog(ctx, name); err != nil {
+		_ = x.Close() // the first error is the one to tell
+		return nil, err
+	}
+	return x, nil
+}
+
+// listings is how often files are listed until they are what they were before.
+const listings = 5
+
+// UpdateLog is Update for a log by its name, with its rotated files. A file that is
+// renamed or compressed meanwhile is not missed.
+func (x *Index) UpdateLog(ctx context.Context, name string) error {
+	files, err := audit.Family(name)
+	if err != nil {
+		return err
+	}
+	for range listings {
+		if err := x.Update(ctx, files...); err != nil {
+			return err
+		}
+		now, err := audit.Family(name)
+		if err != nil || slices.Equal(now, files) {
+			return err
+		}
+		files = now
+	}
+	return fmt.Errorf("reading %s and its rotated files: they are renamed faster than they can be read", name)
 }
 
 // acquire returns the segments as they are now, for releaseAll.

@@ -74,10 +74,10 @@ func (s *source) identity() (string, error) {
 // continues reports whether the file still has what m says was read of it, and
 // returns what comes after the last full block if so.
 func (s *source) continues(m meta) (rest io.Reader, ok bool) {
-	if !s.compressed && m.End > s.stamp.Size || m.End-m.Start > blockBytes+2*logfile.MaxLine || m.End-m.Last > blockBytes+2*logfile.MaxLine {
+	begin := min(m.Start, m.Last)
+	if begin < 0 || m.End < max(m.Start, m.Last) || m.End-begin > blockBytes+2*logfile.MaxLine || !s.compressed && m.End > s.stamp.Size {
 		return nil, false
 	}
-	begin := min(m.Start, m.Last)
 	rest, err := s.from(begin)
 	if err != nil {
 		return nil, false

@@ -72,6 +72,7 @@ type chart struct {
 	Bars          []bar
 	Max           int64
 	From, To      string
+	Each          string // "a day"
 	Text          string // what it shows, for who does not see it
 }
 
@@ -87,11 +88,14 @@ const maxBars = 120
 
 // newChart draws days.
 func newChart(days []Day, width, height int) chart {
-	c := chart{Width: width, Height: height}
+	c := chart{Width: width, Height: height, Each: "a day"}
 	if len(days) == 0 {
 		return c
 	}
 	each := (len(days) + maxBars - 1) / maxBars
+	if each > 1 {
+		c.Each = fmt.Sprintf("in %d days", each)
+	}
 	var columns []Day
 	for i := 0; i < len(days); i += each {
 		sum := Day{Date: days[i].Date}

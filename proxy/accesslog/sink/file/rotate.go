@@ -28,6 +28,11 @@ func (f *File) rotate(now time.Time) {
 			err = errors.Join(err, os.Rename(target, f.cfg.Path))
 		}
 	}
+	if errors.Is(err, fs.ErrNotExist) { // another process was faster
+		if err = f.reopen(); err == nil {
+			return
+		}
+	}
 	if err != nil {
 		f.failed.Store(&err)
 		f.again = now.Add(tryAgain)

@@ -1,0 +1,143 @@
+// Package otlp sends records of the access log to a collector by the OpenTelemetry
+// protocol, as log records whose body is the line as it was sealed: what the collector
+// has can be verified as the file can.
+//
+// A batch is safe once it is in the spool, on disk; a goroutine delivers it from there,
+// in order, and waits while the collector is away. Each record arrives at least once: one
+// that was taken just before a connection broke comes again, with the same sequence
+// number and the same bytes. What a collector says it will never take is named in the
+// log, and counted; it is still in the file.
+//
+// Hostile input: the collector's answers, which package proxy/otlp bounds. Lines are our
+// own.
+package otlp
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/proxy/accesslog/sink/spool"
+	"github.com/sallyport/sallyport/proxy/otlp"
+)
+
+// Config is what a Sink needs. It must not be changed after New.
+type Config struct {
+	// Name is what errors and metrics call the sink. Required.
+	Name string
+	// Collector gets the records. Required.
+	Collector *otlp.Client
+	// Spool is where they wait; the Sink closes it. Required.
+	Spool *spool.Spool
+	// Select returns those of some lines that the collector gets, whole and in order; it
+	// may return lines itself. Nil sends all.
+	Select func(lines []byte) []byte
+	// Format appends to dst what a record's body is, in place of the line, which it is
+	// given without its line break. Nil leaves the line as it is.
+	Format func(dst, line []byte) []byte
+	// Log is told what becomes of the collector; nil discards.
+	Log *slog.Logger
+}
+
+// Sink is one collector. It implements accesslog.Sink.
+type Sink struct {
+	cfg    Config
+	stop   context.CancelFunc
+	ended  chan struct{}
+	since  atomic.Int64 // from when the collector is away, in Unix nanoseconds; 0 if it is not
+	counts counts
+}
+
+// counts are records by what has become of them.
+type counts struct{ delivered, rejected atomic.Int64 }
+
+// Stats are what a sink has done, and what it has to do.
+type Stats struct {
+	// Delivered counts records that the collector has taken, Rejected those that it will
+	// never take.
+	Delivered, Rejected int64
+	// Away is from when the collector takes nothing; zero while it does.
+	Away time.Time
+	// Spool is what waits.
+	Spool spool.Stats
+}
+
+// closing is how long what is in the spool may take to be delivered at a stop.
+const closing = 3 * time.Second
+
+// readAtOnce is about how many bytes of lines are read from the spool at once.
+const readAtOnce = 4 * maxBytes
+
+// New returns a Sink that delivers what its spool has, until Close. The goroutine's
+// context is ctx without its end.
+func New(ctx context.Context, cfg Config) *Sink {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s := &Sink{cfg: cfg, stop: stop, ended: make(chan struct{})}
+	go s.run(ctx)
+	return s
+}
+
+// Write implements accesslog.Sink: the batch is in the spool when it returns.
+func (s *Sink) Write(_ context.Context, b *accesslog.Batch) error {
+	lines := b.Lines
+	if s.cfg.Select != nil {
+		lines = s.cfg.Select(lines)
+	}
+	return s.cfg.Spool.Append(spool.Entry{Lines: lines, Instance: b.Instance, Last: b.Last})
+}
+
+// Err says why nothing should begin whose records are to reach the collector; nil if
+// there is room for them to wait.
+func (s *Sink) Err() error { return s.cfg.Spool.Err() }
+
+// Name implements accesslog.Sink.
+func (s *Sink) Name() string { return s.cfg.Name }
+
+// Stats says what has become of records.
+func (s *Sink) Stats() Stats {
+	stats := Stats{Delivered: s.counts.delivered.Load(), Rejected: s.counts.rejected.Load(), Spool: s.cfg.Spool.Stats()}
+	if since := s.since.Load(); since != 0 {
+		stats.Away = time.Unix(0, since)
+	}
+	return stats
+}
+
+// Close implements accesslog.Sink: what is in the spool is delivered, unless the
+// collector is away or that takes long. The rest stays for the next start.
+func (s *Sink) Close() error {
+	s.stop()
+	<-s.ended
+	s.cfg.Collector.Close()
+	return s.cfg.Spool.Close()
+}
+
+// run delivers what the spool has, until ctx has ended and there is nothing left, or the
+// collector is away.
+func (s *Sink) run(ctx context.Context) {
+	defer close(s.ended)
+	sending, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(closing, giveUp) })()
+	for sending.Err() == nil {
+		chunk, err := s.cfg.Spool.Read(ctx, readAtOnce)
+		if err != nil {
+			if ctx.Err() != nil {
+				return
+			}
+			s.cfg.Log.Error("spool cannot be read: its records wait", "sink", s.cfg.Name, "error", err)
+			_ = sleep(ctx, maxPause) // its end is seen above
+			continue
+		}
+		if s.deliver(ctx, sending, chunk.Lines) != nil {
+			return
+		}
+		if err := s.cfg.Spool.Ack(chunk); err != nil {
+			s.cfg.Log.Warn("spool does not note what was delivered: it will be delivered again", "sink", s.cfg.Name, "error", err)
+		}
+	}
+}

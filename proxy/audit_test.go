@@ -193,7 +193,7 @@ func TestOtherPagesCannotLook(t *testing.T) {
 			if res.StatusCode != test.want {
 				t.Errorf("status %d, want %d", res.StatusCode, test.want)
 			}
-			if res.StatusCode == 200 {
+			if res.StatusCode == http.StatusOK {
 				for name, want := range map[string]string{
 					"Cross-Origin-Resource-Policy": "same-origin", "Cache-Control": "no-store", "X-Frame-Options": "DENY", "Access-Control-Allow-Origin": "",
 				} {

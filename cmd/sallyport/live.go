@@ -51,7 +51,7 @@ type liveGateway struct {
 	log     *slog.Logger
 	access  *accesslog.Log
 	metrics *proxy.Metrics
-	view    *auditView // nil for none
+	view    *auditView      // nil for none
 	tracer  *tracing.Tracer // set before anything is built; nil traces nothing
 	fetch   *fetcher
 	memory  *session.Memory

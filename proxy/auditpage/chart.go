@@ -33,13 +33,15 @@ type bar struct {
 	DeniedY, DenyH string
 }
 
-// scales are the lengths of steps: the first is taken with which no more than maxSteps
+// scale is how long steps are, what that is called, and how the begin of one is written.
+type scale struct {
+	each       time.Duration
+	name, form string
+}
+
+// scales are those that there are: the first is taken with which no more than maxSteps
 // are needed.
-var scales = []struct {
-	each time.Duration
-	name string
-	form string
-}{
+var scales = []scale{
 	{time.Minute, "minute", "15:04"}, {5 * time.Minute, "5 minutes", "15:04"}, {15 * time.Minute, "quarter of an hour", "Jan 2 15:04"},
 	{time.Hour, "hour", "Jan 2 15:04"}, {6 * time.Hour, "6 hours", "Jan 2 15:04"}, {24 * time.Hour, "day", "2006-01-02"}, {7 * 24 * time.Hour, "week", "2006-01-02"},
 }

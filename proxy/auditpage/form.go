@@ -6,12 +6,16 @@ import (
 	"github.com/sallyport/sallyport/proxy/accesslog/audit"
 )
 
-// fields are those of the form, in their order. The ones that few need are folded away.
-var fields = []struct {
+// fieldSpec is what a field of the form is called and shows. Those that few need are
+// folded away.
+type fieldSpec struct {
 	param, label, example string
 	kind                  string // of the input; empty for text
 	folded                bool
-}{
+}
+
+// fields are those of the form, in their order.
+var fields = []fieldSpec{
 	{param: paramPerson, label: "Person"},
 	{param: paramTool, label: "Tool"},
 	{param: paramDecision, label: "Decision", kind: "select"},

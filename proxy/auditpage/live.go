@@ -152,7 +152,7 @@ func (s *stream) run(ctx context.Context) error {
 	}
 	for {
 		_, grown := s.page.cfg.Recent.Newest() // before looking, so that nothing comes between
-		if err := s.tell(); err != nil {
+		if err := s.tell(ctx); err != nil && ctx.Err() == nil {
 			return err
 		}
 		select {
@@ -202,8 +202,8 @@ type news struct {
 }
 
 // tell sends what is new, and how many others there were.
-func (s *stream) tell() error {
-	found, others, next, err := s.page.cfg.Recent.After(s.search, s.at, liveRows)
+func (s *stream) tell(ctx context.Context) error {
+	found, others, next, err := s.page.cfg.Recent.After(ctx, s.search, s.at, liveRows)
 	s.at = next
 	if err != nil || len(found) == 0 {
 		return err

@@ -57,12 +57,12 @@ func TestStreamTellsOfWhatIsNew(t *testing.T) {
 			t.Errorf("at first: %q", got)
 		}
 		p.cfg.Recent.Add(line(2, nil) + denial(3, "bob@example.com"))
-		time.Sleep(liveEvery)
+		<-time.After(liveEvery)
 		synctest.Wait()
 		if got := w.text(); !strings.HasPrefix(got, "id: 3\ndata: {") || strings.Count(got, "\n") != 3 || !strings.Contains(got, `"person":"bob@example.com"`) {
 			t.Errorf("then: %q", got)
 		}
-		time.Sleep(liveBeat)
+		<-time.After(liveBeat)
 		synctest.Wait()
 		if got := w.text(); got != ": nothing new\n\n" {
 			t.Errorf("later: %q", got)
@@ -118,7 +118,7 @@ func TestStreamOfMany(t *testing.T) {
 		w.text()
 		view := line(1, func(r *accesslog.Record) { r.Action = accesslog.ActionAuditView })
 		p.cfg.Recent.Add(strings.Repeat(view, 10) + strings.Repeat(line(1, nil), 1000))
-		time.Sleep(liveEvery)
+		<-time.After(liveEvery)
 		synctest.Wait()
 		got := w.text()
 		if !strings.HasPrefix(got, "event: skipped\ndata: 970\n\nid: 981\n") || strings.Count(got, "id: ") != liveRows || strings.Contains(got, "audit_view") {

@@ -221,13 +221,8 @@ func (p *Page) searching(ctx context.Context) (bound context.Context, leave func
 
 // show draws a page from what fill finds, or says why there is nothing to be found.
 func (v *visit) show(ctx context.Context, w http.ResponseWriter, name string, fill func(context.Context) (title string, data any, err error)) error {
-	status, title, data, cause := http.StatusOK, "", any(nil), error(nil)
-	if ctx, leave, err := v.page.searching(ctx); err != nil {
-		cause = err
-	} else {
-		title, data, cause = fill(ctx)
-		leave()
-	}
+	status := http.StatusOK
+	title, data, cause := v.filled(ctx, fill)
 	switch {
 	case cause == nil && len(v.asked.faults) > 0:
 		status, cause = http.StatusBadRequest, ErrQuery // the page itself says what is wrong
@@ -244,6 +239,16 @@ func (v *visit) show(ctx context.Context, w http.ResponseWriter, name string, fi
 		return cause
 	}
 	return sent
+}
+
+// filled is what fill finds, while it has the place of a search.
+func (v *visit) filled(ctx context.Context, fill func(context.Context) (title string, data any, err error)) (title string, data any, err error) {
+	ctx, leave, err := v.page.searching(ctx)
+	if err != nil {
+		return "", nil, err
+	}
+	defer leave()
+	return fill(ctx)
 }
 
 // trouble is why there is nothing to be seen, and what to do.

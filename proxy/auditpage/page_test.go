@@ -266,14 +266,14 @@ func TestSearchesAreBounded(t *testing.T) {
 				t.Errorf("one more, of %s: %s", path, got)
 			}
 		}
-		time.Sleep(searchTime)
+		<-time.After(searchTime)
 		for range searchesAtOnce {
 			if got := <-codes; got != "503 "+ErrSlow.Error()+" 2" {
 				t.Errorf("a slow search: %s", got)
 			}
 		}
 		go ask(pathCSV)
-		time.Sleep(exportTime)
+		<-time.After(exportTime)
 		if got := <-codes; got != "503 "+ErrSlow.Error()+" 2" {
 			t.Errorf("a slow export: %s", got)
 		}

@@ -224,13 +224,13 @@ func (m *Recent) Extent(context.Context) (Extent, error) {
 // After returns the records that are looked for and newer than a position, the oldest
 // first and the newest limit of them; how many others there are; and the position to ask
 // for next.
-func (m *Recent) After(s *Search, position uint64, limit int) (found []Record, others int, next uint64, err error) {
+func (m *Recent) After(ctx context.Context, s *Search, position uint64, limit int) (found []Record, others int, next uint64, err error) {
 	matches, err := s.matcher()
 	if err != nil {
 		return nil, 0, position, err
 	}
 	next = position
-	err = m.newest(context.Background(), func(r *Record) bool {
+	err = m.newest(ctx, func(r *Record) bool {
 		if r.Position <= position {
 			return false
 		}

@@ -136,7 +136,7 @@ func TestVerifierTakesItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rest := pace(t.Context())
 		for _, worked := range []time.Duration{10 * time.Millisecond, 100 * time.Millisecond, time.Minute} {
-			time.Sleep(worked)
+			<-time.After(worked)
 			began := time.Now()
 			rest()
 			if got, want := time.Since(began), min(9*worked, verifyRestMost); got != want {

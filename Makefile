@@ -180,6 +180,9 @@ NEEDS += node:nodejs ruby:ruby /usr/bin/python3:python3 $(foreach package,$(VERI
 # What package ingress puts in front of a tool. Where an init system runs, the package
 # starts a server on port 80; the tests start their own, on loopback.
 NEEDS += nginx:nginx
+# The collector of package syslog. Where an init system runs, the package starts one for the
+# machine's own log; the tests start their own, on loopback.
+NEEDS += rsyslogd:rsyslog /usr/share/doc/rsyslog-gnutls:rsyslog-gnutls
 
 .PHONY: packages
 packages:

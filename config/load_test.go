@@ -280,6 +280,7 @@ access_log:
       syslog: {address: "siem.example.com:6514", server_name: siem.example.com}
       spool: {directory: /var/lib/sallyport/spool/siem}
     - {name: denials, file: {path: /var/log/sallyport/denials.log}, only: {decisions: [deny]}}
+    - {name: telemetry, otlp: {endpoint: "https://collector.example.com:4317"}, spool: {directory: /var/lib/sallyport/spool/telemetry}}
 routes:
   - name: grafana
     title: Grafana

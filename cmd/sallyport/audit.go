@@ -206,7 +206,7 @@ func age(text string) (time.Duration, error) {
 			if err != nil {
 				return 0, errAge
 			}
-			return time.Duration(n) * length, nil //nolint:gosec // at most 16 bits of weeks
+			return time.Duration(n) * length, nil
 		}
 	}
 	d, err := time.ParseDuration(text)

@@ -53,7 +53,7 @@ func TestAuditViewShowsTheLog(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			access, err := openAccessLog(file, nil, accesslog.Config{Service: "sallyport-gateway", Sinks: v.sinks()})
+			access, _, err := openGatewayLog(t.Context(), cfg.AccessLog, nil, log, v.sinks()...)
 			if err != nil {
 				t.Fatal(err)
 			}

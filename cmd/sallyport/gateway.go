@@ -50,6 +50,7 @@ names a file. docs/exit-codes.md lists the ways in which a start can fail.`,
 // introduction.
 func runGateway(ctx context.Context, from source, identity *identityFlags, out io.Writer, log *slog.Logger) error {
 	var access *accesslog.Log
+	var sinks *logSinks
 	var view *auditView
 	defer func() {
 		if access != nil {
@@ -64,7 +65,7 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 	clock, hup := newStopwatch(), catchHangup()
 	defer hup.release()
 	parse := func(name string, text []byte) (*config.Gateway, error) {
-		cfg, err := config.LoadGateway(name, text)
+		cfg, err := loadGateway(name, text)
 		if err != nil {
 			return nil, err
 		}
@@ -75,12 +76,8 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 		if view, err = newAuditView(cfg, log); err != nil {
 			return nil, err
 		}
-		recorded := recording(cfg.AccessLog, log)
-		recorded.Sinks = append(recorded.Sinks, view.sinks()...)
-		if access, err = openAccessLog(cfg.AccessLog.File, out, recorded); err != nil {
-			return nil, &hinted{err, "choose a file in access_log.file that this process may append to"}
-		}
-		return cfg, nil
+		access, sinks, err = openGatewayLog(ctx, cfg.AccessLog, out, log, view.sinks()...)
+		return cfg, err
 	}
 	start, client, err := loadConfig(ctx, from, parse, func() (*vaultpki.Client, error) { return identity.timedLogin(ctx, log, clock) })
 	if err != nil {
@@ -97,7 +94,7 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 	clock.lap("rest_of_configuration") // of one in Vault
 	g := newLiveGateway(client, access, log)
 	g.view = view
-	if g.tracer, err = newTracer("gateway", access.Head().Instance, start.cfg.Tracing, log); err != nil {
+	if g.tracer, err = newTracer("gateway", access.Head().Instance, start.cfg.Tracing, &identity.shown, log); err != nil {
 		return err
 	}
 	identity.traced.Use(g.tracer)
@@ -105,6 +102,9 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 	if err != nil {
 		return err
 	}
+	identity.shown.Store(g.backend)
+	sinks.identity.Store(g.backend)
+	l.sinks = sinks
 	l.sockets, l.calls, l.accessor = sockets{inherited, start.cfg.Listen.ReusePort}, identity.calls, accessor
 	l.followed, l.startup, l.hangup, l.probe = g.follow(from, start), clock, hup, newTokenProbe(client, g.refresh)
 	return l.run(ctx)

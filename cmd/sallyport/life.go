@@ -30,6 +30,7 @@ type life struct {
 	client       *vaultpki.Client
 	certificates []heldCertificates
 	access       *accesslog.Log
+	sinks        *logSinks  // nil for a sidecar
 	accessor     accessorOf // for lines about logins; nil for a process that does not know it
 	metrics      *prometheus.Registry
 	calls        *vaultMetrics   // of client
@@ -93,6 +94,9 @@ func (l *life) run(ctx context.Context) error {
 	}
 	l.started = time.Now()
 	l.metrics.MustRegister(&identityMetrics{life: l}, l.calls, proxy.NewAccessLogMetrics(l.access))
+	if l.sinks != nil {
+		l.metrics.MustRegister(&logSinkMetrics{sinks: l.sinks})
+	}
 	if l.tracer != nil {
 		l.metrics.MustRegister(l.tracer)
 	}

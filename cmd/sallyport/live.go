@@ -305,7 +305,7 @@ func (g *liveGateway) rebuild(ctx context.Context) error {
 }
 
 func (g *liveGateway) useConfig(ctx context.Context, name string, text []byte) error {
-	cfg, err := config.LoadGateway(name, text)
+	cfg, err := loadGateway(name, text)
 	if err != nil {
 		return err
 	}

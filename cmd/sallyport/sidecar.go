@@ -65,13 +65,10 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, out i
 	}
 	clock.lap("rest_of_configuration") // of one in Vault
 	cfg := start.cfg
-	access, err := openAccessLog("-", out, accesslog.Config{Service: "sallyport-sidecar", Log: log})
-	if err != nil {
-		return err
-	}
+	access := openAccessLog(out, accesslog.Config{Service: "sallyport-sidecar", Log: log})
 	defer endAccessLog(ctx, access, log)
 	eventsOf(log).attach(ctx, access, unknownAccessor)
-	tracer, err := newTracer("sidecar", access.Head().Instance, sidecarTracing(cfg), log)
+	tracer, err := newTracer("sidecar", access.Head().Instance, sidecarTracing(cfg), &identity.shown, log)
 	if err != nil {
 		return err
 	}
@@ -83,6 +80,7 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, out i
 		return &certificateError{fmt.Errorf("getting the sidecar's certificate: %w", err)}
 	}
 	clock.lap("certificates")
+	identity.shown.Store(certificates)
 	s := &liveSidecar{certificates: certificates, access: access, tracer: tracer, log: log}
 	if err := s.use(cfg); err != nil {
 		closeIdentity(certificates)

@@ -40,6 +40,8 @@ func fieldsOfAll() []Field {
 		{"event.outcome", "keyword", `"success"`, OfAll, "`success`, `failure`, or `unknown` where somebody was sent to sign in, for the first time or again"},
 		{"service.name", "keyword", `"sallyport-gateway"`, OfAll, "who wrote the line"},
 		{"http.request.id", "keyword", `"k5z3q7m2w4xa6bcd"`, OfAll, "on every page that a person sees, and in `X-Request-Id` at the backend; of an event, the request that brought it about"},
+		{"trace.id", "keyword", `"0af7651916cd6b7de81f9c2b1c4d2e30"`, OfRequests, "the trace that the request belongs to, if requests are [traced](tracing.md); of one that begins here, the last 20 digits are `http.request.id` in hex"},
+		{"span.id", "keyword", `"b7ad6b7169203331"`, OfRequests, "its span, if that is sent to a collector"},
 		{"event.reason", "keyword", `"group_allowed"`, OfAll, "why, as a stable code: [reasons.md](reasons.md), [saml-refusals.md](saml-refusals.md); of an event as the table of kinds says"},
 	}
 }

@@ -129,6 +129,13 @@ func (l *Log) Write(r *Record) error {
 	return err
 }
 
+// Append puts a record that is no request's among the lines to be written: one line as
+// encode appends it, of JSON that ends with "}" and a line break. It is never lost, as
+// that of somebody who was let in is not.
+func (l *Log) Append(encode func(dst []byte) []byte) error {
+	return l.put(encode(nil), true)
+}
+
 // lines are the buffers that lines are made in, so that none waits for another's
 // making; larger ones than keptLine are not kept.
 var lines = sync.Pool{New: func() any { return new([]byte) }}

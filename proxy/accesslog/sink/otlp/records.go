@@ -36,14 +36,19 @@ const (
 )
 
 // message is what a collector is sent of some lines: an ExportLogsServiceRequest, which
-// is LogsData by another name. bodyOf makes a record's body of its line.
+// is LogsData by another name; nil if there is nothing to send. bodyOf makes a record's
+// body of its line.
 func message(lines [][]byte, bodyOf func(dst, line []byte) []byte, now time.Time) ([]byte, error) {
 	var data logspb.LogsData
 	var last *source
 	for _, line := range lines {
 		record, from := recordOf(line, now)
 		if bodyOf != nil {
-			record.Body = textValue(bodyOf(nil, line))
+			body := bodyOf(nil, line)
+			if len(body) == 0 {
+				continue
+			}
+			record.Body = textValue(body)
 		}
 		if last == nil || from != last.process {
 			last = &source{process: from, scoped: &logspb.ScopeLogs{Scope: &commonpb.InstrumentationScope{Name: scope}}}
@@ -52,6 +57,9 @@ func message(lines [][]byte, bodyOf func(dst, line []byte) []byte, now time.Time
 			})
 		}
 		last.scoped.LogRecords = append(last.scoped.LogRecords, record)
+	}
+	if len(data.GetResourceLogs()) == 0 {
+		return nil, nil
 	}
 	return proto.Marshal(&data)
 }

@@ -51,6 +51,11 @@ func openGatewayLog(ctx context.Context, a config.AccessLog, maker *checkpoint.C
 	if err != nil {
 		return nil, nil, &hinted{errors.Join(err, first.Close()), "see to it that this process may write where access_log.sinks says, and reads the files that it names"}
 	}
+	if cfg.Predecessor != nil {
+		if err := sinks.catchUp(ctx, a.File, *cfg.Predecessor); err != nil {
+			return nil, nil, errors.Join(err, sinks.close(), first.Close())
+		}
+	}
 	cfg.Sinks, cfg.Beside = append([]accesslog.Sink{first}, sinks.waited...), sinks.beside
 	return openAccessLog(out, cfg), sinks, nil
 }

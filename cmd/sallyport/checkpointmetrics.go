@@ -1,33 +1,42 @@
 package main
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+)
 
-// checkpointMetrics tell how far the access log is signed, if it is. It is a
-// prometheus.Collector.
-type checkpointMetrics struct{ signed *checkpoints }
+// checkpointMetrics tell how the signatures of the access log fare.
+type checkpointMetrics struct{ signed checkpoints }
 
-// Describe implements prometheus.Collector.
-func (m checkpointMetrics) Describe(ch chan<- *prometheus.Desc) {
-	prometheus.DescribeByCollect(m, ch)
+// descriptions are the metrics, in the order in which they are collected; the first
+// one is collected for each signer.
+func (*checkpointMetrics) descriptions() [4]*prometheus.Desc {
+	return [4]*prometheus.Desc{
+		prometheus.NewDesc("sallyport_access_log_checkpoints_total", "Checkpoints of the access log, by who has signed.", []string{"signer"}, nil),
+		prometheus.NewDesc("sallyport_access_log_checkpoint_failures_total", "Signatures of the access log that Vault has refused, or not answered.", nil, nil),
+		prometheus.NewDesc("sallyport_access_log_signed_seconds", "When Vault has signed the access log last, in Unix seconds; 0 before the first time.", nil, nil),
+		prometheus.NewDesc("sallyport_access_log_unsigned_records", "Records of the access log that no signature of Vault's covers yet.", nil, nil),
+	}
 }
 
-// Collect implements prometheus.Collector.
-func (m checkpointMetrics) Collect(ch chan<- prometheus.Metric) {
-	status, signer := m.signed.maker.Status(), []string{"signer"}
-	made := prometheus.NewDesc("sallyport_access_log_checkpoints_total", "Checkpoints of the access log, by who has signed them.", signer, nil)
-	failures := prometheus.NewDesc("sallyport_access_log_checkpoint_failures_total", "Checkpoints that Vault has refused to sign, or not answered.", nil, nil)
-	at := prometheus.NewDesc("sallyport_access_log_checkpoint_timestamp_seconds", "When Vault last signed a checkpoint, in Unix seconds; 0 before the first.", nil, nil)
-	behind := prometheus.NewDesc("sallyport_access_log_unsigned_records", "Records that Vault has not signed for yet.", nil, nil)
-	last, unsigned := 0.0, 0.0
+// Describe implements [prometheus.Collector].
+func (m *checkpointMetrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range m.descriptions() {
+		ch <- d
+	}
+}
+
+// Collect implements [prometheus.Collector].
+func (m *checkpointMetrics) Collect(ch chan<- prometheus.Metric) {
+	status, head := m.signed.maker.Status(), m.signed.log.Log.Head()
+	made := m.descriptions()
+	counter, gauge := prometheus.CounterValue, prometheus.GaugeValue
+	ch <- prometheus.MustNewConstMetric(made[0], counter, float64(status.Vault), "vault")
+	ch <- prometheus.MustNewConstMetric(made[0], counter, float64(status.Own), "instance")
+	ch <- prometheus.MustNewConstMetric(made[1], counter, float64(status.Failures))
+	signed := 0.0
 	if !status.At.IsZero() {
-		last = float64(status.At.Unix())
+		signed = float64(status.At.UnixMicro()) / 1e6
 	}
-	if head, ok := m.signed.log.Head(); ok && head.Sequence > status.Covered {
-		unsigned = float64(head.Sequence - status.Covered)
-	}
-	ch <- prometheus.MustNewConstMetric(made, prometheus.CounterValue, float64(status.Vault), "vault")
-	ch <- prometheus.MustNewConstMetric(made, prometheus.CounterValue, float64(status.Own), "instance")
-	ch <- prometheus.MustNewConstMetric(failures, prometheus.CounterValue, float64(status.Failures))
-	ch <- prometheus.MustNewConstMetric(at, prometheus.GaugeValue, last)
-	ch <- prometheus.MustNewConstMetric(behind, prometheus.GaugeValue, unsigned)
+	ch <- prometheus.MustNewConstMetric(made[2], gauge, signed)
+	ch <- prometheus.MustNewConstMetric(made[3], gauge, float64(head.Sequence-min(head.Sequence, status.Covered)))
 }

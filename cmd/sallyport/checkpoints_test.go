@@ -42,16 +42,50 @@ func TestTheLogIsSignedByVault(t *testing.T) {
 	}
 	signed("vault signs again, without a request", byVault+"1", 3)
 	checkMetrics(t, admin, `sallyport_access_log_checkpoints_total{signer="instance"}`, `sallyport_access_log_checkpoints_total{signer="vault"}`,
-		"sallyport_access_log_checkpoint_failures_total", "sallyport_access_log_checkpoint_timestamp_seconds 1", "sallyport_access_log_unsigned_records")
+		"sallyport_access_log_checkpoint_failures_total", "sallyport_access_log_signed_seconds 1", "sallyport_access_log_unsigned_records")
 	s.call(t, "POST", "transit/keys/sallyport-access-log/rotate", nil, nil)
 	browser("GET", "/rotated", nil)
 	signed("vault signs with the next version of its key", byVault+"2", 1)
+	checkMetrics(t, admin, `sallyport_access_log_checkpoints_total{signer="vault"}`, `sallyport_access_log_checkpoints_total{signer="instance"}`,
+		"sallyport_access_log_checkpoint_failures_total", "sallyport_access_log_signed_seconds", "sallyport_access_log_unsigned_records")
 	p.signal(t, syscall.SIGTERM)
 	if code := p.wait(t); code != exitOK {
 		t.Fatalf("exit code %d\n%s", code, p.err.String())
 	}
 	s.checkNoSecret(t, p)
 	s.checkVerified(t, file)
+}
+
+// TestAKilledGatewaysLogIsWhole kills a gateway while it answers, and starts another on
+// the same file: nothing is out of place, and it shows where the first one ended.
+func TestAKilledGatewaysLogIsWhole(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	https, admin, file := free(t), free(t), filepath.Join(t.TempDir(), "access.log")
+	config := s.write(t, "killed.yaml", gatewayYAML(https, admin, "access_log: {file: "+file+", checkpoints: {key: sallyport-access-log, every: 1s}}\n"))
+	if p := s.start(t, "provision", "apply", "--config", config, "--token-period", "1h", "--allow-loosen", "--token-file", s.tokenFile); p.wait(t) != exitOK {
+		t.Fatal(p.err.String())
+	}
+	var p *process
+	for n := range 3 {
+		p = s.startGateway(t, gatewayRole, s.introduce(t, gatewayRole).file, config)
+		p.ready(t, admin)
+		p.eventually(t, "vault signs", func() (string, bool) {
+			log := read(t, file)
+			return log, strings.Count(log, `"key":"transit/`) > n
+		})
+		browser := s.browser(t, https)
+		for range 50 {
+			browser("GET", "/", nil)
+		}
+		p.signal(t, syscall.SIGKILL)
+		p.wait(t)
+	}
+	verified := s.start(t, "audit", "verify", file, "--vault", "--token-file", s.auditorToken(t))
+	code, out := verified.wait(t), verified.out.String()
+	if code != exitOK || strings.Count(out, "not_ended: ") != 3 || !strings.Contains(out, "records of 3 instances") {
+		t.Errorf("exit code %d\n%s%s", code, out, verified.err.String())
+	}
 }
 
 // auditorToken makes a token that the auditor's policy alone is for.

@@ -109,7 +109,9 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 	sinks.identity.Store(g.backend)
 	l.sinks = sinks
 	l.sockets, l.calls, l.accessor = sockets{inherited, start.cfg.Listen.ReusePort}, identity.calls, accessor
-	l.signed = signed
+	if l.signed = signed; signed.maker != nil {
+		l.metrics.MustRegister(&checkpointMetrics{signed})
+	}
 	l.followed, l.startup, l.hangup, l.probe = g.follow(from, start), clock, hup, newTokenProbe(client, g.refresh)
 	return l.run(ctx)
 }

@@ -96,9 +96,6 @@ func (l *life) run(ctx context.Context) error {
 	if l.sinks != nil {
 		l.metrics.MustRegister(&logSinkMetrics{sinks: l.sinks})
 	}
-	if l.signed.maker != nil {
-		l.metrics.MustRegister(checkpointMetrics{&l.signed})
-	}
 	if l.tracer != nil {
 		l.metrics.MustRegister(l.tracer)
 	}

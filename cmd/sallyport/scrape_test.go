@@ -220,7 +220,7 @@ func (p *prometheusServer) checkPanels(t *testing.T) {
 // without what these processes are not configured for; other tests have those.
 var quietMetrics = []string{
 	"sallyport_http2_errors_total", "sallyport_trace_spans_total",
-	"sallyport_access_log_unsigned_records", "sallyport_access_log_checkpoint_timestamp_seconds", "sallyport_access_log_checkpoints_total", "sallyport_access_log_checkpoint_failures_total",
+	"sallyport_access_log_unsigned_records", "sallyport_access_log_signed_seconds", "sallyport_access_log_checkpoints_total", "sallyport_access_log_checkpoint_failures_total",
 }
 
 // checkScraped looks for each metric of docs/metrics.md at each process that it is of.

@@ -92,7 +92,7 @@ func Kinds() []Kind {
 }
 
 // kinds are Kinds by their actions. It is never written to.
-var kinds = func() map[Action]Kind {
+var kinds = func() map[Action]Kind { //nolint:gochecknoglobals // a lookup table
 	all := make(map[Action]Kind)
 	for _, k := range Kinds() {
 		all[k.Action] = k

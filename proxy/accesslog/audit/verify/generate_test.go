@@ -229,7 +229,7 @@ func save(t *testing.T, rng *rand.Rand, base string, lines []line, rotate bool) 
 	t.Helper()
 	for part := 0; len(lines) > 0 || part == 0; part++ {
 		n := len(lines)
-		if rotate && n > 0 && rng.IntN(3) > 0 {
+		if rotate && n > 0 && rng.IntN(2) > 0 {
 			n = 1 + rng.IntN(n)
 		}
 		var text bytes.Buffer

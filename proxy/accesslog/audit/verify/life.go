@@ -307,12 +307,14 @@ func (v *verifier) ending(i *instance) {
 	v.unsigned(i, last)
 }
 
-// unsigned tells of an instance that should have checkpoints, and has none at all. One
-// is made at its start; it may have been killed before.
+// unsigned tells of an instance that should have checkpoints by Vault, and has none at
+// all. One is made at its start; it may have been killed before.
 func (v *verifier) unsigned(i *instance, last *run) {
 	whole := i.runs[0].first == 1
 	switch {
-	case !whole || i.sum.Checkpoints+i.sum.OwnCheckpoints > 0 || len(i.life.unknown) > 0:
+	case !whole || i.sum.Covered > 0 || len(i.life.unknown) > 0:
+	case i.sum.OwnCheckpoints > 0:
+		v.report.find(at(MissingCheckpoint, i.runs[0].firstPlace, "the instance has none by Vault, so that nobody vouches for its own key").about(i.id, 1, last.last))
 	case i.life.promise == (checkpoint.Promise{}) && len(v.cfg.Keys) > 0 && !v.cfg.ChainOnly:
 		v.report.find(at(MissingCheckpoint, i.runs[0].firstPlace, "the instance has none, and promises none").about(i.id, 1, last.last))
 	case i.life.promise != (checkpoint.Promise{}) && i.life.end > 0:

@@ -233,6 +233,20 @@ func (i *writer) checkpointNow() {
 	i.write(fmt.Sprintf(`,"event.action":"checkpoint","%s":%s`, checkpoint.Member, c.AppendJSON(nil)))
 }
 
+func TestAnOwnKeyAloneIsNobodysWord(t *testing.T) {
+	w := newWorld(1)
+	i := w.start(0)
+	i.access()
+	i.checkpoint(false)
+	if report := judge(t, w, text(w.hosts[0])); len(report.Findings) != 1 || report.Findings[0].Kind != verify.MissingCheckpoint {
+		t.Errorf("without Vault: %v", report.Findings)
+	}
+	i.checkpoint(true)
+	if report := judge(t, w, text(w.hosts[0])); !report.Whole() || report.Instances[0].OwnCheckpoints != 1 {
+		t.Errorf("signed by Vault later: %+v", report)
+	}
+}
+
 func TestALogWithoutAKeyIsAChainAlone(t *testing.T) {
 	w := newWorld(1)
 	i := &writer{w: w}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -60,17 +61,20 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, out i
 	clock, hup := newStopwatch(), catchHangup()
 	defer hup.release()
 	start, client, err := loadConfig(ctx, from, parse, func() (*vaultpki.Client, error) { return identity.timedLogin(ctx, log, clock) })
+	if err != nil && !eventsOf(log).waits() { // else there is something to record of a start that fails
+		return err
+	}
+	access, openErr := openAccessLog("-", out, accesslog.Config{Service: "sallyport-sidecar", Log: log})
+	if openErr != nil {
+		return errors.Join(err, openErr)
+	}
+	defer endAccessLog(ctx, access, log)
+	eventsOf(log).attach(ctx, access, unknownAccessor)
 	if err != nil {
 		return err
 	}
 	clock.lap("rest_of_configuration") // of one in Vault
 	cfg := start.cfg
-	access, err := openAccessLog("-", out, accesslog.Config{Service: "sallyport-sidecar", Log: log})
-	if err != nil {
-		return err
-	}
-	defer endAccessLog(ctx, access, log)
-	eventsOf(log).attach(ctx, access, unknownAccessor)
 	tracer, err := newTracer("sidecar", access.Head().Instance, sidecarTracing(cfg), log)
 	if err != nil {
 		return err

@@ -158,9 +158,9 @@ vet:
 
 # What the tests run besides Go: the race detector's C compiler, the browser, the
 # program that adds a CA to those that the browser trusts, what the scripts of
-# deploy/vault run, a second opinion on XML signatures, and SAML's schemas. Each is a
+# deploy/vault run, small disks that become full, a second opinion on XML signatures, and SAML's schemas. Each is a
 # program, or a file, and the Debian package that it is in; other targets need others.
-NEEDS := slowhttptest:slowhttptest curl:curl gcc:gcc gcc:libc6-dev chromium:chromium certutil:libnss3-tools gpg:gnupg gpg-agent:gnupg openssl:openssl xmlsec1:xmlsec1 xmllint:libxml2-utils \
+NEEDS := slowhttptest:slowhttptest curl:curl gcc:gcc gcc:libc6-dev chromium:chromium certutil:libnss3-tools gpg:gnupg gpg-agent:gnupg openssl:openssl unshare:util-linux mount:mount xmlsec1:xmlsec1 xmllint:libxml2-utils \
 	/usr/share/xml/opensaml/saml-schema-metadata-2.0.xsd:opensaml-schemas /usr/share/xml/xmltooling/xenc-schema.xsd:xmltooling-schemas
 
 # What package interop meets: LemonLDAP::NG, PHP for SimpleSAMLphp, and mod_auth_mellon.
@@ -180,6 +180,9 @@ NEEDS += node:nodejs ruby:ruby /usr/bin/python3:python3 $(foreach package,$(VERI
 # What package ingress puts in front of a tool. Where an init system runs, the package
 # starts a server on port 80; the tests start their own, on loopback.
 NEEDS += nginx:nginx
+# The collector of package syslog. Where an init system runs, the package starts one for the
+# machine's own log; the tests start their own, on loopback.
+NEEDS += rsyslogd:rsyslog /usr/share/doc/rsyslog-gnutls:rsyslog-gnutls
 
 .PHONY: packages
 packages:

@@ -149,6 +149,10 @@ func constraints() map[string]schema {
 
 		"access_log.rotate.size_mib":              {Maximum: maxMiB},
 		"access_log.rotate.keep":                  {Maximum: maxRotateKept},
+		"access_log.checkpoints.records":          between(minCheckpointRecords, maxCheckpointRecords),
+		"access_log.checkpoints.mount":            path,
+		"access_log.checkpoints.key":              role,
+		"access_log.checkpoints.path":             path,
 		"access_log.sinks[]":                      {Required: []string{"name"}},
 		"access_log.sinks[].name":                 {Pattern: routeName.String()},
 		"access_log.sinks[].format":               oneOf(sinkFormats[:]),
@@ -159,6 +163,10 @@ func constraints() map[string]schema {
 		"access_log.sinks[].syslog.ca_file":       {Pattern: "^(system|/.+)$"},
 		"access_log.sinks[].syslog.facility":      oneOf(facilities[:]),
 		"access_log.sinks[].syslog.app_name":      {Pattern: appName.String()},
+		"access_log.sinks[].otlp":                 {Required: []string{"endpoint"}},
+		"access_log.sinks[].otlp.endpoint":        {Pattern: "^https?://.+$"},
+		"access_log.sinks[].otlp.protocol":        oneOf(otlpProtocols[:]),
+		"access_log.sinks[].otlp.ca_file":         {Pattern: "^(system|/.+)$"},
 		"access_log.sinks[].spool.directory":      {Pattern: "^/.+$"},
 		"access_log.sinks[].spool.size_mib":       between(minSpool, maxMiB),
 		"access_log.sinks[].only.actions[]":       {Pattern: recordCode.String()},
@@ -179,6 +187,8 @@ func constraints() map[string]schema {
 		"backend_pki.root_mount":       path,
 		"approle.mount":                path,
 		"approle.introducer_policy":    role,
+		"transit.log_path":             path,
+		"transit.verifier_policy":      role,
 		"gateway.role":                 role,
 		"gateway.hosts[]":              {Pattern: routeHostPattern},
 		"gateway.edge_pki_role":        role,
@@ -527,7 +537,7 @@ func TestSchemaAcceptsEveryGoodFile(t *testing.T) {
 func TestSchemaRefusesWhatAnEditorShouldMark(t *testing.T) {
 	names := []string{
 		"gateway/unknown-keys", "gateway/wrong-types", "gateway/hosts", "gateway/durations", "gateway/origins",
-		"gateway/missing-keys", "gateway/routing", "gateway/vault-paths", "gateway/route-names", "gateway/idps", "gateway/sinks", "sidecar/unknown-keys", "sidecar/gateways",
+		"gateway/missing-keys", "gateway/routing", "gateway/vault-paths", "gateway/route-names", "gateway/idps", "gateway/sinks", "gateway/telemetry", "sidecar/unknown-keys", "sidecar/gateways",
 		"secret-driver/unknown-keys", "secret-driver/vault-paths",
 		"provision/unknown-keys", "provision/wrong-types", "provision/paths", "provision/authorities", "provision/names", "provision/audit",
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // Sink is one more place where records go, besides AccessLog.File. Exactly one of
-// File and Syslog is given.
+// File, Syslog and OTLP is given.
 type Sink struct {
 	// Name identifies the sink in logs, metrics and at /readyz, like a route's.
 	// Required, unique.
@@ -18,6 +18,8 @@ type Sink struct {
 	File SinkFile `yaml:"file"`
 	// Syslog is a collector that takes syslog.
 	Syslog Syslog `yaml:"syslog"`
+	// OTLP is a collector that takes OpenTelemetry logs. Its Endpoint is required.
+	OTLP Collector `yaml:"otlp"`
 	// Spool is where records wait while a collector is away. Required with one.
 	Spool Spool `yaml:"spool"`
 	// Format is what a record looks like: "ecs", as in AccessLog.File, "ocsf" or
@@ -139,6 +141,7 @@ func (s *Sink) setDefaults() {
 	s.OnFailure = sinkFailures[0]
 	s.File.Rotate = defaultRotate()
 	s.Syslog = Syslog{CAFile: systemRoots, Facility: "local0", AppName: "sallyport"}
+	s.OTLP = defaultCollector()
 	s.Spool.SizeMiB = 1024
 }
 
@@ -213,7 +216,7 @@ func (c *collector) sinks(g *Gateway) {
 
 // sinkPlace reports a sink that leads nowhere, to two places, or to another's.
 func (c *collector) sinkPlace(at string, sink Sink, places map[string]string) {
-	kinds := []string{"file", "syslog"}
+	kinds := []string{"file", "syslog", "otlp"}
 	var given []string
 	for _, kind := range kinds {
 		if c.isGiven(join(at, kind)) {
@@ -221,7 +224,7 @@ func (c *collector) sinkPlace(at string, sink Sink, places map[string]string) {
 		}
 	}
 	if len(given) != 1 {
-		c.add(at, fmt.Sprintf("%d of them", len(given)), "exactly one of file and syslog")
+		c.add(at, fmt.Sprintf("%d of them", len(given)), "exactly one of file, syslog and otlp")
 		return
 	}
 	if given[0] == "file" {
@@ -233,8 +236,21 @@ func (c *collector) sinkPlace(at string, sink Sink, places map[string]string) {
 		}
 		return
 	}
-	c.syslog(join(at, "syslog"), sink.Syslog)
+	if given[0] == "otlp" {
+		c.otlp(join(at, "otlp"), sink)
+	} else {
+		c.syslog(join(at, "syslog"), sink.Syslog)
+	}
 	c.spool(join(at, "spool"), sink.Spool, places)
+}
+
+// otlp reports a collector that cannot be reached as it is written, or would not get what
+// it takes.
+func (c *collector) otlp(at string, sink Sink) {
+	if !sink.OTLP.On() {
+		c.refuse(join(at, "endpoint"), "the collector's origin, such as https://collector.example.com:4317")
+	}
+	c.collectorOf(at, sink.OTLP)
 }
 
 // syslog reports a collector that cannot be reached as it is written.

@@ -18,6 +18,9 @@ type Collector struct {
 	// CAFile is an absolute path to the PEM certificates of the only authorities that
 	// are trusted for it. Default "system": those of the operating system.
 	CAFile string `yaml:"ca_file"`
+	// ClientCertificate shows it the certificate that this process has for its own mutual
+	// TLS. Default false.
+	ClientCertificate bool `yaml:"client_certificate"`
 	// UnsafeHTTP lets Endpoint be http on another host. Default false.
 	UnsafeHTTP bool `yaml:"unsafe_http"`
 }
@@ -61,6 +64,9 @@ func (c *collector) collectorOf(at string, t Collector) {
 	if !t.SystemRoots() && (!path.IsAbs(t.CAFile) || !isPrintable(t.CAFile)) {
 		c.refuse(join(at, "ca_file"), `an absolute path, or "system"`)
 	}
+	if t.ClientCertificate && origin.Scheme == "http" {
+		c.refuse(join(at, "client_certificate"), "false beside http, which has no certificates")
+	}
 }
 
 // Tracing says what is told of the way of requests, and to whom.
@@ -69,12 +75,13 @@ type Tracing struct {
 	// the tool see, also if there is no collector. Default false; with an Endpoint it is
 	// so in any case.
 	Propagate bool `yaml:"propagate"`
-	// Endpoint, Protocol, CAFile and UnsafeHTTP are the collector that gets the spans; see
-	// [Collector].
-	Endpoint   string `yaml:"endpoint"`
-	Protocol   string `yaml:"protocol"`
-	CAFile     string `yaml:"ca_file"`
-	UnsafeHTTP bool   `yaml:"unsafe_http"`
+	// Endpoint, Protocol, CAFile, ClientCertificate and UnsafeHTTP are the collector that
+	// gets the spans; see [Collector].
+	Endpoint          string `yaml:"endpoint"`
+	Protocol          string `yaml:"protocol"`
+	CAFile            string `yaml:"ca_file"`
+	ClientCertificate bool   `yaml:"client_certificate"`
+	UnsafeHTTP        bool   `yaml:"unsafe_http"`
 	// Sample is which part of the traces that begin here is kept. Default 1%.
 	Sample Percent `yaml:"sample"`
 	// TrustParent continues the trace that a trusted proxy says a request belongs to, and
@@ -87,7 +94,7 @@ func (t Tracing) On() bool { return t.Propagate || t.Collector().On() }
 
 // Collector is where the spans go.
 func (t Tracing) Collector() Collector {
-	return Collector{Endpoint: t.Endpoint, Protocol: t.Protocol, CAFile: t.CAFile, UnsafeHTTP: t.UnsafeHTTP}
+	return Collector{Endpoint: t.Endpoint, Protocol: t.Protocol, CAFile: t.CAFile, ClientCertificate: t.ClientCertificate, UnsafeHTTP: t.UnsafeHTTP}
 }
 
 func defaultTracing() Tracing {

@@ -146,7 +146,7 @@ func (m *Metrics) end(r *accesslog.Record) {
 	m.inFlight.Dec()
 	route := m.series.get(r.Route)
 	route.request(r.Status, r.Decision).Inc()
-	route.observe(r, "")
+	route.observe(r, traceOf(r))
 	if r.Decision == accesslog.DecisionDeny {
 		m.refusals.WithLabelValues(r.Reason).Inc()
 	}
@@ -156,6 +156,15 @@ func (m *Metrics) end(r *accesslog.Record) {
 	if r.Action == accesslog.ActionSignIn {
 		m.signIns.WithLabelValues(r.Decision, r.Reason).Inc()
 	}
+}
+
+// traceOf is the trace that a request is part of, if its span reaches a collector: there
+// is nothing to be found under the others.
+func traceOf(r *accesslog.Record) string {
+	if r.SpanID == "" {
+		return ""
+	}
+	return r.TraceID
 }
 
 // signedOn counts how long a sign-on took that this browser had begun.

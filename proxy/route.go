@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -96,6 +97,26 @@ type route struct {
 	cards    cards            // of whom it was told last
 	answers  *answers
 	inHand   *atomic.Int64 // requests that it is asked now, shared with later Gateways
+}
+
+// CheckRoutes reports what of routes no [Gateway] would take, as far as it needs neither keys
+// nor certificates to say so: the headers that their tools are told, those that are set in
+// answers, and where they lead.
+func CheckRoutes(routes []Route) error {
+	g := &Gateway{cfg: Config{Routes: routes}}
+	var faults []error
+	for _, spec := range routes {
+		var err error
+		if spec.Redirect != nil || spec.Respond != nil {
+			_, err = newOwnRoute(spec)
+		} else if _, err = g.templateOf(spec); err == nil && spec.Backend != nil {
+			if _, err = newAnswers(spec.Answers, []*url.URL{spec.Backend}); err != nil {
+				err = fmt.Errorf("route %q: %w", spec.Name, err)
+			}
+		}
+		faults = append(faults, err)
+	}
+	return errors.Join(faults...)
 }
 
 func (g *Gateway) newRoute(spec Route) (*route, error) {

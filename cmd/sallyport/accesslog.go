@@ -2,34 +2,62 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"time"
 
 	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/proxy/accesslog/checkpoint"
+	"github.com/sallyport/sallyport/proxy/accesslog/sink/file"
 )
 
 // lastRecords is how long a stop waits for the access log to take its last records.
 const lastRecords = 5 * time.Second
 
-// openAccessLog opens the access log of a process: on standard output, or in the file
-// of that name. It is empty until the process serves.
-func openAccessLog(name string, out io.Writer, cfg accesslog.Config) (*accesslog.Log, error) {
-	if name != "-" {
-		f, err := accesslog.Open(name)
+// openAccessLog opens the access log of a process, which goes to the standard output
+// unless cfg has sinks. It is empty until the process serves.
+func openAccessLog(out io.Writer, cfg accesslog.Config) *accesslog.Log {
+	if len(cfg.Sinks) == 0 {
+		cfg.Sinks = []accesslog.Sink{accesslog.NewOutput(ownOutput, out)}
+	}
+	cfg.Version = buildVersion()
+	return accesslog.Prepare(cfg)
+}
+
+// ownOutput is what errors and metrics call access_log.file.
+const ownOutput = "output"
+
+// openGatewayLog opens a gateway's access log, in every place that its configuration
+// names. maker, unless it is nil, has it signed.
+func openGatewayLog(ctx context.Context, a config.AccessLog, maker *checkpoint.Checkpointer, out io.Writer, log *slog.Logger) (*accesslog.Log, *logSinks, error) {
+	cfg := recording(a, log)
+	if maker != nil {
+		cfg.Start = maker.AppendStart
+	}
+	first := accesslog.NewOutput(ownOutput, out)
+	if a.File != "-" {
+		opened, err := file.Start(ctx, fileConfig(ownOutput, a.File, a.Rotate, log))
 		if err != nil {
-			return nil, err
+			return nil, nil, &hinted{err, "choose a file in access_log.file that this process may append to"}
 		}
-		out = f
-		if cfg.Predecessor, err = accesslog.LastOf(name); err != nil {
-			_ = f.Close() // the first error is the one to tell
-			return nil, err
+		first = opened
+		if cfg.Predecessor, err = file.LastOf(a.File); err != nil {
+			return nil, nil, errors.Join(err, first.Close())
 		}
 	}
-	cfg.Sinks = append([]accesslog.Sink{accesslog.NewOutput("output", out)}, cfg.Sinks...)
-	cfg.Version = buildVersion()
-	return accesslog.Prepare(cfg), nil
+	sinks, err := openSinks(ctx, a.Sinks, out, log)
+	if err != nil {
+		return nil, nil, &hinted{errors.Join(err, first.Close()), "see to it that this process may write where access_log.sinks says, and reads the files that it names"}
+	}
+	if cfg.Predecessor != nil {
+		if err := sinks.catchUp(ctx, a.File, *cfg.Predecessor); err != nil {
+			return nil, nil, errors.Join(err, sinks.close(), first.Close())
+		}
+	}
+	cfg.Sinks, cfg.Beside = append([]accesslog.Sink{first}, sinks.waited...), sinks.beside
+	return openAccessLog(out, cfg), sinks, nil
 }
 
 // recording is what a gateway's configuration says of its access log.

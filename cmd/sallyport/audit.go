@@ -24,7 +24,7 @@ func auditCommand(std stdio) *cobra.Command {
 		Use:   "audit",
 		Short: "Ask the access log who has done what",
 	}
-	cmd.AddCommand(queryCommand(std), tailCommand(std), reportCommand(std), joinCommand(std), revealCommand(std))
+	cmd.AddCommand(queryCommand(std), tailCommand(std), reportCommand(std), joinCommand(std), revealCommand(std), verifyCommand(std), auditKeysCommand(std))
 	demandAction(cmd)
 	return cmd
 }
@@ -206,7 +206,7 @@ func age(text string) (time.Duration, error) {
 			if err != nil {
 				return 0, errAge
 			}
-			return time.Duration(n) * length, nil //nolint:gosec // at most 16 bits of weeks
+			return time.Duration(n) * length, nil
 		}
 	}
 	d, err := time.ParseDuration(text)

@@ -63,7 +63,7 @@ func (f *reportFlags) run(ctx context.Context, std stdio, named []string) error 
 	if gateway == nil {
 		return usageError{&hinted{errors.New("flag --config is missing: who may is said by the configuration"), "sallyport audit report --config gateway.yaml"}}
 	}
-	cfg.Tools = toolsOf(gateway)
+	cfg.Tools, cfg.Pseudonyms = toolsOf(gateway), gateway.AccessLog.Pseudonymise
 	x, err := f.open(ctx, std, named)
 	if err != nil {
 		return err

@@ -77,14 +77,9 @@ func (f *tailFlags) run(ctx context.Context, std stdio, named []string) error {
 	if err != nil {
 		return usageError{err}
 	}
-	name := ""
-	if len(named) > 0 {
-		name = named[0]
-	} else if name, err = f.logFile(); err != nil {
+	name, err := f.name(named)
+	if err != nil {
 		return err
-	}
-	if _, err := os.Stat(name); err != nil {
-		return usageError{fmt.Errorf("reading the log: %w", err)}
 	}
 	t := &tail{out: std.Out, matcher: matcher, keep: f.lines, json: f.format == formatJSON, coloured: isTerminal(std.Out)}
 	err = follow.Run(ctx, follow.Config{Name: name, Back: tailBack, Line: t.line, Caught: func() error {
@@ -97,6 +92,19 @@ func (f *tailFlags) run(ctx context.Context, std stdio, named []string) error {
 		return nil
 	}
 	return err
+}
+
+// name is the file to read.
+func (f *tailFlags) name(named []string) (name string, err error) {
+	if len(named) > 0 {
+		name = named[0]
+	} else if name, err = f.logFile(); err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(name); err != nil {
+		return "", usageError{fmt.Errorf("reading the log: %w", err)}
+	}
+	return name, nil
 }
 
 // isTerminal reports whether w is a terminal.

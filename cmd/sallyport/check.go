@@ -86,7 +86,7 @@ func checkText(from string, text []byte, kind string) (warnings, needs []string,
 		cfg, err = config.LoadSecretDriver(from, text)
 	default:
 		var gateway *config.Gateway
-		if gateway, err = config.LoadGateway(from, text); err == nil {
+		if gateway, err = loadGateway(from, text); err == nil {
 			cfg, needs = gateway, append(needsOf(gateway), credentialNeeds(gateway)...)
 		}
 	}

@@ -50,9 +50,12 @@ names a file. docs/exit-codes.md lists the ways in which a start can fail.`,
 // introduction.
 func runGateway(ctx context.Context, from source, identity *identityFlags, out io.Writer, log *slog.Logger) error {
 	var access *accesslog.Log
+	var sinks *logSinks
+	var signed checkpoints
 	defer func() {
 		if access != nil {
 			endAccessLog(ctx, access, log)
+			signed.end(ctx)
 		}
 	}()
 	inherited, err := inheritSockets(socketHTTPS, socketHTTP3, socketAdmin, socketForwardAuth)
@@ -63,7 +66,7 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 	clock, hup := newStopwatch(), catchHangup()
 	defer hup.release()
 	parse := func(name string, text []byte) (*config.Gateway, error) {
-		cfg, err := config.LoadGateway(name, text)
+		cfg, err := loadGateway(name, text)
 		if err != nil {
 			return nil, err
 		}
@@ -71,10 +74,11 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 		if err = (sockets{inherited, cfg.Listen.ReusePort}).checkFree(ctx, gatewayAddresses(cfg)); err != nil {
 			return nil, err
 		}
-		if access, err = openAccessLog(cfg.AccessLog.File, out, recording(cfg.AccessLog, log)); err != nil {
-			return nil, &hinted{err, "choose a file in access_log.file that this process may append to"}
+		if signed.maker, err = newCheckpointer(cfg.AccessLog.Checkpoints, log); err != nil {
+			return nil, err
 		}
-		return cfg, nil
+		access, sinks, err = openGatewayLog(ctx, cfg.AccessLog, signed.maker, out, log)
+		return cfg, err
 	}
 	start, client, err := loadConfig(ctx, from, parse, func() (*vaultpki.Client, error) { return identity.timedLogin(ctx, log, clock) })
 	if err != nil {
@@ -89,8 +93,11 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 		return err
 	}
 	clock.lap("rest_of_configuration") // of one in Vault
+	if err := signed.by(client, start.cfg, access); err != nil {
+		return err
+	}
 	g := newLiveGateway(client, access, log)
-	if g.tracer, err = newTracer("gateway", access.Head().Instance, start.cfg.Tracing, log); err != nil {
+	if g.tracer, err = newTracer("gateway", access.Head().Instance, start.cfg.Tracing, &identity.shown, log); err != nil {
 		return err
 	}
 	identity.traced.Use(g.tracer)
@@ -98,7 +105,13 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 	if err != nil {
 		return err
 	}
+	identity.shown.Store(g.backend)
+	sinks.identity.Store(g.backend)
+	l.sinks = sinks
 	l.sockets, l.calls, l.accessor = sockets{inherited, start.cfg.Listen.ReusePort}, identity.calls, accessor
+	if l.signed = signed; signed.maker != nil {
+		l.metrics.MustRegister(&checkpointMetrics{signed})
+	}
 	l.followed, l.startup, l.hangup, l.probe = g.follow(from, start), clock, hup, newTokenProbe(client, g.refresh)
 	return l.run(ctx)
 }

@@ -32,8 +32,9 @@ type identityFlags struct {
 	unsafeRoot                  bool
 
 	traced tracing.Calls
-	client *vaultpki.Client // set by login: the introduction is used up
-	calls  *vaultMetrics    // of the client, set by login too
+	shown  laterCertificates // what a collector may ask for
+	client *vaultpki.Client  // set by login: the introduction is used up
+	calls  *vaultMetrics     // of the client, set by login too
 }
 
 // defaultTokenFile is where container engines mount a secret of that name.

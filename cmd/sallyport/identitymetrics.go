@@ -36,28 +36,44 @@ func (m *identityMetrics) Collect(ch chan<- prometheus.Metric) {
 	(&configMetrics{m.life.followed[0]}).Collect(ch)
 }
 
-// ends tells when each thing that has an end ends, and how near that is. What is held
-// twice, such as an authority of two mounts, is told of once: as what is worse off.
+// ends tells when each thing that has an end ends, and how near that is.
 func (m *identityMetrics) ends(ch chan<- prometheus.Metric) {
-	type end struct{ kind, name string }
-	until, levels, now := map[end]time.Time{}, map[end]level{}, time.Now()
-	for _, a := range m.life.artefacts() {
-		if a.Until.IsZero() {
-			continue
-		}
-		e := end{a.Kind, a.Name}
-		if first, known := until[e]; !known || a.Until.Before(first) {
-			until[e] = a.Until
-		}
-		levels[e] = max(levels[e], a.level(now))
-	}
 	labels := []string{"kind", "name"}
 	expiry := prometheus.NewDesc("sallyport_expiry_seconds", "When something that the process lives from ends, unless it is renewed or replaced, in Unix seconds.", labels, nil)
 	near := prometheus.NewDesc("sallyport_expiry_level", "How near that end is: 0 far, 1 half of the life left and nobody renews it, 2 a quarter, 3 a tenth, 4 over.", labels, nil)
-	for e, at := range until {
-		ch <- prometheus.MustNewConstMetric(expiry, prometheus.GaugeValue, float64(at.Unix()), e.kind, e.name)
-		ch <- prometheus.MustNewConstMetric(near, prometheus.GaugeValue, float64(levels[e]), e.kind, e.name)
+	for what, e := range endsOf(m.life.artefacts(), time.Now()) {
+		ch <- prometheus.MustNewConstMetric(expiry, prometheus.GaugeValue, float64(e.until.Unix()), what.kind, what.name)
+		ch <- prometheus.MustNewConstMetric(near, prometheus.GaugeValue, float64(e.level), what.kind, what.name)
 	}
+}
+
+// kindAndName is what an artefact is known by, and end its end and how near that is.
+type (
+	kindAndName struct{ kind, name string }
+	end         struct {
+		until time.Time
+		level level
+	}
+)
+
+// endsOf returns the ends of those artefacts that have one. What is held twice, such as
+// an authority of two mounts, stands once, as what is worse off: Prometheus takes nothing
+// of a process that shows the same thing twice.
+func endsOf(all []artefact, now time.Time) map[kindAndName]end {
+	ends := map[kindAndName]end{}
+	for _, a := range all {
+		if a.Until.IsZero() {
+			continue
+		}
+		what := kindAndName{a.Kind, a.Name}
+		e, known := ends[what]
+		if !known || a.Until.Before(e.until) {
+			e.until = a.Until
+		}
+		e.level = max(e.level, a.level(now))
+		ends[what] = e
+	}
+	return ends
 }
 
 // certificates tells of each certificate.

@@ -30,8 +30,10 @@ type life struct {
 	client       *vaultpki.Client
 	certificates []heldCertificates
 	access       *accesslog.Log
+	sinks        *logSinks  // nil for a sidecar
 	accessor     accessorOf // for lines about logins; nil for a process that does not know it
 	metrics      *prometheus.Registry
+	signed       checkpoints
 	calls        *vaultMetrics   // of client
 	tracer       *tracing.Tracer // nil if nothing is traced
 
@@ -91,6 +93,9 @@ func (l *life) run(ctx context.Context) error {
 	}
 	l.started = time.Now()
 	l.metrics.MustRegister(&identityMetrics{life: l}, l.calls, proxy.NewAccessLogMetrics(l.access))
+	if l.sinks != nil {
+		l.metrics.MustRegister(&logSinkMetrics{sinks: l.sinks})
+	}
 	if l.tracer != nil {
 		l.metrics.MustRegister(l.tracer)
 	}
@@ -240,6 +245,7 @@ func (l *life) keepFresh(ctx context.Context, group *errgroup.Group) {
 		group.Go(func() error { return f.run(ctx) })
 	}
 	group.Go(func() error { return l.probe.run(ctx) })
+	group.Go(func() error { return l.signed.run(ctx) })
 	group.Go(func() error { return l.tracer.Run(ctx) })
 	group.Go(func() error { return l.hangup.obey(ctx, l.log, sleepers...) })
 	if l.tools != nil {

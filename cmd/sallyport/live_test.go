@@ -380,6 +380,7 @@ func testFileConfiguration(t *testing.T, s *stand) {
 	p.eventually(t, "the file's new content is in use", func() (string, bool) {
 		return "", strings.Contains(p.err.String(), `"new version in use"`)
 	})
+	checkMetrics(t, admin, "sallyport_config_last_reload_successful 1", `sallyport_config_info{version="`+versionOfText([]byte(read(t, file)))+`"} 1`)
 	if _, err := exec.Command("sed", "-i", "s/routes/rootes/", file).Output(); err != nil {
 		t.Fatal(err)
 	}
@@ -387,6 +388,7 @@ func testFileConfiguration(t *testing.T, s *stand) {
 		_, body, err := get(admin, "/readyz")
 		return body + fmt.Sprint(err), strings.Contains(body, "did you mean routes?")
 	})
+	checkMetrics(t, admin, "sallyport_config_last_reload_successful 0", "sallyport_config_last_reload_success_timestamp_seconds")
 }
 
 // testStatus looks at what a person sees.

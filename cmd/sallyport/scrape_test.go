@@ -13,8 +13,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // testPrometheusScrapes has real Prometheus servers, one with native histograms and one
@@ -26,7 +28,7 @@ func testPrometheusScrapes(t *testing.T, s *stand) {
 		_, _ = w.Write([]byte("hello " + r.Header.Get("X-Forwarded-User")))
 	}))
 	t.Cleanup(app.Close)
-	p := startPairBefore(t, s, app.URL, "", func(string) []string { return nil })
+	p := startPairBefore(t, s, app.URL, "tracing: {endpoint: \"http://127.0.0.1:1\", sample: 100%}\n", func(string) []string { return nil })
 	roleID, socket, driver := s.addDriver(t), filepath.Join(socketDir(t), "plugins", "sallyport.sock"), free(t)
 	d := s.start(t, "secret-driver", "--config", driverYAML(t, socket, driver), "--role-id", roleID, "--wrapping-token-file", s.introduce(t, driverRole).file)
 	d.ready(t, driver)
@@ -46,6 +48,10 @@ func testPrometheusScrapes(t *testing.T, s *stand) {
 		server.checkPanels(t)
 	}
 	checkScraped(t, classic)
+	examples := url.Values{"query": {`{__name__=~"sallyport_http_request_duration_seconds.*"}`}, "start": {"0"}, "end": {strconv.FormatInt(time.Now().Unix()+60, 10)}}
+	if raw := native.get(t, "query_exemplars", examples); !strings.Contains(string(raw), `"trace_id"`) {
+		t.Errorf("no duration has a trace as its example: %s", raw)
+	}
 	if buckets := native.ask(t, `sallyport_upstream_duration_seconds_bucket`); buckets != "[]" {
 		t.Errorf("with native histograms there are classic buckets: %s", buckets)
 	}
@@ -185,7 +191,7 @@ func (p *prometheusServer) checkPanels(t *testing.T) {
 }
 
 // quietMetrics are documented metrics that show nothing until something has happened.
-var quietMetrics = []string{"sallyport_http2_errors_total"}
+var quietMetrics = []string{"sallyport_http2_errors_total", "sallyport_trace_spans_total"}
 
 // checkScraped looks for each metric of docs/metrics.md at each process that it is of.
 func checkScraped(t *testing.T, server *prometheusServer) {

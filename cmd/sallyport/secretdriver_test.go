@@ -213,6 +213,7 @@ func testSecretDriverConfig(t *testing.T, s *stand) {
 	if _, metrics, err := get(admin, "/metrics"); err != nil || !strings.Contains(metrics, "sallyport_source_fault{source=\""+file+"\"} 1") {
 		t.Errorf("metrics have no fault of the source (%v)", err)
 	}
+	checkMetrics(t, admin, "sallyport_config_last_reload_successful 0")
 	if err := os.WriteFile(file, []byte(strings.Replace(first, "edge_gateway", "edge_other", 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -64,10 +63,7 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, out i
 	if err != nil && !eventsOf(log).waits() { // else there is something to record of a start that fails
 		return err
 	}
-	access, openErr := openAccessLog("-", out, accesslog.Config{Service: "sallyport-sidecar", Log: log})
-	if openErr != nil {
-		return errors.Join(err, openErr)
-	}
+	access := openAccessLog(out, accesslog.Config{Service: "sallyport-sidecar", Log: log})
 	defer endAccessLog(ctx, access, log)
 	eventsOf(log).attach(ctx, access, unknownAccessor)
 	if err != nil {
@@ -75,7 +71,7 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, out i
 	}
 	clock.lap("rest_of_configuration") // of one in Vault
 	cfg := start.cfg
-	tracer, err := newTracer("sidecar", access.Head().Instance, sidecarTracing(cfg), log)
+	tracer, err := newTracer("sidecar", access.Head().Instance, sidecarTracing(cfg), &identity.shown, log)
 	if err != nil {
 		return err
 	}
@@ -87,6 +83,7 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, out i
 		return &certificateError{fmt.Errorf("getting the sidecar's certificate: %w", err)}
 	}
 	clock.lap("certificates")
+	identity.shown.Store(certificates)
 	s := &liveSidecar{certificates: certificates, access: access, tracer: tracer, log: log}
 	if err := s.use(cfg); err != nil {
 		closeIdentity(certificates)

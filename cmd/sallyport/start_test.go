@@ -31,6 +31,7 @@ func TestProcesses(t *testing.T) {
 			"a gateway takes its configuration of Vault": testGatewayConfigInVault,
 			"a gateway speaks QUIC":                      testGatewayHTTP3,
 			"a gateway stops":                            testGatewayStops,
+			"a gateway whose disk is full":               testGatewayDiskFull,
 			"a gateway stops in time":                    testGatewayDrainEnds,
 			"a gateway stops at once when told twice":    testGatewayStopsAtOnce,
 			"a sidecar starts and stops":                 testSidecar,

@@ -40,6 +40,7 @@ func (l *life) status() statusDocument {
 	if shedding, stuck := l.overloaded(); shedding && !stuck {
 		doc.Remarks = append(doc.Remarks, "overloaded: requests were turned away in the last ten seconds")
 	}
+	doc.Remarks = append(doc.Remarks, l.sinks.remarks()...)
 	if first, found := hardStop(doc.Artefacts); found {
 		doc.HardStop = &first
 	}

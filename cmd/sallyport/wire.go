@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/tls"
+	"fmt"
 	"time"
 
 	"github.com/sallyport/sallyport/config"
@@ -12,6 +13,19 @@ import (
 	"github.com/sallyport/sallyport/vaultpki"
 	"github.com/sallyport/sallyport/vaultpki/provision"
 )
+
+// loadGateway reads a configuration that a gateway can use: faults that need neither keys
+// nor Vault to be found are found before either is asked for.
+func loadGateway(name string, text []byte) (*config.Gateway, error) {
+	cfg, err := config.LoadGateway(name, text)
+	if err != nil {
+		return nil, err
+	}
+	if err := proxy.CheckRoutes(routes(cfg, func(string) *tls.Config { return nil })); err != nil {
+		return nil, usageError{fmt.Errorf("checking the routes of %s: %w", name, err)}
+	}
+	return cfg, nil
+}
 
 // routes translates the configured routes. dial makes the TLS configuration
 // that pins a sidecar's name.
@@ -148,6 +162,9 @@ func spec(cfg *config.Gateway) provision.Spec {
 		AssertionRole: cfg.Vault.AssertionRole, AssertionName: string(cfg.Vault.AssertionName),
 		CertTTL:        max(cfg.Vault.EdgePKI.TTL.Duration, cfg.Vault.BackendPKI.TTL.Duration),
 		EdgeRevocation: cfg.Vault.EdgePKI.RevokeOnStop, ClientRevocation: cfg.Vault.BackendPKI.RevokeOnStop,
+	}
+	if signed := cfg.AccessLog.Checkpoints; signed.On() {
+		s.Transit = provision.Transit{Mount: signed.Mount, Key: signed.Key, LogPath: signed.Path}
 	}
 	if acme := cfg.Vault.EdgeACME; acme.On() {
 		s.ACMEPath = acme.KVPath

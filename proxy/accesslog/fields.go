@@ -40,8 +40,8 @@ func fieldsOfAll() []Field {
 		{"event.outcome", "keyword", `"success"`, OfAll, "`success`, `failure`, or `unknown` where somebody was sent to sign in, for the first time or again"},
 		{"service.name", "keyword", `"sallyport-gateway"`, OfAll, "who wrote the line"},
 		{"http.request.id", "keyword", `"k5z3q7m2w4xa6bcd"`, OfAll, "on every page that a person sees, and in `X-Request-Id` at the backend; of an event, the request that brought it about"},
-		{"trace.id", "keyword", `"4bf92f3577b34da6a3ce929d0e0e4736"`, OfRequests, "the trace that the request belongs to: that of its `traceparent`, or a new one"},
-		{"span.id", "keyword", `"00f067aa0ba902b7"`, OfRequests, "its span, if that is sent to a collector"},
+		{"trace.id", "keyword", `"0af7651916cd6b7de81f9c2b1c4d2e30"`, OfRequests, "the trace that the request belongs to, if requests are [traced](tracing.md); of one that begins here, the last 20 digits are `http.request.id` in hex"},
+		{"span.id", "keyword", `"b7ad6b7169203331"`, OfRequests, "its span, if that is sent to a collector"},
 		{"event.reason", "keyword", `"group_allowed"`, OfAll, "why, as a stable code: [reasons.md](reasons.md), [saml-refusals.md](saml-refusals.md); of an event as the table of kinds says"},
 	}
 }
@@ -121,7 +121,8 @@ func fieldsOfLog() []Field {
 		{"host.name", "keyword", `"edge-1"`, OfLog, "on `log_start`: where it runs"},
 		{"process.pid", "long", `4711`, OfLog, "on `log_start`"},
 		{"sallyport.log.predecessor", "object", `{"instance":"` + instance + `","sequence":812,"hash":"` + hash + `"}`, OfLog, "on `log_start`: the last record that the file had before"},
-		{"sallyport.log.key", "keyword", `"MCowBQYDK2VwAyEA"`, OfLog, "on `log_start`: the public key that checkpoints are signed with while Vault is away"},
+		{"sallyport.log.key", "keyword", `"11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="`, OfLog, "on `log_start`: the public key that checkpoints are signed with while Vault is away"},
+		{"sallyport.log.checkpoints", "object", `{"every":60,"records":10000,"signer":"transit/transit/log"}`, OfLog, "on `log_start`: how often checkpoints come, in seconds and records, and which key in Vault signs"},
 		{"sallyport.log.dropped", "long", `17`, OfLog, "on `log_gap`: how many records were lost"},
 		{"event.start", "date", `"2026-11-22T20:29:01.000000Z"`, OfLog, "on `log_gap`: when the first of them was"},
 		{"event.end", "date", `"2026-11-22T20:29:05.000000Z"`, OfLog, "on `log_gap`: when the last of them was"},

@@ -50,6 +50,8 @@ type Config struct {
 	Predecessor *Head
 	// Version is the program's.
 	Version string
+	// Start appends more members to the first record, each behind a comma; nil for none.
+	Start func(dst []byte) []byte
 	// Log is told when records cannot be written, and when they can again; nil
 	// discards.
 	Log *slog.Logger
@@ -127,6 +129,13 @@ func (l *Log) Write(r *Record) error {
 		lines.Put(buf)
 	}
 	return err
+}
+
+// Append puts a record that is no request's among the lines to be written: one line as
+// encode appends it, of JSON that ends with "}" and a line break. It is never lost, as
+// that of somebody who was let in is not.
+func (l *Log) Append(encode func(dst []byte) []byte) error {
+	return l.put(encode(nil), true)
 }
 
 // lines are the buffers that lines are made in, so that none waits for another's

@@ -134,6 +134,9 @@ func newTransport(cfg Config) *http.Transport {
 // Close lets go of the connections that no Export uses.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
+// Address is where the collector is: its scheme, host and port.
+func (c *Client) Address() string { return c.cfg.Endpoint.Scheme + "://" + c.cfg.Endpoint.Host }
+
 // Export delivers one message, an Export…ServiceRequest of that signal as Protobuf, and
 // returns when the collector has answered. The error is a [*PartialError] if it has taken
 // some of it, else an [*Error]; either may be wrapped. The message is not kept.

@@ -1,6 +1,8 @@
 package otlp
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/base64"
 	"encoding/binary"
@@ -31,6 +33,7 @@ func (c *Client) call(ctx context.Context, signal Signal, message []byte) error 
 	req.Header["Content-Type"] = []string{"application/grpc+proto"}
 	req.Header["Te"] = []string{"trailers"}
 	req.Header["Grpc-Timeout"] = []string{strconv.FormatInt(c.cfg.Timeout.Milliseconds(), 10) + "m"}
+	req.Header["Grpc-Accept-Encoding"] = []string{"gzip"}
 	if packed {
 		req.Header["Grpc-Encoding"] = []string{"gzip"}
 	}
@@ -46,23 +49,33 @@ func (c *Client) call(ctx context.Context, signal Signal, message []byte) error 
 	if err := grpcError(res); err != nil {
 		return err
 	}
-	return parseFrame(raw)
+	return parseFrame(raw, res.Header.Get("Grpc-Encoding"))
 }
 
 // errTruncated is an answer that ends before it should.
 var errTruncated = errors.New("the answer of the collector is not whole")
 
-// parseFrame reads the message of a success, which is not compressed: we have not said
-// that we understand it.
-func parseFrame(raw []byte) error {
+// parseFrame reads the message of a success. It may be compressed as ours was: servers do
+// so whether or not they are told that it will be understood.
+func parseFrame(raw []byte, encoding string) error {
 	if len(raw) < frameHeader {
 		return errTruncated
 	}
-	length := binary.BigEndian.Uint32(raw[1:])
-	if raw[0] != 0 || int64(length) != int64(len(raw)-frameHeader) {
+	packed, message := raw[0] == 1, raw[frameHeader:]
+	if raw[0] > 1 || packed && encoding != "gzip" || int64(binary.BigEndian.Uint32(raw[1:])) != int64(len(message)) {
 		return errTruncated
 	}
-	return parseSuccess(raw[frameHeader:])
+	if !packed {
+		return parseSuccess(message)
+	}
+	r, err := gzip.NewReader(bytes.NewReader(message))
+	if err != nil {
+		return fmt.Errorf("%w: %w", errTruncated, err)
+	}
+	if message, err = io.ReadAll(io.LimitReader(r, maxAnswer)); err != nil {
+		return fmt.Errorf("%w: %w", errTruncated, err)
+	}
+	return parseSuccess(message)
 }
 
 // grpcError is the status of an answer, nil for OK. It stands in the trailers, or in the

@@ -138,6 +138,42 @@ func TestPartialSuccessIsTold(t *testing.T) {
 	}
 }
 
+func TestAnAnswerOfGRPCMayBeCompressed(t *testing.T) {
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	if _, err := w.Write(partial(3, "too old")); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	answer := framed(packed.Bytes())
+	answer[0] = 1
+	var told *PartialError
+	if err := parseFrame(answer, "gzip"); !errors.As(err, &told) || told.Rejected != 3 {
+		t.Errorf("parseFrame = %v", err)
+	}
+	bomb := bytes.Buffer{}
+	w = gzip.NewWriter(&bomb)
+	if _, err := w.Write(make([]byte, 64<<20)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	large := framed(bomb.Bytes())
+	large[0] = 1
+	for name, bad := range map[string][]byte{"another encoding": answer, "a flag that is none": append([]byte{2}, answer[1:]...), "torn": answer[:len(answer)-3]} {
+		encoding := map[bool]string{true: "zstd", false: "gzip"}[name == "another encoding"]
+		if err := parseFrame(bad, encoding); !errors.Is(err, errTruncated) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := parseFrame(large, "gzip"); err != nil { // 64 MiB of zeros say nothing, and are not kept
+		t.Errorf("large: %v", err)
+	}
+}
+
 func TestAnswersOfHTTP(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -292,6 +328,6 @@ func FuzzAnswer(f *testing.F) {
 		if text := statusMessage("application/x-protobuf", raw); len(text) > 4*maxMessage || strings.ContainsAny(text, "\n\x1b") {
 			t.Errorf("statusMessage = %q", text)
 		}
-		_ = parseFrame(raw)
+		_ = parseFrame(raw, "gzip")
 	})
 }

@@ -46,7 +46,7 @@ func (f *Filter) Conditions() ([]Condition, error) {
 	}
 	for field, want := range words {
 		if want != "" {
-			all = append(all, Condition{Field(field), matchWord(want)}) //nolint:gosec // as many as there are fields
+			all = append(all, Condition{Field(field), matchWord(want)})
 		}
 	}
 	if f.Rule != "" {

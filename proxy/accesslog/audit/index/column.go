@@ -20,7 +20,7 @@ func appendNumbers(dst []byte, values []int64) []byte {
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(least))
 	dst = append(dst, width)
 	for _, v := range values {
-		dst = appendNumber(dst, uint64(v)-uint64(least), width)
+		dst = appendNumber(dst, uint64(v)-uint64(least), width) //nolint:gosec // as above
 	}
 	return dst
 }
@@ -160,7 +160,7 @@ func readTexts(from []byte, n int) (c column, err error) {
 	c.values = make([][]byte, count)
 	for i := range c.values {
 		length, size := binary.Uvarint(from)
-		if size <= 0 || length > uint64(len(from)-size) {
+		if size <= 0 || length > uint64(len(from)-size) { //nolint:gosec // no more was read than there is
 			return c, errDamaged
 		}
 		c.values[i] = from[size : size+int(length)] //nolint:gosec // was just compared

@@ -73,28 +73,33 @@ func Open(ctx context.Context, dir string, files ...string) (*Index, error) {
 // on: names of rotated files may change. Answers that are under way are about what
 // there was.
 func (x *Index) Update(ctx context.Context, files ...string) error {
+	_, err := x.update(ctx, files)
+	return err
+}
+
+func (x *Index) update(ctx context.Context, files []string) (looked, error) {
 	select {
 	case <-x.updating:
 		defer func() { x.updating <- struct{}{} }()
 	case <-ctx.Done():
-		return fmt.Errorf("waiting for the index: %w", ctx.Err())
+		return looked{}, fmt.Errorf("waiting for the index: %w", ctx.Err())
 	}
 	locked, err := lock(ctx, x.dir)
 	if err != nil {
-		return err
+		return looked{}, err
 	}
 	defer func() { _ = locked.Close() }() // nothing was written
 	before, err := x.acquire()
 	if err != nil {
-		return err
+		return looked{}, err
 	}
 	defer releaseAll(before)
 	u := &update{dir: x.dir, builder: x.builder, before: before, now: time.Now()}
 	segments, err := u.run(ctx, files)
 	if err != nil {
-		return err
+		return looked{}, err
 	}
-	return x.swap(segments, files)
+	return u.looked, x.swap(segments, files)
 }
 
 // OpenLog is Open for a log by its name, with its rotated files: see [audit.Family].
@@ -110,8 +115,8 @@ func OpenLog(ctx context.Context, dir, name string) (*Index, error) {
 	return x, nil
 }
 
-// listings is how often files are listed until they are what they were before.
-const listings = 5
+// listings is how often files are listed until none has been missed.
+const listings = 20
 
 // UpdateLog is Update for a log by its name, with its rotated files. A file that is
 // renamed or compressed meanwhile is not missed.
@@ -121,14 +126,15 @@ func (x *Index) UpdateLog(ctx context.Context, name string) error {
 		return err
 	}
 	for range listings {
-		if err := x.Update(ctx, files...); err != nil {
+		looked, err := x.update(ctx, files)
+		if err != nil {
 			return err
 		}
-		now, err := audit.Family(name)
-		if err != nil || slices.Equal(now, files) {
+		files, err = audit.Family(name)
+		missed := slices.ContainsFunc(files, func(file string) bool { return file != name && !looked.at(file) })
+		if err != nil || !missed && !looked.missing {
 			return err
 		}
-		files = now
 	}
 	return fmt.Errorf("reading %s and its rotated files: they are renamed faster than they can be read", name)
 }

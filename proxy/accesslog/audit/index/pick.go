@@ -16,7 +16,7 @@ type scratch struct {
 func (s *scratch) pick(b *block, matcher *audit.Matcher, first, last int64) (rows []uint16, err error) {
 	rows = s.rows[:0]
 	for i := range b.rows {
-		rows = append(rows, uint16(i)) //nolint:gosec // no more than blockRows
+		rows = append(rows, uint16(i))
 	}
 	s.rows = rows
 	for _, c := range matcher.Conditions() {
@@ -46,12 +46,12 @@ func (s *scratch) narrow(b *block, rows []uint16, c audit.Condition) ([]uint16, 
 		return nil, err
 	}
 	s.meets = s.meets[:0]
-	any := false
+	some := false
 	for _, value := range texts.values {
 		meets := c.Match(string(value))
-		s.meets, any = append(s.meets, meets), any || meets
+		s.meets, some = append(s.meets, meets), some || meets
 	}
-	if !any {
+	if !some {
 		return nil, nil
 	}
 	kept := rows[:0]

@@ -20,8 +20,8 @@ const attempts = 3
 // once, so that a compressed file is not read again and again.
 const (
 	batchFirst = 64
-	batchRows  = 8192
-	batchBytes = 8 << 20
+	batchRows  = 16384
+	batchBytes = 16 << 20
 )
 
 // found is a record that is asked for, as the index has it.

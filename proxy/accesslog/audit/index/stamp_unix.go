@@ -15,7 +15,7 @@ import (
 func stampOf(info fs.FileInfo) stamp {
 	s := stamp{Size: info.Size(), Modified: info.ModTime().UnixNano()}
 	if system, ok := info.Sys().(*syscall.Stat_t); ok {
-		s.Device, s.Inode = uint64(system.Dev), system.Ino //nolint:gosec,unconvert // differs between systems
+		s.Device, s.Inode = uint64(system.Dev), system.Ino //nolint:unconvert // differs between systems
 	}
 	return s
 }
@@ -37,7 +37,7 @@ func ownsAlone(dir string) error {
 // tryLock locks a file that nobody else has locked, and reports whether it did. The
 // lock ends when the file is closed.
 func tryLock(f *os.File) (bool, error) {
-	switch err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err { //nolint:gosec,errorlint // a descriptor is small; an errno is compared
+	switch err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err {
 	case nil:
 		return true, nil
 	case unix.EWOULDBLOCK, unix.EINTR:

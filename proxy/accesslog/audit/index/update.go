@@ -26,6 +26,30 @@ type update struct {
 	known   []*entry // what the folder has
 	before  []*segment
 	now     time.Time
+	looked  looked
+}
+
+// looked is which files an update has looked at.
+type looked struct {
+	paths   []string
+	stamps  []stamp
+	missing bool // one that was named was not there
+}
+
+// at reports whether a file was looked at, or what it was compressed from. A name
+// alone does not tell: an empty file may hold the name of one that is about to be
+// rotated.
+func (l *looked) at(name string) bool {
+	info, err := os.Stat(name)
+	if err != nil {
+		return slices.Contains(l.paths, name) // it is gone since
+	}
+	if s := stampOf(info); slices.ContainsFunc(l.stamps, s.sameFile) {
+		return true
+	}
+	plain, isCompressed := strings.CutSuffix(name, ".gz")
+	i := slices.Index(l.paths, plain)
+	return isCompressed && i >= 0 && l.stamps[i].Size > 0
 }
 
 // entry is a segment of the folder.
@@ -73,7 +97,7 @@ func (u *update) run(ctx context.Context, paths []string) (segments []*segment, 
 	if err := u.list(); err != nil {
 		return nil, err
 	}
-	sources, err := openSources(paths)
+	sources, err := u.openSources(paths)
 	defer func() {
 		for _, s := range sources {
 			s.file.release()
@@ -99,10 +123,11 @@ func (u *update) run(ctx context.Context, paths []string) (segments []*segment, 
 }
 
 // openSources opens every file once, whatever names it has.
-func openSources(paths []string) (sources []*source, err error) {
+func (u *update) openSources(paths []string) (sources []*source, err error) {
 	for _, path := range paths {
 		s, err := openSource(path)
 		if errors.Is(err, fs.ErrNotExist) {
+			u.looked.missing = true
 			continue
 		}
 		if err != nil {
@@ -111,6 +136,7 @@ func openSources(paths []string) (sources []*source, err error) {
 		if s == nil {
 			continue
 		}
+		u.looked.paths, u.looked.stamps = append(u.looked.paths, path), append(u.looked.stamps, s.stamp)
 		if slices.ContainsFunc(sources, func(other *source) bool { return s.stamp.sameFile(other.stamp) }) {
 			s.file.release()
 			continue
@@ -170,9 +196,9 @@ func (u *update) bring(ctx context.Context, s *source) (*segment, error) {
 			}
 		}
 	}
-	identity, err := s.identity()
-	if err != nil || identity == "" {
-		return nil, err
+	identity := s.identity()
+	if identity == "" {
+		return nil, nil //nolint:nilnil // said above
 	}
 	for _, e := range u.known {
 		if e.Identity != identity || e.taken {

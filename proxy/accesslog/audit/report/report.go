@@ -14,6 +14,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/proxy/accesslog"
@@ -36,6 +37,9 @@ type Config struct {
 	Tools []Tool
 	// Since and Until bound the time. Until is not part of it, and not the zero time.
 	Since, Until time.Time
+	// Pseudonyms says that the log calls people by pseudonyms: users whom the
+	// configuration names cannot be told among them.
+	Pseudonyms bool
 	// Idle is after how long without use somebody is named who may open a tool. It is
 	// counted back from Until.
 	Idle time.Duration
@@ -75,8 +79,9 @@ func (p Part) rule() policy.PathRule {
 // Report is what was found out.
 type Report struct {
 	Since, Until, Made time.Time
-	// IdleDays are Config.Idle.
-	IdleDays int
+	// IdleDays are Config.Idle, and Pseudonyms is Config.Pseudonyms.
+	IdleDays   int
+	Pseudonyms bool
 	// Requests, Denied and People sum up all tools.
 	Requests, Denied int64
 	People           int
@@ -156,7 +161,7 @@ type maker struct {
 func Make(ctx context.Context, log Log, cfg Config) (*Report, error) {
 	m := &maker{
 		cfg: cfg, log: log, tools: make(map[string]*ToolUse), people: make(map[string]map[string]*Person), groups: make(map[string][]string),
-		report: &Report{Since: cfg.Since, Until: cfg.Until, Made: cfg.Until, IdleDays: int(cfg.Idle / (24 * time.Hour))},
+		report: &Report{Since: cfg.Since, Until: cfg.Until, Made: cfg.Until, IdleDays: int(cfg.Idle / (24 * time.Hour)), Pseudonyms: cfg.Pseudonyms},
 	}
 	for _, step := range []func(context.Context) error{m.allowed, m.denied, m.days, m.members} {
 		if err := step(ctx); err != nil {
@@ -346,6 +351,9 @@ func (m *maker) finishTool(name string) *ToolUse {
 	idleSince := m.cfg.Until.Add(-m.cfg.Idle)
 	for _, p := range m.people[name] {
 		p.Groups, p.May = m.groups[p.Name], t.may(p.Name, m.groups[p.Name])
+		if p.May == "" && m.cfg.Pseudonyms {
+			p.May = userRule(p.Rules)
+		}
 		p.IsIdle = p.May != "" && p.Last.Before(idleSince)
 		slices.Sort(p.Rules)
 		t.People = append(t.People, *p)
@@ -368,7 +376,9 @@ func (m *maker) idle(t *ToolUse) []Person {
 	}
 	for _, part := range t.Parts {
 		for _, name := range part.Users {
-			names[name] = true
+			if !m.cfg.Pseudonyms {
+				names[name] = true
+			}
 		}
 	}
 	for name := range names {
@@ -399,6 +409,17 @@ func (t *ToolUse) may(user string, groups []string) string {
 	return ""
 }
 
+// userRule returns a rule of somebody's that names a user: where people have
+// pseudonyms, nobody knows better whom it means.
+func userRule(rules []string) string {
+	for _, rule := range rules {
+		if _, last, found := strings.Cut("/"+rule, "/user:"); found && last != "" {
+			return rule
+		}
+	}
+	return ""
+}
+
 // unused are the grants of a tool by which nobody was let in.
 func (m *maker) unused(t *ToolUse) []Grant {
 	used := make(map[string]bool)
@@ -414,7 +435,7 @@ func (m *maker) unused(t *ToolUse) []Grant {
 			prefix += "/"
 		}
 		for _, user := range part.Users {
-			if !used[prefix+"user:"+user] {
+			if !used[prefix+"user:"+user] && !m.cfg.Pseudonyms {
 				unused = append(unused, Grant{part.Name, "user", user})
 			}
 		}

@@ -113,6 +113,23 @@ func TestWhoMayDidAndHasNot(t *testing.T) {
 	}
 }
 
+// TestPseudonymsAreNotComparedWithNames says nothing of users whom it cannot know.
+func TestPseudonymsAreNotComparedWithNames(t *testing.T) {
+	cfg := company
+	cfg.Pseudonyms = true
+	report := made(t, cfg, visit{9, "p-abc", "", "wiki", "allow", "user:p-abc"}, visit{0, "p-def", "staff", "wiki", "allow", "group:staff"})
+	wiki := report.Tools[0]
+	if len(wiki.People) != 2 || wiki.People[0].May != "user:p-abc" || wiki.People[0].state() != stateActive {
+		t.Errorf("people %+v", wiki.People)
+	}
+	if len(wiki.Idle) != 1 || wiki.Idle[0].Name != "p-def" {
+		t.Errorf("idle %+v", wiki.Idle)
+	}
+	if diff := cmp.Diff([]Grant{{"", "group", "guests"}}, wiki.Unused); diff != "" {
+		t.Errorf("unused grants (-want +got):\n%s", diff)
+	}
+}
+
 // TestThePageNeedsNothingElse holds the page to what it promises: nothing is loaded,
 // nothing runs, nobody's name acts, and who does not see it can read it.
 func TestThePageNeedsNothingElse(t *testing.T) {

@@ -43,6 +43,9 @@ type File struct {
 	// failed is why the last rotation failed, nil if it did not; for who looks.
 	failed atomic.Pointer[error]
 
+	stop  context.CancelFunc // ends what Start has begun; nil if it has not
+	ended chan struct{}
+
 	f       *os.File
 	regular bool
 	period  time.Time // of the first record in f; zero while it is empty
@@ -56,8 +59,24 @@ type File struct {
 // tryAgain is how long a rotation that failed is left alone.
 const tryAgain = time.Minute
 
+// Start is Open, and has old files put away until Close. The goroutine's context is ctx
+// without its end.
+func Start(ctx context.Context, cfg Config) (*File, error) {
+	f, err := Open(cfg)
+	if err != nil {
+		return nil, err
+	}
+	ctx, f.stop = context.WithCancel(context.WithoutCancel(ctx))
+	f.ended = make(chan struct{})
+	go func() {
+		defer close(f.ended)
+		f.Run(ctx)
+	}()
+	return f, nil
+}
+
 // Open opens the file, or makes it. What an earlier process has left unfinished at its
-// end is ended.
+// end is ended. Old files are put away only while Run runs.
 func Open(cfg Config) (*File, error) {
 	f := &File{cfg: cfg, tidy: make(chan struct{}, 1)}
 	if err := f.open(); err != nil {
@@ -99,7 +118,13 @@ func (f *File) Sync(context.Context) error {
 }
 
 // Close implements accesslog.Sink.
-func (f *File) Close() error { return f.f.Close() }
+func (f *File) Close() error {
+	if f.stop != nil {
+		f.stop()
+		<-f.ended
+	}
+	return f.f.Close()
+}
 
 // Stuck says why the last attempt to begin a new file failed, or returns nil. Records are
 // written all the same: to the file that there is. Safe for concurrent use.

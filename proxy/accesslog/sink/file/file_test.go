@@ -259,7 +259,7 @@ func TestTwoProcessesShareAFile(t *testing.T) {
 	const writers, each = 3, 400
 	for w := range writers {
 		f := open(t, cfg)
-		tidy.Go(func() { _ = f.Run(ctx) })
+		tidy.Go(func() { f.Run(ctx) })
 		wg.Go(func() {
 			for n := range each {
 				b := &accesslog.Batch{Lines: fmt.Appendf(nil, "%d %d %s\n", w, n, strings.Repeat("y", n%300)), Count: 1}
@@ -465,18 +465,17 @@ func TestKilledBetweenTheSteps(t *testing.T) {
 	}
 }
 
-func TestRunEndsWithItsContext(t *testing.T) {
+func TestCloseEndsWhatStartHasBegun(t *testing.T) {
 	cfg := testConfig(t)
 	cfg.Size, cfg.Compress = 500, true
-	f := open(t, cfg)
-	write(t, f, 1, 10)
-	write(t, f, 11, 20)
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error)
-	go func() { ended <- f.Run(ctx) }()
-	write(t, f, 21, 30)
-	cancel()
-	if err := <-ended; err != nil {
+	f, err := Start(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := 1; n <= 30; n += 10 {
+		write(t, f, n, n+9)
+	}
+	if err := f.Close(); err != nil {
 		t.Error(err)
 	}
 	expect(t, cfg.Path, 30)

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/sallyport/sallyport/proxy/accesslog"
 )
 
 const (
@@ -93,6 +95,28 @@ func Old(path string) ([]string, error) {
 		}
 	}
 	return names, nil
+}
+
+// LastOf names the last whole record of a file, or, while that has none, of what was
+// rotated from it last; nil if there is none, or only in an archive.
+func LastOf(path string) (*accesslog.Head, error) {
+	last, err := accesslog.LastOf(path)
+	if err != nil || last != nil {
+		return last, err
+	}
+	all, err := listOld(path)
+	if err != nil {
+		return nil, fmt.Errorf("looking for old access logs: %w", err)
+	}
+	for _, o := range slices.Backward(all) {
+		if !o.plain {
+			return nil, nil //nolint:nilnil // there is none to name
+		}
+		if last, err = accesslog.LastOf(o.path); err != nil || last != nil {
+			return last, err
+		}
+	}
+	return nil, nil //nolint:nilnil // there is none to name
 }
 
 func listOld(path string) ([]old, error) {

@@ -26,11 +26,11 @@ const (
 // errBusy says that somebody writes to a file.
 var errBusy = errors.New("somebody writes to it")
 
-// Run compresses and removes old files until ctx ends. It always returns nil: what
-// fails is told to the log, and tried again.
-func (f *File) Run(ctx context.Context) error {
+// Run compresses and removes old files until ctx ends. What fails is told to the log, and
+// tried again.
+func (f *File) Run(ctx context.Context) {
 	if !f.cfg.Compress && f.cfg.Keep == 0 && f.cfg.KeepFor == 0 {
-		return nil
+		return
 	}
 	f.removeUnfinished()
 	ticker := time.NewTicker(tidyEvery)
@@ -46,7 +46,7 @@ func (f *File) Run(ctx context.Context) error {
 		last = told
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-f.tidy:
 		case <-ticker.C:
 		}

@@ -75,11 +75,11 @@ func (s *Sink) insist(ctx, sending context.Context, lines [][]byte) error {
 
 // export sends one message once.
 func (s *Sink) export(ctx context.Context, lines [][]byte) error {
-	raw, err := message(lines, s.cfg.Format, time.Now())
-	if err != nil {
-		return err
+	s.raw = s.encoder.message(s.raw[:0], lines, s.cfg.Format, time.Now())
+	if len(s.raw) == 0 {
+		return nil
 	}
-	return s.cfg.Collector.Export(ctx, otlp.Logs, raw)
+	return s.cfg.Collector.Export(ctx, otlp.Logs, s.raw)
 }
 
 // rejected notes lines that a collector will never take, with where they are to be found:
@@ -90,32 +90,35 @@ func (s *Sink) rejected(lines [][]byte, cause error) error {
 	if errors.As(cause, &partial) {
 		count = min(max(partial.Rejected, 0), count)
 	}
-	s.counts.rejected.Add(count)
+	s.counts.rejected.Add(uint64(count))
 	s.taken(len(lines) - int(count))
 	first, _ := logfile.Parse(lines[0])
 	last, _ := logfile.Parse(lines[len(lines)-1])
 	if count == 0 {
-		s.cfg.Log.Warn("collector warns of records that it has taken", "sink", s.cfg.Name,
+		s.cfg.Log.Warn("collector of access log warns of records that it has taken", "sink", s.cfg.Name,
 			"instance", first.Instance.String(), "first", first.Sequence, "last", last.Sequence, "cause", cause.Error())
 		return nil
 	}
-	s.cfg.Log.Error("collector does not take records: it will never have them", "sink", s.cfg.Name, "rejected", count,
+	s.cfg.Log.Error("collector of access log does not take records: it will never have them", "sink", s.cfg.Name, "rejected", count,
 		"instance", first.Instance.String(), "first", first.Sequence, "last", last.Sequence, "cause", cause.Error())
 	return nil
 }
 
-// away notes that the collector does not take anything for now, once until it does.
+// away notes that the collector takes nothing for now, and tells so once.
 func (s *Sink) away(cause error) {
+	s.counts.failures.Add(1)
 	if s.since.CompareAndSwap(0, time.Now().UnixNano()) {
-		s.cfg.Log.Warn("collector is away: records wait for it on disk", "sink", s.cfg.Name, "cause", cause.Error())
+		s.cfg.Log.Warn("collector of access log is away; records wait on disk", "sink", s.cfg.Name, "collector", s.cfg.Collector.Address(), "error", cause)
+		return
 	}
+	s.cfg.Log.Debug("collector of access log is still away", "sink", s.cfg.Name, "error", cause)
 }
 
-// taken notes that the collector has taken records.
+// taken notes that the collector has taken records, and tells once that it is back.
 func (s *Sink) taken(records int) {
-	s.counts.delivered.Add(int64(records))
+	s.counts.delivered.Add(uint64(records)) //nolint:gosec // counts records
 	if since := s.since.Swap(0); since != 0 {
-		s.cfg.Log.Info("collector is back", "sink", s.cfg.Name, "away", time.Since(time.Unix(0, since)).Round(time.Millisecond).String())
+		s.cfg.Log.Info("collector of access log is back", "sink", s.cfg.Name, "away", time.Since(time.Unix(0, since)))
 	}
 }
 

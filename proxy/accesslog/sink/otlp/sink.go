@@ -14,6 +14,7 @@ package otlp
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -31,13 +32,11 @@ type Config struct {
 	Collector *otlp.Client
 	// Spool is where they wait; the Sink closes it. Required.
 	Spool *spool.Spool
-	// Select returns those of some lines that the collector gets, whole and in order; it
-	// may return lines itself. Nil sends all.
-	Select func(lines []byte) []byte
 	// Format appends to dst what a record's body is, in place of the line, which it is
-	// given without its line break. Nil leaves the line as it is.
+	// given without its line break; a record that it has nothing for is not sent. Nil
+	// leaves the line as it is.
 	Format func(dst, line []byte) []byte
-	// Log is told what becomes of the collector; nil discards.
+	// Log is required.
 	Log *slog.Logger
 }
 
@@ -48,16 +47,21 @@ type Sink struct {
 	ended  chan struct{}
 	since  atomic.Int64 // from when the collector is away, in Unix nanoseconds; 0 if it is not
 	counts counts
+
+	// The goroutine's alone.
+	encoder encoder
+	raw     []byte // the message, for reuse
 }
 
-// counts are records by what has become of them.
-type counts struct{ delivered, rejected atomic.Int64 }
+type counts struct{ delivered, rejected, failures atomic.Uint64 }
 
 // Stats are what a sink has done, and what it has to do.
 type Stats struct {
-	// Delivered counts records that the collector has taken, Rejected those that it will
-	// never take.
-	Delivered, Rejected int64
+	// Delivered counts records that the collector has taken, at least once, and Rejected
+	// those that it will never take.
+	Delivered, Rejected uint64
+	// Failures counts messages that were not taken and are sent again.
+	Failures uint64
 	// Away is from when the collector takes nothing; zero while it does.
 	Away time.Time
 	// Spool is what waits.
@@ -67,15 +71,18 @@ type Stats struct {
 // closing is how long what is in the spool may take to be delivered at a stop.
 const closing = 3 * time.Second
 
-// readAtOnce is about how many bytes of lines are read from the spool at once.
-const readAtOnce = 4 * maxBytes
+const (
+	// readAtOnce is about how many bytes of lines are read from the spool at once: a
+	// message, since what is read is acknowledged together.
+	readAtOnce = maxBytes
+	// adoptEvery is how often it is looked for what another process has left, while
+	// nothing else is to do.
+	adoptEvery = 30 * time.Second
+)
 
 // New returns a Sink that delivers what its spool has, until Close. The goroutine's
 // context is ctx without its end.
 func New(ctx context.Context, cfg Config) *Sink {
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
-	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s := &Sink{cfg: cfg, stop: stop, ended: make(chan struct{})}
 	go s.run(ctx)
@@ -84,15 +91,11 @@ func New(ctx context.Context, cfg Config) *Sink {
 
 // Write implements accesslog.Sink: the batch is in the spool when it returns.
 func (s *Sink) Write(_ context.Context, b *accesslog.Batch) error {
-	lines := b.Lines
-	if s.cfg.Select != nil {
-		lines = s.cfg.Select(lines)
-	}
-	return s.cfg.Spool.Append(spool.Entry{Lines: lines, Instance: b.Instance, Last: b.Last})
+	return s.cfg.Spool.Append(spool.Entry{Lines: b.Lines, Instance: b.Instance, Last: b.Last})
 }
 
-// Err says why nothing should begin whose records are to reach the collector; nil if
-// there is room for them to wait.
+// Err says why nothing should begin whose records are to reach the collector, or returns
+// nil: there is room for them to wait.
 func (s *Sink) Err() error { return s.cfg.Spool.Err() }
 
 // Name implements accesslog.Sink.
@@ -100,7 +103,9 @@ func (s *Sink) Name() string { return s.cfg.Name }
 
 // Stats says what has become of records.
 func (s *Sink) Stats() Stats {
-	stats := Stats{Delivered: s.counts.delivered.Load(), Rejected: s.counts.rejected.Load(), Spool: s.cfg.Spool.Stats()}
+	stats := Stats{
+		Delivered: s.counts.delivered.Load(), Rejected: s.counts.rejected.Load(), Failures: s.counts.failures.Load(), Spool: s.cfg.Spool.Stats(),
+	}
 	if since := s.since.Load(); since != 0 {
 		stats.Away = time.Unix(0, since)
 	}
@@ -123,12 +128,17 @@ func (s *Sink) run(ctx context.Context) {
 	sending, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(closing, giveUp) })()
+	s.adopt(ctx)
 	for sending.Err() == nil {
-		chunk, err := s.cfg.Spool.Read(ctx, readAtOnce)
-		if err != nil {
-			if ctx.Err() != nil {
-				return
-			}
+		chunk, err := s.next(ctx)
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
+			return
+		case errors.Is(err, context.DeadlineExceeded):
+			s.adopt(ctx)
+			continue
+		default:
 			s.cfg.Log.Error("spool cannot be read: its records wait", "sink", s.cfg.Name, "error", err)
 			_ = sleep(ctx, maxPause) // its end is seen above
 			continue
@@ -139,5 +149,20 @@ func (s *Sink) run(ctx context.Context) {
 		if err := s.cfg.Spool.Ack(chunk); err != nil {
 			s.cfg.Log.Warn("spool does not note what was delivered: it will be delivered again", "sink", s.cfg.Name, "error", err)
 		}
+	}
+}
+
+// next reads from the spool, and waits for that no longer than adoptEvery.
+func (s *Sink) next(ctx context.Context) (spool.Chunk, error) {
+	ctx, cancel := context.WithTimeout(ctx, adoptEvery)
+	defer cancel()
+	return s.cfg.Spool.Read(ctx, readAtOnce)
+}
+
+// adopt takes over what another process has left. A failure is no reason to wait: the
+// rest is taken over later.
+func (s *Sink) adopt(ctx context.Context) {
+	if err := s.cfg.Spool.Adopt(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, spool.ErrFull) {
+		s.cfg.Log.Warn("spool of another process cannot be taken over", "sink", s.cfg.Name, "error", err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/proxy/accesslog/checkpoint"
 	"github.com/sallyport/sallyport/proxy/accesslog/sink/file"
 )
 
@@ -29,9 +30,12 @@ func openAccessLog(out io.Writer, cfg accesslog.Config) *accesslog.Log {
 const ownOutput = "output"
 
 // openGatewayLog opens a gateway's access log, in every place that its configuration
-// names.
-func openGatewayLog(ctx context.Context, a config.AccessLog, out io.Writer, log *slog.Logger) (*accesslog.Log, *logSinks, error) {
+// names. maker, unless it is nil, has it signed.
+func openGatewayLog(ctx context.Context, a config.AccessLog, maker *checkpoint.Checkpointer, out io.Writer, log *slog.Logger) (*accesslog.Log, *logSinks, error) {
 	cfg := recording(a, log)
+	if maker != nil {
+		cfg.Start = maker.AppendStart
+	}
 	first := accesslog.NewOutput(ownOutput, out)
 	if a.File != "-" {
 		opened, err := file.Start(ctx, fileConfig(ownOutput, a.File, a.Rotate, log))
@@ -46,6 +50,11 @@ func openGatewayLog(ctx context.Context, a config.AccessLog, out io.Writer, log 
 	sinks, err := openSinks(ctx, a.Sinks, out, log)
 	if err != nil {
 		return nil, nil, &hinted{errors.Join(err, first.Close()), "see to it that this process may write where access_log.sinks says, and reads the files that it names"}
+	}
+	if cfg.Predecessor != nil {
+		if err := sinks.catchUp(ctx, a.File, *cfg.Predecessor); err != nil {
+			return nil, nil, errors.Join(err, sinks.close(), first.Close())
+		}
 	}
 	cfg.Sinks, cfg.Beside = append([]accesslog.Sink{first}, sinks.waited...), sinks.beside
 	return openAccessLog(out, cfg), sinks, nil

@@ -51,9 +51,11 @@ names a file. docs/exit-codes.md lists the ways in which a start can fail.`,
 func runGateway(ctx context.Context, from source, identity *identityFlags, out io.Writer, log *slog.Logger) error {
 	var access *accesslog.Log
 	var sinks *logSinks
+	var signed checkpoints
 	defer func() {
 		if access != nil {
 			endAccessLog(ctx, access, log)
+			signed.end(ctx)
 		}
 	}()
 	inherited, err := inheritSockets(socketHTTPS, socketHTTP3, socketAdmin, socketForwardAuth)
@@ -72,7 +74,10 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 		if err = (sockets{inherited, cfg.Listen.ReusePort}).checkFree(ctx, gatewayAddresses(cfg)); err != nil {
 			return nil, err
 		}
-		access, sinks, err = openGatewayLog(ctx, cfg.AccessLog, out, log)
+		if signed.maker, err = newCheckpointer(cfg.AccessLog.Checkpoints, log); err != nil {
+			return nil, err
+		}
+		access, sinks, err = openGatewayLog(ctx, cfg.AccessLog, signed.maker, out, log)
 		return cfg, err
 	}
 	start, client, err := loadConfig(ctx, from, parse, func() (*vaultpki.Client, error) { return identity.timedLogin(ctx, log, clock) })
@@ -88,6 +93,9 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 		return err
 	}
 	clock.lap("rest_of_configuration") // of one in Vault
+	if err := signed.by(client, start.cfg, access); err != nil {
+		return err
+	}
 	g := newLiveGateway(client, access, log)
 	if g.tracer, err = newTracer("gateway", access.Head().Instance, start.cfg.Tracing, &identity.shown, log); err != nil {
 		return err
@@ -101,6 +109,9 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 	sinks.identity.Store(g.backend)
 	l.sinks = sinks
 	l.sockets, l.calls, l.accessor = sockets{inherited, start.cfg.Listen.ReusePort}, identity.calls, accessor
+	if l.signed = signed; signed.maker != nil {
+		l.metrics.MustRegister(&checkpointMetrics{signed})
+	}
 	l.followed, l.startup, l.hangup, l.probe = g.follow(from, start), clock, hup, newTokenProbe(client, g.refresh)
 	return l.run(ctx)
 }

@@ -96,7 +96,7 @@ func firstRecord(name string) (first, error) {
 	for {
 		line, err := r.Next()
 		if err != nil {
-			return none, nil //nolint:nilerr // the end of the file: there is none
+			return none, nil // the end of the file: there is none
 		}
 		if record, kind := Parse(line.Text); kind == Sealed || kind == Prefixed {
 			return first{name, record.Instance, record.Sequence, string(record.RawTime())}, nil

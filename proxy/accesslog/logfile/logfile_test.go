@@ -98,7 +98,7 @@ func TestReader(t *testing.T) {
 func TestParse(t *testing.T) {
 	whole := seal(`,"event.action":"access","user.name":"a\\"`, 7, sha256.Sum256([]byte("6")))
 	big := seal(``, 1<<64-1, logfile.Hash{})
-	with := func(old, new string) string { return strings.Replace(whole, old, new, 1) }
+	with := func(part, by string) string { return strings.Replace(whole, part, by, 1) }
 	tests := []struct {
 		name, give string
 		kind       logfile.Kind

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 )
 
 // MaxLine is how long a line may be, in bytes without its line break. A record with
@@ -68,6 +69,7 @@ type Line struct {
 // Reader yields the lines of one file in order. It is for one goroutine.
 type Reader struct {
 	buf    *bufio.Reader
+	long   []byte // the line in hand, if it is longer than buf
 	next   Place
 	closer io.Closer
 	done   bool
@@ -79,7 +81,7 @@ func Open(name string) (*Reader, error) {
 	if name == Stdin {
 		return New(os.Stdin, name, nil)
 	}
-	f, err := os.Open(name) //nolint:gosec // whoever runs the command says which file
+	f, err := os.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("opening log file: %w", err)
 	}
@@ -90,11 +92,22 @@ func Open(name string) (*Reader, error) {
 	return r, err
 }
 
+// bufferSize holds nearly every line; only those that are longer are copied.
+const bufferSize = 64 << 10
+
+// buffers are those of Readers that were closed.
+var buffers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, bufferSize) }}
+
+func buffer(r io.Reader) *bufio.Reader {
+	buf := buffers.Get().(*bufio.Reader) //nolint:forcetypeassert // nothing else is put there
+	buf.Reset(r)
+	return buf
+}
+
 // New returns a Reader of what r has, compressed or not, under a name. Close closes
 // closer, which may be nil.
 func New(r io.Reader, name string, closer io.Closer) (*Reader, error) {
-	// One byte more than a line may have, for its line break.
-	buf := bufio.NewReaderSize(r, MaxLine+1)
+	buf := buffer(r)
 	magic, err := buf.Peek(2)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("reading log file %s: %w", name, err)
@@ -104,7 +117,7 @@ func New(r io.Reader, name string, closer io.Closer) (*Reader, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading log file %s: %w", name, err)
 		}
-		buf = bufio.NewReaderSize(plain, MaxLine+1)
+		buf = buffer(plain)
 	}
 	return &Reader{buf: buf, next: Place{File: name, Line: 1}, closer: closer}, nil
 }
@@ -115,15 +128,13 @@ func (r *Reader) Next() (Line, error) {
 	if r.done {
 		return Line{}, io.EOF
 	}
-	text, err := r.buf.ReadSlice('\n')
+	text, read, err := r.slice()
 	line := Line{Place: r.next, Text: text}
-	read := int64(len(text))
 	switch {
 	case err == nil:
 		line.Text = text[:len(text)-1]
 	case errors.Is(err, bufio.ErrBufferFull):
-		line.Fault, line.Text = TooLong, append([]byte(nil), text[:MaxLine]...)
-		read += r.pass()
+		line.Fault = TooLong
 	case errors.Is(err, io.EOF) && len(text) == 0:
 		r.done = true
 		return Line{}, io.EOF
@@ -137,20 +148,44 @@ func (r *Reader) Next() (Line, error) {
 	return line, nil
 }
 
-// pass passes over the rest of a line and returns its length with its line break. An
-// error shows itself again at the next line.
-func (r *Reader) pass() (passed int64) {
-	for {
-		text, err := r.buf.ReadSlice('\n')
-		passed += int64(len(text))
-		if !errors.Is(err, bufio.ErrBufferFull) {
-			return passed
-		}
+// slice reads a line with its line break and returns how many bytes it has in the
+// file; of one that is too long the beginning and bufio.ErrBufferFull.
+func (r *Reader) slice() (text []byte, read int64, err error) {
+	text, err = r.buf.ReadSlice('\n')
+	read = int64(len(text))
+	if !errors.Is(err, bufio.ErrBufferFull) {
+		return text, read, err
 	}
+	r.long = r.long[:0]
+	for errors.Is(err, bufio.ErrBufferFull) {
+		r.keep(text)
+		text, err = r.buf.ReadSlice('\n')
+		read += int64(len(text))
+	}
+	r.keep(text)
+	length := read
+	if err == nil {
+		length-- // the line break
+	}
+	if length > MaxLine { // what else is wrong shows at the next line
+		return r.long[:MaxLine], read, bufio.ErrBufferFull
+	}
+	return r.long, read, err
 }
 
-// Close closes the file. Standard input stays open.
+// keep appends to the line in hand, as long as it can be one.
+func (r *Reader) keep(text []byte) {
+	r.long = append(r.long, text[:min(len(text), MaxLine+1-len(r.long))]...)
+}
+
+// Close closes the file; lines that were read are not valid any more. Standard input
+// stays open.
 func (r *Reader) Close() error {
+	if r.buf != nil {
+		r.buf.Reset(nil)
+		buffers.Put(r.buf)
+		r.buf, r.done = nil, true
+	}
 	if r.closer == nil {
 		return nil
 	}

@@ -202,8 +202,8 @@ func TestAFullSpoolLetsNobodyIn(t *testing.T) {
 			t.Errorf("%v bytes wait, of 16 MiB", value)
 		}
 	}
-	if len(families) != 6 {
-		t.Errorf("%d metrics, want 6", len(families))
+	if len(families) < 6 {
+		t.Errorf("%d metrics, want 6 at least", len(families))
 	}
 	if remarks := sinks.remarks(); len(remarks) != 1 || !strings.Contains(remarks[0], "collector siem is away") {
 		t.Errorf("remarks %q", remarks)

@@ -16,6 +16,7 @@ import (
 	"github.com/sallyport/sallyport/proxy/accesslog/format"
 	"github.com/sallyport/sallyport/proxy/accesslog/sink"
 	"github.com/sallyport/sallyport/proxy/accesslog/sink/file"
+	"github.com/sallyport/sallyport/proxy/accesslog/sink/otlp"
 	"github.com/sallyport/sallyport/proxy/accesslog/sink/spool"
 	"github.com/sallyport/sallyport/proxy/accesslog/sink/syslog"
 	"github.com/sallyport/sallyport/vaultpki"
@@ -46,9 +47,9 @@ type spooledSink struct {
 
 // spooledStats are what one has done, and has to do.
 type spooledStats struct {
-	delivered, failures uint64
-	away                time.Time
-	spool               spool.Stats
+	delivered, rejected, failures uint64
+	away                          time.Time
+	spool                         spool.Stats
 }
 
 // openSinks opens all of them, or none.
@@ -94,7 +95,12 @@ func (s *logSinks) open(ctx context.Context, c config.Sink) (accesslog.Sink, err
 		}
 		return sink.Select(opened, only, looks), nil
 	}
-	opened, err := s.openSyslog(ctx, c, looks)
+	var opened accesslog.Sink
+	if c.OTLP.On() {
+		opened, err = s.openOTLP(ctx, c, looks)
+	} else {
+		opened, err = s.openSyslog(ctx, c, looks)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +177,25 @@ func (s *logSinks) openSyslog(ctx context.Context, c config.Sink, looks sink.For
 	})
 	s.collectors = append(s.collectors, spooledSink{name: c.Name, head: queue.Head, stats: func() spooledStats {
 		stats := opened.Stats()
-		return spooledStats{stats.Delivered, stats.Failures, stats.Away, stats.Spool}
+		return spooledStats{delivered: stats.Delivered, failures: stats.Failures, away: stats.Away, spool: stats.Spool}
+	}})
+	return opened, nil
+}
+
+// openOTLP opens the sink of a collector that speaks the OpenTelemetry protocol.
+func (s *logSinks) openOTLP(ctx context.Context, c config.Sink, looks sink.Format) (accesslog.Sink, error) {
+	collector, err := dialCollector("otlp", c.OTLP, &s.identity)
+	if err != nil {
+		return nil, err
+	}
+	queue, err := openSpool(c, s.log)
+	if err != nil {
+		return nil, err
+	}
+	opened := otlp.New(ctx, otlp.Config{Name: c.Name, Collector: collector, Format: looks, Spool: queue, Log: s.log})
+	s.collectors = append(s.collectors, spooledSink{name: c.Name, head: queue.Head, stats: func() spooledStats {
+		stats := opened.Stats()
+		return spooledStats{stats.Delivered, stats.Rejected, stats.Failures, stats.Away, stats.Spool}
 	}})
 	return opened, nil
 }

@@ -75,11 +75,11 @@ func (s *Sink) insist(ctx, sending context.Context, lines [][]byte) error {
 
 // export sends one message once.
 func (s *Sink) export(ctx context.Context, lines [][]byte) error {
-	raw, err := message(lines, s.cfg.Format, time.Now())
-	if err != nil || raw == nil {
-		return err
+	s.raw = s.encoder.message(s.raw[:0], lines, s.cfg.Format, time.Now())
+	if len(s.raw) == 0 {
+		return nil
 	}
-	return s.cfg.Collector.Export(ctx, otlp.Logs, raw)
+	return s.cfg.Collector.Export(ctx, otlp.Logs, s.raw)
 }
 
 // rejected notes lines that a collector will never take, with where they are to be found:
@@ -90,7 +90,7 @@ func (s *Sink) rejected(lines [][]byte, cause error) error {
 	if errors.As(cause, &partial) {
 		count = min(max(partial.Rejected, 0), count)
 	}
-	s.counts.rejected.Add(uint64(count)) //nolint:gosec // between 0 and the number of lines
+	s.counts.rejected.Add(uint64(count))
 	s.taken(len(lines) - int(count))
 	first, _ := logfile.Parse(lines[0])
 	last, _ := logfile.Parse(lines[len(lines)-1])

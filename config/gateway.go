@@ -171,6 +171,8 @@ type AccessLog struct {
 	Rotate Rotate `yaml:"rotate"`
 	// Sinks are where records go besides File. Default none.
 	Sinks []Sink `yaml:"sinks"`
+	// Checkpoints say how often Vault signs what is in the log. Default: not at all.
+	Checkpoints Checkpoints `yaml:"checkpoints"`
 	// AuditPage is where auditors look through the log. Default: nowhere.
 	AuditPage AuditPage `yaml:"audit_page"`
 }

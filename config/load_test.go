@@ -118,10 +118,14 @@ routes: [{name: grafana, host: grafana.example.com, backend: {url: https://grafa
 			AuthnContext:    AuthnContext{Comparison: "exact"},
 			Attributes:      defaultAttributes(),
 		},
-		Session:   Session{Idle: Duration{time.Hour}, Absolute: Duration{10 * time.Hour}},
-		AccessLog: AccessLog{File: "-", Durability: "batch", OnFailure: "deny", BufferMiB: 8, Rotate: Rotate{Compress: true}, AuditPage: AuditPage{MaxAge: Duration{time.Hour}, MemoryMiB: 64, Index: "none"}},
-		Tracing:   Tracing{Endpoint: "none", Protocol: "grpc", CAFile: "system", Sample: "1%"},
-		Stop:      Stop{Announce: Duration{time.Second}, Drain: Duration{30 * time.Second}},
+		Session: Session{Idle: Duration{time.Hour}, Absolute: Duration{10 * time.Hour}},
+		AccessLog: AccessLog{
+			File: "-", Durability: "batch", OnFailure: "deny", BufferMiB: 8, Rotate: Rotate{Compress: true},
+			Checkpoints: Checkpoints{Every: Duration{time.Minute}, Records: 10_000, Mount: "transit", Path: "sallyport/log"},
+			AuditPage:   AuditPage{MaxAge: Duration{time.Hour}, MemoryMiB: 64, Index: "none"},
+		},
+		Tracing: Tracing{Endpoint: "none", Protocol: "grpc", CAFile: "system", Sample: "1%"},
+		Stop:    Stop{Announce: Duration{time.Second}, Drain: Duration{30 * time.Second}},
 		Limits: Limits{
 			Connections: 20000, ConnectionsPerAddress: 2000, Requests: 20000, StrangersPerSecond: 100,
 			URLBytes: 16384, HeaderNames: 100, Stall: Duration{30 * time.Second},
@@ -202,7 +206,7 @@ func TestDefaultsOfWhatVaultMustHold(t *testing.T) {
 		Sidecars:     []ProvisionSidecar{{Name: "grafana.backend.sallyport.internal", Access: access}},
 		SecretDriver: ProvisionDriver{Policy: "sallyport-secret-driver", Access: access},
 		Audit:        []AuditDevice{{Path: "out", Type: "stdout", Facility: "AUTH", Tag: "vault"}},
-		Transit:      Transit{Mount: "transit", Type: "ed25519"},
+		Transit:      Transit{Mount: "transit", Type: "ed25519", LogPath: "sallyport/log", VerifierPolicy: "sallyport-verifier"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)
@@ -275,6 +279,7 @@ saml:
       preset: keycloak
       attributes: {user: [username], email: [email], name: [name], groups: [groups]}
 access_log:
+  checkpoints: {key: sallyport-access-log}
   sinks:
     - name: siem
       syslog: {address: "siem.example.com:6514", server_name: siem.example.com}

@@ -224,6 +224,12 @@ type Transit struct {
 	Key string `yaml:"key"`
 	// Type is ed25519 or ecdsa-p256. Default "ed25519".
 	Type string `yaml:"type"`
+	// LogPath is where gateways publish their checkpoints in the KV mount. Default
+	// "sallyport/log".
+	LogPath string `yaml:"log_path"`
+	// VerifierPolicy is the name of a policy for who verifies the log: reads the public
+	// key and the checkpoints. Default "sallyport-verifier".
+	VerifierPolicy string `yaml:"verifier_policy"`
 }
 
 // hoursOfYear are the hours of 365 days.
@@ -246,7 +252,7 @@ func defaultProvision() Provision {
 		AppRole:      AppRole{IntroducerPolicy: "sallyport-introducer", Access: Access{TokenTTL: Duration{24 * time.Hour}}},
 		Heirs:        Heirs{Enabled: true, TTL: Duration{24 * time.Hour}},
 		SecretDriver: ProvisionDriver{Policy: "sallyport-secret-driver"},
-		Transit:      Transit{Mount: "transit", Type: "ed25519"},
+		Transit:      Transit{Mount: "transit", Type: "ed25519", LogPath: "sallyport/log", VerifierPolicy: "sallyport-verifier"},
 	}
 }
 

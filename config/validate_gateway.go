@@ -107,6 +107,7 @@ func (c *collector) given(first, second string) string {
 func (c *collector) accessLog(a AccessLog) {
 	c.logFile("access_log.file", a.File)
 	c.rotate("access_log.rotate", a.File, a.Rotate)
+	c.checkpoints("access_log.checkpoints", a.Checkpoints)
 	c.waiting("access_log", a)
 	c.texts("access_log.query_keys", a.QueryKeys, judgeText)
 	c.auditPage("access_log.audit_page", a)

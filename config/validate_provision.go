@@ -174,4 +174,6 @@ func (c *collector) transit(at string, t Transit) {
 	c.mount(join(at, "mount"), t.Mount)
 	c.role(join(at, "key"), t.Key)
 	c.oneOf(join(at, "type"), t.Type, transitTypes[:])
+	c.mount(join(at, "log_path"), t.LogPath)
+	c.role(join(at, "verifier_policy"), t.VerifierPolicy)
 }

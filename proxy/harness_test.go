@@ -422,26 +422,38 @@ func samlForm(tb testing.TB, location, person string) url.Values {
 	return url.Values{"RelayState": {at.Query().Get("RelayState")}, "SAMLResponse": {at.Query().Get("id") + " " + person}}
 }
 
-// records are the access log's lines so far. A line is written after its
-// answer, so the wanted number is waited for.
+// records are the access log's lines so far of requests, one of each. A line is written
+// after its answer, so the wanted number is waited for.
 func (w *world) records(want int) []map[string]any {
 	w.tb.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; {
-		text := strings.TrimSpace(w.log.text())
-		got := strings.Split(text, "\n")
-		if len(got) < want && time.Now().Before(deadline) {
-			<-time.After(time.Millisecond)
-			continue
-		}
+	return w.lines(want, func(record map[string]any) bool {
+		return record["http.request.method"] != nil && record["event.action"] != "stream_begin"
+	})
+}
+
+// events are those with that action, as soon as there are as many as wanted.
+func (w *world) events(want int, action string) []map[string]any {
+	w.tb.Helper()
+	return w.lines(want, func(record map[string]any) bool { return record["event.action"] == action })
+}
+
+// lines are the access log's lines so far that are asked for.
+func (w *world) lines(want int, asked func(record map[string]any) bool) []map[string]any {
+	w.tb.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; <-time.After(time.Millisecond) {
 		var out []map[string]any
-		for _, line := range got {
+		for line := range strings.Lines(w.log.text()) {
 			var record map[string]any
 			if err := json.Unmarshal([]byte(line), &record); err != nil {
 				w.tb.Fatalf("line %q: %v", line, err)
 			}
-			out = append(out, record)
+			if asked(record) {
+				out = append(out, record)
+			}
 		}
-		return out
+		if len(out) >= want || time.Now().After(deadline) {
+			return out
+		}
 	}
 }
 

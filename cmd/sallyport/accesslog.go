@@ -10,6 +10,7 @@ import (
 
 	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/proxy/accesslog/checkpoint"
 	"github.com/sallyport/sallyport/proxy/accesslog/sink/file"
 )
 
@@ -29,10 +30,20 @@ func openAccessLog(out io.Writer, cfg accesslog.Config) *accesslog.Log {
 // ownOutput is what errors and metrics call access_log.file.
 const ownOutput = "output"
 
+// logParts are what a gateway's log has besides what its configuration opens. The zero
+// value is none of it.
+type logParts struct {
+	maker  *checkpoint.Checkpointer // has it signed; nil for nobody
+	beside []accesslog.Sink         // that nobody waits for
+}
+
 // openGatewayLog opens a gateway's access log, in every place that its configuration
-// names, and in some beside, which nobody waits for.
-func openGatewayLog(ctx context.Context, a config.AccessLog, out io.Writer, log *slog.Logger, beside ...accesslog.Sink) (*accesslog.Log, *logSinks, error) {
+// names, and where parts says besides.
+func openGatewayLog(ctx context.Context, a config.AccessLog, parts logParts, out io.Writer, log *slog.Logger) (*accesslog.Log, *logSinks, error) {
 	cfg := recording(a, log)
+	if parts.maker != nil {
+		cfg.Start = parts.maker.AppendStart
+	}
 	first := accesslog.NewOutput(ownOutput, out)
 	if a.File != "-" {
 		opened, err := file.Start(ctx, fileConfig(ownOutput, a.File, a.Rotate, log))
@@ -48,7 +59,12 @@ func openGatewayLog(ctx context.Context, a config.AccessLog, out io.Writer, log 
 	if err != nil {
 		return nil, nil, &hinted{errors.Join(err, first.Close()), "see to it that this process may write where access_log.sinks says, and reads the files that it names"}
 	}
-	cfg.Sinks, cfg.Beside = append([]accesslog.Sink{first}, sinks.waited...), slices.Concat(sinks.beside, beside)
+	if cfg.Predecessor != nil {
+		if err := sinks.catchUp(ctx, a.File, *cfg.Predecessor); err != nil {
+			return nil, nil, errors.Join(err, sinks.close(), first.Close())
+		}
+	}
+	cfg.Sinks, cfg.Beside = append([]accesslog.Sink{first}, sinks.waited...), slices.Concat(sinks.beside, parts.beside)
 	return openAccessLog(out, cfg), sinks, nil
 }
 

@@ -79,6 +79,12 @@ var fences = []fence{
 	{[]string{"github.com/spf13/"}, []string{"cmd"}, "a command line is cmd's alone"},
 	{[]string{"github.com/prometheus/"}, []string{"proxy", "cmd"}, "metrics are made in proxy and gathered in cmd"},
 	{[]string{"github.com/gorilla/"}, []string{"proxy/session"}, "cookies are sealed and opened in one place"},
+	{
+		[]string{"go.opentelemetry.io/otel", "go.opentelemetry.io/proto/", "google.golang.org/protobuf"},
+		[]string{"proxy/otlp", "proxy/tracing", "proxy/accesslog/sink/otlp"}, "telemetry is made in two places and delivered in one: everybody else has a *tracing.Span, which may be nil",
+	},
+	{[]string{"google.golang.org/grpc"}, nil, "of gRPC we need one unary call, which package proxy/otlp makes: the library would double what a sidecar weighs"},
+	{[]string{modulePath + "/proxy/accesslog/audit"}, []string{"cmd", "proxy/accesslog/audit", "proxy/auditpage"}, "the log is read back for who asks about it: no request waits for that"},
 	{[]string{"github.com/quic-go/"}, []string{"proxy"}, "QUIC stands beside the TCP listener, where its limits and its stop are the same: cmd hands over a socket"},
 }
 
@@ -334,7 +340,11 @@ func TestArchitectureRulesCanFail(t *testing.T) {
 		"config imports cobra":              {fenceFaults(pkg("config", "github.com/spf13/cobra")), "belongs to cmd"},
 		"vaultpki imports prometheus":       {fenceFaults(pkg("vaultpki", "github.com/prometheus/client_golang/prometheus")), "belongs to proxy and cmd"},
 		"proxy/portal imports sessions":     {fenceFaults(pkg("proxy/portal", "github.com/gorilla/sessions")), "belongs to proxy/session"},
+		"cmd imports OpenTelemetry":         {fenceFaults(pkg("cmd/sallyport", "go.opentelemetry.io/otel/trace")), "belongs to proxy/otlp and proxy/tracing"},
+		"vaultpki imports OpenTelemetry":    {fenceFaults(pkg("vaultpki", "go.opentelemetry.io/otel/trace")), "belongs to proxy/otlp"},
+		"proxy/otlp imports gRPC":           {fenceFaults(pkg("proxy/otlp", "google.golang.org/grpc")), "would double"},
 		"cmd imports QUIC":                  {fenceFaults(pkg("cmd/sallyport", "github.com/quic-go/quic-go/http3")), "belongs to proxy"},
+		"proxy/relay imports the index":     {fenceFaults(pkg("proxy/relay", modulePath+"/proxy/accesslog/audit/index")), "belongs to cmd and proxy/accesslog/audit and proxy/auditpage"},
 		"vaultpki/provision imports vault":  {fenceFaults(pkg("vaultpki/provision", "github.com/hashicorp/vault/api")), ""},
 		"vaultpkix is not vaultpki":         {fenceFaults(pkg("vaultpkix", "go.uber.org/zap")), "belongs to vaultpki"},
 		"a package depends on testing":      {testingFaults(pkg("internal/vaulttest", "testing")), "depends on testing"},

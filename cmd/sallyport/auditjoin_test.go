@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,24 +20,88 @@ import (
 	"github.com/sallyport/sallyport/proxy/accesslog/audit/logtest"
 )
 
-// TestAuditJoinKnowsWhoCausedAReadOfVault has a real Vault write its audit log: a token
-// whose accessor our log has reads a secret while a person's request is under way, and
-// another token reads it, too.
-func TestAuditJoinKnowsWhoCausedAReadOfVault(t *testing.T) {
-	dir := t.TempDir()
-	vault, err := vaulttest.Start(t.Context(), vaulttest.Options{Dir: filepath.Join(dir, "vault")})
+// TestAuditJoin has a real Vault write its audit log.
+func TestAuditJoin(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	vaultLog := filepath.Join(s.dir, "vault-audit.log")
+	s.call(t, "PUT", "sys/audit/file", map[string]any{"type": "file", "options": map[string]string{"file_path": vaultLog}}, nil)
+	t.Run("a gateway's own", func(t *testing.T) { testJoinGateway(t, s, vaultLog) })
+	t.Run("who caused a read", func(t *testing.T) { testJoinRead(t, s.vault, vaultLog) })
+}
+
+// joined runs audit join and returns the values of columns.
+func joined(t *testing.T, args ...string) []map[string]string {
+	t.Helper()
+	var out, notes bytes.Buffer
+	std := stdio{Out: &out, Err: &notes, Env: func(string) (string, bool) { return "", false }}
+	if code := run(t.Context(), append([]string{"audit", "join", "--others", "--format", "csv"}, args...), std); code != 0 {
+		t.Fatalf("exit code %d: %s", code, notes.String())
+	}
+	rows, err := csv.NewReader(&out).ReadAll()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(vault.Stop)
-	vaultLog := filepath.Join(dir, "vault-audit.log")
+	var all []map[string]string
+	for _, row := range rows[1:] {
+		values := map[string]string{}
+		for i, name := range rows[0] {
+			values[name] = row[i]
+		}
+		all = append(all, values)
+	}
+	return all
+}
+
+// testJoinGateway has a gateway come to Vault and live from it: what it asked for is
+// its own, beginning with its login, and what others asked for is not.
+func testJoinGateway(t *testing.T, s *stand, vaultLog string) {
+	dir := t.TempDir()
+	ourLog := filepath.Join(dir, "access.log")
+	yaml := gatewayYAML(free(t), free(t), "vault: {audit_device: file}\naccess_log: {file: "+ourLog+"}\n")
+	config := writeFile(t, dir, "gateway.yaml", yaml)
+	p := s.start(t, "provision", "apply", "--allow-loosen", "--config", config, "--idp-metadata", s.write(t, "idp.xml", s.metadata), "--token-file", s.tokenFile, "--token-period", "1h")
+	if code := p.wait(t); code != exitOK {
+		t.Fatalf("provision: exit code %d\n%s", code, p.err.String())
+	}
+	p = s.startGateway(t, gatewayRole, s.introduce(t, gatewayRole).file, config)
+	p.serving(t)
+	p.signal(t, syscall.SIGTERM)
+	if code := p.wait(t); code != exitOK {
+		t.Fatalf("exit code %d\n%s", code, p.err.String())
+	}
+	hows := map[string]string{}
+	for _, row := range joined(t, "--vault", vaultLog, "--log", ourLog) {
+		how := row["how"]
+		if row["how"] != "unknown" {
+			how = row["how"] + " " + row["action"] + " " + row["service"]
+		}
+		if row["path"] != "auth/approle/login" || how != "unknown" { // others log in, too
+			hows[row["operation"]+" "+row["path"]] = how
+		}
+	}
+	for call, want := range map[string]string{
+		"update auth/approle/login":              "exact vault_login sallyport-gateway",
+		"read secret/data/sallyport/saml":        "sallyport-gateway",
+		"update pki-edge/sign/sallyport-edge":    "sallyport-gateway",
+		"update sys/policies/acl/" + gatewayRole: "",
+	} {
+		if got, found := hows[call]; (want != "" && !strings.HasSuffix(got, want)) || (found && want == "" && got != "unknown") {
+			t.Errorf("%s: %q, expected %q; all: %v", call, got, want, hows)
+		}
+	}
+}
+
+// testJoinRead has a token whose accessor our log has read a secret while a person's
+// request is under way; another token reads it, too.
+func testJoinRead(t *testing.T, vault *vaulttest.Server, vaultLog string) {
+	dir := t.TempDir()
 	call := func(method, path string, body, out any) {
 		t.Helper()
 		if err := vault.Call(t.Context(), method, path, body, out); err != nil {
 			t.Fatal(err)
 		}
 	}
-	call("PUT", "sys/audit/file", map[string]any{"type": "file", "options": map[string]string{"file_path": vaultLog}}, nil)
 	call("POST", "sys/mounts/notes", map[string]any{"type": "kv"}, nil)
 	call("PUT", "notes/token", map[string]string{"password": "open"}, nil)
 	call("PUT", "sys/policies/acl/reader", map[string]string{"policy": `path "notes/*" { capabilities = ["read"] }`}, nil)
@@ -69,20 +135,10 @@ func TestAuditJoinKnowsWhoCausedAReadOfVault(t *testing.T) {
 	if err := os.WriteFile(ourLog, log, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var out, notes bytes.Buffer
-	std := stdio{Out: &out, Err: &notes, Env: func(string) (string, bool) { return "", false }}
-	args := []string{"audit", "join", "--vault", vaultLog, "--log", ourLog, "--vault-path", "notes/token", "--others", "--format", "csv", "--since", from.UTC().Format(time.RFC3339)}
-	if code := run(t.Context(), args, std); code != 0 {
-		t.Fatalf("exit code %d: %s", code, notes.String())
-	}
-	rows, err := csv.NewReader(&out).ReadAll()
-	if err != nil {
-		t.Fatal(err)
-	}
 	var got [][]string
-	for _, row := range rows[1:] {
-		if row[1] == "read" {
-			got = append(got, []string{row[2], row[3], row[4], row[5], row[6], row[9], row[10]})
+	for _, row := range joined(t, "--vault", vaultLog, "--log", ourLog, "--vault-path", "notes/token", "--since", from.UTC().Format(time.RFC3339)) {
+		if row["operation"] == "read" {
+			got = append(got, []string{row["path"], row["how"], row["user"], row["action"], row["request_id"], row["service"], row["instance"]})
 		}
 	}
 	want := [][]string{

@@ -22,6 +22,7 @@ const (
 	exitUsage        = 2
 	exitDrain        = 3
 	exitLoosens      = 4
+	exitTampered     = 5
 	exitNoToken      = 10
 	exitIntercepted  = 11
 	exitForged       = 12
@@ -107,6 +108,7 @@ func exitCode(err error) int {
 	var secret *secretError
 	var certificate *certificateError
 	var loosening *provision.LooseningError
+	var tampered *tamperedError
 	switch {
 	case err == nil:
 		return exitOK
@@ -122,6 +124,8 @@ func exitCode(err error) int {
 		return exitDrain
 	case errors.As(err, &loosening):
 		return exitLoosens
+	case errors.As(err, &tampered):
+		return exitTampered
 	}
 	if code, ok := vaultExits[vaultpki.ReasonOf(err)]; ok {
 		return code

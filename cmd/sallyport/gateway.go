@@ -52,9 +52,11 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 	var access *accesslog.Log
 	var sinks *logSinks
 	var view *auditView
+	var signed checkpoints
 	defer func() {
 		if access != nil {
 			endAccessLog(ctx, access, log)
+			signed.end(ctx)
 		}
 	}()
 	inherited, err := inheritSockets(socketHTTPS, socketHTTP3, socketAdmin, socketForwardAuth)
@@ -73,10 +75,13 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 		if err = (sockets{inherited, cfg.Listen.ReusePort}).checkFree(ctx, gatewayAddresses(cfg)); err != nil {
 			return nil, err
 		}
+		if signed.maker, err = newCheckpointer(cfg.AccessLog.Checkpoints, log); err != nil {
+			return nil, err
+		}
 		if view, err = newAuditView(cfg, log); err != nil {
 			return nil, err
 		}
-		access, sinks, err = openGatewayLog(ctx, cfg.AccessLog, out, log, view.sinks()...)
+		access, sinks, err = openGatewayLog(ctx, cfg.AccessLog, logParts{signed.maker, view.sinks()}, out, log)
 		return cfg, err
 	}
 	start, client, err := loadConfig(ctx, from, parse, func() (*vaultpki.Client, error) { return identity.timedLogin(ctx, log, clock) })
@@ -92,6 +97,9 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 		return err
 	}
 	clock.lap("rest_of_configuration") // of one in Vault
+	if err := signed.by(client, start.cfg, access); err != nil {
+		return err
+	}
 	g := newLiveGateway(client, access, log)
 	g.view = view
 	if g.tracer, err = newTracer("gateway", access.Head().Instance, start.cfg.Tracing, &identity.shown, log); err != nil {
@@ -106,6 +114,9 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 	sinks.identity.Store(g.backend)
 	l.sinks = sinks
 	l.sockets, l.calls, l.accessor = sockets{inherited, start.cfg.Listen.ReusePort}, identity.calls, accessor
+	if l.signed = signed; signed.maker != nil {
+		l.metrics.MustRegister(&checkpointMetrics{signed})
+	}
 	l.followed, l.startup, l.hangup, l.probe = g.follow(from, start), clock, hup, newTokenProbe(client, g.refresh)
 	return l.run(ctx)
 }

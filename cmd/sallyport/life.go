@@ -33,6 +33,7 @@ type life struct {
 	sinks        *logSinks  // nil for a sidecar
 	accessor     accessorOf // for lines about logins; nil for a process that does not know it
 	metrics      *prometheus.Registry
+	signed       checkpoints
 	calls        *vaultMetrics   // of client
 	tracer       *tracing.Tracer // nil if nothing is traced
 
@@ -246,6 +247,7 @@ func (l *life) keepFresh(ctx context.Context, group *errgroup.Group) {
 		group.Go(func() error { return f.run(ctx) })
 	}
 	group.Go(func() error { return l.probe.run(ctx) })
+	group.Go(func() error { return l.signed.run(ctx) })
 	group.Go(func() error { return l.tracer.Run(ctx) })
 	group.Go(func() error { return l.hangup.obey(ctx, l.log, sleepers...) })
 	if l.tools != nil {

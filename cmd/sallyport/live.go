@@ -356,6 +356,7 @@ func needsRestart(before, after *config.Gateway, known map[string]config.IdP) er
 		{"access_log.on_failure", before.AccessLog.OnFailure, after.AccessLog.OnFailure},
 		{"access_log.buffer_mib", strconv.Itoa(before.AccessLog.BufferMiB), strconv.Itoa(after.AccessLog.BufferMiB)},
 		{"access_log.rotate", fmt.Sprint(before.AccessLog.Rotate), fmt.Sprint(after.AccessLog.Rotate)},
+		{"access_log.checkpoints", fmt.Sprint(before.AccessLog.Checkpoints), fmt.Sprint(after.AccessLog.Checkpoints)},
 		{"access_log.sinks", fmt.Sprint(before.AccessLog.Sinks), fmt.Sprint(after.AccessLog.Sinks)},
 		{"tracing", fmt.Sprint(before.Tracing), fmt.Sprint(after.Tracing)},
 		{"stop.announce", before.Stop.Announce.String(), after.Stop.Announce.String()},

@@ -31,6 +31,7 @@ func (m *logSinkMetrics) Collect(ch chan<- prometheus.Metric) {
 		show("sallyport_access_log_spool_lag_seconds", "How long the oldest record has waited on disk for a collector.", prometheus.GaugeValue, lag, c.name)
 		show("sallyport_access_log_spool_dropped_total", "Records that have left the spool of a collector without being taken.", prometheus.CounterValue, float64(stats.spool.Dropped), c.name)
 		show("sallyport_access_log_delivered_total", "Records that a collector has taken.", prometheus.CounterValue, float64(stats.delivered), c.name)
+		show("sallyport_access_log_rejected_total", "Records that a collector will never take.", prometheus.CounterValue, float64(stats.rejected), c.name)
 		show("sallyport_access_log_collector_failures_total", "Connections to a collector that could not be made, or broke.", prometheus.CounterValue, float64(stats.failures), c.name)
 		show("sallyport_access_log_collector_away", "Whether a collector takes no records.", prometheus.GaugeValue, truth(!stats.away.IsZero()), c.name)
 	}

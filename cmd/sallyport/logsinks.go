@@ -16,6 +16,7 @@ import (
 	"github.com/sallyport/sallyport/proxy/accesslog/format"
 	"github.com/sallyport/sallyport/proxy/accesslog/sink"
 	"github.com/sallyport/sallyport/proxy/accesslog/sink/file"
+	"github.com/sallyport/sallyport/proxy/accesslog/sink/otlp"
 	"github.com/sallyport/sallyport/proxy/accesslog/sink/spool"
 	"github.com/sallyport/sallyport/proxy/accesslog/sink/syslog"
 	"github.com/sallyport/sallyport/vaultpki"
@@ -38,14 +39,17 @@ type logSinks struct {
 // spooledSink is a sink with a spool.
 type spooledSink struct {
 	name  string
+	head  func() spool.Head
 	stats func() spooledStats
+	// sink is what it gets records by, behind its filter; set once it is open.
+	sink accesslog.Sink
 }
 
 // spooledStats are what one has done, and has to do.
 type spooledStats struct {
-	delivered, failures uint64
-	away                time.Time
-	spool               spool.Stats
+	delivered, rejected, failures uint64
+	away                          time.Time
+	spool                         spool.Stats
 }
 
 // openSinks opens all of them, or none.
@@ -91,11 +95,43 @@ func (s *logSinks) open(ctx context.Context, c config.Sink) (accesslog.Sink, err
 		}
 		return sink.Select(opened, only, looks), nil
 	}
-	opened, err := s.openSyslog(ctx, c, looks)
+	var opened accesslog.Sink
+	if c.OTLP.On() {
+		opened, err = s.openOTLP(ctx, c, looks)
+	} else {
+		opened, err = s.openSyslog(ctx, c, looks)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return sink.Select(opened, only, nil), nil
+	selected := sink.Select(opened, only, nil)
+	s.collectors[len(s.collectors)-1].sink = selected
+	return selected, nil
+}
+
+// catchUp gives collectors what a process that was killed has written to its file and
+// not to their spools. last is what it has written last.
+func (s *logSinks) catchUp(ctx context.Context, path string, last accesslog.Head) error {
+	for _, c := range s.collectors {
+		head := c.head()
+		if head.Instance != last.Instance || head.Last >= last.Sequence {
+			continue
+		}
+		records := 0
+		err := file.Since(ctx, path, accesslog.Head{Instance: head.Instance, Sequence: head.Last}, func(b *accesslog.Batch) error {
+			records += b.Count
+			return c.sink.Write(ctx, b)
+		})
+		if errors.Is(err, spool.ErrFull) { // as it would have been then
+			s.log.Warn("collector misses records that its full spool did not take", "sink", c.name, "behind", head.Last)
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("sink %s of the access log: %w", c.name, err)
+		}
+		s.log.Info("spooled what a process before was kept from", "sink", c.name, "records", records)
+	}
+	return nil
 }
 
 // formatOf is how records are written; nil is as they are.
@@ -139,9 +175,27 @@ func (s *logSinks) openSyslog(ctx context.Context, c config.Sink, looks sink.For
 		Name: c.Name, Address: c.Syslog.Address, TLS: secured, Facility: c.Syslog.FacilityCode(), Hostname: hostname, AppName: c.Syslog.AppName,
 		Format: looks, Spool: queue, Log: s.log,
 	})
-	s.collectors = append(s.collectors, spooledSink{c.Name, func() spooledStats {
+	s.collectors = append(s.collectors, spooledSink{name: c.Name, head: queue.Head, stats: func() spooledStats {
 		stats := opened.Stats()
-		return spooledStats{stats.Delivered, stats.Failures, stats.Away, stats.Spool}
+		return spooledStats{delivered: stats.Delivered, failures: stats.Failures, away: stats.Away, spool: stats.Spool}
+	}})
+	return opened, nil
+}
+
+// openOTLP opens the sink of a collector that speaks the OpenTelemetry protocol.
+func (s *logSinks) openOTLP(ctx context.Context, c config.Sink, looks sink.Format) (accesslog.Sink, error) {
+	collector, err := dialCollector("otlp", c.OTLP, &s.identity)
+	if err != nil {
+		return nil, err
+	}
+	queue, err := openSpool(c, s.log)
+	if err != nil {
+		return nil, err
+	}
+	opened := otlp.New(ctx, otlp.Config{Name: c.Name, Collector: collector, Format: looks, Spool: queue, Log: s.log})
+	s.collectors = append(s.collectors, spooledSink{name: c.Name, head: queue.Head, stats: func() spooledStats {
+		stats := opened.Stats()
+		return spooledStats{stats.Delivered, stats.Rejected, stats.Failures, stats.Away, stats.Spool}
 	}})
 	return opened, nil
 }

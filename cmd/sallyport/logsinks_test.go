@@ -96,7 +96,7 @@ func openLog(t *testing.T, text string) (*accesslog.Log, *logSinks, *bytes.Buffe
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	log, sinks, err := openGatewayLog(t.Context(), cfg.AccessLog, &out, newLogger(t.Output(), "gateway"))
+	log, sinks, err := openGatewayLog(t.Context(), cfg.AccessLog, logParts{}, &out, newLogger(t.Output(), "gateway"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -253,10 +253,68 @@ func TestASinkThatCannotBeOpenedEndsTheStart(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, _, err = openGatewayLog(t.Context(), cfg.AccessLog, io.Discard, newLogger(t.Output(), "gateway"))
+			_, _, err = openGatewayLog(t.Context(), cfg.AccessLog, logParts{}, io.Discard, newLogger(t.Output(), "gateway"))
 			if err == nil || !strings.Contains(err.Error(), "sink siem of the access log: "+test.want) {
 				t.Errorf("error %v, want one about %s", err, test.want)
 			}
 		})
+	}
+}
+
+// TestAKilledProcessOwesItsCollectorNothing: its file has records that its spool has
+// not got.
+func TestAKilledProcessOwesItsCollectorNothing(t *testing.T) {
+	dir := t.TempDir()
+	var collector siem
+	collector.start(t)
+	text := func(only string) string {
+		return fmt.Sprintf(`
+  file: %[1]s/access.log
+  sinks: [{name: siem, syslog: {address: %[2]q, unsafe_cleartext: true}, spool: {directory: %[1]s/spool}, only: {%[3]s}}]
+`, dir, collector.address, only)
+	}
+	log, _, _ := openLog(t, text(""))
+	for n := range 50 {
+		if err := log.Write(&accesslog.Record{Action: accesslog.ActionAccess, Decision: accesslog.DecisionDeny, RequestID: fmt.Sprint(n)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := log.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// The same file as a log would have it that was written to alone, and killed.
+	written := read(t, dir+"/access.log")
+	lines := strings.SplitAfter(written, "\n")
+	spooled, owed := strings.Join(lines[:40], ""), lines[40:len(lines)-1]
+	if err := os.RemoveAll(dir + "/spool"); err != nil {
+		t.Fatal(err)
+	}
+	collector.stop()
+	before := &siem{}
+	before.start(t)
+	cfg, err := config.LoadGateway("gateway.yaml", []byte("door: {host: a}\naccess_log:\n"+strings.ReplaceAll(text(""), collector.address, before.address)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sinks, err := openSinks(t.Context(), cfg.AccessLog.Sinks, io.Discard, newLogger(t.Output(), "gateway"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seal, _ := accesslog.ParseSeal([]byte(lines[39]))
+	batch := accesslog.Batch{Lines: []byte(spooled), Count: 40, Instance: seal.Instance, First: 1, Last: seal.Sequence}
+	if err := errors.Join(sinks.waited[0].Write(t.Context(), &batch), sinks.close()); err != nil {
+		t.Fatal(err)
+	}
+	before.stop()
+
+	next := &siem{address: collector.address}
+	next.start(t)
+	log, _, _ = openLog(t, text("decisions: [deny]"))
+	if err := log.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	next.stop()
+	if got, want := before.has()+next.has(), written; !strings.HasPrefix(got, want) || len(owed) != 12 {
+		t.Errorf("collectors have %d records, the file of the killed process %d, of which the last %d were not spooled", strings.Count(got, "\n"), len(lines)-1, len(owed))
 	}
 }

@@ -233,6 +233,11 @@ func refine(want *provision.Spec, vault *config.Provision, beside bool) error {
 	join("gateway.client_name", &want.ClientName, string(vault.Gateway.ClientName))
 	join("gateway.assertion_pki_role", &want.AssertionRole, vault.Gateway.AssertionPKIRole)
 	join("gateway.assertion_name", &want.AssertionName, string(vault.Gateway.AssertionName))
+	if vault.Transit.Key != "" && want.Transit.Key != "" {
+		join("transit.key", &want.Transit.Key, vault.Transit.Key)
+		join("transit.mount", &want.Transit.Mount, vault.Transit.Mount)
+		join("transit.log_path", &want.Transit.LogPath, vault.Transit.LogPath)
+	}
 	for _, host := range vault.Gateway.Hosts {
 		if !slices.Contains(want.EdgeHosts, host) {
 			want.EdgeHosts = append(want.EdgeHosts, host)
@@ -276,7 +281,10 @@ func extend(want *provision.Spec, vault *config.Provision) {
 			Path: device.Path, Type: device.Type, File: device.File, Facility: device.Facility, Tag: device.Tag,
 		})
 	}
-	want.Transit = provision.Transit{Mount: vault.Transit.Mount, Key: vault.Transit.Key, Type: vault.Transit.Type}
+	want.Transit.Type, want.Transit.VerifierPolicy = vault.Transit.Type, vault.Transit.VerifierPolicy
+	if want.Transit.Key == "" { // the gateway's configuration has none, or there is none beside the file
+		want.Transit.Key, want.Transit.Mount, want.Transit.LogPath = vault.Transit.Key, vault.Transit.Mount, vault.Transit.LogPath
+	}
 }
 
 func authorityOf(a config.Authority) provision.Authority {

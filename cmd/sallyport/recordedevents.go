@@ -57,7 +57,7 @@ func eventMaker(line slog.Record, with []slog.Attr) (func() accesslog.Event, boo
 	if line.Level < slog.LevelInfo {
 		return nil, false
 	}
-	make, ok := eventsOfLog[line.Message]
+	maker, ok := eventsOfLog[line.Message]
 	if !ok {
 		return nil, false
 	}
@@ -70,13 +70,13 @@ func eventMaker(line slog.Record, with []slog.Attr) (func() accesslog.Event, boo
 			s[a.Key] = a.Value.Resolve()
 			return true
 		})
-		return make(s)
+		return maker(s)
 	}, true
 }
 
 // eventsOfLog are the lines of the log that are events, by their messages. It is never
 // written to; a test looks whether there are such lines.
-var eventsOfLog = map[string]func(said) accesslog.Event{
+var eventsOfLog = map[string]func(said) accesslog.Event{ //nolint:gochecknoglobals // a lookup table
 	"wrapping token found":   introductionLine("found"),
 	"secret id found":        introductionLine("found"),
 	"heir found":             introductionLine("heir_found"),

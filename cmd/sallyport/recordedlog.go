@@ -54,8 +54,8 @@ type recordedHandler struct {
 // Handle implements slog.Handler.
 func (h *recordedHandler) Handle(ctx context.Context, line slog.Record) error {
 	err := h.Handler.Handle(ctx, line)
-	if make, ok := eventMaker(line, h.with); ok {
-		h.to.tell(make, line.Time)
+	if event, ok := eventMaker(line, h.with); ok {
+		h.to.tell(event, line.Time)
 	}
 	return err //nolint:wrapcheck // it is the handler's own
 }
@@ -72,8 +72,8 @@ func (h *recordedHandler) WithGroup(name string) slog.Handler {
 }
 
 // tell writes an event, or keeps it until it can be.
-func (r *recordedEvents) tell(make func() accesslog.Event, at time.Time) {
-	v := make()
+func (r *recordedEvents) tell(event func() accesslog.Event, at time.Time) {
+	v := event()
 	v.Time = at
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -25,6 +25,8 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":  scriptExits,
 			"answer": scriptAnswer,
+
+			"signedlog": scriptSignedLog,
 		},
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -50,7 +51,7 @@ func (s *stand) checkAdmin(t *testing.T, p *process, https, admin string) {
 	checkMetrics(t, admin, "sallyport_ready 1")
 	p.eventually(t, "the access log has a line for each of 5 requests, after that of its start", func() (string, bool) {
 		log := p.out.String()
-		return log, strings.Count(log, "\n") == 6 && strings.Contains(log, `"/saml/acs"`) && strings.Contains(log, `"log_start"`)
+		return log, len(requestsIn(log)) == 5 && strings.Contains(log, `"process_start"`) && strings.Contains(log, `"/saml/acs"`) && strings.Contains(log, `"log_start"`)
 	})
 }
 
@@ -183,10 +184,20 @@ func testGatewayStops(t *testing.T, s *stand) {
 // one that ends the log.
 func checkLastRecords(t *testing.T, p *process) {
 	t.Helper()
-	lines := strings.Split(strings.TrimSuffix(p.out.String(), "\n"), "\n")
-	if n := len(lines); n < 2 || !strings.Contains(lines[n-2], `"/saml/acs"`) || !strings.Contains(lines[n-1], `"event.action":"log_end"`) {
-		t.Errorf("the access log does not end with the last request and its end: %q", p.out.String())
+	log := p.out.String()
+	requests := requestsIn(log)
+	lines := strings.Split(strings.TrimSuffix(log, "\n"), "\n")
+	if n := len(requests); n == 0 || !strings.Contains(requests[n-1], `"/saml/acs"`) || !strings.Contains(lines[len(lines)-1], `"event.action":"log_end"`) {
+		t.Errorf("the access log does not end with the last request and its end: %q", log)
 	}
+	if n := len(lines); n < 2 || !strings.Contains(lines[n-2], `"event.reason":"stopped"`) {
+		t.Errorf("the access log does not say that the process has stopped: %q", log)
+	}
+}
+
+// requestsIn are the lines of an access log that are about requests.
+func requestsIn(log string) []string {
+	return slices.DeleteFunc(strings.Split(log, "\n"), func(line string) bool { return !strings.Contains(line, `"http.request.method"`) })
 }
 
 // testGatewayDrainEnds stops a gateway whose client never ends its request.

@@ -163,6 +163,9 @@ func spec(cfg *config.Gateway) provision.Spec {
 		CertTTL:        max(cfg.Vault.EdgePKI.TTL.Duration, cfg.Vault.BackendPKI.TTL.Duration),
 		EdgeRevocation: cfg.Vault.EdgePKI.RevokeOnStop, ClientRevocation: cfg.Vault.BackendPKI.RevokeOnStop,
 	}
+	if signed := cfg.AccessLog.Checkpoints; signed.On() {
+		s.Transit = provision.Transit{Mount: signed.Mount, Key: signed.Key, LogPath: signed.Path}
+	}
 	if acme := cfg.Vault.EdgeACME; acme.On() {
 		s.ACMEPath = acme.KVPath
 		if acme.Bound() {

@@ -42,6 +42,9 @@ func (c *Config) appendStart(dst []byte, now time.Time) []byte {
 		e.key("sallyport.log.predecessor")
 		e.buf = p.appendJSON(e.buf)
 	}
+	if c.Start != nil {
+		e.buf = c.Start(e.buf)
+	}
 	return append(e.buf, "}\n"...)
 }
 

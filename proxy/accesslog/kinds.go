@@ -88,13 +88,13 @@ func Kinds() []Kind {
 		{ActionLogStart, false, true, "an instance of the log begins: one run of a process", aboutConfiguration, typeStart},
 		{ActionLogEnd, false, true, "it ends; an instance without this line was killed", aboutConfiguration, typeEnd},
 		{ActionLogGap, false, true, "records were lost here, since there was no room for them", aboutConfiguration, typeInfo},
-		{"checkpoint", false, true, "what came before is signed", aboutConfiguration, typeInfo},
+		{ActionCheckpoint, false, true, "what came before is signed", aboutConfiguration, typeInfo},
 		{ActionOperator, true, false, "somebody at the host asked for something: a renewal of certificates (`renewal`), a look for new versions (`reload`)", aboutConfiguration, typeInfo},
 	}
 }
 
 // kinds are Kinds by their actions. It is never written to.
-var kinds = func() map[Action]Kind {
+var kinds = func() map[Action]Kind { //nolint:gochecknoglobals // a lookup table
 	all := make(map[Action]Kind)
 	for _, k := range Kinds() {
 		all[k.Action] = k

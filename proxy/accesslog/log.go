@@ -50,6 +50,8 @@ type Config struct {
 	Predecessor *Head
 	// Version is the program's.
 	Version string
+	// Start appends more members to the first record, each behind a comma; nil for none.
+	Start func(dst []byte) []byte
 	// Log is told when records cannot be written, and when they can again; nil
 	// discards.
 	Log *slog.Logger

@@ -170,9 +170,9 @@ func (ex *Exchange) Write(p []byte) (int, error) {
 func (ex *Exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	ex.status = http.StatusSwitchingProtocols
 	ex.stream(accesslog.StreamUpgrade)
-	if ex.fault != nil {
-		ex.status = 0
-		return nil, nil, ex.fault
+	if fault := ex.fault; fault != nil { // who cannot be recorded is told so, and goes nowhere
+		ex.status, ex.fault, ex.Record.Stream = 0, nil, ""
+		return nil, nil, fault
 	}
 	conn, buffered, err := http.NewResponseController(ex.ResponseWriter).Hijack()
 	if err != nil {

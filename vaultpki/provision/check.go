@@ -65,6 +65,7 @@ func (s Spec) names() map[string]string {
 		"BackendMount": s.BackendMount, "BackendAuthority.RootMount": s.BackendAuthority.RootMount, "ClientRole": s.ClientRole, "AssertionRole": s.AssertionRole,
 		"AuthMount": s.AuthMount, "GatewayRole": s.GatewayRole,
 		"IntroducerPolicy": s.IntroducerPolicy, "AuditorPolicy": s.AuditorPolicy, "Driver.Policy": s.Driver.Policy, "Transit.Mount": s.Transit.Mount,
+		"Transit.LogPath": s.Transit.LogPath, "Transit.VerifierPolicy": s.Transit.VerifierPolicy,
 	}
 	for field, optional := range map[string]string{"ACMEPath": s.ACMEPath, "ACMEBindingPath": s.ACMEBindingPath, "AuditPath": s.AuditPath, "HashDevice": s.HashDevice, "Transit.Key": s.Transit.Key} {
 		if optional != "" {
@@ -98,7 +99,7 @@ func (s Spec) checkDistinct() error {
 	// Vault does not tell upper case from lower in the names of policies and
 	// AppRoles, and has two policies of its own.
 	roles := map[string]bool{"root": true, "default": true}
-	for _, name := range []string{s.GatewayRole, s.IntroducerPolicy, s.AuditorPolicy, s.Driver.Policy} {
+	for _, name := range []string{s.GatewayRole, s.IntroducerPolicy, s.AuditorPolicy, s.Transit.VerifierPolicy, s.Driver.Policy} {
 		if roles[strings.ToLower(name)] {
 			return fmt.Errorf("policy %q: it is another's too", name)
 		}

@@ -103,7 +103,8 @@ func (s Spec) gatewayPolicy() string {
 	if s.Transit.Key != "" {
 		rules = append(rules,
 			allow(s.Transit.Mount+"/sign/"+s.Transit.Key, "update"),
-			allow(s.Transit.Mount+"/keys/"+s.Transit.Key, "read"))
+			allow(s.KVMount+"/data/"+s.Transit.LogPath+"/*", "create", "read", "update"),
+			allow(s.KVMount+"/metadata/"+s.Transit.LogPath+"/*", "list"))
 	}
 	return render("The gateway: its secrets and its certificates", append(rules, s.own(s.GatewayRole, s.EdgeRevocation || s.ClientRevocation)...))
 }
@@ -123,6 +124,16 @@ func (s Spec) mintRules() []rule {
 		rules = append(rules, s.mintRule(sidecar.Role, maxWrap))
 	}
 	return rules
+}
+
+// verifierPolicy allows the access log to be verified: what its checkpoints are signed
+// with, and those that gateways have published, with the versions that Vault keeps.
+func (s Spec) verifierPolicy() string {
+	return render("Who verifies the access log: reads what that takes", []rule{
+		allow(s.Transit.Mount+"/keys/"+s.Transit.Key, "read"),
+		allow(s.KVMount+"/data/"+s.Transit.LogPath+"/*", "read"),
+		allow(s.KVMount+"/metadata/"+s.Transit.LogPath+"/*", "read", "list"),
+	})
 }
 
 // introducerPolicy allows SecretIDs to be made, wrapped and no other way: the

@@ -315,7 +315,7 @@ func TestACertificateIsRevokedByWhoShowsIt(t *testing.T) {
 
 func TestTheCheckpointKeySignsAndStaysInVault(t *testing.T) {
 	spec := specFor("transit")
-	spec.Transit = provision.Transit{Mount: "transit-transit", Key: "checkpoints"}
+	spec.Transit = provision.Transit{Mount: "transit-transit", Key: "checkpoints", VerifierPolicy: "transit-verifier"}
 	mustApply(t, spec)
 	if left := mustPlan(t, spec); len(left) > 0 {
 		t.Errorf("still planned: %q", left)
@@ -324,6 +324,7 @@ func TestTheCheckpointKeySignsAndStaysInVault(t *testing.T) {
 	if status, answer := ask(t, token, call{"PUT", "transit-transit/sign/checkpoints", 0, map[string]string{"input": "aGFzaA=="}}); status != http.StatusOK {
 		t.Errorf("signing: status %d: %s", status, answer)
 	}
+	checkCheckpointPowers(t, token, tokenWith(t, "transit-verifier"))
 	for _, path := range []string{"transit-transit/export/signing-key/checkpoints", "transit-transit/backup/checkpoints"} {
 		for who, token := range map[string]string{"the gateway": token, "root": vault.RootToken} {
 			if status, _ := ask(t, token, call{"GET", path, 0, nil}); status == http.StatusOK {
@@ -353,6 +354,44 @@ func TestTheCheckpointKeySignsAndStaysInVault(t *testing.T) {
 	want := []string{"~ transit key transit-transit/checkpoints: deletion_allowed true -> false"}
 	if diff := cmp.Diff(want, mustApply(t, spec)); diff != "" {
 		t.Errorf("a key that may be deleted (-want +got):\n%s", diff)
+	}
+}
+
+// checkCheckpointPowers holds a gateway and who verifies to what the log needs of each.
+func checkCheckpointPowers(t *testing.T, gateway, verifier string) {
+	t.Helper()
+	const data, metadata = "transit-kv/data/sallyport/log/abc", "transit-kv/metadata/sallyport/log"
+	write := map[string]any{"data": map[string]string{"checkpoint": "x"}}
+	for _, test := range []struct {
+		call              call
+		gateway, verifier bool
+	}{
+		{call{"PUT", data, 0, write}, true, false},
+		{call{"PUT", data, 0, write}, true, false}, // in place of what is there
+		{call{"GET", data, 0, nil}, true, true},
+		{call{"GET", data + "?version=1", 0, nil}, true, true},
+		{call{"GET", metadata + "?list=true", 0, nil}, true, true},
+		{call{"GET", metadata + "/abc", 0, nil}, false, true}, // the versions that there were
+		{call{"DELETE", data, 0, nil}, false, false},
+		{call{"DELETE", metadata + "/abc", 0, nil}, false, false},
+		{call{"PUT", metadata + "/abc", 0, map[string]any{"max_versions": 1}}, false, false},
+		{call{"PUT", "transit-kv/destroy/sallyport/log/abc", 0, map[string]any{"versions": []int{1}}}, false, false},
+		{call{"PUT", "transit-transit/sign/checkpoints", 0, map[string]string{"input": "aGFzaA=="}}, true, false},
+		{call{"PUT", "transit-transit/sign/checkpoints/sha2-256", 0, map[string]string{"input": "aGFzaA=="}}, false, false},
+		{call{"GET", "transit-transit/keys/checkpoints", 0, nil}, false, true},
+		{call{"PUT", "transit-transit/keys/checkpoints/rotate", 0, nil}, false, false},
+		{call{"PUT", "transit-transit/keys/checkpoints/config", 0, map[string]any{"min_decryption_version": 1}}, false, false},
+		{call{"PUT", "transit-transit/keys/other", 0, nil}, false, false},
+		{call{"GET", "transit-kv/data/sallyport/saml", 0, nil}, true, false},
+	} {
+		for who, asked := range map[string]struct {
+			token string
+			may   bool
+		}{"the gateway": {gateway, test.gateway}, "the verifier": {verifier, test.verifier}} {
+			if status, answer := ask(t, asked.token, test.call); (status < http.StatusMultipleChoices) != asked.may {
+				t.Errorf("%s: %s %s: status %d: %s", who, test.call.method, test.call.path, status, answer)
+			}
+		}
 	}
 }
 

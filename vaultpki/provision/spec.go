@@ -121,11 +121,14 @@ type AuditDevice struct {
 	Tag      string // of type syslog; "vault"
 }
 
-// Transit is a signing key that never leaves Vault.
+// Transit is a signing key that never leaves Vault, for the checkpoints of the access
+// log, and what belongs to it.
 type Transit struct {
-	Mount string // "transit"
-	Key   string // its name; if empty, there is none
-	Type  string // "ed25519" (the default) or "ecdsa-p256"
+	Mount          string // "transit"
+	Key            string // its name; if empty, there is none
+	Type           string // "ed25519" (the default) or "ecdsa-p256"
+	LogPath        string // KV path below which gateways publish their checkpoints; "sallyport/log"
+	VerifierPolicy string // of who verifies the log; "sallyport-verifier"
 }
 
 // setDefault sets an empty value.
@@ -159,6 +162,8 @@ func (s Spec) withDefaults() Spec {
 	setDefault(&s.Driver.Policy, "sallyport-secret-driver")
 	setDefault(&s.Transit.Mount, "transit")
 	setDefault(&s.Transit.Type, "ed25519")
+	setDefault(&s.Transit.LogPath, "sallyport/log")
+	setDefault(&s.Transit.VerifierPolicy, "sallyport-verifier")
 	setDefault(&s.TokenPeriod, 24*time.Hour)
 	setDefault(&s.HeirTTL, 24*time.Hour)
 	setDefault(&s.CertTTL, 24*time.Hour)
@@ -240,7 +245,7 @@ func New(spec Spec) (*Desired, error) {
 		assertionRole(s.BackendMount, s.AssertionRole, s.AssertionName, s.CertTTL),
 	)
 	if s.Transit.Key != "" {
-		add(mount{path: s.Transit.Mount, kind: "transit"}, transitKey(s.Transit))
+		add(mount{path: s.Transit.Mount, kind: "transit"}, transitKey(s.Transit), policy{name: s.Transit.VerifierPolicy, text: s.verifierPolicy()})
 	}
 	add(policy{name: s.GatewayRole, text: s.gatewayPolicy()}, appRole(s.AuthMount, s.GatewayRole, s.GatewayAccess))
 	for _, sidecar := range s.Sidecars {

@@ -119,7 +119,7 @@ func TestPoliciesAllowThisAndNothingElse(t *testing.T) {
 				"update sys/audit-hash/file",
 				"read secret/data/tools/notes",
 				"update transit/sign/checkpoints",
-				"read transit/keys/checkpoints",
+				"create,read,update secret/data/sallyport/log/*", "list secret/metadata/sallyport/log/*",
 			}, own, []string{"update sys/capabilities-self"})},
 		"sidecar": {s.sidecarPolicy(s.Sidecars[0]), slices.Concat([]string{
 			"read secret/data/sallyport/sidecar/notes",
@@ -129,6 +129,7 @@ func TestPoliciesAllowThisAndNothingElse(t *testing.T) {
 		}, own)},
 		"introducer":                        {s.introducerPolicy(), mint},
 		"secret driver":                     {s.driverPolicy(), slices.Concat(mint, own)},
+		"who verifies":                      {asked.verifierPolicy(), []string{"read transit/keys/checkpoints", "read secret/data/sallyport/log/*", "read,list secret/metadata/sallyport/log/*"}},
 		"auditor":                           {asked.auditorPolicy(), slices.Concat([]string{"read secret/data/sallyport/audit"}, own)},
 		"secret driver that serves":         {asked.driverPolicy(), slices.Concat(mint, []string{"read secret/data/apps/notes"}, own)},
 		"secret driver that logs in itself": {driven.driverPolicy(), slices.Concat(mint, []string{"update auth/approle/role/sallyport-secret-driver/secret-id wrapped 86400s"}, own)},

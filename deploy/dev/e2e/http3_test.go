@@ -84,6 +84,7 @@ func overHTTP3(t *testing.T) {
 	if got := alice.fetch("/"); got.Status != 401 {
 		t.Errorf("after the sign-out: status %d", got.Status)
 	}
-	logs(t, h.records, 2, record{"http.version": "3", "url.path": "/events", "user.name": "alice@example.com"})
+	logs(t, h.records, 2, record{"http.version": "3", "event.action": "stream_begin", "url.path": "/events", "user.name": "alice@example.com"})
+	logs(t, h.records, 2, record{"http.version": "3", "event.action": "access", "url.path": "/events", "user.name": "alice@example.com"})
 	logs(t, h.records, 1, record{"http.version": "3", "event.action": "signout", "event.reason": "asked", "http.request.method": "POST"})
 }

@@ -63,6 +63,11 @@ type Head struct {
 	Hash     logfile.Hash
 }
 
+// HeadOf reads a head from text, as a log has it.
+func HeadOf(instance string, sequence uint64, hash string) (Head, error) {
+	return wireHead{instance, sequence, hash}.head()
+}
+
 // Checkpoint is a Head that was signed.
 type Checkpoint struct {
 	Head

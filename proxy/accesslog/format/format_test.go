@@ -99,7 +99,7 @@ func TestWhatIsNoRecordIsNoLine(t *testing.T) {
 func TestEveryMethodHasItsActivity(t *testing.T) {
 	for method, want := range map[string]activity{
 		"CONNECT": {1, "Connect"}, "DELETE": {2, "Delete"}, "GET": {3, "Get"}, "HEAD": {4, "Head"}, "OPTIONS": {5, "Options"}, "POST": {6, "Post"},
-		"PUT": {7, "Put"}, "TRACE": {8, "Trace"}, "PATCH": {9, "Patch"}, "PROPFIND": {99, "Other"}, "": {99, "Other"},
+		"PUT": {7, "Put"}, "TRACE": {8, "Trace"}, "PATCH": {99, "Other"}, "PROPFIND": {99, "Other"}, "": {99, "Other"},
 	} {
 		if got := methodOf(method); got != want {
 			t.Errorf("%q is %v, want %v", method, got, want)

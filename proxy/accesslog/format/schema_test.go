@@ -60,7 +60,7 @@ var schemaClasses = map[float64]struct {
 	attributes map[string]attribute
 	oneOf      [][]string
 }{
-	4002: {4, []float64{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 99}, map[string]attribute{
+	4002: {4, []float64{0, 1, 2, 3, 4, 5, 6, 7, 8, 99}, map[string]attribute{
 		"http_request": {kind: "object http_request"}, "http_response": {kind: "object http_response"}, "src_endpoint": {kind: "object endpoint"},
 		"dst_endpoint": {kind: "object endpoint"}, "traffic": {kind: "object network_traffic"}, "tls": {kind: "object tls"},
 	}, [][]string{{"http_request", "http_response"}, {"src_endpoint", "dst_endpoint"}}},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 )
 
 // MaxLine is how long a line may be, in bytes without its line break. A record with
@@ -94,10 +95,19 @@ func Open(name string) (*Reader, error) {
 // bufferSize holds nearly every line; only those that are longer are copied.
 const bufferSize = 64 << 10
 
+// buffers are those of Readers that were closed.
+var buffers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, bufferSize) }}
+
+func buffer(r io.Reader) *bufio.Reader {
+	buf := buffers.Get().(*bufio.Reader) //nolint:forcetypeassert // nothing else is put there
+	buf.Reset(r)
+	return buf
+}
+
 // New returns a Reader of what r has, compressed or not, under a name. Close closes
 // closer, which may be nil.
 func New(r io.Reader, name string, closer io.Closer) (*Reader, error) {
-	buf := bufio.NewReaderSize(r, bufferSize)
+	buf := buffer(r)
 	magic, err := buf.Peek(2)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("reading log file %s: %w", name, err)
@@ -107,7 +117,7 @@ func New(r io.Reader, name string, closer io.Closer) (*Reader, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading log file %s: %w", name, err)
 		}
-		buf = bufio.NewReaderSize(plain, bufferSize)
+		buf = buffer(plain)
 	}
 	return &Reader{buf: buf, next: Place{File: name, Line: 1}, closer: closer}, nil
 }
@@ -168,8 +178,14 @@ func (r *Reader) keep(text []byte) {
 	r.long = append(r.long, text[:min(len(text), MaxLine+1-len(r.long))]...)
 }
 
-// Close closes the file. Standard input stays open.
+// Close closes the file; lines that were read are not valid any more. Standard input
+// stays open.
 func (r *Reader) Close() error {
+	if r.buf != nil {
+		r.buf.Reset(nil)
+		buffers.Put(r.buf)
+		r.buf, r.done = nil, true
+	}
 	if r.closer == nil {
 		return nil
 	}

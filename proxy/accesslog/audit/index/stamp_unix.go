@@ -37,7 +37,7 @@ func ownsAlone(dir string) error {
 // tryLock locks a file that nobody else has locked, and reports whether it did. The
 // lock ends when the file is closed.
 func tryLock(f *os.File) (bool, error) {
-	switch err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err { //nolint:errorlint // an errno is compared
+	switch err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err {
 	case nil:
 		return true, nil
 	case unix.EWOULDBLOCK, unix.EINTR:

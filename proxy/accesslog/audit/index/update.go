@@ -48,7 +48,8 @@ func (l *looked) at(name string) bool {
 		return true
 	}
 	plain, isCompressed := strings.CutSuffix(name, ".gz")
-	return isCompressed && slices.Contains(l.paths, plain)
+	i := slices.Index(l.paths, plain)
+	return isCompressed && i >= 0 && l.stamps[i].Size > 0
 }
 
 // entry is a segment of the folder.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -225,12 +224,12 @@ func (w *world) heads() (all []*checkpoint.Checkpoint) {
 }
 
 // save writes a host's log to files, rotated here and there if it may be, and some
-// compressed, and returns their names.
-func save(t *testing.T, rng *rand.Rand, dir string, host int, lines []line, rotate bool) (names []string) {
+// compressed, and returns their names, which begin with base.
+func save(t *testing.T, rng *rand.Rand, base string, lines []line, rotate bool) (names []string) {
 	t.Helper()
 	for part := 0; len(lines) > 0 || part == 0; part++ {
 		n := len(lines)
-		if rotate && n > 0 && rng.IntN(3) > 0 {
+		if rotate && n > 0 && rng.IntN(2) > 0 {
 			n = 1 + rng.IntN(n)
 		}
 		var text bytes.Buffer
@@ -239,7 +238,7 @@ func save(t *testing.T, rng *rand.Rand, dir string, host int, lines []line, rota
 			text.WriteByte('\n')
 		}
 		lines = lines[n:]
-		name, content := filepath.Join(dir, fmt.Sprintf("%d.%d", host, part)), text.Bytes()
+		name, content := fmt.Sprintf("%s.%d", base, part), text.Bytes()
 		if rng.IntN(9) == 0 {
 			content = compressed(t, content)
 		}

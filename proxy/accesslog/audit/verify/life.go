@@ -119,7 +119,7 @@ func (v *verifier) start(i *instance, r *entry) {
 func (v *verifier) gap(i *instance, r *entry) {
 	n := uint64(max(logfile.Number(r.Member("sallyport.log.dropped")), 0))
 	i.sum.Dropped += n
-	v.report.note(at(Gap, r.place, "%d records were dropped from %s to %s, and the instance says so",
+	v.report.note(at(Gap, r.place, "%d records were dropped from %.40q to %.40q, and the instance says so",
 		n, logfile.Text(r.Member("event.start")), logfile.Text(r.Member("event.end"))).about(i.id, r.Sequence, 0))
 }
 
@@ -307,12 +307,14 @@ func (v *verifier) ending(i *instance) {
 	v.unsigned(i, last)
 }
 
-// unsigned tells of an instance that should have checkpoints, and has none at all. One
-// is made at its start; it may have been killed before.
+// unsigned tells of an instance that should have checkpoints by Vault, and has none at
+// all. One is made at its start; it may have been killed before.
 func (v *verifier) unsigned(i *instance, last *run) {
 	whole := i.runs[0].first == 1
 	switch {
-	case !whole || i.sum.Checkpoints+i.sum.OwnCheckpoints > 0 || len(i.life.unknown) > 0:
+	case !whole || i.sum.Covered > 0 || len(i.life.unknown) > 0:
+	case i.sum.OwnCheckpoints > 0:
+		v.report.find(at(MissingCheckpoint, i.runs[0].firstPlace, "the instance has none by Vault, so that nobody vouches for its own key").about(i.id, 1, last.last))
 	case i.life.promise == (checkpoint.Promise{}) && len(v.cfg.Keys) > 0 && !v.cfg.ChainOnly:
 		v.report.find(at(MissingCheckpoint, i.runs[0].firstPlace, "the instance has none, and promises none").about(i.id, 1, last.last))
 	case i.life.promise != (checkpoint.Promise{}) && i.life.end > 0:

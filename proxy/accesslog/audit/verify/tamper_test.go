@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -348,7 +349,7 @@ func tamperWith(t *testing.T, dir string, seed uint64, times int, tried func(nam
 	w.live(1+rng.IntN(3), 1+rng.IntN(2), 8)
 	files := make([][]string, len(w.hosts))
 	for host, lines := range w.hosts {
-		files[host] = save(t, rng, dir, 10+host, lines, true)
+		files[host] = save(t, rng, filepath.Join(dir, fmt.Sprint("untouched", host)), lines, true)
 	}
 	check := func(name string, files []string) *verify.Report {
 		rng.Shuffle(len(files), func(i, j int) { files[i], files[j] = files[j], files[i] })
@@ -371,7 +372,7 @@ func tamperWith(t *testing.T, dir string, seed uint64, times int, tried func(nam
 		}
 		done++
 		with := slices.Clone(files)
-		with[host] = save(t, rng, dir, host, lines, !tampering.whole)
+		with[host] = save(t, rng, filepath.Join(dir, fmt.Sprint(host)), lines, !tampering.whole)
 		report := check(tampering.name, slices.Concat(with...))
 		if !slices.ContainsFunc(report.Findings, func(f verify.Finding) bool { return slices.Contains(tampering.kinds, f.Kind) }) {
 			t.Errorf("seed %d: %s: expected one of %v, found %v", seed, tampering.name, tampering.kinds, report.Findings)

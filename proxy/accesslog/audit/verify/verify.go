@@ -23,8 +23,10 @@ type Config struct {
 	// ChainOnly leaves signatures by Vault unverified; else a checkpoint by a key that
 	// is not among Keys is a finding.
 	ChainOnly bool
-	// Published are the checkpoints that instances have published in Vault.
-	Published []*checkpoint.Checkpoint
+	// Published are the checkpoints that instances have published in Vault, and
+	// PublishedFaults what is there and is none.
+	Published       []*checkpoint.Checkpoint
+	PublishedFaults []error
 	// Copy says that the files are what a collector received, at least once: exact
 	// repeats, other order, lines of others and what stands before a record on its line
 	// are counted and no findings.

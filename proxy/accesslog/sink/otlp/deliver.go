@@ -75,11 +75,11 @@ func (s *Sink) insist(ctx, sending context.Context, lines [][]byte) error {
 
 // export sends one message once.
 func (s *Sink) export(ctx context.Context, lines [][]byte) error {
-	raw, err := message(lines, s.cfg.Format, time.Now())
-	if err != nil || raw == nil {
-		return err
+	s.raw = s.encoder.message(s.raw[:0], lines, s.cfg.Format, time.Now())
+	if len(s.raw) == 0 {
+		return nil
 	}
-	return s.cfg.Collector.Export(ctx, otlp.Logs, raw)
+	return s.cfg.Collector.Export(ctx, otlp.Logs, s.raw)
 }
 
 // rejected notes lines that a collector will never take, with where they are to be found:

@@ -4,12 +4,6 @@ import (
 	"bytes"
 	"encoding/hex"
 	"time"
-	"unicode/utf8"
-
-	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
-	logspb "go.opentelemetry.io/proto/otlp/logs/v1"
-	resourcepb "go.opentelemetry.io/proto/otlp/resource/v1"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/sallyport/sallyport/proxy/accesslog/logfile"
 )
@@ -17,8 +11,8 @@ import (
 // scope names the instrumentation to the collector.
 const scope = "github.com/sallyport/sallyport/proxy/accesslog"
 
-// The attributes are those members of a record by which somebody searches. Everything
-// else is in the body, which is the record as it was sealed.
+// attributes are those members of a record by which somebody searches. Everything else is
+// in the body, which is the record as it was sealed.
 var attributes = map[string]bool{
 	"event.category": true, "event.outcome": true, "event.reason": true, "event.duration": true,
 	"http.request.id": true, "http.request.method": true, "http.response.status_code": true,
@@ -28,127 +22,100 @@ var attributes = map[string]bool{
 	"sallyport.log.sequence": true, "sallyport.log.dropped": true,
 }
 
+// severity is a SeverityNumber.
+type severity uint64
+
 // Severities of records, by their outcome.
 const (
-	inform = logspb.SeverityNumber_SEVERITY_NUMBER_INFO
-	warn   = logspb.SeverityNumber_SEVERITY_NUMBER_WARN
-	alarm  = logspb.SeverityNumber_SEVERITY_NUMBER_ERROR
+	inform severity = 9
+	warn   severity = 13
+	alarm  severity = 17
 )
 
-// message is what a collector is sent of some lines: an ExportLogsServiceRequest, which
-// is LogsData by another name; nil if there is nothing to send. bodyOf makes a record's
-// body of its line.
-func message(lines [][]byte, bodyOf func(dst, line []byte) []byte, now time.Time) ([]byte, error) {
-	var data logspb.LogsData
-	var last *source
-	for _, line := range lines {
-		record, from := recordOf(line, now)
-		if bodyOf != nil {
-			body := bodyOf(nil, line)
-			if len(body) == 0 {
-				continue
-			}
-			record.Body = textValue(body)
-		}
-		if last == nil || from != last.process {
-			last = &source{process: from, scoped: &logspb.ScopeLogs{Scope: &commonpb.InstrumentationScope{Name: scope}}}
-			data.ResourceLogs = append(data.ResourceLogs, &logspb.ResourceLogs{
-				Resource: from.resource(), ScopeLogs: []*logspb.ScopeLogs{last.scoped},
-			})
-		}
-		last.scoped.LogRecords = append(last.scoped.LogRecords, record)
+// String is the short name of a severity.
+func (n severity) String() string {
+	switch n {
+	case alarm:
+		return "ERROR"
+	case warn:
+		return "WARN"
 	}
-	if len(data.GetResourceLogs()) == 0 {
-		return nil, nil
-	}
-	return proto.Marshal(&data)
+	return "INFO"
 }
 
-// source is where the records of one process are gathered.
-type source struct {
+// record is what a log record is made of. Its slices are parts of a line, and used again
+// for the next.
+type record struct {
+	body       []byte
+	time, seen time.Time
+	severity   severity
+	event      []byte
+	trace      []byte // as it stands in the line
+	span       []byte
+	attributes []member
 	process
-	scoped *logspb.ScopeLogs
+}
+
+// member is a member of a line, its value as it stands there.
+type member struct {
+	name  string
+	value []byte
 }
 
 // process is whose records they are: a spool may hold those of an earlier run.
 type process struct{ service, instance string }
 
-func (p process) resource() *resourcepb.Resource {
-	r := &resourcepb.Resource{}
-	for _, pair := range [...][2]string{{"service.name", p.service}, {"service.instance.id", p.instance}} {
-		if pair[1] != "" {
-			r.Attributes = append(r.Attributes, &commonpb.KeyValue{Key: pair[0], Value: textValue([]byte(pair[1]))})
-		}
-	}
-	return r
-}
-
-// recordOf makes a log record of a line without its line break, whose body is the line.
-func recordOf(line []byte, now time.Time) (*logspb.LogRecord, process) {
-	record := &logspb.LogRecord{
-		ObservedTimeUnixNano: uint64(now.UnixNano()),
-		Body:                 textValue(line), SeverityNumber: inform, SeverityText: "INFO",
-	}
-	var from process
+// read fills r with what a line, without its line break, says.
+func (r *record) read(line []byte, now time.Time) {
+	*r = record{body: line, seen: now, severity: inform, attributes: r.attributes[:0], process: r.process}
 	for name, value := range logfile.Members(line) {
 		switch name {
 		case "@timestamp":
-			if at, err := time.Parse(logfile.TimeFormat, logfile.Text(value)); err == nil {
-				record.TimeUnixNano = uint64(at.UnixNano())
-			}
+			r.time, _ = time.Parse(logfile.TimeFormat, string(plain(value))) // the zero time, if it is none
 		case "service.name":
-			from.service = logfile.Text(value)
+			keep(&r.service, value)
 		case "sallyport.log.instance":
-			from.instance = logfile.Text(value)
+			keep(&r.instance, value)
 		case "event.action":
-			record.EventName = logfile.Text(value)
+			r.event = plain(value)
 		case "trace.id":
-			record.TraceId = identifier(value, 16)
+			r.trace = plain(value)
 		case "span.id":
-			record.SpanId = identifier(value, 8)
+			r.span = plain(value)
+		case "event.outcome":
+			if string(plain(value)) == "failure" {
+				r.severity = warn
+			}
 		}
 		if attributes[name] {
-			record.Attributes = append(record.Attributes, &commonpb.KeyValue{Key: name, Value: valueOf(value)})
-		}
-		if name == "event.outcome" && logfile.Text(value) == "failure" {
-			record.SeverityNumber, record.SeverityText = warn, "WARN"
+			r.attributes = append(r.attributes, member{name, value})
 		}
 	}
-	if record.EventName == "log_gap" {
-		record.SeverityNumber, record.SeverityText = alarm, "ERROR"
+	if string(r.event) == "log_gap" {
+		r.severity = alarm
 	}
-	return record, from
+}
+
+// keep makes value the text that kept holds, which it mostly is already.
+func keep(kept *string, value []byte) {
+	if text := plain(value); string(text) != *kept {
+		*kept = string(text)
+	}
+}
+
+// plain is what a JSON string says, mostly as it stands there.
+func plain(value []byte) []byte {
+	if len(value) >= 2 && value[0] == '"' && bytes.IndexByte(value, '\\') < 0 {
+		return value[1 : len(value)-1]
+	}
+	return []byte(logfile.Text(value))
 }
 
 // identifier reads an id of a trace or a span; nil if it is none.
-func identifier(value []byte, size int) []byte {
-	raw, err := hex.DecodeString(logfile.Text(value))
-	if err != nil || len(raw) != size {
+func identifier(text []byte, size int) []byte {
+	raw := make([]byte, size)
+	if n, err := hex.Decode(raw, text[:min(len(text), 2*size)]); err != nil || n != size || len(text) != 2*size {
 		return nil
 	}
 	return raw
-}
-
-// valueOf is a JSON value as an attribute: text, a whole number, or a list of texts.
-func valueOf(value []byte) *commonpb.AnyValue {
-	switch {
-	case len(value) > 0 && value[0] == '"':
-		return textValue([]byte(logfile.Text(value)))
-	case len(value) > 0 && value[0] == '[':
-		list := &commonpb.ArrayValue{}
-		for _, entry := range bytes.Split(bytes.Trim(value, "[]"), []byte(",")) { // codes, which hold no comma
-			list.Values = append(list.Values, textValue([]byte(logfile.Text(entry))))
-		}
-		return &commonpb.AnyValue{Value: &commonpb.AnyValue_ArrayValue{ArrayValue: list}}
-	}
-	return &commonpb.AnyValue{Value: &commonpb.AnyValue_IntValue{IntValue: logfile.Number(value)}}
-}
-
-// textValue is text as it is. Bytes that are no text, which no line of ours has, are
-// delivered as such: Protobuf takes them for no string.
-func textValue(text []byte) *commonpb.AnyValue {
-	if !utf8.Valid(text) {
-		return &commonpb.AnyValue{Value: &commonpb.AnyValue_BytesValue{BytesValue: bytes.Clone(text)}}
-	}
-	return &commonpb.AnyValue{Value: &commonpb.AnyValue_StringValue{StringValue: string(text)}}
 }

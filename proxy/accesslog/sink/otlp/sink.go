@@ -47,6 +47,10 @@ type Sink struct {
 	ended  chan struct{}
 	since  atomic.Int64 // from when the collector is away, in Unix nanoseconds; 0 if it is not
 	counts counts
+
+	// The goroutine's alone.
+	encoder encoder
+	raw     []byte // the message, for reuse
 }
 
 type counts struct{ delivered, rejected, failures atomic.Uint64 }

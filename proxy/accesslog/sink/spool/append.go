@@ -190,7 +190,7 @@ func countLines(path string, from, to int64) (lines uint64) {
 	}
 	defer f.Close()
 	for from < to {
-		text, h, err := readEntry(nil, f, from)
+		text, h, err := readEntry(nil, f, from, to)
 		if err != nil {
 			return lines
 		}

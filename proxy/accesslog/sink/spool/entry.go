@@ -89,10 +89,14 @@ func readHeader(r io.ReaderAt, offset int64) (h header, err error) {
 	return h, nil
 }
 
-// readEntry appends the lines of the entry at offset to dst.
-func readEntry(dst []byte, r io.ReaderAt, offset int64) (lines []byte, h header, err error) {
+// readEntry appends the lines of the entry at offset, which ends at end at the latest, to
+// dst.
+func readEntry(dst []byte, r io.ReaderAt, offset, end int64) (lines []byte, h header, err error) {
 	if h, err = readHeader(r, offset); err != nil {
 		return dst, h, err
+	}
+	if offset+h.size() > end {
+		return dst, h, errTorn
 	}
 	raw := make([]byte, entryHeader+h.length)
 	if _, err := r.ReadAt(raw, offset); err != nil {

@@ -99,7 +99,7 @@ func (s *Spool) gather(at position, size int64, limit int) (Chunk, error) {
 			return chunk, nil
 		}
 		before := len(chunk.Lines)
-		if chunk.Lines, h, err = readEntry(chunk.Lines, f, chunk.end.offset); err != nil {
+		if chunk.Lines, h, err = readEntry(chunk.Lines, f, chunk.end.offset, size); err != nil {
 			return chunk, err
 		}
 		chunk.Count += bytes.Count(chunk.Lines[before:], []byte{'\n'})

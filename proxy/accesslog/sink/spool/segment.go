@@ -77,7 +77,7 @@ func mend(path string) (size int64, head Head, cut int64, err error) {
 	}
 	size = int64(segmentHeader)
 	for size < info.Size() {
-		_, h, err := readEntry(nil, f, size)
+		_, h, err := readEntry(nil, f, size, info.Size())
 		if err != nil {
 			return size, head, info.Size() - size, f.Truncate(size)
 		}

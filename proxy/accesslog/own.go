@@ -1,0 +1,17 @@
+package accesslog
+
+import "time"
+
+// ActionCheckpoint is of a record with a signature over the records before it; package
+// checkpoint makes them.
+const ActionCheckpoint Action = "checkpoint"
+
+// WriteCheckpoint puts a checkpoint, which is one JSON object, among the lines to be
+// written. It is written like the record of somebody who was let in; see [Log.Write].
+func (l *Log) WriteCheckpoint(object []byte) error {
+	e := encoder{buf: make([]byte, 0, 512+len(object))}
+	e.begin(time.Now(), ActionCheckpoint, l.cfg.Service)
+	e.key("sallyport.log.checkpoint")
+	e.buf = append(e.buf, object...)
+	return l.put(append(e.buf, "}\n"...), true)
+}

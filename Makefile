@@ -158,9 +158,9 @@ vet:
 
 # What the tests run besides Go: the race detector's C compiler, the browser, the
 # program that adds a CA to those that the browser trusts, what the scripts of
-# deploy/vault run, a second opinion on XML signatures, and SAML's schemas. Each is a
+# deploy/vault run, small disks that become full, a second opinion on XML signatures, and SAML's schemas. Each is a
 # program, or a file, and the Debian package that it is in; other targets need others.
-NEEDS := slowhttptest:slowhttptest curl:curl gcc:gcc gcc:libc6-dev chromium:chromium certutil:libnss3-tools gpg:gnupg gpg-agent:gnupg openssl:openssl xmlsec1:xmlsec1 xmllint:libxml2-utils \
+NEEDS := slowhttptest:slowhttptest curl:curl gcc:gcc gcc:libc6-dev chromium:chromium certutil:libnss3-tools gpg:gnupg gpg-agent:gnupg openssl:openssl unshare:util-linux mount:mount xmlsec1:xmlsec1 xmllint:libxml2-utils \
 	/usr/share/xml/opensaml/saml-schema-metadata-2.0.xsd:opensaml-schemas /usr/share/xml/xmltooling/xenc-schema.xsd:xmltooling-schemas
 
 # What package interop meets: LemonLDAP::NG, PHP for SimpleSAMLphp, and mod_auth_mellon.

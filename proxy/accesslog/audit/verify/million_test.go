@@ -2,8 +2,11 @@ package verify_test
 
 import (
 	"bufio"
+	"compress/gzip"
 	"crypto/ed25519"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -20,17 +23,44 @@ import (
 func BenchmarkVerify(b *testing.B) {
 	name := filepath.Join(b.TempDir(), "access.log")
 	keys := million(b, name, 1_000_000)
-	for b.Loop() {
-		start := time.Now()
-		report, err := verify.Verify(b.Context(), verify.Config{Files: []string{name}, Keys: keys})
-		if err != nil || !report.Whole() || report.Instances[0].Covered < 990_000 {
-			b.Fatal(err, report)
-		}
-		b.ReportMetric(float64(report.Records)/time.Since(start).Seconds(), "records/s")
+	packed := name + ".gz"
+	pack(b, name, packed)
+	for what, file := range map[string]string{"plain": name, "gzip": packed} {
+		b.Run(what, func(b *testing.B) {
+			for b.Loop() {
+				start := time.Now()
+				report, err := verify.Verify(b.Context(), verify.Config{Files: []string{file}, Keys: keys})
+				if err != nil || !report.Whole() || report.Instances[0].Covered < 990_000 {
+					b.Fatal(err, report)
+				}
+				b.ReportMetric(float64(report.Records)/time.Since(start).Seconds(), "records/s")
+			}
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			b.ReportMetric(float64(m.HeapInuse)/1e6, "heap-MB")
+		})
 	}
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	b.ReportMetric(float64(m.HeapSys)/1e6, "heap-MB")
+}
+
+// pack compresses a file as rotation does.
+func pack(tb testing.TB, from, to string) {
+	tb.Helper()
+	in, err := os.Open(from)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	w := gzip.NewWriter(out)
+	if _, err := io.Copy(w, in); err != nil {
+		tb.Fatal(err)
+	}
+	if err := errors.Join(w.Close(), out.Close()); err != nil {
+		tb.Fatal(err)
+	}
 }
 
 // million writes so many records of 900 bytes.

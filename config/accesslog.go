@@ -19,7 +19,10 @@ var durabilities = [...]string{DurabilityNone, DurabilityBatch, DurabilityFsync}
 const maxBuffer = 4096
 
 func defaultAccessLog() AccessLog {
-	return AccessLog{File: standardOutput, Rotate: defaultRotate(), Durability: DurabilityBatch, OnFailure: OnFailureDeny, BufferMiB: 8, Checkpoints: defaultCheckpoints()}
+	return AccessLog{
+		File: standardOutput, Rotate: defaultRotate(), Durability: DurabilityBatch, OnFailure: OnFailureDeny, BufferMiB: 8,
+		Checkpoints: defaultCheckpoints(), AuditPage: defaultAuditPage(),
+	}
 }
 
 // waiting judges how records wait to be written.

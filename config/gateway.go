@@ -173,6 +173,8 @@ type AccessLog struct {
 	Sinks []Sink `yaml:"sinks"`
 	// Checkpoints say how often Vault signs what is in the log. Default: not at all.
 	Checkpoints Checkpoints `yaml:"checkpoints"`
+	// AuditPage is where auditors look through the log. Default: nowhere.
+	AuditPage AuditPage `yaml:"audit_page"`
 }
 
 // Stop is how a process ends after SIGTERM.

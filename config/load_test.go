@@ -122,6 +122,7 @@ routes: [{name: grafana, host: grafana.example.com, backend: {url: https://grafa
 		AccessLog: AccessLog{
 			File: "-", Durability: "batch", OnFailure: "deny", BufferMiB: 8, Rotate: Rotate{Compress: true},
 			Checkpoints: Checkpoints{Every: Duration{time.Minute}, Records: 10_000, Mount: "transit", Path: "sallyport/log"},
+			AuditPage:   AuditPage{MaxAge: Duration{time.Hour}, MemoryMiB: 64, Index: "none"},
 		},
 		Tracing: Tracing{Endpoint: "none", Protocol: "grpc", CAFile: "system", Sample: "1%"},
 		Stop:    Stop{Announce: Duration{time.Second}, Drain: Duration{30 * time.Second}},

@@ -153,6 +153,8 @@ func constraints() map[string]schema {
 		"access_log.checkpoints.mount":            path,
 		"access_log.checkpoints.key":              role,
 		"access_log.checkpoints.path":             path,
+		"access_log.audit_page.memory_mib":        between(minAuditMemory, maxAuditMemory),
+		"access_log.audit_page.index":             {Pattern: "^(none|/.+)$"},
 		"access_log.sinks[]":                      {Required: []string{"name"}},
 		"access_log.sinks[].name":                 {Pattern: routeName.String()},
 		"access_log.sinks[].format":               oneOf(sinkFormats[:]),

@@ -110,6 +110,7 @@ func (c *collector) accessLog(a AccessLog) {
 	c.checkpoints("access_log.checkpoints", a.Checkpoints)
 	c.waiting("access_log", a)
 	c.texts("access_log.query_keys", a.QueryKeys, judgeText)
+	c.auditPage("access_log.audit_page", a)
 }
 
 func (c *collector) route(at string, route Route) {

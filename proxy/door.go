@@ -16,6 +16,7 @@ func (g *Gateway) serveDoor(ex *exchange, r *http.Request) {
 	if r.URL.Path != "/" && (g.tooOften(ex, r) || g.crowdedOut(ex, r)) {
 		return
 	}
+	part, audited := g.auditPart(r.URL.Path)
 	switch path := r.URL.Path; {
 	case path == "/" && get:
 		g.serveHome(ex, r)
@@ -33,6 +34,8 @@ func (g *Gateway) serveDoor(ex *exchange, r *http.Request) {
 		g.serveSignOut(ex, r, g.cfg.DoorHost)
 	case path == reservedPrefix+"signed_out" && get:
 		g.serveSignedOut(ex, r)
+	case get && audited:
+		g.serveAudit(ex, r, part)
 	default:
 		g.refuseNowhere(ex, r)
 	}
@@ -65,6 +68,9 @@ func (g *Gateway) serveHome(ex *exchange, r *http.Request) {
 		if at := g.front(rt, rt.Host); g.vouched(state, rt) == session.Present && at.allows(state).Verdict == policy.Allow {
 			home.Tools = append(home.Tools, portal.Tool{Title: rt.Title, Description: rt.Description, URL: at.url()})
 		}
+	}
+	if g.audit != nil && g.audit.allows(state).Verdict == policy.Allow {
+		home.Tools = append(home.Tools, portal.Tool{Title: g.audit.Title, Description: "Who opened what, and why they could", URL: g.door + AuditPath})
 	}
 	ex.Fail(g.pages.WriteHome(ex, home))
 }

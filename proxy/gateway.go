@@ -59,6 +59,8 @@ type Config struct {
 	// nobody here has asked for, it is asked once a minute at most for each. It is
 	// called concurrently and returns with ctx. Nil never looks.
 	Refresh func(ctx context.Context, idp string) ServiceProvider
+	// Audit is the audit page at the door; nil for none.
+	Audit *Audit
 	// Tracer begins spans; nil traces nothing. TrustTraces has it continue the traces that
 	// TrustedProxies say a request belongs to, and not only link to them.
 	Tracer      *tracing.Tracer
@@ -92,6 +94,7 @@ type Gateway struct {
 	door      string // the door's origin, without a trailing slash
 	table     table
 	order     []*route
+	audit     *place // of the audit page; nil for none
 	idps      idps
 	pages     *portal.Pages
 	crossSite *http.CrossOriginProtection
@@ -145,6 +148,9 @@ func New(cfg Config) (*Gateway, error) {
 		g.queryKeys[key] = true
 	}
 	if err := g.addRoutes(); err != nil {
+		return nil, err
+	}
+	if err := g.addAudit(); err != nil {
 		return nil, err
 	}
 	if err := g.addIdPs(); err != nil {

@@ -216,6 +216,9 @@ func (g *Gateway) placeOf(host, method, path string) *place {
 // placeUsed is placeOf for something that was let in when other routes and rules may
 // have been in force: its path was judged then, if at all.
 func (g *Gateway) placeUsed(use session.Use) *place {
+	if g.auditUsed(use) {
+		return g.audit
+	}
 	if s := g.table.site(use.Host); s != nil && s.decisive && !plainSegments(use.Path) {
 		return nil
 	}
@@ -239,8 +242,14 @@ func (g *Gateway) frontOf(host string) *place {
 
 // placeFor returns the place that an aim names, or nil if there is none any more.
 func (g *Gateway) placeFor(aim session.Aim) *place {
+	if aim.Host == g.cfg.DoorHost {
+		if aim.Route == auditName {
+			return g.audit
+		}
+		return nil
+	}
 	s := g.table.site(aim.Host)
-	if s == nil || aim.Host == g.cfg.DoorHost {
+	if s == nil {
 		return nil
 	}
 	if aim.Route == "" { // the host has one route, or had when this was said

@@ -139,7 +139,7 @@ func (g *Gateway) arrive(ex *exchange, r *http.Request, s *session.State, p sess
 		if steppedUp(p) {
 			ex.Record.StepUp = accesslog.StepUpDone
 		}
-		g.carry(ex, r, s, p.Host, p.Return)
+		g.deliver(ex, r, s, p)
 	case decision.Reason == policy.ReasonTooOld && !p.Forced:
 		ex.Note(accesslog.ActionSignIn, decision.Verdict.String(), decision.Reason)
 		ex.Record.StepUp = accesslog.StepUpAsked

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/sallyport/sallyport/config"
@@ -30,8 +31,8 @@ func openAccessLog(out io.Writer, cfg accesslog.Config) *accesslog.Log {
 const ownOutput = "output"
 
 // openGatewayLog opens a gateway's access log, in every place that its configuration
-// names. maker, unless it is nil, has it signed.
-func openGatewayLog(ctx context.Context, a config.AccessLog, maker *checkpoint.Checkpointer, out io.Writer, log *slog.Logger) (*accesslog.Log, *logSinks, error) {
+// names, and in some beside, which nobody waits for. maker, unless it is nil, has it signed.
+func openGatewayLog(ctx context.Context, a config.AccessLog, maker *checkpoint.Checkpointer, out io.Writer, log *slog.Logger, beside ...accesslog.Sink) (*accesslog.Log, *logSinks, error) {
 	cfg := recording(a, log)
 	if maker != nil {
 		cfg.Start = maker.AppendStart
@@ -56,7 +57,7 @@ func openGatewayLog(ctx context.Context, a config.AccessLog, maker *checkpoint.C
 			return nil, nil, errors.Join(err, sinks.close(), first.Close())
 		}
 	}
-	cfg.Sinks, cfg.Beside = append([]accesslog.Sink{first}, sinks.waited...), sinks.beside
+	cfg.Sinks, cfg.Beside = append([]accesslog.Sink{first}, sinks.waited...), slices.Concat(sinks.beside, beside)
 	return openAccessLog(out, cfg), sinks, nil
 }
 

@@ -41,6 +41,8 @@ func TestTheLogIsSignedByVault(t *testing.T) {
 		t.Fatal(err)
 	}
 	signed("vault signs again, without a request", byVault+"1", 3)
+	checkMetrics(t, admin, `sallyport_access_log_checkpoints_total{signer="instance"}`, `sallyport_access_log_checkpoints_total{signer="vault"}`,
+		"sallyport_access_log_checkpoint_failures_total", "sallyport_access_log_signed_seconds 1", "sallyport_access_log_unsigned_records")
 	s.call(t, "POST", "transit/keys/sallyport-access-log/rotate", nil, nil)
 	browser("GET", "/rotated", nil)
 	signed("vault signs with the next version of its key", byVault+"2", 1)

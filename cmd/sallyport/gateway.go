@@ -52,6 +52,7 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 	var access *accesslog.Log
 	var sinks *logSinks
 	var signed checkpoints
+	var view *auditView
 	defer func() {
 		if access != nil {
 			endAccessLog(ctx, access, log)
@@ -77,7 +78,10 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 		if signed.maker, err = newCheckpointer(cfg.AccessLog.Checkpoints, log); err != nil {
 			return nil, err
 		}
-		access, sinks, err = openGatewayLog(ctx, cfg.AccessLog, signed.maker, out, log)
+		if view, err = newAuditView(cfg, log); err != nil {
+			return nil, err
+		}
+		access, sinks, err = openGatewayLog(ctx, cfg.AccessLog, signed.maker, out, log, view.sinks()...)
 		return cfg, err
 	}
 	start, client, err := loadConfig(ctx, from, parse, func() (*vaultpki.Client, error) { return identity.timedLogin(ctx, log, clock) })
@@ -97,6 +101,7 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 		return err
 	}
 	g := newLiveGateway(client, access, log)
+	g.view = view
 	if g.tracer, err = newTracer("gateway", access.Head().Instance, start.cfg.Tracing, &identity.shown, log); err != nil {
 		return err
 	}
@@ -181,6 +186,7 @@ func (g *liveGateway) life(cfg *config.Gateway) *life {
 		listen:       gatewayAddresses(cfg), tls: g.edge.EdgeTLS(), handler: g.live,
 		announce: cfg.Stop.Announce.Duration, drain: cfg.Stop.Drain.Duration,
 		strangers: slog.LevelDebug, reception: received, asked: g.live.ForwardAuth(), askTLS: g.askTLS(),
+		beside:   g.view.beside(),
 		overload: func() (bool, bool) { return g.live.Gateway().Overload() }, http2Error: g.metrics.HTTP2Error,
 	}
 }

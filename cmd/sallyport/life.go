@@ -62,6 +62,8 @@ type life struct {
 	probe    *tokenProbe
 	// more are artefacts beside those that every process has; nil for none.
 	more func() []artefact
+	// beside is what runs besides, until the last request was answered; nil for nothing.
+	beside []func(context.Context)
 	// traces are the last messages of identity providers; nil for a sidecar.
 	traces *proxy.Traces
 	// tools are where a gateway sends requests; nil for a sidecar.
@@ -250,6 +252,9 @@ func (l *life) keepFresh(ctx context.Context, group *errgroup.Group) {
 	group.Go(func() error { return l.hangup.obey(ctx, l.log, sleepers...) })
 	if l.tools != nil {
 		group.Go(func() error { return l.tools.Run(ctx) })
+	}
+	for _, run := range l.beside {
+		group.Go(func() error { run(ctx); return nil })
 	}
 	watch := &sentinel{artefacts: l.artefacts, log: l.log}
 	group.Go(func() error { return watch.run(ctx) })

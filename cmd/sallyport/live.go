@@ -51,6 +51,7 @@ type liveGateway struct {
 	log     *slog.Logger
 	access  *accesslog.Log
 	metrics *proxy.Metrics
+	view    *auditView      // nil for none
 	tracer  *tracing.Tracer // set before anything is built; nil traces nothing
 	fetch   *fetcher
 	memory  *session.Memory
@@ -177,7 +178,7 @@ func (g *liveGateway) build(p gatewayParts, d domain) (*proxy.Gateway, error) {
 		TrustedProxies: p.cfg.Clients.Forwarded(), Limits: gatewayLimits(p.cfg.Limits),
 		Tracer: g.tracer, TrustTraces: p.cfg.Tracing.TrustParent,
 		Refresh: g.refreshIdP, Traces: g.traces, Log: g.log, Metrics: g.metrics,
-		Asks: g.asks(p.cfg.ForwardAuth),
+		Asks: g.asks(p.cfg.ForwardAuth), Audit: g.view.audit(p.cfg.AccessLog.AuditPage),
 	}
 	if g.live != nil {
 		cfg.Replaces = g.live.Gateway()
@@ -340,7 +341,8 @@ func (g *liveGateway) useConfig(ctx context.Context, name string, text []byte) e
 // needsRestart names what a running process cannot change: where it listens and
 // logs, and where in Vault it lives. known are the identity providers that were in use.
 func needsRestart(before, after *config.Gateway, known map[string]config.IdP) error {
-	return fixed(append(trustSettings(before.SAML, after.SAML, known), []setting{
+	trust := append(trustSettings(before.SAML, after.SAML, known), auditSettings(before.AccessLog.AuditPage, after.AccessLog.AuditPage)...)
+	return fixed(append(trust, []setting{
 		{"listen.https", before.Listen.HTTPS, after.Listen.HTTPS},
 		{"listen.http3", fmt.Sprint(before.Listen.HTTP3), fmt.Sprint(after.Listen.HTTP3)},
 		{"clients.proxy_protocol", fmt.Sprint(before.Clients.ProxyProtocol), fmt.Sprint(after.Clients.ProxyProtocol)},

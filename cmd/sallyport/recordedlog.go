@@ -133,6 +133,16 @@ func accessorBy(client *vaultpki.Client, v config.Vault) accessorOf {
 	}
 }
 
+// waits reports whether something is kept that no access log has got yet.
+func (r *recordedEvents) waits() bool {
+	if r == nil {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.waiting) > 0
+}
+
 // attach has everything written into an access log from now on, and what has waited.
 func (r *recordedEvents) attach(ctx context.Context, access *accesslog.Log, accessor accessorOf) {
 	if r == nil {

@@ -60,14 +60,17 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, out i
 	clock, hup := newStopwatch(), catchHangup()
 	defer hup.release()
 	start, client, err := loadConfig(ctx, from, parse, func() (*vaultpki.Client, error) { return identity.timedLogin(ctx, log, clock) })
+	if err != nil && !eventsOf(log).waits() { // else there is something to record of a start that fails
+		return err
+	}
+	access := openAccessLog(out, accesslog.Config{Service: "sallyport-sidecar", Log: log})
+	defer endAccessLog(ctx, access, log)
+	eventsOf(log).attach(ctx, access, unknownAccessor)
 	if err != nil {
 		return err
 	}
 	clock.lap("rest_of_configuration") // of one in Vault
 	cfg := start.cfg
-	access := openAccessLog(out, accesslog.Config{Service: "sallyport-sidecar", Log: log})
-	defer endAccessLog(ctx, access, log)
-	eventsOf(log).attach(ctx, access, unknownAccessor)
 	tracer, err := newTracer("sidecar", access.Head().Instance, sidecarTracing(cfg), &identity.shown, log)
 	if err != nil {
 		return err

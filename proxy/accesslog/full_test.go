@@ -342,3 +342,35 @@ func TestRequestsWaitTogetherUntilTheirRecordsAreSynced(t *testing.T) {
 		verify(t, g.bytes())
 	})
 }
+
+func TestNobodyWaitsForASyncThatFails(t *testing.T) {
+	for _, test := range []struct {
+		name, decision string
+		drop           bool
+		want           time.Duration
+	}{
+		{"somebody who was let in", DecisionAllow, false, patience},
+		{"somebody who was refused", DecisionDeny, false, 0},
+		{"somebody who is let in without a record", DecisionAllow, true, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := newGate()
+				g.release()
+				g.fault.Store(&errNoSpace)
+				l := newLog(Config{Service: "gateway", Sinks: []Sink{g}, Durability: DurabilityFsync, Drop: test.drop})
+				r := full()
+				r.Decision = test.decision
+				start := time.Now()
+				err := l.Write(&r)
+				if waited := time.Since(start); waited != test.want || (err != nil) != (waited > 0) {
+					t.Errorf("waited for %v, want %v: %v", waited, test.want, err)
+				}
+				g.fault.Store(nil)
+				if err := l.Close(t.Context()); err != nil || len(verify(t, g.bytes()).lines) != 1 {
+					t.Errorf("Close = %v", err)
+				}
+			})
+		})
+	}
+}

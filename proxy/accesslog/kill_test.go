@@ -80,7 +80,7 @@ func TestKill(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			log := filepath.Join(t.TempDir(), "access.log")
 			var recorded [][]uint64
-			for range 3 {
+			for range 2 {
 				recorded = append(recorded, killUnderLoad(t, log, durability))
 			}
 			text, err := os.ReadFile(log)
@@ -124,7 +124,7 @@ func killUnderLoad(t *testing.T, log string, durability Durability) []uint64 {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	recorded, least := make([]uint64, loaders), uint64(5000)
+	recorded, least := make([]uint64, loaders), uint64(3000)
 	if durability == DurabilityFsync {
 		least = 500
 	}

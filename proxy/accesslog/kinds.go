@@ -11,9 +11,10 @@ const (
 	ActionSignIn      Action = "signin"       // the identity provider answered
 	ActionTicket      Action = "signin_carry" // a sign-on reaches a tool's host
 	ActionSignOut     Action = "signout"
-	ActionFormKept    Action = "form_kept" // a form is kept until its sender has signed in
-	ActionForm        Action = "form"      // the page from where it is sent, or thrown away
-	ActionPortal      Action = "portal"    // the door's own pages
+	ActionFormKept    Action = "form_kept"  // a form is kept until its sender has signed in
+	ActionForm        Action = "form"       // the page from where it is sent, or thrown away
+	ActionPortal      Action = "portal"     // the door's own pages
+	ActionAuditView   Action = "audit_view" // somebody looks into this very log
 	ActionRefused     Action = "refused"
 )
 
@@ -72,6 +73,7 @@ func Kinds() []Kind {
 		{ActionFormKept, false, false, "a form is kept until whoever sent it has signed in", aboutWeb, typeAccess},
 		{ActionForm, false, false, "the page from where a kept form is sent, or thrown away", aboutWeb, typeAccess},
 		{ActionPortal, false, false, "the door's own pages", aboutWeb, typeAccess},
+		{ActionAuditView, false, false, "somebody looks into the log on the [audit page](audit-page.md), or tries to: `url.query` is what was looked for", aboutWeb, typeAccess},
 		{ActionRefused, false, false, "a request that was refused before it was known what for", aboutWeb, typeAccess},
 		{ActionRevoked, true, false, "a session has ended before its time, by `event.reason`: `logout` of the person, `logout_request` of the identity provider, `replaced` by another person's sign-on in the same browser", `["session"]`, typeEnd},
 		{ActionConfig, true, false, "a configuration was read at the start, a newer one is in use, or was refused: then `event.outcome` is `failure` and `error.message` says why", aboutConfiguration, typeChange},

@@ -50,9 +50,13 @@ func exampleRequests() []Record {
 	door := exampleRequest(ActionPortal, DecisionAllow, "signed_in")
 	door.Route, door.Host, door.Path = "", "door.example.com", "/"
 
+	looked := exampleRequest(ActionAuditView, DecisionAllow, "group_allowed")
+	looked.User, looked.Groups, looked.Rule, looked.Route, looked.Host, looked.Path = "erin@example.com", []string{"auditors"}, "group:auditors", "", "door.example.com", "/.sallyport/audit"
+	looked.Query = "decision=deny&last=24h&person=bob%40example.com"
+
 	refused := exampleRequest(ActionRefused, DecisionDeny, "host")
 	refused.User, refused.Groups, refused.SessionID, refused.Route, refused.Host, refused.Status = "", nil, "", "", "no_such_host", 400
-	return []Record{access, begin, end, denied, failed, form, sent, door, refused}
+	return []Record{access, begin, end, denied, failed, form, sent, door, looked, refused}
 }
 
 func exampleSignOns() []Record {

@@ -29,7 +29,7 @@ type lane struct {
 	limit      int // how many bytes wait at most, if beside
 	log        *slog.Logger
 	stop       stopping
-	settle     func() // called when written has changed, or the lane has come to rest
+	settle     func() // called when written has changed, the sink fails, or the lane has come to rest
 
 	failure  atomic.Pointer[error] // why the last attempt did not succeed; nil if it did
 	failures atomic.Uint64
@@ -220,6 +220,7 @@ func (a *lane) fail(err error) {
 	if a.failure.Swap(&err) != nil {
 		return
 	}
+	a.settle() // some wait for what will not be soon
 	if a.deny {
 		a.log.Error("access log cannot be written; nobody is let in", "sink", a.sink.Name(), "error", err)
 		return

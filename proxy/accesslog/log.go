@@ -160,7 +160,7 @@ func (l *Log) put(line []byte, admitted bool) error {
 		go l.work()
 	}
 	if l.cfg.Durability == DurabilityFsync {
-		return l.untilSafe(number)
+		return l.untilSafe(number, admitted)
 	}
 	return nil
 }
@@ -180,14 +180,26 @@ func (l *Log) putLater(line []byte) (number uint64, start bool, err error) {
 	}
 }
 
-// untilSafe waits until that many lines are synced.
-func (l *Log) untilSafe(number uint64) error {
+// untilSafe waits until that many lines are synced. Who was refused because nothing can
+// be recorded does not wait until something can.
+func (l *Log) untilSafe(number uint64, admitted bool) error {
 	ctx, cancel := context.WithTimeout(l.stop, patience)
 	defer cancel()
-	if l.queue.wait(ctx, func() bool { return l.queue.safe >= number }) != nil {
+	met := func() bool { return l.queue.safe >= number || !admitted && l.fails() }
+	if l.queue.wait(ctx, met) != nil {
 		return ErrLate
 	}
 	return nil
+}
+
+// fails reports whether a sink that is waited for does not take records.
+func (l *Log) fails() bool {
+	for _, a := range l.lanes {
+		if !a.beside && a.failure.Load() != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // ErrLate says that a record waits to be written for so long that its request waits no

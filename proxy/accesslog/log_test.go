@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -145,4 +146,32 @@ func TestAStopDoesNotWaitForADiskThatIsFull(t *testing.T) {
 			t.Errorf("Close = %v, expected it to say that three records are lost, and why", err)
 		}
 	})
+}
+
+// TestNothingIsAllocatedForARecord: neither for putting it in, nor for sealing and
+// writing it; what a batch costs is shared by all that are in it.
+func TestNothingIsAllocatedForARecord(t *testing.T) {
+	const records = 320
+	l := New(io.Discard, "gateway")
+	r := typical()
+	line := r.AppendJSON(nil, "gateway")
+	cost := testing.AllocsPerRun(50, func() {
+		for n := range records {
+			if err := l.put(line, true); err != nil {
+				t.Error(err)
+			}
+			if n%together == 0 {
+				runtime.Gosched()
+			}
+		}
+		if err := l.Flush(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+	if cost > records/10 {
+		t.Errorf("%v allocations for %d records", cost, records)
+	}
+	if encoding := testing.AllocsPerRun(50, func() { line = r.AppendJSON(line[:0], "gateway") }); encoding != 0 {
+		t.Errorf("%v allocations for encoding a record", encoding)
+	}
 }

@@ -90,6 +90,15 @@ func New(doorOrigin string) (*Pages, error) {
 	}, nil
 }
 
+// Style is the style sheet of the pages, for others of ours that look like them.
+func Style() string {
+	sheet, err := files.ReadFile("pages/style.css")
+	if err != nil {
+		return "" // it is embedded
+	}
+	return string(sheet)
+}
+
 // hashSource allows one inline script or style sheet, and no other (CSP level 3,
 // section 2.3.1).
 func hashSource(inline []byte) string {

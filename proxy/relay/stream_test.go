@@ -77,7 +77,7 @@ func TestAStreamHasARecordWhenItBegins(t *testing.T) {
 					ex.Header().Set("Content-Type", test.kind)
 					ex.WriteHeader(test.status)
 					for _, s := range test.steps {
-						time.Sleep(s.after)
+						<-time.After(s.after)
 						_, _ = io.WriteString(ex, s.text)
 					}
 				})
@@ -96,7 +96,7 @@ func TestNothingOfOurOwnLasts(t *testing.T) {
 			ex.Record.Upstream = ""
 			ex.Header().Set("Content-Type", "text/event-stream")
 			_, _ = io.WriteString(ex, "a")
-			time.Sleep(2 * accesslog.LastsAfter)
+			<-time.After(2 * accesslog.LastsAfter)
 			_, _ = io.WriteString(ex, "b")
 		})
 		if diff := cmp.Diff([]string{"access[access] 200 <nil> 2"}, got); diff != "" {
@@ -120,7 +120,7 @@ func TestNoStreamBeginsWithoutItsRecord(t *testing.T) {
 		access := accesslog.Prepare(accesslog.Config{Service: "gateway", Sinks: []accesslog.Sink{refusing{}}, Durability: accesslog.DurabilityFsync})
 		rec := &Recorder{Access: access, Log: slog.New(slog.DiscardHandler), Now: time.Now}
 		answer := httptest.NewRecorder()
-		rec.Serve(answer, httptest.NewRequest("GET", "https://tool.example.com/", nil), func(ex *Exchange, _ *http.Request) {
+		rec.Serve(answer, httptest.NewRequest(http.MethodGet, "https://tool.example.com/", nil), func(ex *Exchange, _ *http.Request) {
 			ex.Note(accesslog.ActionAccess, accesslog.DecisionAllow, "group_allowed")
 			ex.Record.Upstream = "10.0.0.7:8443"
 			if _, _, err := ex.Hijack(); err == nil || errors.Is(err, http.ErrNotSupported) {

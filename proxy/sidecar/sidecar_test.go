@@ -438,3 +438,20 @@ func BenchmarkSidecar(b *testing.B) {
 		_ = res.Body.Close()
 	}
 }
+
+// TestUsersAreLeftOut: a sidecar may be told to say nothing of who asks; the tool still
+// learns it.
+func TestUsersAreLeftOut(t *testing.T) {
+	told := make(chan string, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { told <- r.Header.Get(header.User) }))
+	defer server.Close()
+	w := newWorld(t, server.URL, func(cfg *Config) { cfg.NoUsers = true })
+	w.raw(t, "GET / HTTP/1.1\r\nHost: tea.example.com\r\nX-Forwarded-User: alice\r\nX-Request-Id: r1\r\n\r\n")
+	line := w.line(t)
+	if name, ok := line["user.name"]; ok || line["http.request.id"] != "r1" {
+		t.Errorf("user %v in %v", name, line)
+	}
+	if got := <-told; got != "alice" {
+		t.Errorf("the tool was told %q", got)
+	}
+}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"text/template"
+
+	"github.com/sallyport/sallyport/deploy/dev/idp"
 )
 
 //go:embed templates
@@ -30,7 +32,8 @@ func view(t tool) toolView { return toolView{tool: t, Host: t.host(), Backend: t
 type stackView struct {
 	DoorHost                  string
 	Port, AdminPort           int
-	AccessLog                 string
+	AccessLog, AuditIndex     string
+	Auditors                  string
 	Tools                     []toolView
 	Data, VaultCert, VaultKey string
 	VaultPort, ClusterPort    int
@@ -40,6 +43,7 @@ type stackView struct {
 func (s settings) view() stackView {
 	v := stackView{
 		DoorHost: doorHost, Port: s.Port, AdminPort: s.adminPort(), AccessLog: s.in("log", "access.log"),
+		AuditIndex: s.in("audit"), Auditors: idp.Auditors,
 		Data: s.raftDir(), VaultCert: s.vaultCAFile(), VaultKey: s.in("vault", "key.pem"),
 		VaultPort: s.vaultPort(), ClusterPort: s.clusterPort(), VaultAddress: s.vaultAddress(),
 	}

@@ -84,13 +84,17 @@ func peopleRows(set settings) []row {
 		return []row{
 			{"sign in", "with the identity provider described in " + set.IdPMetadata},
 			{"", "it must be given our metadata: " + set.doorURL() + "/saml/metadata"},
-			{"", "the tools are for the groups engineers and support"},
+			{"", "the tools are for the groups engineers and support, the audit page for auditors"},
 		}
 	}
 	var rows []row
 	for _, user := range idp.DemoUsers() {
+		opens := set.openedBy(user)
+		if slices.Contains(user.Groups, idp.Auditors) {
+			opens = append(opens, "the audit page: "+set.doorURL()+"/.sallyport/audit")
+		}
 		rows = append(rows, row{"", fmt.Sprintf("%-6s password %-9s groups %-17s  opens %s",
-			user.Name, user.Password, strings.Join(user.Groups, ", "), strings.Join(set.openedBy(user), ", "))})
+			user.Name, user.Password, strings.Join(user.Groups, ", "), strings.Join(opens, ", "))})
 	}
 	rows[0].name = "sign in as"
 	return append(rows, row{"change user", "sign out at the door, or at " + set.idpURL() + "/signout: each tells the other"})

@@ -38,6 +38,7 @@ func TestStack(t *testing.T) {
 	t.Run("a browser that keeps no cookie is told so", circles)
 	t.Run("somebody in too many groups is told so", tooManyGroups)
 	t.Run("the other pages can be read by everybody", pagesLookGood)
+	t.Run("an auditor sees who was refused, and is seen", auditPage)
 	t.Run("no spelling of a header makes somebody else of alice", spoofed)
 	t.Run("a response is good once and in one browser", replayed)
 	t.Run("a sidecar lets in the gateway and nobody else", sidecarStrangers)

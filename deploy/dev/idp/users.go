@@ -14,7 +14,11 @@ type User struct {
 	Groups   []string
 }
 
-// DemoUsers returns the two people of the demo. Their passwords are public.
+// Auditors is the group whose members look through the demo's access log.
+const Auditors = "auditors"
+
+// DemoUsers returns the people of the demo: two who work, and one who looks at the access
+// log and may open no tool. Their passwords are public.
 func DemoUsers() []User {
 	return []User{
 		{
@@ -24,6 +28,10 @@ func DemoUsers() []User {
 		{
 			Name: "bob", Password: "bob-pw", FullName: "Bob Baker",
 			Email: "bob@example.com", Groups: []string{"support"},
+		},
+		{
+			Name: "erin", Password: "erin-pw", FullName: "Erin Evans",
+			Email: "erin@example.com", Groups: []string{Auditors},
 		},
 	}
 }

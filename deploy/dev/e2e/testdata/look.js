@@ -18,10 +18,11 @@
 		const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)
 		if (ratio < 4.5) faults.push("contrast " + ratio.toFixed(2) + " of " + JSON.stringify(e.textContent.trim()))
 	}
-	for (const e of document.querySelectorAll("a, button, input:not([type=hidden])")) {
+	for (const e of document.querySelectorAll("a, button, select, summary, input:not([type=hidden])")) {
+		if (!e.checkVisibility()) continue // in what is folded up
 		const box = e.getBoundingClientRect()
 		if (box.height < 24 || box.width < 24) faults.push("<" + e.localName + "> is " + box.width + " by " + box.height)
-		if (e.localName == "input" && !e.labels.length) faults.push("no label: " + e.name)
+		if (["input", "select"].includes(e.localName) && !e.labels.length) faults.push("no label: " + e.name)
 	}
 	return faults
 })()

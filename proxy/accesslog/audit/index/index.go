@@ -29,6 +29,7 @@ import (
 type Index struct {
 	dir       string
 	temporary bool // dir is removed by Close
+	rows      int  // of a block that is full; at most blockRows
 
 	updating chan struct{} // holds one token while nobody updates
 	builder  *builder      // of whoever has the token
@@ -47,7 +48,12 @@ var ErrClosed = errors.New("the index is closed")
 // not exist is passed over. With "" for dir the index is kept in a temporary folder,
 // until Close.
 func Open(ctx context.Context, dir string, files ...string) (*Index, error) {
-	x := &Index{dir: dir, updating: make(chan struct{}, 1), builder: newBuilder()}
+	return open(ctx, dir, blockRows, files)
+}
+
+// open is Open with blocks of so many records.
+func open(ctx context.Context, dir string, rows int, files []string) (*Index, error) {
+	x := &Index{dir: dir, rows: rows, updating: make(chan struct{}, 1), builder: newBuilder()}
 	x.updating <- struct{}{}
 	var err error
 	if dir == "" {
@@ -94,7 +100,7 @@ func (x *Index) update(ctx context.Context, files []string) (looked, error) {
 		return looked{}, err
 	}
 	defer releaseAll(before)
-	u := &update{dir: x.dir, builder: x.builder, before: before, now: time.Now()}
+	u := &update{dir: x.dir, rows: x.rows, builder: x.builder, before: before, now: time.Now()}
 	segments, err := u.run(ctx, files)
 	if err != nil {
 		return looked{}, err

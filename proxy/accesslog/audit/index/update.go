@@ -22,6 +22,7 @@ const lockedFor = 20 * time.Millisecond
 // update is one run of bringing the index up to date.
 type update struct {
 	dir     string
+	rows    int // of a block that is full
 	builder *builder
 	known   []*entry // what the folder has
 	before  []*segment
@@ -274,7 +275,7 @@ func (u *update) free(identity string) (string, error) {
 
 func (u *update) writer(name string, m meta, s *source) *writer {
 	m.Stamp, m.Compressed = s.stamp, s.compressed
-	return &writer{dir: u.dir, name: name, meta: m, builder: u.builder}
+	return &writer{dir: u.dir, name: name, rows: u.rows, meta: m, builder: u.builder}
 }
 
 // load opens a segment and joins its file to it. One that is open already is used

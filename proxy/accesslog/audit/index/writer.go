@@ -14,6 +14,7 @@ import (
 // writer brings one segment up to date.
 type writer struct {
 	dir, name string
+	rows      int // of a block that is full
 	meta      meta
 	builder   *builder
 	kept      *os.File // NAME.blocks, once there is a full block to write
@@ -67,7 +68,7 @@ func (w *writer) add(line logfile.Line, base int64) error {
 	w.builder.line(line, end)
 	w.meta.Last, w.meta.End = line.Offset, end
 	w.last = append(append(w.last[:0], line.Text...), '\n')
-	if w.builder.rows() < blockRows && end-w.builder.start < blockBytes {
+	if w.builder.rows() < w.rows && end-w.builder.start < blockBytes {
 		return nil
 	}
 	return w.flush()

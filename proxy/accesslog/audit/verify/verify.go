@@ -35,6 +35,9 @@ type Config struct {
 	// behind the last record of an instance, and instances that are not there, are notes
 	// and no findings.
 	Partial bool
+	// Pace, if not nil, is called after every few thousand lines, and may wait: who has
+	// other things to do verifies slowly.
+	Pace func()
 }
 
 // verifier is the state of one verification.
@@ -156,8 +159,13 @@ func (v *verifier) read(ctx context.Context, s source, judge func(logfile.Line) 
 	}
 	defer func() { _ = r.Close() }() // was only read from
 	for n := 0; ; n++ {
-		if n%4096 == 0 && ctx.Err() != nil {
-			return fmt.Errorf("verifying: %w", ctx.Err())
+		if n%4096 == 0 {
+			if v.cfg.Pace != nil && n > 0 {
+				v.cfg.Pace()
+			}
+			if ctx.Err() != nil {
+				return fmt.Errorf("verifying: %w", ctx.Err())
+			}
 		}
 		line, err := r.Next()
 		if errors.Is(err, io.EOF) {

@@ -173,6 +173,9 @@ func (s *Spool) Ack(chunk Chunk) error {
 	if s.acked.before(chunk.end) {
 		s.acked = chunk.end
 		s.settle()
+		if errors.Is(s.failed, ErrFull) {
+			s.failed = nil // there may be room again; the next Append says
+		}
 		s.judge()
 	}
 	return nil

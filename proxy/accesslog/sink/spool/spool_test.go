@@ -180,6 +180,9 @@ func TestAFullSpool(t *testing.T) {
 			t.Errorf("%d bytes of %d; said to be full at record %d of %d", s.bytes, size, early, last)
 		}
 		expect(t, drain(t, s, 4096, true), 1, last)
+		if s.Err() != nil {
+			t.Errorf("once everything is taken: %v", s.Err())
+		}
 		if err := s.Append(Entry{Lines: lines(last+1, last+1), Last: 2}); err != nil || s.Err() != nil {
 			t.Errorf("once there is room again: %v, %v", err, s.Err())
 		}

@@ -38,7 +38,7 @@ type logParts struct {
 }
 
 // openGatewayLog opens a gateway's access log, in every place that its configuration
-// names, and where parts says besides.
+// names, with what else belongs to it.
 func openGatewayLog(ctx context.Context, a config.AccessLog, parts logParts, out io.Writer, log *slog.Logger) (*accesslog.Log, *logSinks, error) {
 	cfg := recording(a, log)
 	if parts.maker != nil {

@@ -122,7 +122,7 @@ func (h heads) Head() (checkpoint.Head, bool) {
 
 // replica is a log that has its checkpoints made.
 type replica struct {
-	out   bytes.Buffer
+	out   output
 	maker *checkpoint.Checkpointer
 	log   heads
 	vault checkpoint.Vault
@@ -173,10 +173,37 @@ func (r *replica) write(n int) {
 	synctest.Wait()
 }
 
+// output is what a log has written, which others read meanwhile.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+// Bytes is a copy of all of it.
+func (o *output) Bytes() []byte {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return bytes.Clone(o.text.Bytes())
+}
+
+// set puts something else in its place.
+func (o *output) set(text []byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.text.Reset()
+	o.text.Write(text)
+}
+
 // checkpoints are those in a log: who signed, and about which record.
 func (r *replica) checkpoints(t *testing.T) (all []*checkpoint.Checkpoint) {
 	t.Helper()
-	for line := range strings.Lines(r.out.String()) {
+	for line := range strings.Lines(string(r.out.Bytes())) {
 		record, kind := logfile.Parse([]byte(strings.TrimSuffix(line, "\n")))
 		if object := record.Member(checkpoint.Member); kind == logfile.Sealed && object != nil {
 			c, err := checkpoint.Parse(object)
@@ -309,7 +336,7 @@ func TestReplicasVouchForEachOther(t *testing.T) {
 		}
 		// a's log is cut behind its second record.
 		lines := bytes.SplitAfter(a.out.Bytes(), []byte("\n"))
-		a.out = *bytes.NewBuffer(bytes.Join(lines[:2], nil))
+		a.out.set(bytes.Join(lines[:2], nil))
 		v.board = map[string]map[string]string{} // and what was published is gone
 		if report := verified(t, v, a, b); report.FindingCount != 1 || report.Findings[0].Kind != verify.Truncated {
 			t.Errorf("cut: %v", report.Findings)

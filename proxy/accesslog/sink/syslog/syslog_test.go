@@ -16,6 +16,7 @@ import (
 	"math/big"
 	"net"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -187,6 +188,13 @@ func readFrame(r *bufio.Reader) (string, error) {
 	return string(message), nil
 }
 
+// all are the messages so far.
+func (c *collector) all() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.messages)
+}
+
 // await waits until done says so of all messages.
 func (c *collector) await(t *testing.T, done func(messages []string) bool) {
 	t.Helper()
@@ -288,7 +296,7 @@ func TestWhatIsWrittenArrivesByteForByte(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.stop()
-	got, repeats := contents(c.messages)
+	got, repeats := contents(c.all())
 	if diff := cmp.Diff(linesOf(all), got); diff != "" || repeats > 0 || len(c.faults) > 0 {
 		t.Errorf("%d repeats, faults %v (-want +got):\n%s", repeats, c.faults, diff)
 	}
@@ -321,7 +329,7 @@ func TestACollectorThatComesAndGoes(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	got, _ := contents(c.messages)
+	got, _ := contents(c.all())
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -347,7 +355,7 @@ func TestWhatACollectorHasNotReadIsSentAgain(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	got, repeats := contents(c.messages)
+	got, repeats := contents(c.all())
 	if diff := cmp.Diff(want, got); diff != "" || repeats == 0 {
 		t.Errorf("%d repeats (-want +got):\n%s", repeats, diff)
 	}
@@ -440,7 +448,7 @@ func TestTLS(t *testing.T) {
 				t.Fatal(err)
 			}
 			c.stop()
-			got, _ := contents(c.messages)
+			got, _ := contents(c.all())
 			if arrived := len(got) == len(linesOf(all)); arrived != test.want || !test.want && len(got) > 0 {
 				t.Errorf("%d of %d arrived", len(got), len(linesOf(all)))
 			}

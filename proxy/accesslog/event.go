@@ -119,5 +119,6 @@ func (l *Log) WriteEvent(v *Event) error {
 	if r.Time.IsZero() {
 		r.Time = time.Now()
 	}
-	return l.put(l.line(nil, &r), true)
+	_, err := l.put(l.line(nil, &r), true)
+	return err
 }

@@ -124,18 +124,11 @@ func (l *Log) Head() Head {
 func (l *Log) Write(r *Record) error {
 	buf := lines.Get().(*[]byte) //nolint:forcetypeassert // nothing else is put there
 	*buf = l.line((*buf)[:0], r)
-	err := l.put(*buf, r.Decision == DecisionAllow)
+	_, err := l.put(*buf, r.Decision == DecisionAllow)
 	if cap(*buf) <= keptLine {
 		lines.Put(buf)
 	}
 	return err
-}
-
-// Append puts a record that is no request's among the lines to be written: one line as
-// encode appends it, of JSON that ends with "}" and a line break. It is never lost, as
-// that of somebody who was let in is not.
-func (l *Log) Append(encode func(dst []byte) []byte) error {
-	return l.put(encode(nil), true)
 }
 
 // lines are the buffers that lines are made in, so that none waits for another's
@@ -145,7 +138,9 @@ var lines = sync.Pool{New: func() any { return new([]byte) }}
 const keptLine = 16 << 10
 
 // put puts a line among those to be written; admitted says that it must not be lost.
-func (l *Log) put(line []byte, admitted bool) error {
+// It returns the sequence number that the line will have: lines are sealed in the order
+// in which they are put in.
+func (l *Log) put(line []byte, admitted bool) (number uint64, err error) {
 	admitted = admitted && !l.cfg.Drop
 	number, start, err := l.queue.put(line, admitted)
 	if errors.Is(err, ErrFull) && admitted {
@@ -154,15 +149,15 @@ func (l *Log) put(line []byte, admitted bool) error {
 	if err != nil {
 		l.queue.lose()
 		l.dropped.Add(1)
-		return err
+		return 0, err
 	}
 	if start {
 		go l.work()
 	}
 	if l.cfg.Durability == DurabilityFsync {
-		return l.untilSafe(number, admitted)
+		err = l.untilSafe(number, admitted)
 	}
-	return nil
+	return number, err
 }
 
 // putLater waits for room.

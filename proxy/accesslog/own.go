@@ -7,8 +7,9 @@ import "time"
 const ActionCheckpoint Action = "checkpoint"
 
 // WriteCheckpoint puts a checkpoint, which is one JSON object, among the lines to be
-// written. It is written like the record of somebody who was let in; see [Log.Write].
-func (l *Log) WriteCheckpoint(object []byte) error {
+// written, and returns the sequence number that it will have. It is written like the
+// record of somebody who was let in; see [Log.Write].
+func (l *Log) WriteCheckpoint(object []byte) (sequence uint64, err error) {
 	e := encoder{buf: make([]byte, 0, 512+len(object))}
 	e.begin(time.Now(), ActionCheckpoint, l.cfg.Service)
 	e.key("sallyport.log.checkpoint")

@@ -25,8 +25,9 @@ type Log interface {
 	Head() (Head, bool)
 	// Flush waits until all records that are sealed are written, or ctx ends.
 	Flush(ctx context.Context) error
-	// WriteCheckpoint puts a checkpoint among the records to be written.
-	WriteCheckpoint(object []byte) error
+	// WriteCheckpoint puts a checkpoint among the records to be written, and returns the
+	// sequence number that it will have.
+	WriteCheckpoint(object []byte) (sequence uint64, err error)
 }
 
 // Config is what a Checkpointer needs. It must not be changed after New.
@@ -217,14 +218,15 @@ func (c *Checkpointer) flush(ctx context.Context, log Log) error {
 
 // put puts a checkpoint into the log, and publishes it if it is by Vault.
 func (c *Checkpointer) put(ctx context.Context, log Log, cp *Checkpoint) {
-	if err := log.WriteCheckpoint(cp.AppendJSON(nil)); err != nil {
+	sequence, err := log.WriteCheckpoint(cp.AppendJSON(nil))
+	if err != nil {
 		c.cfg.Log.Error("a checkpoint finds no room in the access log", "error", err)
 		return // the next look makes another
 	}
 	c.covered, c.due = cp.Sequence, time.Time{}
 	// A checkpoint is no reason for the next one: records that came meanwhile are.
-	if now, ok := log.Head(); ok && now.Sequence == cp.Sequence {
-		c.written = cp.Sequence + 1
+	if sequence == cp.Sequence+1 {
+		c.written = sequence
 	}
 	if cp.Key != InstanceKey {
 		c.publish(ctx, cp, false)

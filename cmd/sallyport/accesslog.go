@@ -38,8 +38,8 @@ type logParts struct {
 }
 
 // openGatewayLog opens a gateway's access log, in every place that its configuration
-// names, and in some beside, which nobody waits for. maker, unless it is nil, has it signed.
-func openGatewayLog(ctx context.Context, a config.AccessLog, maker *checkpoint.Checkpointer, out io.Writer, log *slog.Logger, beside ...accesslog.Sink) (*accesslog.Log, *logSinks, error) {
+// names, with what else belongs to it.
+func openGatewayLog(ctx context.Context, a config.AccessLog, parts logParts, out io.Writer, log *slog.Logger) (*accesslog.Log, *logSinks, error) {
 	cfg := recording(a, log)
 	if parts.maker != nil {
 		cfg.Start = parts.maker.AppendStart
@@ -64,7 +64,7 @@ func openGatewayLog(ctx context.Context, a config.AccessLog, maker *checkpoint.C
 			return nil, nil, errors.Join(err, sinks.close(), first.Close())
 		}
 	}
-	cfg.Sinks, cfg.Beside = append([]accesslog.Sink{first}, sinks.waited...), slices.Concat(sinks.beside, beside)
+	cfg.Sinks, cfg.Beside = append([]accesslog.Sink{first}, sinks.waited...), slices.Concat(sinks.beside, parts.beside)
 	return openAccessLog(out, cfg), sinks, nil
 }
 

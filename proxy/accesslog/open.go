@@ -62,6 +62,9 @@ func seemsToEndInside(f *os.File) bool {
 		return true
 	}
 	defer func() { _ = reader.Close() }() // was only read from
+	if now, err := reader.Stat(); err == nil && !os.SameFile(info, now) {
+		return false // renamed meanwhile, by whoever writes to it
+	}
 	var last [1]byte
 	_, err = reader.ReadAt(last[:], info.Size()-1)
 	return err != nil || last[0] != '\n'

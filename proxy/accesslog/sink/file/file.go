@@ -79,7 +79,7 @@ func Start(ctx context.Context, cfg Config) (*File, error) {
 // end is ended. Old files are put away only while Run runs.
 func Open(cfg Config) (*File, error) {
 	f := &File{cfg: cfg, tidy: make(chan struct{}, 1)}
-	if err := f.open(); err != nil {
+	if err := f.alone(f.open); err != nil {
 		return nil, err
 	}
 	return f, nil
@@ -144,7 +144,7 @@ func (f *File) prepare(length int64, now time.Time) error {
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !f.is(info) {
 		// Renamed or removed by somebody else, or by another process of ours.
 		f.cfg.Log.Info("access log was renamed or removed: beginning another", "sink", f.cfg.Name, "file", f.cfg.Path)
-		if err := f.reopen(); err != nil {
+		if err := f.alone(f.reopen); err != nil {
 			return err
 		}
 		info, err = f.f.Stat()
@@ -186,7 +186,17 @@ func (f *File) periodOf(t time.Time) time.Time {
 	return t.UTC().Truncate(f.cfg.Every)
 }
 
-// open opens the file at the path, and has it marked as one that is written to.
+// alone does something to the files while no other process of ours does. A pipe is no
+// file that anybody renames, and its opening may wait.
+func (f *File) alone(do func() error) error {
+	if info, err := os.Stat(f.cfg.Path); err == nil && !info.Mode().IsRegular() {
+		return do()
+	}
+	return alone(f.cfg.Path, do)
+}
+
+// open opens the file at the path, and has it marked as one that is written to. The
+// caller is alone, as with reopen.
 func (f *File) open() error {
 	for {
 		w, err := accesslog.Open(f.cfg.Path)

@@ -23,17 +23,22 @@ const (
 // rotate renames the file and begins a new one. If that cannot be done, the file that
 // there is grows on: no record waits for it.
 func (f *File) rotate(now time.Time) {
-	target, err := f.setAside(now)
-	if err == nil {
+	var target string
+	err := f.alone(func() (err error) {
+		if info, err := os.Stat(f.cfg.Path); err != nil || !f.is(info) {
+			return f.reopen() // another process was faster
+		}
+		if target, err = f.setAside(now); err != nil {
+			return err
+		}
 		f.reached("renamed")
 		if err = f.reopen(); err != nil {
 			err = errors.Join(err, os.Rename(target, f.cfg.Path))
 		}
-	}
-	if errors.Is(err, fs.ErrNotExist) { // another process was faster
-		if err = f.reopen(); err == nil {
-			return
-		}
+		return err
+	})
+	if err == nil && target == "" {
+		return
 	}
 	if err != nil {
 		f.failed.Store(&err)
@@ -46,30 +51,44 @@ func (f *File) rotate(now time.Time) {
 	f.cfg.Log.Info("access log rotated", "sink", f.cfg.Name, "file", target)
 }
 
-// setAside renames the file to one that nobody has.
+// setAside renames the file to a name that nobody has.
 func (f *File) setAside(now time.Time) (target string, err error) {
 	for {
 		target = f.cfg.Path + "-" + now.UTC().Format(stampFormat)
-		if _, err := os.Lstat(target + compressed); err == nil {
-			now = now.Add(time.Millisecond)
-			continue
-		}
-		// An empty file holds the name: a rename would replace one with records.
-		held, err := os.OpenFile(target, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640) //nolint:gosec // as the log itself
-		if errors.Is(err, fs.ErrExist) {
+		held, err := reserve(target)
+		if errors.Is(err, fs.ErrExist) || errors.Is(err, errBusy) {
 			now = now.Add(time.Millisecond)
 			continue
 		}
 		if err != nil {
 			return "", fmt.Errorf("rotating access log: %w", err)
 		}
-		_ = held.Close() // is empty
 		f.reached("reserved")
-		if err := os.Rename(f.cfg.Path, target); err != nil {
-			return "", errors.Join(fmt.Errorf("rotating access log: %w", err), os.Remove(target))
+		err = os.Rename(f.cfg.Path, target)
+		if err != nil {
+			err = errors.Join(fmt.Errorf("rotating access log: %w", err), os.Remove(target))
 		}
-		return target, nil
+		_ = held.Close() // is empty
+		return target, err
 	}
+}
+
+// reserve holds a name by an empty file: a rename would replace one with records. It is
+// marked as one that is written to, so that nobody takes it for a leftover and removes
+// what is renamed to it.
+func reserve(name string) (*os.File, error) {
+	held, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640) //nolint:gosec // as the log itself
+	if err != nil {
+		return nil, err
+	}
+	if err := share(held); err != nil {
+		return nil, errors.Join(err, held.Close()) // whoever has it removes it
+	}
+	// Looked for last: what had the name a moment ago may have become an archive.
+	if _, err := os.Lstat(name + compressed); err == nil {
+		return nil, errors.Join(fs.ErrExist, os.Remove(name), held.Close())
+	}
+	return held, nil
 }
 
 // old is a file that was rotated.

@@ -5,6 +5,7 @@ package file
 import (
 	"errors"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,17 +20,48 @@ func share(f *os.File) error {
 	return err
 }
 
-// claim opens a file to read, and has it for itself; errBusy if somebody writes to it.
+// alone does something while no other process of ours renames, opens, claims or removes
+// files of a log. What is done is short. Where no lock can be had, it is done without.
+func alone(path string, do func() error) error {
+	dir, name := filepath.Split(path)
+	lock, err := os.OpenFile(filepath.Join(dir, "."+name+".lock"), os.O_RDWR|os.O_CREATE, 0o640) //nolint:gosec // as the log itself
+	if err == nil {
+		defer lock.Close()
+		for err = unix.EINTR; errors.Is(err, unix.EINTR); {
+			err = unix.Flock(int(lock.Fd()), unix.LOCK_EX)
+		}
+	}
+	return do()
+}
+
+// claim opens a file to read, and has it for itself; errBusy if somebody writes to it, or
+// has put another in its place meanwhile.
 func claim(path string) (*os.File, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
+	if err := own(f, path); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// own has an open file for itself, and sees to it that it is still the one at the path:
+// as long as it is locked, nobody puts another there.
+func own(f *os.File, path string) error {
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			err = errBusy
 		}
-		return nil, errors.Join(err, f.Close())
+		return err
 	}
-	return f, nil
+	opened, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if now, err := os.Stat(path); err != nil || !os.SameFile(opened, now) {
+		return errBusy
+	}
+	return nil
 }

@@ -103,7 +103,7 @@ func (f *File) removeOld(all []old, now time.Time) (rest []old, err error) {
 			rest = append(rest, o)
 			continue
 		}
-		switch fault := o.remove(); {
+		switch fault := f.alone(o.remove); {
 		case fault == nil:
 			f.cfg.Log.Info("old access log removed", "sink", f.cfg.Name, "file", o.path, "rotated", o.at)
 		case !errors.Is(fault, errBusy):
@@ -133,39 +133,59 @@ func (o old) remove() error {
 
 // compress puts an archive in the place of an old file.
 func (f *File) compress(ctx context.Context, path string) error {
-	source, err := claim(path)
+	var source *os.File
+	err := f.alone(func() (err error) {
+		source, err = claimFilled(path)
+		return err
+	})
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // another process was faster
+		return nil // another process was faster, or it held a name alone
 	}
 	if err != nil {
 		return err
 	}
 	defer source.Close()
+	made := path + compressed + unfinished
+	if err := archive(ctx, made, source); err != nil {
+		return errors.Join(err, os.Remove(made))
+	}
+	f.reached("compressed")
+	return f.alone(func() error {
+		if err := os.Rename(made, path+compressed); err != nil {
+			return errors.Join(err, os.Remove(made))
+		}
+		f.reached("archived")
+		// The name must outlive the machine before the other may go.
+		if err := syncDir(filepath.Dir(path)); err != nil {
+			return err
+		}
+		return os.Remove(path)
+	})
+}
+
+// claimFilled claims a file. One that is empty held a name for a rotation that did not
+// come to be: it is removed, and there is none.
+func claimFilled(path string) (*os.File, error) {
+	source, err := claim(path)
+	if err != nil {
+		return nil, err
+	}
+	info, err := source.Stat()
+	if err == nil && info.Size() == 0 {
+		err = errors.Join(fs.ErrNotExist, os.Remove(path))
+	}
+	if err != nil {
+		return nil, errors.Join(err, source.Close())
+	}
+	return source, nil
+}
+
+// archive writes a compressed copy and syncs it.
+func archive(ctx context.Context, name string, source *os.File) (err error) {
 	info, err := source.Stat()
 	if err != nil {
 		return err
 	}
-	if info.Size() == 0 { // held a name for a rotation that did not come to be
-		return os.Remove(path)
-	}
-	made := path + compressed + unfinished
-	if err := archive(ctx, made, source, info); err != nil {
-		return errors.Join(err, os.Remove(made))
-	}
-	f.reached("compressed")
-	if err := os.Rename(made, path+compressed); err != nil {
-		return errors.Join(err, os.Remove(made))
-	}
-	f.reached("archived")
-	// The name must outlive the machine before the other may go.
-	if err := syncDir(filepath.Dir(path)); err != nil {
-		return err
-	}
-	return os.Remove(path)
-}
-
-// archive writes a compressed copy and syncs it.
-func archive(ctx context.Context, name string, source *os.File, info fs.FileInfo) (err error) {
 	out, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640) //nolint:gosec // as the log itself
 	if err != nil {
 		return err

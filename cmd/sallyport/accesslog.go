@@ -30,12 +30,19 @@ func openAccessLog(out io.Writer, cfg accesslog.Config) *accesslog.Log {
 // ownOutput is what errors and metrics call access_log.file.
 const ownOutput = "output"
 
+// logParts are what a gateway's log has besides what its configuration opens. The zero
+// value is none of it.
+type logParts struct {
+	maker  *checkpoint.Checkpointer // has it signed; nil for nobody
+	beside []accesslog.Sink         // that nobody waits for
+}
+
 // openGatewayLog opens a gateway's access log, in every place that its configuration
-// names, and in some beside, which nobody waits for. maker, unless it is nil, has it signed.
-func openGatewayLog(ctx context.Context, a config.AccessLog, maker *checkpoint.Checkpointer, out io.Writer, log *slog.Logger, beside ...accesslog.Sink) (*accesslog.Log, *logSinks, error) {
+// names, with what else belongs to it.
+func openGatewayLog(ctx context.Context, a config.AccessLog, parts logParts, out io.Writer, log *slog.Logger) (*accesslog.Log, *logSinks, error) {
 	cfg := recording(a, log)
-	if maker != nil {
-		cfg.Start = maker.AppendStart
+	if parts.maker != nil {
+		cfg.Start = parts.maker.AppendStart
 	}
 	first := accesslog.NewOutput(ownOutput, out)
 	if a.File != "-" {
@@ -57,7 +64,7 @@ func openGatewayLog(ctx context.Context, a config.AccessLog, maker *checkpoint.C
 			return nil, nil, errors.Join(err, sinks.close(), first.Close())
 		}
 	}
-	cfg.Sinks, cfg.Beside = append([]accesslog.Sink{first}, sinks.waited...), slices.Concat(sinks.beside, beside)
+	cfg.Sinks, cfg.Beside = append([]accesslog.Sink{first}, sinks.waited...), slices.Concat(sinks.beside, parts.beside)
 	return openAccessLog(out, cfg), sinks, nil
 }
 

@@ -53,7 +53,7 @@ func TestAuditViewShowsTheLog(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			access, _, err := openGatewayLog(t.Context(), cfg.AccessLog, nil, nil, log, v.sinks()...)
+			access, _, err := openGatewayLog(t.Context(), cfg.AccessLog, logParts{beside: v.sinks()}, nil, log)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -81,7 +81,7 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 		if view, err = newAuditView(cfg, log); err != nil {
 			return nil, err
 		}
-		access, sinks, err = openGatewayLog(ctx, cfg.AccessLog, signed.maker, out, log, view.sinks()...)
+		access, sinks, err = openGatewayLog(ctx, cfg.AccessLog, logParts{maker: signed.maker, beside: view.sinks()}, out, log)
 		return cfg, err
 	}
 	start, client, err := loadConfig(ctx, from, parse, func() (*vaultpki.Client, error) { return identity.timedLogin(ctx, log, clock) })

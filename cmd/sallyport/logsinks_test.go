@@ -101,7 +101,7 @@ func openLog(t *testing.T, text string) (*accesslog.Log, *logSinks, *bytes.Buffe
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	log, sinks, err := openGatewayLog(t.Context(), cfg.AccessLog, nil, &out, newLogger(t.Output(), "gateway"))
+	log, sinks, err := openGatewayLog(t.Context(), cfg.AccessLog, logParts{}, &out, newLogger(t.Output(), "gateway"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +258,7 @@ func TestASinkThatCannotBeOpenedEndsTheStart(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, _, err = openGatewayLog(t.Context(), cfg.AccessLog, nil, io.Discard, newLogger(t.Output(), "gateway"))
+			_, _, err = openGatewayLog(t.Context(), cfg.AccessLog, logParts{}, io.Discard, newLogger(t.Output(), "gateway"))
 			if err == nil || !strings.Contains(err.Error(), "sink siem of the access log: "+test.want) {
 				t.Errorf("error %v, want one about %s", err, test.want)
 			}

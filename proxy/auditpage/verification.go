@@ -15,8 +15,6 @@ type Verification struct {
 	// Records were found whole, in Files.
 	Records int64
 	Files   int
-	// Signatures says whether those of Vault were verified, too.
-	Signatures bool
 	// Findings are what is wrong, the gravest first; nil for nothing. More says how many
 	// others there are.
 	Findings []Finding

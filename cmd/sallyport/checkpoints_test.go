@@ -6,6 +6,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/sallyport/sallyport/config"
+	"github.com/sallyport/sallyport/vaultpki/provision"
 )
 
 // TestTheLogIsSignedByVault takes a gateway through an outage of Vault, and has an
@@ -14,13 +17,13 @@ func TestTheLogIsSignedByVault(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
 	https, admin, file := free(t), free(t), filepath.Join(t.TempDir(), "access.log")
-	config := s.write(t, "signed.yaml", gatewayYAML(https, admin, "access_log: {file: "+file+", checkpoints: {key: sallyport-access-log, every: 1s}}\n"))
-	if p := s.start(t, "provision", "apply", "--config", config, "--token-period", "1h", "--allow-loosen", "--token-file", s.tokenFile); p.wait(t) != exitOK {
+	settings := s.write(t, "signed.yaml", gatewayYAML(https, admin, "access_log: {file: "+file+", checkpoints: {key: sallyport-access-log, every: 1s}}\n"))
+	if p := s.start(t, "provision", "apply", "--config", settings, "--token-period", "1h", "--allow-loosen", "--token-file", s.tokenFile); p.wait(t) != exitOK {
 		t.Fatal(p.err.String())
 	} else if want := "+ transit key transit/sallyport-access-log: ed25519, not exportable\n+ policy sallyport-verifier\n"; !strings.Contains(p.out.String(), want) {
 		t.Errorf("provision apply did:\n%s\nexpected %s", p.out.String(), want)
 	}
-	p := s.startGateway(t, gatewayRole, s.introduce(t, gatewayRole).file, config)
+	p := s.startGateway(t, gatewayRole, s.introduce(t, gatewayRole).file, settings)
 	p.ready(t, admin)
 	browser := s.browser(t, https)
 	signed := func(what, key string, least int) {
@@ -62,13 +65,13 @@ func TestAKilledGatewaysLogIsWhole(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
 	https, admin, file := free(t), free(t), filepath.Join(t.TempDir(), "access.log")
-	config := s.write(t, "killed.yaml", gatewayYAML(https, admin, "access_log: {file: "+file+", checkpoints: {key: sallyport-access-log, every: 1s}}\n"))
-	if p := s.start(t, "provision", "apply", "--config", config, "--token-period", "1h", "--allow-loosen", "--token-file", s.tokenFile); p.wait(t) != exitOK {
+	settings := s.write(t, "killed.yaml", gatewayYAML(https, admin, "access_log: {file: "+file+", checkpoints: {key: sallyport-access-log, every: 1s}}\n"))
+	if p := s.start(t, "provision", "apply", "--config", settings, "--token-period", "1h", "--allow-loosen", "--token-file", s.tokenFile); p.wait(t) != exitOK {
 		t.Fatal(p.err.String())
 	}
 	var p *process
 	for n := range 3 {
-		p = s.startGateway(t, gatewayRole, s.introduce(t, gatewayRole).file, config)
+		p = s.startGateway(t, gatewayRole, s.introduce(t, gatewayRole).file, settings)
 		p.ready(t, admin)
 		p.eventually(t, "vault signs", func() (string, bool) {
 			log := read(t, file)
@@ -138,4 +141,42 @@ func (s *stand) checkVerified(t *testing.T, file string) {
 		t.Fatal(err)
 	}
 	verify("no file", file, exitUsage, nil, byVault...)
+}
+
+// The key of a gateway's configuration is what Vault must hold; a file beside it may say
+// more of it, and nothing else.
+func TestTheKeyOfTheLogIsProvisioned(t *testing.T) {
+	t.Parallel()
+	gateway, err := config.LoadGateway("gateway.yaml", []byte(gatewayYAML("127.0.0.1:1", "127.0.0.1:2", "access_log: {checkpoints: {key: k, mount: m, path: p/log}}\n")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		file string
+		want provision.Transit
+		says string
+	}{
+		"nothing more":   {"transit: {type: ed25519}", provision.Transit{Mount: "m", Key: "k", LogPath: "p/log", Type: "ed25519", VerifierPolicy: "sallyport-verifier"}, ""},
+		"its type":       {"transit: {type: ecdsa-p256, verifier_policy: v}", provision.Transit{Mount: "m", Key: "k", LogPath: "p/log", Type: "ecdsa-p256", VerifierPolicy: "v"}, ""},
+		"the same":       {"transit: {key: k, mount: m, log_path: p/log}", provision.Transit{Mount: "m", Key: "k", LogPath: "p/log", Type: "ed25519", VerifierPolicy: "sallyport-verifier"}, ""},
+		"another key":    {"transit: {key: x, mount: m, log_path: p/log}", provision.Transit{}, `transit.key: found "x", expected "k"`},
+		"another mount":  {"transit: {key: k, log_path: p/log}", provision.Transit{}, `transit.mount: found "transit", expected "m"`},
+		"somewhere else": {"transit: {key: k, mount: m}", provision.Transit{}, `transit.log_path: found "sallyport/log", expected "p/log"`},
+	} {
+		vault, err := config.LoadProvision("vault.yaml", []byte(test.file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := spec(gateway)
+		err = refine(&want, vault, true)
+		if test.says != "" {
+			if err == nil || !strings.Contains(err.Error(), test.says) {
+				t.Errorf("%s: %v, expected %q", name, err, test.says)
+			}
+			continue
+		}
+		if err != nil || want.Transit != test.want {
+			t.Errorf("%s: %+v, %v; expected %+v", name, want.Transit, err, test.want)
+		}
+	}
 }

@@ -341,6 +341,7 @@ func testGatewayStarts(t *testing.T, s *stand) {
 	}
 	want := []string{
 		"INFO configuration loaded",
+		"WARN access log is not signed: it is a chain alone, which whoever can write to it could make anew",
 		"INFO wrapping token found",
 		"INFO wrapping token checked",
 		"INFO secret id unwrapped",

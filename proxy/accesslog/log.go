@@ -262,10 +262,18 @@ func (l *Log) Close(ctx context.Context) error {
 		}
 	}
 	err = l.missing()
-	for _, a := range l.lanes {
-		err = errors.Join(err, a.sink.Close())
+	return errors.Join(err, l.closeSinks())
+}
+
+// closeSinks closes all at once: a collector may have to be waited for.
+func (l *Log) closeSinks() error {
+	faults := make([]error, len(l.lanes))
+	var closing sync.WaitGroup
+	for i, a := range l.lanes {
+		closing.Go(func() { faults[i] = a.sink.Close() })
 	}
-	return err
+	closing.Wait()
+	return errors.Join(faults...)
 }
 
 // finish waits until everything is written and synced.

@@ -400,3 +400,22 @@ func TestCallsOfOurOwn(t *testing.T) {
 		t.Errorf("spans %q, want %q; Vault has seen %q", names, want, seen)
 	}
 }
+
+// FuzzServe: whatever a client sends, its trace is not continued, and what goes on is one
+// trace context of ours.
+func FuzzServe(f *testing.F) {
+	f.Add(strangersParent, "a=1", "k5z3q7m2w4xa6bcd")
+	f.Add("00-00000000000000000000000000000000-b7ad6b7169203331-01", strings.Repeat("a=1,", 200), "")
+	f.Add("ff-\x00", "\n", "\xff")
+	tracer := tracing.New(tracing.Config{Sample: 1})
+	f.Fuzz(func(t *testing.T, parent, state, id string) {
+		span := tracer.Serve(request(http.Header{"Traceparent": {parent}, "Tracestate": {state}}).WithContext(t.Context()), id, false)
+		out := http.Header{"Traceparent": {parent}, "Tracestate": {state}}
+		span.Forward().InjectOwn(out)
+		said := tracing.TraceIDOf(t.Context(), parent)
+		trace := tracing.TraceIDOf(t.Context(), out.Get("Traceparent"))
+		if trace == "" || trace == said || len(out["Traceparent"]) != 1 || len(out["Tracestate"]) != 0 {
+			t.Errorf("%q, %q goes on as %q", parent, state, out)
+		}
+	})
+}

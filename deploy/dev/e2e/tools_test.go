@@ -89,7 +89,7 @@ func parseRecords(t *testing.T, log io.Reader) []record {
 	lines := bufio.NewReader(log)
 	for {
 		line, err := lines.ReadBytes('\n')
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return all
 		}
 		var r record

@@ -97,6 +97,7 @@ type others struct {
 	log   *slog.Logger
 	known map[string]*other
 	told  bool // that there are too many
+	polls int
 }
 
 // other is what is known of another instance.
@@ -104,6 +105,7 @@ type other struct {
 	head Head
 	time time.Time
 	over bool // it has ended: it is not looked at again
+	poll int  // at which it was looked at last
 }
 
 // heads returns the latest heads of the others, at most MaxOthers: those that are
@@ -141,18 +143,27 @@ func (o *others) poll(ctx context.Context, b Board, self logfile.Instance) {
 	}
 	before := o.known
 	o.known = make(map[string]*other, len(names)) // what is gone is forgotten
-	looks := 0
+	var live []string
 	for _, name := range names {
 		i := before[name]
 		if i == nil {
 			i = &other{}
 		}
 		o.known[name] = i
-		if i.over || name == self.String() || looks == maxLive || ctx.Err() != nil {
-			continue
+		if name != self.String() && !i.over {
+			live = append(live, name)
 		}
-		looks++
-		i.look(ctx, b, name)
+	}
+	// Whoever was not looked at for longest, or never, comes first: if there are too many
+	// for one poll, none waits for ever.
+	slices.SortStableFunc(live, func(a, b string) int { return cmp.Compare(o.known[a].poll, o.known[b].poll) })
+	o.polls++
+	for n, name := range live {
+		if n == maxLive || ctx.Err() != nil {
+			return
+		}
+		o.known[name].poll = o.polls
+		o.known[name].look(ctx, b, name)
 	}
 }
 

@@ -340,6 +340,43 @@ func TestTheBoardHasWhateverSomebodyWroteThere(t *testing.T) {
 	})
 }
 
+func TestACheckpointNamesTheNewestOfMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVault()
+		for n := range 500 {
+			head, err := checkpoint.HeadOf(instanceOf(n), 1, strings.Repeat("A", 43))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := &checkpoint.Checkpoint{Head: head, Time: time.Now().Add(-time.Duration(n) * time.Second), Key: signerName + "/v1", Signature: []byte("x")}
+			if err := checkpoint.Publish(t.Context(), v, c, n%2 == 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r := start(t, v, checkpoint.Config{})
+		for range 4 {
+			r.write(1)
+			pass(2 * time.Minute)
+		}
+		all := r.checkpoints(t)
+		last := all[len(all)-1]
+		if len(last.Others) != checkpoint.MaxOthers || last.Others[0].Instance.String() != instanceOf(0) || last.Others[63].Instance.String() != instanceOf(63) {
+			t.Errorf("%d others are named: %v", len(last.Others), last.Others)
+		}
+		r.end(t)
+	})
+}
+
+// instanceOf is the nth of some ids.
+func instanceOf(n int) string {
+	id := []byte(strings.Repeat("a", 26))
+	for at := range 4 {
+		id[at] = 'a' + byte(n%26)
+		n /= 26
+	}
+	return string(id)
+}
+
 func TestACheckpointerNeedsAKeyAndTime(t *testing.T) {
 	for _, cfg := range []checkpoint.Config{{}, {SignerName: `a"b`}, {SignerName: signerName, Every: time.Millisecond}, {SignerName: signerName, Every: -time.Hour}} {
 		if _, err := checkpoint.New(cfg); err == nil {

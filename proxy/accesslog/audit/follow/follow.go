@@ -106,6 +106,10 @@ func (f *follower) begin(ctx context.Context) error {
 
 // open opens the file that has the name, if one has.
 func (f *follower) open() error {
+	// A pipe would be waited for.
+	if info, err := os.Stat(f.cfg.Name); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("following the log: %s: expected a regular file", f.cfg.Name)
+	}
 	file, err := os.Open(f.cfg.Name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -27,9 +27,9 @@ import (
 // Index answers questions about some files of a log. It is safe for concurrent use,
 // also of the same folder by several processes.
 type Index struct {
-	dir       string
-	temporary bool // dir is removed by Close
-	rows      int  // of a block that is full; at most blockRows
+	dir       *os.Root // so that nobody can have us write elsewhere, whatever becomes of its name
+	temporary bool     // dir is removed by Close
+	rows      int      // of a block that is full; at most blockRows
 
 	updating chan struct{} // holds one token while nobody updates
 	builder  *builder      // of whoever has the token
@@ -53,14 +53,17 @@ func Open(ctx context.Context, dir string, files ...string) (*Index, error) {
 
 // open is Open with blocks of so many records.
 func open(ctx context.Context, dir string, rows int, files []string) (*Index, error) {
-	x := &Index{dir: dir, rows: rows, updating: make(chan struct{}, 1), builder: newBuilder()}
+	x := &Index{rows: rows, updating: make(chan struct{}, 1), builder: newBuilder()}
 	x.updating <- struct{}{}
 	var err error
 	if dir == "" {
 		x.temporary = true
-		x.dir, err = os.MkdirTemp("", "sallyport-index-")
+		dir, err = os.MkdirTemp("", "sallyport-index-")
 	} else {
 		err = os.MkdirAll(dir, 0o700)
+	}
+	if err == nil {
+		x.dir, err = os.OpenRoot(dir)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the index: %w", err)
@@ -197,10 +200,12 @@ func (x *Index) Close() error {
 	x.isClosed = true
 	releaseAll(x.current)
 	x.current = nil
+	var err error
 	if x.temporary {
-		if err := os.RemoveAll(x.dir); err != nil {
-			return fmt.Errorf("removing the index: %w", err)
-		}
+		err = os.RemoveAll(x.dir.Name())
+	}
+	if err = errors.Join(err, x.dir.Close()); err != nil {
+		return fmt.Errorf("closing the index: %w", err)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -505,6 +506,50 @@ func TestTheIndexIsNobodyElses(t *testing.T) {
 	}
 	if _, err := Open(t.Context(), dir, file); err == nil || !strings.Contains(err.Error(), "nobody else may enter") {
 		t.Errorf("an index that others may write to: %v", err)
+	}
+}
+
+// TestTheIndexLeadsNowhereElse puts links into its folder, in place of its files: what
+// they lead to is not written to.
+func TestTheIndexLeadsNowhereElse(t *testing.T) {
+	file, precious := filepath.Join(t.TempDir(), "access.log"), filepath.Join(t.TempDir(), "precious")
+	writeFile(t, file, logtest.NewCompany(5, monday).Lines(nil, logtest.NewChain("a"), 2*fewRows))
+	writeFile(t, precious, []byte("precious"))
+	dir := filepath.Join(t.TempDir(), "index")
+	opened(t, dir, file)
+	names, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(names) != 3 {
+		t.Fatalf("files %v, %v", names, err)
+	}
+	for _, name := range names {
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(precious, name); err != nil {
+			t.Fatal(err)
+		}
+		if x, err := open(t.Context(), dir, fewRows, []string{file}); err == nil {
+			_ = x.Close()
+		}
+		content, err := os.ReadFile(precious)
+		if err != nil || string(content) != "precious" {
+			t.Fatalf("%s has led to %q, %v", filepath.Base(name), content, err)
+		}
+		if err := os.RemoveAll(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	opened(t, dir, file)
+}
+
+// TestAPipeIsNoLog does not wait for who would write to it.
+func TestAPipeIsNoLog(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "access.log.1")
+	if err := syscall.Mkfifo(name, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if e := opened(t, "", name).Extent(); e.Files != 0 {
+		t.Errorf("extent %+v", e)
 	}
 }
 

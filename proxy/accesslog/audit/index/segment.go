@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 )
 
 // A segment is what the index has of one file of the log, in two files of its own.
@@ -112,8 +111,8 @@ func readMeta(from io.Reader) (m meta, length int64, err error) {
 }
 
 // peekMeta reads what a tail says of its file.
-func peekMeta(name string) (meta, error) {
-	f, err := os.Open(name)
+func peekMeta(dir *os.Root, name string) (meta, error) {
+	f, err := dir.Open(name)
 	if err != nil {
 		return meta{}, fmt.Errorf("opening the index: %w", err)
 	}
@@ -123,14 +122,14 @@ func peekMeta(name string) (meta, error) {
 }
 
 // loadSegment opens a segment. Damage is an error that is errDamaged.
-func loadSegment(dir, name string) (s *segment, err error) {
+func loadSegment(dir *os.Root, name string) (s *segment, err error) {
 	s = &segment{name: name}
 	defer func() {
 		if err != nil {
 			s.release()
 		}
 	}()
-	tail, err := os.ReadFile(filepath.Join(dir, name+extTail))
+	tail, err := dir.ReadFile(name + extTail)
 	if err != nil {
 		return s, fmt.Errorf("opening the index: %w", err)
 	}
@@ -140,7 +139,7 @@ func loadSegment(dir, name string) (s *segment, err error) {
 		return s, err
 	}
 	s.meta = m
-	if err := s.loadBlocks(filepath.Join(dir, name+extBlocks)); err != nil {
+	if err := s.loadBlocks(dir, name+extBlocks); err != nil {
 		return s, err
 	}
 	if at < int64(len(tail)) {
@@ -153,11 +152,11 @@ func loadSegment(dir, name string) (s *segment, err error) {
 	return s, nil
 }
 
-func (s *segment) loadBlocks(name string) error {
+func (s *segment) loadBlocks(dir *os.Root, name string) error {
 	if s.Kept == 0 {
 		return nil
 	}
-	f, err := os.Open(name)
+	f, err := dir.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return errDamaged
 	}

@@ -24,11 +24,16 @@ type source struct {
 
 // openSource opens a file of the log; nil if it is no regular file.
 func openSource(path string) (*source, error) {
+	// A pipe would be waited for.
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		return nil, nil //nolint:nilnil // said above
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("opening log file: %w", err)
 	}
-	info, err := f.Stat()
+	info, err = f.Stat()
 	if err != nil || !info.Mode().IsRegular() {
 		_ = f.Close() // was only read from
 		if err != nil {

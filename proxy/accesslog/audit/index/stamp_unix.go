@@ -22,14 +22,14 @@ func stampOf(info fs.FileInfo) stamp {
 
 // ownsAlone refuses a folder that others own or may look into: what they could write
 // there would hide records, and the index says who has done what.
-func ownsAlone(dir string) error {
-	info, err := os.Lstat(dir)
+func ownsAlone(dir *os.Root) error {
+	info, err := dir.Stat(".")
 	if err != nil {
 		return fmt.Errorf("opening the index: %w", err)
 	}
 	system, ok := info.Sys().(*syscall.Stat_t)
 	if !info.IsDir() || info.Mode().Perm()&0o077 != 0 || !ok || int(system.Uid) != os.Geteuid() {
-		return fmt.Errorf("opening the index: %s is %s, expected a folder of our own that nobody else may enter", dir, info.Mode())
+		return fmt.Errorf("opening the index: %s is %s, expected a folder of our own that nobody else may enter", dir.Name(), info.Mode())
 	}
 	return nil
 }

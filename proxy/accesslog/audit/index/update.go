@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -21,7 +20,7 @@ const lockedFor = 20 * time.Millisecond
 
 // update is one run of bringing the index up to date.
 type update struct {
-	dir     string
+	dir     *os.Root
 	rows    int // of a block that is full
 	builder *builder
 	known   []*entry // what the folder has
@@ -61,8 +60,8 @@ type entry struct {
 }
 
 // lock waits until no other process writes the index.
-func lock(ctx context.Context, dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+func lock(ctx context.Context, dir *os.Root) (*os.File, error) {
+	f, err := dir.OpenFile("lock", os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("locking the index: %w", err)
 	}
@@ -164,7 +163,7 @@ func (u *update) rank(s *source) int {
 
 // list finds what the folder has. What is damaged is as good as not there.
 func (u *update) list() error {
-	files, err := os.ReadDir(u.dir)
+	files, err := fs.ReadDir(u.dir.FS(), ".")
 	if err != nil {
 		return fmt.Errorf("opening the index: %w", err)
 	}
@@ -173,7 +172,7 @@ func (u *update) list() error {
 		if !isTail {
 			continue
 		}
-		if m, err := peekMeta(filepath.Join(u.dir, f.Name())); err == nil {
+		if m, err := peekMeta(u.dir, f.Name()); err == nil {
 			u.known = append(u.known, &entry{meta: m, name: name})
 		} else {
 			remove(u.dir, name)
@@ -183,9 +182,9 @@ func (u *update) list() error {
 }
 
 // remove takes a segment away. Who has it open may go on.
-func remove(dir, name string) {
-	_ = os.Remove(filepath.Join(dir, name+extTail))   // without it, the rest is nothing
-	_ = os.Remove(filepath.Join(dir, name+extBlocks)) // need not be there
+func remove(dir *os.Root, name string) {
+	_ = dir.Remove(name + extTail)   // without it, the rest is nothing
+	_ = dir.Remove(name + extBlocks) // need not be there
 }
 
 // bring returns the segment of a file, up to date; nil if there is nothing in it yet.
@@ -230,9 +229,9 @@ func (u *update) reuse(e *entry, s *source) *segment {
 		remove(u.dir, e.name)
 		return nil
 	}
-	name := filepath.Join(u.dir, e.name+extTail)
-	if info, err := os.Stat(name); err == nil && u.now.Sub(info.ModTime()) > 24*time.Hour {
-		_ = os.Chtimes(name, u.now, u.now) // it was of use; if this fails it is read anew one day
+	name := e.name + extTail
+	if info, err := u.dir.Stat(name); err == nil && u.now.Sub(info.ModTime()) > 24*time.Hour {
+		_ = u.dir.Chtimes(name, u.now, u.now) // it was of use; if this fails it is read anew one day
 	}
 	return segment
 }
@@ -264,9 +263,9 @@ func (u *update) make(ctx context.Context, s *source, identity string) (*segment
 func (u *update) free(identity string) (string, error) {
 	for n := 1; n <= 100; n++ {
 		name := fmt.Sprintf("%s-%d", identity, n)
-		_, err := os.Lstat(filepath.Join(u.dir, name+extTail))
+		_, err := u.dir.Lstat(name + extTail)
 		if errors.Is(err, fs.ErrNotExist) {
-			_ = os.Remove(filepath.Join(u.dir, name+extBlocks)) // belongs to nothing
+			_ = u.dir.Remove(name + extBlocks) // belongs to nothing
 			return name, nil
 		}
 	}
@@ -299,7 +298,7 @@ func (u *update) load(name string, s *source) (*segment, error) {
 // prune takes away what was of no use for long.
 func (u *update) prune() {
 	for _, e := range u.known {
-		if info, err := os.Stat(filepath.Join(u.dir, e.name+extTail)); err == nil && !e.taken && u.now.Sub(info.ModTime()) > unusedFor {
+		if info, err := u.dir.Stat(e.name + extTail); err == nil && !e.taken && u.now.Sub(info.ModTime()) > unusedFor {
 			remove(u.dir, e.name)
 		}
 	}

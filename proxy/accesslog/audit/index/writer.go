@@ -6,20 +6,20 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"github.com/sallyport/sallyport/proxy/accesslog/logfile"
 )
 
 // writer brings one segment up to date.
 type writer struct {
-	dir, name string
-	rows      int // of a block that is full
-	meta      meta
-	builder   *builder
-	kept      *os.File // NAME.blocks, once there is a full block to write
-	out       []byte   // a block, encoded
-	last      []byte   // the last line, with its line break
+	dir     *os.Root
+	name    string
+	rows    int // of a block that is full
+	meta    meta
+	builder *builder
+	kept    *os.File // NAME.blocks, once there is a full block to write
+	out     []byte   // a block, encoded
+	last    []byte   // the last line, with its line break
 }
 
 // write reads content, which begins at meta.Start, to its end and writes what the index
@@ -100,7 +100,7 @@ func (w *writer) openKept() (err error) {
 	if w.kept != nil {
 		return nil
 	}
-	w.kept, err = os.OpenFile(filepath.Join(w.dir, w.name+extBlocks), os.O_RDWR|os.O_CREATE, 0o600)
+	w.kept, err = w.dir.OpenFile(w.name+extBlocks, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return fmt.Errorf("writing the index: %w", err)
 	}
@@ -114,11 +114,11 @@ func (w *writer) writeTail() error {
 	if err != nil {
 		return err
 	}
-	name := filepath.Join(w.dir, w.name+extTail)
-	if err := os.WriteFile(name+".new", text, 0o600); err != nil {
+	name := w.name + extTail
+	if err := w.dir.WriteFile(name+".new", text, 0o600); err != nil {
 		return fmt.Errorf("writing the index: %w", err)
 	}
-	if err := os.Rename(name+".new", name); err != nil {
+	if err := w.dir.Rename(name+".new", name); err != nil {
 		return fmt.Errorf("writing the index: %w", err)
 	}
 	return nil

@@ -102,6 +102,7 @@ func TestNobodyEntersWithoutARecord(t *testing.T) {
 	w := newWorld(t, nil)
 	b := w.browser()
 	b.signIn(w.origin(headersHost)+"/", "alice")
+	w.records(5) // are written before
 	w.log.setBroken(true)
 	b.navigate(w.origin(headersHost) + "/") // its line is the first that has to wait
 	w.recordable(false)

@@ -166,7 +166,7 @@ sidecars:
 	want.EdgeHosts = append(want.EdgeHosts, "later.example.com")
 	want.GatewayAccess = provision.Access{TokenTTL: 2 * time.Hour, SecretIDTTL: 2 * time.Hour, TokenCIDRs: []string{"10.0.0.0/8"}}
 	want.Driver = provision.Driver{Policy: "sallyport-secret-driver", Access: access}
-	want.Transit = provision.Transit{Mount: "transit", Type: "ed25519"}
+	want.Transit = provision.Transit{Mount: "transit", Type: "ed25519", LogPath: "sallyport/log", VerifierPolicy: "sallyport-verifier"}
 	want.Sidecars[0].Role, want.Sidecars[0].IDs, want.Sidecars[0].Access = "board", []string{"spiffe://example.com/board"}, access
 	want.Sidecars[1].Access = access
 	want.Sidecars = append(want.Sidecars, provision.Sidecar{

@@ -30,7 +30,8 @@ func TestDefaultsAreTheProductsNames(t *testing.T) {
 	want := Spec{
 		EdgeAuthority: authorityOf("edge"), BackendAuthority: authorityOf("backend"), GatewayAccess: access,
 		IntroducerPolicy: "sallyport-introducer", Driver: Driver{Policy: "sallyport-secret-driver", Access: access},
-		Transit: Transit{Mount: "transit", Type: "ed25519"}, HeirTTL: 24 * time.Hour,
+		Transit:       Transit{Mount: "transit", Type: "ed25519", LogPath: "sallyport/log", VerifierPolicy: "sallyport-verifier"},
+		AuditorPolicy: "sallyport-auditor", HeirTTL: 24 * time.Hour,
 		KVMount: "secret", SAMLPath: "sallyport/saml", SessionPath: "sallyport/session", AssertionPath: "sallyport/assertion", GatewayConfigPath: "sallyport/gateway",
 		EdgeMount: "pki-edge", EdgeRole: "sallyport-edge", EdgeHosts: []string{"door.example.com"},
 		BackendMount: "pki-backend", ClientRole: "sallyport-gateway", ClientName: "gateway.sallyport.internal",

@@ -235,7 +235,7 @@ func TestReadyLines(t *testing.T) {
 		{"with the built-in identity provider", built, []string{
 			"\nready: https://door.sallyport.localhost:8443/\n",
 			"alice  password alice-pw", "bob    password bob-pw", "opens headers, notes", "opens headers\n", "erin   password erin-pw", "opens the audit page: https://door.sallyport.localhost:8443/.sallyport/audit\n",
-			"/b/sallyport saml trace --admin-url http://127.0.0.1:8446 ", "/s/gateway.yaml", "/s/ca.pem", "https://127.0.0.1:8445", "root token the-token", "gateway.log", "sidecar-notes.log", "kill " + strconv.Itoa(os.Getpid()),
+			"/b/sallyport saml trace --admin-url http://127.0.0.1:8446 ", "/b/sallyport audit verify --vault --token-file ", "/s/gateway.yaml", "/s/ca.pem", "https://127.0.0.1:8445", "root token the-token", "gateway.log", "sidecar-notes.log", "kill " + strconv.Itoa(os.Getpid()),
 		}, []string{"give it"}},
 		{"with another one", own, []string{"/corp/idp.xml", "https://door.sallyport.localhost:8443/saml/metadata"}, []string{"alice-pw", "idp.log"}},
 		{"on the usual port", settings{Port: 443}, []string{"\nready: https://door.sallyport.localhost/\n"}, []string{":443/"}},

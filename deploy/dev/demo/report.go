@@ -46,6 +46,7 @@ func (r *reporter) ready(set settings, token string) {
 	})
 	r.block([]row{
 		{"sign-ons", set.explainCommand() + "   (with a NUMBER: every check of that one)"},
+		{"log is whole", set.verifyCommand()},
 		{"gateway.yaml", set.in("gateway.yaml") + "   (change it: it is in use within a minute)"},
 	})
 	r.block([]row{
@@ -114,6 +115,12 @@ func (s settings) openedBy(user idp.User) []string {
 // explainCommand shows what the gateway has made of the identity provider's messages.
 func (s settings) explainCommand() string {
 	return fmt.Sprintf("%s saml trace --admin-url http://%s", s.program("sallyport"), loopback(s.adminPort()))
+}
+
+// verifyCommand says whether the access log is whole, by what Vault has signed.
+func (s settings) verifyCommand() string {
+	return fmt.Sprintf("VAULT_ADDR=%s VAULT_CACERT=%s %s audit verify --vault --token-file %s %s",
+		s.vaultAddress(), s.vaultCAFile(), s.program("sallyport"), s.tokenFile(), s.in("log", "access.log"))
 }
 
 // logNames are the logs in the order of a request's way through the stack.

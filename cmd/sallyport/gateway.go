@@ -11,7 +11,6 @@ import (
 
 	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy"
-	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/vaultpki"
 )
 
@@ -49,16 +48,8 @@ names a file. docs/exit-codes.md lists the ways in which a start can fail.`,
 // can say no to is tried before Vault is asked: a start that fails then costs no
 // introduction.
 func runGateway(ctx context.Context, from source, identity *identityFlags, out io.Writer, log *slog.Logger) error {
-	var access *accesslog.Log
-	var sinks *logSinks
-	var signed checkpoints
-	var view *auditView
-	defer func() {
-		if access != nil {
-			endAccessLog(ctx, access, log)
-			signed.end(ctx)
-		}
-	}()
+	var recorded gatewayLog
+	defer func() { recorded.end(ctx, log) }()
 	inherited, err := inheritSockets(socketHTTPS, socketHTTP3, socketAdmin, socketForwardAuth)
 	if err != nil {
 		return err
@@ -72,37 +63,28 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 			return nil, err
 		}
 		logConfig(log, name, cfg.Warnings())
-		if err = (sockets{inherited, cfg.Listen.ReusePort}).checkFree(ctx, gatewayAddresses(cfg)); err != nil {
+		if err := (sockets{inherited, cfg.Listen.ReusePort}).checkFree(ctx, gatewayAddresses(cfg)); err != nil {
 			return nil, err
 		}
-		if signed.maker, err = newCheckpointer(cfg.AccessLog.Checkpoints, log); err != nil {
-			return nil, err
-		}
-		if view, err = newAuditView(cfg, log); err != nil {
-			return nil, err
-		}
-		access, sinks, err = openGatewayLog(ctx, cfg.AccessLog, logParts{maker: signed.maker, beside: view.sinks()}, out, log)
-		return cfg, err
+		return cfg, recorded.open(ctx, cfg, out, log)
 	}
 	start, client, err := loadConfig(ctx, from, parse, func() (*vaultpki.Client, error) { return identity.timedLogin(ctx, log, clock) })
 	if err != nil {
-		if access != nil { // an introduction that went wrong stands there, too
-			eventsOf(log).attach(ctx, access, unknownAccessor)
-		}
+		recorded.take(ctx, log, unknownAccessor) // an introduction that went wrong stands there, too
 		return err
 	}
 	accessor := accessorBy(client, start.cfg.Vault)
-	eventsOf(log).attach(ctx, access, accessor)
+	recorded.take(ctx, log, accessor)
 	if err := apart(from, start); err != nil {
 		return err
 	}
 	clock.lap("rest_of_configuration") // of one in Vault
-	if err := signed.by(client, start.cfg, access); err != nil {
+	if err := recorded.signed.by(client, start.cfg, recorded.access); err != nil {
 		return err
 	}
-	g := newLiveGateway(client, access, log)
-	g.view = view
-	if g.tracer, err = newTracer("gateway", access.Head().Instance, start.cfg.Tracing, &identity.shown, log); err != nil {
+	g := newLiveGateway(client, recorded.access, log)
+	g.view = recorded.view
+	if g.tracer, err = newTracer("gateway", recorded.access.Head().Instance, start.cfg.Tracing, &identity.shown, log); err != nil {
 		return err
 	}
 	identity.traced.Use(g.tracer)
@@ -111,12 +93,8 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 		return err
 	}
 	identity.shown.Store(g.backend)
-	sinks.identity.Store(g.backend)
-	l.sinks = sinks
+	recorded.attend(l, g)
 	l.sockets, l.calls, l.accessor = sockets{inherited, start.cfg.Listen.ReusePort}, identity.calls, accessor
-	if l.signed = signed; signed.maker != nil {
-		l.metrics.MustRegister(&checkpointMetrics{signed})
-	}
 	l.followed, l.startup, l.hangup, l.probe = g.follow(from, start), clock, hup, newTokenProbe(client, g.refresh)
 	return l.run(ctx)
 }

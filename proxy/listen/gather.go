@@ -42,6 +42,8 @@ type gather struct {
 	pending *[]byte   // guarded by mu; nil for nothing
 	sending bool      // whether a goroutine sends what is pending; guarded by mu
 	err     error     // what a sending has ended with; guarded by mu
+
+	released bool // nothing is held any more; guarded by mu
 }
 
 func newGather(room int, buffers *sync.Pool) *gather {
@@ -195,8 +197,7 @@ func (h Holder) Hold(write func() error) error {
 	held := newGather(heldRoom, helds)
 	h.c.held.Store(held)
 	err := write()
-	h.c.held.Store(nil)
-	if sent := h.c.sendHeld(held); err == nil {
+	if sent := h.c.release(held); err == nil {
 		err = sent
 	}
 	return err
@@ -206,6 +207,9 @@ func (h Holder) Hold(write func() error) error {
 func (c *conn) writeHeld(g *gather, p []byte) (int, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.released {
+		return c.writeNow(p)
+	}
 	for g.err == nil && !g.add(p) {
 		out := g.take()
 		_, g.err = c.writeNow(*out)
@@ -217,18 +221,20 @@ func (c *conn) writeHeld(g *gather, p []byte) (int, error) {
 	return len(p), nil
 }
 
-// sendHeld sends what g has gathered.
-func (c *conn) sendHeld(g *gather) error {
+// release sends what g has gathered, and has later writes sent as they come: TLS may write
+// for itself at any time, and its records must not overtake each other.
+func (c *conn) release(g *gather) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.released = true
+	c.held.Store(nil)
 	out := g.take()
 	if out == nil {
 		return g.err
 	}
 	defer g.giveBack(out)
-	if g.err != nil {
-		return g.err
+	if g.err == nil {
+		_, g.err = c.writeNow(*out)
 	}
-	_, g.err = c.writeNow(*out)
 	return g.err
 }

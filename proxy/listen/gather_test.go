@@ -255,3 +255,44 @@ func TestOnlyHTTP2IsWrittenBehind(t *testing.T) {
 	Settle(&net.TCPConn{})
 	Settle(tls.Server(&net.TCPConn{}, nil))
 }
+
+// Whoever writes beside the holder, as TLS does for itself, is not overtaken, and overtakes
+// nobody: the lock is TLS's own, around each of its records.
+func TestWritesBesideHeldOnesKeepTheirOrder(t *testing.T) {
+	ours, theirs := net.Pipe()
+	below := &conn{Conn: ours}
+	below.mode.Store(modeNow)
+	var out sync.Mutex
+	next := byte(0)
+	write := func() error {
+		out.Lock()
+		defer out.Unlock()
+		_, err := below.Write([]byte{next})
+		next++
+		return err
+	}
+	read := make(chan []byte)
+	go func() { got, _ := io.ReadAll(theirs); read <- got }()
+	var beside sync.WaitGroup
+	for range 2 {
+		beside.Go(func() {
+			for range 2000 {
+				_ = write()
+			}
+		})
+	}
+	for range 1000 {
+		_ = Holder{below}.Hold(func() error { _ = write(); return write() })
+	}
+	beside.Wait()
+	_ = ours.Close()
+	got := <-read
+	if len(got) != 6000 {
+		t.Fatalf("%d bytes of 6000 have come", len(got))
+	}
+	for i, b := range got {
+		if b != byte(i) {
+			t.Fatalf("byte %d is %d, expected %d", i, b, byte(i))
+		}
+	}
+}

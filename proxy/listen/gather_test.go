@@ -276,19 +276,19 @@ func TestWritesBesideHeldOnesKeepTheirOrder(t *testing.T) {
 	var beside sync.WaitGroup
 	for range 2 {
 		beside.Go(func() {
-			for range 2000 {
+			for range 40_000 {
 				_ = write()
 			}
 		})
 	}
-	for range 1000 {
+	for range 20_000 {
 		_ = Holder{below}.Hold(func() error { _ = write(); return write() })
 	}
 	beside.Wait()
 	_ = ours.Close()
 	got := <-read
-	if len(got) != 6000 {
-		t.Fatalf("%d bytes of 6000 have come", len(got))
+	if len(got) != 120_000 {
+		t.Fatalf("%d bytes of 120000 have come", len(got))
 	}
 	for i, b := range got {
 		if b != byte(i) {

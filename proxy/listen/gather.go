@@ -221,20 +221,16 @@ func (c *conn) writeHeld(g *gather, p []byte) (int, error) {
 	return len(p), nil
 }
 
-// release sends what g has gathered, and has later writes sent as they come: TLS may write
-// for itself at any time, and its records must not overtake each other.
+// release sends what g has gathered, and has later writes sent as they come, but not
+// before: TLS may write for itself at any time, and its records must not overtake each other.
 func (c *conn) release(g *gather) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if out := g.take(); out != nil && g.err == nil {
+		_, g.err = c.writeNow(*out)
+		g.giveBack(out)
+	}
 	g.released = true
 	c.held.Store(nil)
-	out := g.take()
-	if out == nil {
-		return g.err
-	}
-	defer g.giveBack(out)
-	if g.err == nil {
-		_, g.err = c.writeNow(*out)
-	}
 	return g.err
 }

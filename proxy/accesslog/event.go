@@ -112,13 +112,13 @@ func (v *Vault) encode(e *encoder) {
 	e.optional("sallyport.introduction.hash", v.Hash)
 }
 
-// WriteEvent writes v as one line. It waits for room as for the record of somebody who was
-// let in; see [Log.Write].
+// WriteEvent writes v as one line. There is room for it as for the record of somebody who was
+// let in (see [Log.Write]), but it waits for nothing: it is called by whoever logs, and what
+// keeps a process going must not wait for a disk.
 func (l *Log) WriteEvent(v *Event) error {
 	r := Record{Time: v.Time, Action: v.Action, Event: v}
 	if r.Time.IsZero() {
 		r.Time = time.Now()
 	}
-	_, err := l.put(l.line(nil, &r), true)
-	return err
+	return l.putNow(l.line(nil, &r))
 }

@@ -36,7 +36,8 @@ type lane struct {
 	lost     atomic.Uint64 // records that it did not get
 	got      atomic.Uint64 // records that it got
 	written  progress      // what it got, and what was given up
-	batch    Batch         // in hand; the running goroutine's
+	batch    Batch         // in hand; the running goroutine's, as is ended
+	ended    bool          // the log was closed over a batch that the sink had not taken: it gets no other
 
 	mu      sync.Mutex
 	waiting []Batch // guarded by mu, as is the rest
@@ -136,7 +137,7 @@ func (a *lane) keep(buffer []byte) {
 
 // deliver writes a batch.
 func (a *lane) deliver(b *Batch) {
-	if a.insist(func() error { return a.sink.Write(a.stop, b) }) {
+	if !a.ended && a.insist(func() error { return a.sink.Write(a.stop, b) }) {
 		a.got.Add(uint64(b.Count)) //nolint:gosec // a count
 		switch a.durability {
 		case DurabilityFsync:
@@ -155,7 +156,7 @@ func (a *lane) sync() {
 	a.mu.Lock()
 	a.armed = false
 	a.mu.Unlock()
-	if s, ok := a.sink.(Syncer); ok {
+	if s, ok := a.sink.(Syncer); ok && !a.ended {
 		a.insist(func() error { return s.Sync(a.stop) })
 	}
 }
@@ -195,7 +196,8 @@ func (a *lane) atRest() bool {
 }
 
 // insist tries again and again until something succeeds, or reports that the log was
-// closed first.
+// closed first. The lane has ended by that: what a sink has not taken whole it must get
+// again before anything else, or there would be a hole.
 func (a *lane) insist(try func() error) bool {
 	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
 		err := try()
@@ -204,6 +206,7 @@ func (a *lane) insist(try func() error) bool {
 		}
 		a.fail(err)
 		if !a.stop.pause(pause) {
+			a.ended = true
 			return false
 		}
 	}

@@ -160,6 +160,20 @@ func (l *Log) put(line []byte, admitted bool) (number uint64, err error) {
 	return number, err
 }
 
+// putNow is put for a line that must not be lost, and that nobody can wait for.
+func (l *Log) putNow(line []byte) error {
+	_, start, err := l.queue.put(line, !l.cfg.Drop)
+	if err != nil {
+		l.queue.lose()
+		l.dropped.Add(1)
+		return err
+	}
+	if start {
+		go l.work()
+	}
+	return nil
+}
+
 // putLater waits for room.
 func (l *Log) putLater(line []byte) (number uint64, start bool, err error) {
 	ctx, cancel := context.WithTimeout(l.stop, patience)

@@ -25,8 +25,12 @@ func (p Promise) AppendJSON(dst []byte) []byte {
 	return append(append(append(dst, `,"signer":"`...), p.Signer...), `"}`...)
 }
 
-// maxEvery bounds what is promised in a log: a year.
-const maxEvery = 366 * 24 * time.Hour
+// What may be promised, as far as a configuration goes: or whoever makes up an instance
+// would promise the first checkpoint for next year.
+const (
+	maxEvery   = time.Hour
+	maxRecords = 10_000_000
+)
 
 // ParsePromise reads a promise.
 func ParsePromise(object []byte) (Promise, error) {
@@ -38,7 +42,7 @@ func ParsePromise(object []byte) (Promise, error) {
 	if err := json.Unmarshal(object, &w); err != nil {
 		return Promise{}, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	if !(w.Every > 0 && w.Every <= maxEvery.Seconds()) || w.Records == 0 || w.Records > 1<<40 || len(w.Signer) > maxKeyID || !isKeyID(w.Signer) {
+	if !(w.Every > 0 && w.Every <= maxEvery.Seconds()) || w.Records == 0 || w.Records > maxRecords || len(w.Signer) > maxKeyID || !isKeyID(w.Signer) {
 		return Promise{}, fmt.Errorf("%w: a member of the promise is out of bounds", ErrMalformed)
 	}
 	return Promise{time.Duration(w.Every * float64(time.Second)), w.Records, w.Signer}, nil

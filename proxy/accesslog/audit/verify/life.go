@@ -22,6 +22,7 @@ type life struct {
 	good    map[uint64]logfile.Hash // of records that a right checkpoint is about
 	cut     *claim                  // the farthest beyond its end
 	unknown map[string]uint64       // checkpoints by keys that were not given
+	keyless bool                    // there are some by its own key, and the record with that is not here
 }
 
 // maxGood bounds the hashes that an instance's checkpoints confirm and that are kept.
@@ -144,7 +145,10 @@ func (v *verifier) checkpoint(i *instance, r *entry) {
 	i.life.cadence.checkpoint(c, r.Sequence, i.life.promise)
 	kind := claimVault
 	if c.Key == checkpoint.InstanceKey {
-		kind = claimOwn
+		if kind = claimOwn; i.life.key == nil {
+			v.keyless(i, c, r.place)
+			return
+		}
 	}
 	v.claim(claim{kind: kind, instance: c.Instance, sequence: c.Sequence, hash: c.Hash, place: r.place, key: c.Key})
 	for _, other := range c.Others {
@@ -156,7 +160,7 @@ func (v *verifier) checkpoint(i *instance, r *entry) {
 func (v *verifier) signature(i *instance, c *checkpoint.Checkpoint) error {
 	if c.Key == checkpoint.InstanceKey {
 		if i.life.key == nil && i.runs[0].first > 1 {
-			return nil // the key stands in a record that is missing, which is told
+			return nil // the key stands in a record that is missing; see keyless
 		}
 		return i.life.key.Verify(c)
 	}
@@ -167,6 +171,15 @@ func (v *verifier) signature(i *instance, c *checkpoint.Checkpoint) error {
 		return nil
 	}
 	return v.cfg.Keys.Verify(c)
+}
+
+// keyless is a checkpoint by an instance's own key, which stands in a record that is not
+// here: it shows nothing. It is told once.
+func (v *verifier) keyless(i *instance, c *checkpoint.Checkpoint, place logfile.Place) {
+	if !i.life.keyless {
+		i.life.keyless = true
+		v.report.note(at(NotGiven, place, "checkpoints by its own key show nothing here: the record with that key, its first, is not given").about(i.id, c.Sequence, 0))
+	}
 }
 
 // unknown is a checkpoint by a key that was not given: one finding for each key of an
@@ -307,8 +320,22 @@ func (v *verifier) ending(i *instance) {
 	v.unsigned(i, last)
 }
 
+// lasted is the time from the first record of an instance to its last.
+func lasted(first, last *run) time.Duration {
+	from, err := time.Parse(logfile.TimeFormat, first.firstTime)
+	if err != nil {
+		return 0
+	}
+	to, err := time.Parse(logfile.TimeFormat, last.lastTime)
+	if err != nil {
+		return 0
+	}
+	return to.Sub(from)
+}
+
 // unsigned tells of an instance that should have checkpoints by Vault, and has none at
-// all. One is made at its start; it may have been killed before.
+// all. One is made at its start, by its own key if Vault does not answer; it may have been
+// killed before.
 func (v *verifier) unsigned(i *instance, last *run) {
 	whole := i.runs[0].first == 1
 	switch {
@@ -317,7 +344,7 @@ func (v *verifier) unsigned(i *instance, last *run) {
 		v.report.find(at(MissingCheckpoint, i.runs[0].firstPlace, "the instance has none by Vault, so that nobody vouches for its own key").about(i.id, 1, last.last))
 	case i.life.promise == (checkpoint.Promise{}) && len(v.cfg.Keys) > 0 && !v.cfg.ChainOnly:
 		v.report.find(at(MissingCheckpoint, i.runs[0].firstPlace, "the instance has none, and promises none").about(i.id, 1, last.last))
-	case i.life.promise != (checkpoint.Promise{}) && i.life.end > 0:
+	case i.life.promise != (checkpoint.Promise{}) && (i.life.end > 0 || lasted(i.runs[0], last) > grace):
 		v.report.find(at(MissingCheckpoint, i.runs[0].firstPlace, "the instance has none, and has promised them %s", promised(i.life.promise)).
 			about(i.id, 1, last.last))
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,15 +21,27 @@ func share(f *os.File) error {
 	return err
 }
 
+// How often a lock is asked for, and how long is waited between: what is done under it
+// takes milliseconds, and nobody may hold up the log by it.
+const (
+	lockTries = 200
+	lockPause = 10 * time.Millisecond
+)
+
 // alone does something while no other process of ours renames, opens, claims or removes
-// files of a log. What is done is short. Where no lock can be had, it is done without.
+// files of a log. What is done is short. Where no lock can be had, it is done without. The
+// lock is nobody else's: whoever may only read the log could hold it for ever.
 func alone(path string, do func() error) error {
 	dir, name := filepath.Split(path)
-	lock, err := os.OpenFile(filepath.Join(dir, "."+name+".lock"), os.O_RDWR|os.O_CREATE, 0o640) //nolint:gosec // as the log itself
+	lock, err := os.OpenFile(filepath.Join(dir, "."+name+".lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err == nil {
 		defer lock.Close()
-		for err = unix.EINTR; errors.Is(err, unix.EINTR); {
-			err = unix.Flock(int(lock.Fd()), unix.LOCK_EX)
+		_ = lock.Chmod(0o600) // of an earlier version; if it cannot be, somebody else owns it
+		for range lockTries {
+			if err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil || !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+				break
+			}
+			<-time.After(lockPause)
 		}
 	}
 	return do()

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/proxy/accesslog/audit"
@@ -87,7 +86,7 @@ func writeCSV(w *bufio.Writer, found []Record) error {
 	for i := range found {
 		line = append(line[:0], found[i].Time.Format(time.RFC3339Nano))
 		for _, field := range columns {
-			line = append(line, inert(found[i].Value(field)))
+			line = append(line, audit.Cell(found[i].Value(field)))
 		}
 		if err := out.Write(append(line, strconv.FormatUint(found[i].Sequence, 10))); err != nil {
 			return err
@@ -95,15 +94,6 @@ func writeCSV(w *bufio.Writer, found []Record) error {
 	}
 	out.Flush()
 	return out.Error()
-}
-
-// inert keeps a spreadsheet from computing what somebody has sent: what begins like a
-// formula gets an apostrophe, which shows that it is text.
-func inert(value string) string {
-	if value != "" && strings.IndexByte("=+-@\t\r|%", value[0]) >= 0 {
-		return "'" + value
-	}
-	return value
 }
 
 // writeJSON writes an array of the records, each on a line of its own and as it was

@@ -51,16 +51,19 @@ func harmless(r rune) bool {
 
 // Cell returns a value for a table that a spreadsheet may open: visible, and nothing
 // that the spreadsheet would calculate. What begins like a formula gets an apostrophe
-// before it.
+// before it; so does what follows a semicolon, at which spreadsheets of some languages
+// divide a line.
 func Cell(value string) string {
-	value = Visible(value)
-	if value == "" {
-		return value
+	parts := strings.SplitAfter(Visible(value), ";")
+	for i, part := range parts {
+		first, _ := utf8.DecodeRuneInString(strings.TrimLeft(part, " "))
+		if part != "" && strings.ContainsRune(formula, first) {
+			parts[i] = "'" + part
+		}
 	}
-	// The full-width forms count as the others do in some spreadsheets.
-	first, _ := utf8.DecodeRuneInString(strings.TrimLeft(value, " "))
-	if strings.ContainsRune("=+-@\t\r\n|%＝＋－＠", first) {
-		return "'" + value
-	}
-	return value
+	return strings.Join(parts, "")
 }
+
+// formula is what formulas begin with; the full-width forms count as the others do in some
+// spreadsheets.
+const formula = "=+-@\t\r\n|%＝＋－＠"

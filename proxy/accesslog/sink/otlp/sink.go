@@ -13,6 +13,7 @@
 package otlp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -36,6 +37,9 @@ type Config struct {
 	// given without its line break; a record that it has nothing for is not sent. Nil
 	// leaves the line as it is.
 	Format func(dst, line []byte) []byte
+	// StopWithin is how long what is in the spool may take to be delivered at a stop; 0 is
+	// three seconds.
+	StopWithin time.Duration
 	// Log is required.
 	Log *slog.Logger
 }
@@ -127,16 +131,19 @@ func (s *Sink) run(ctx context.Context) {
 	defer close(s.ended)
 	sending, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(closing, giveUp) })()
-	s.adopt(ctx)
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(cmp.Or(s.cfg.StopWithin, closing), giveUp) })()
+	adopted := time.Time{}
 	for sending.Err() == nil {
+		if ctx.Err() == nil && time.Since(adopted) > adoptEvery {
+			s.adopt(ctx)
+			adopted = time.Now()
+		}
 		chunk, err := s.next(ctx)
 		switch {
 		case err == nil:
 		case ctx.Err() != nil:
 			return
 		case errors.Is(err, context.DeadlineExceeded):
-			s.adopt(ctx)
 			continue
 		default:
 			s.cfg.Log.Error("spool cannot be read: its records wait", "sink", s.cfg.Name, "error", err)

@@ -12,7 +12,6 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -147,7 +146,7 @@ func (b *bench) start(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := sink.Config{Name: "siem", Collector: client, Spool: kept, Log: logger}
+	cfg := sink.Config{Name: "siem", Collector: client, Spool: kept, Log: logger, StopWithin: 20 * time.Second}
 	if b.change != nil {
 		b.change(&cfg)
 	}
@@ -206,7 +205,7 @@ func (b *bench) end(t *testing.T) {
 // until waits for what others do.
 func until(t testing.TB, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); runtime.Gosched() {
+	for deadline := time.Now().Add(20 * time.Second); !ok(); <-time.After(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("it does not happen")
 		}

@@ -129,6 +129,7 @@ func (r *rsyslog) sink(t *testing.T, hold time.Duration) *Sink {
 	t.Helper()
 	cfg := Config{
 		Name: "siem", Address: "127.0.0.1:" + r.port, Facility: 16, Hostname: "edge", AppName: "sallyport", Spool: newSpool(t, filepath.Join(r.dir, "spool")), Log: logger(t),
+		StopWithin: patience,
 	}
 	if r.roots != nil {
 		cfg.TLS = func() (*tls.Config, error) {

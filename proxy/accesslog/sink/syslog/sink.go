@@ -1,6 +1,7 @@
 package syslog
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -31,6 +32,9 @@ type Config struct {
 	Format func(dst, line []byte) []byte
 	// Spool is where records wait. The Sink closes it.
 	Spool *spool.Spool
+	// StopWithin is how long what is in the spool may take to be delivered at a stop; 0 is
+	// three seconds.
+	StopWithin time.Duration
 	// Log is required.
 	Log *slog.Logger
 }
@@ -127,7 +131,7 @@ func (s *Sink) run(ctx context.Context) {
 	defer close(s.ended)
 	sending, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(stopTime, giveUp) })()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(cmp.Or(s.cfg.StopWithin, stopTime), giveUp) })()
 	pause, adopted := firstPause, time.Time{}
 	for {
 		if ctx.Err() == nil && time.Since(adopted) > adoptEvery {

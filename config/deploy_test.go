@@ -112,7 +112,8 @@ func TestShippedServicesAreLockedDown(t *testing.T) {
 // cuts what a stop would not.
 func TestShippedServicesStopInTheirOwnTime(t *testing.T) {
 	stop := defaultStop()
-	longest := stop.Announce.Duration + stop.Drain.Duration + 5*time.Second
+	// And then the log's last records, what a collector still gets of them, and a signature.
+	longest := stop.Announce.Duration + stop.Drain.Duration + 20*time.Second
 	eachOfOurs(t, func(t *testing.T, _ string, _ stack, s service) {
 		if grace, err := time.ParseDuration(s.Grace); err != nil || grace < longest {
 			t.Errorf("stop_grace_period %q, want %s at least", s.Grace, longest)

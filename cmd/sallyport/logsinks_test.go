@@ -232,7 +232,7 @@ func flush(t *testing.T, log *accesslog.Log) {
 
 func until(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for range 3000 {
+	for range 12_000 { // two minutes: pauses between attempts are long after a long failure
 		if done() {
 			return
 		}

@@ -42,7 +42,7 @@ func TestSystemdUnitsFitTheCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if limit, err := time.ParseDuration(service["TimeoutStopSec"][0]); err != nil || limit < cfg.Stop.Announce.Duration+cfg.Stop.Drain.Duration+5*time.Second {
+	if limit, err := time.ParseDuration(service["TimeoutStopSec"][0]); err != nil || limit < cfg.Stop.Announce.Duration+cfg.Stop.Drain.Duration+lastRecords+lastCheckpoint+5*time.Second {
 		t.Errorf("TimeoutStopSec=%s, which is less than a stop may take (%v)", limit, err)
 	}
 	if service["Type"][0] != "notify" {

@@ -49,6 +49,7 @@ func (g *gatewayLog) attend(l *life, of *liveGateway) {
 // end writes what is left, after the last request, and has it signed.
 func (g *gatewayLog) end(ctx context.Context, log *slog.Logger) {
 	if g.access != nil {
+		eventsOf(log).finish()
 		endAccessLog(ctx, g.access, log)
 		g.signed.end(ctx)
 	}

@@ -169,12 +169,33 @@ func (r *recordedEvents) run(ctx context.Context, accessor accessorOf) error {
 	for {
 		select {
 		case <-ctx.Done():
+			r.finish()
 			return nil
 		case v := <-r.logins:
 			v.Vault.Accessor = accessor(ctx)
 			r.mu.Lock()
 			r.write(&v)
 			r.mu.Unlock()
+		}
+	}
+}
+
+// finish writes the lines of logins that nobody will complete any more, and has those that
+// come written as they are. It must not be called beside run.
+func (r *recordedEvents) finish() {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	logins := r.logins
+	r.logins = nil
+	for r.access != nil {
+		select {
+		case v := <-logins:
+			r.write(&v)
+		default:
+			return
 		}
 	}
 }

@@ -139,9 +139,32 @@ func TestLaterLoginsAreToldOfWithTheirAccessor(t *testing.T) {
 		_ = events.run(ctx, func(ctx context.Context) string { close(asked); return hashedAccessor(ctx) })
 	}()
 	<-asked
-	for deadline := time.Now().Add(5 * time.Second); !strings.Contains(out.String(), `"event.reason":"again","sallyport.vault.auth_method":"approle","sallyport.vault.accessor":"hmac-sha256:8d2e"`); <-time.After(time.Millisecond) {
+	for deadline := time.Now().Add(patience); !strings.Contains(out.String(), `"event.reason":"again","sallyport.vault.auth_method":"approle","sallyport.vault.accessor":"hmac-sha256:8d2e"`); <-time.After(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("records: %s", out.String())
+		}
+	}
+}
+
+// A login that nobody has completed when the process stops, and one after that, are recorded
+// as they are.
+func TestNoLoginIsForgottenAtTheEnd(t *testing.T) {
+	for range 50 {
+		var out lockedBuffer
+		log := newRecordedLogger(io.Discard, "gateway")
+		access := accesslog.New(&out, "gateway")
+		events := eventsOf(log)
+		events.attach(t.Context(), access, unknownAccessor)
+		log.Info("logged in", "auth_method", "approle")
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_ = events.run(ctx, unknownAccessor)
+		log.Info("logged in", "auth_method", "approle")
+		if err := access.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(out.String(), `"vault_login"`); n != 2 {
+			t.Fatalf("%d records of two logins: %s", n, out.String())
 		}
 	}
 }

@@ -64,7 +64,10 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, out i
 		return err
 	}
 	access := openAccessLog(out, accesslog.Config{Service: "sallyport-sidecar", Log: log})
-	defer endAccessLog(ctx, access, log)
+	defer func() {
+		eventsOf(log).finish()
+		endAccessLog(ctx, access, log)
+	}()
 	eventsOf(log).attach(ctx, access, unknownAccessor)
 	if err != nil {
 		return err

@@ -139,7 +139,7 @@ func (q *queue) send(ctx context.Context, batch []sdk.ReadOnlySpan) {
 		case !failed.Retry:
 			err = backoff.Permanent(err)
 		case failed.After > 0:
-			err = backoff.RetryAfter(int(failed.After / time.Second))
+			err = backoff.RetryAfter(max(1, int(failed.After/time.Second)))
 		}
 		return struct{}{}, err
 	}, backoff.WithMaxElapsedTime(giveUpAfter))

@@ -55,7 +55,15 @@ func (c *curl) run(path string, args ...string) answer {
 	if err != nil {
 		c.t.Error(err)
 	}
-	return answer{out.Bytes(), strings.ToLower(string(text)), told.String()}
+	// What went wrong, if anything did, comes before the figures.
+	complaint, figures := "", told.String()
+	if at := strings.LastIndexByte(figures, '\n'); at >= 0 {
+		complaint, figures = figures[:at], figures[at+1:]
+	}
+	if complaint != "" && !c.overtaken {
+		c.t.Errorf("curl %s %s says: %s", c.version, path, complaint)
+	}
+	return answer{out.Bytes(), strings.ToLower(string(text)), figures}
 }
 
 // partialFile is curl's exit code for an answer that lacks its end.

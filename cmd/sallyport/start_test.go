@@ -96,9 +96,10 @@ func TestProcesses(t *testing.T) {
 
 // failure is a way in which a start must fail.
 type failure struct {
-	role   string       // caseRole if empty
-	intro  introduction // minted if empty
-	config string       // file, or place in Vault
+	role   string                        // caseRole if empty
+	intro  introduction                  // minted if empty
+	mint   func(*testing.T) introduction // the introduction, where it must not age
+	config string                        // file, or place in Vault
 	args   []string
 
 	code   int
@@ -126,7 +127,10 @@ func (s *stand) checkFailure(t *testing.T, want failure) {
 	if want.role == "" {
 		want.role = caseRole
 	}
-	if want.intro.file == "" {
+	switch {
+	case want.mint != nil:
+		want.intro = want.mint(t)
+	case want.intro.file == "":
 		want.intro = s.introduce(t, want.role)
 	}
 	p := s.startGateway(t, want.role, want.intro.file, want.config, want.args...)
@@ -247,11 +251,15 @@ func (s *stand) introductionFailures(t *testing.T) map[string]failure {
 			says: []string{`"event":"interception_alarm"`},
 		},
 		"the token wraps what a forger says": {
-			intro: deliverToken(t, s.wrapped(t, "sys/wrapping/wrap", `{"secret_id":"canary-1"}`)), config: good, code: exitForged, usable: true,
+			mint: func(t *testing.T) introduction {
+				return deliverToken(t, s.wrapped(t, "sys/wrapping/wrap", `{"secret_id":"canary-1"}`))
+			},
+			config: good, code: exitForged, usable: true,
 			says: []string{`creation path "sys/wrapping/wrap": expected "auth/approle/role/case/secret-id"`, `"event":"introduction_forged"`, "hint: "},
 		},
 		"the token is another role's": {
-			intro: s.introduce(t, sidecarRole), config: good, code: exitForged, usable: true,
+			mint:   func(t *testing.T) introduction { return s.introduce(t, sidecarRole) },
+			config: good, code: exitForged, usable: true,
 			says: []string{`creation path "auth/approle/role/sallyport-sidecar-notes/secret-id"`, `"event":"introduction_forged"`},
 		},
 		"the token lives too long": {

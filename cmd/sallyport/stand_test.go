@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/tls"
@@ -13,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"maps"
 	"math/big"
 	rand2 "math/rand/v2"
@@ -305,9 +308,10 @@ func free(t *testing.T) string {
 
 // process is a running sallyport.
 type process struct {
-	cmd      *exec.Cmd
-	out, err *buffer
-	done     chan struct{} // closed when it has ended
+	cmd  *exec.Cmd
+	out  *written // the access log: of a load test more than there is memory
+	err  *buffer
+	done chan struct{} // closed when it has ended
 }
 
 // start runs the command with the stand's Vault in its environment, and nothing
@@ -324,7 +328,7 @@ func (s *stand) startWith(t *testing.T, change func(*process), args ...string) *
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{cmd: exec.Command(binary, args...), out: &buffer{}, err: &buffer{}, done: make(chan struct{})}
+	p := &process{cmd: exec.Command(binary, args...), out: newWritten(t), err: &buffer{}, done: make(chan struct{})}
 	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "VAULT_ADDR=" + s.vault.Address, "VAULT_CACERT=" + s.vault.CAFile}
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.err
 	change(p)
@@ -419,6 +423,65 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
+// written is a buffer on disk.
+type written struct {
+	mu   sync.Mutex // guards file
+	file *os.File
+}
+
+func newWritten(t *testing.T) *written {
+	t.Helper()
+	file, err := os.CreateTemp(t.TempDir(), "out")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = file.Close() })
+	return &written{file: file}
+}
+
+func (w *written) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.file.Write(p)
+}
+
+func (w *written) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	text, err := os.ReadFile(w.file.Name())
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
+
+// pieces yields what was written, whole lines of some megabytes at a time.
+func (w *written) pieces(t *testing.T) iter.Seq[string] {
+	t.Helper()
+	return func(yield func(string) bool) {
+		file, err := os.Open(w.file.Name())
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer file.Close()
+		for r := bufio.NewReader(file); err == nil; {
+			piece := make([]byte, 4<<20)
+			n, readErr := io.ReadFull(r, piece)
+			rest, lineErr := r.ReadBytes('\n')
+			if err = cmp.Or(readErr, lineErr); errors.Is(err, io.ErrUnexpectedEOF) {
+				err = io.EOF
+			}
+			if !yield(string(piece[:n]) + string(rest)) {
+				return
+			}
+		}
+		if !errors.Is(err, io.EOF) {
+			t.Error(err)
+		}
+	}
+}
+
 // Shapes of secrets: Vault's tokens, SecretIDs (UUIDs), PEM.
 var secretShapes = regexp.MustCompile(`hv[sbr]\.[A-Za-z0-9]|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|-----BEGIN`)
 
@@ -445,10 +508,15 @@ func leak(text string, secrets []string, public ...string) (string, bool) {
 // those that nobody but the process and Vault has seen.
 func (s *stand) checkNoSecret(t *testing.T, p *process, more ...string) {
 	t.Helper()
-	text := p.out.String() + p.err.String()
 	secrets := append([]string{s.vault.RootToken, s.session[fieldCurrentKey], s.saml[fieldSPKey], s.saml[fieldSPCert]}, more...)
-	if what, found := leak(text, secrets, slices.Collect(maps.Values(s.roleIDs))...); found {
-		t.Errorf("the output holds a secret, %s:\n%s", what, text)
+	check := func(text string) {
+		if what, found := leak(text, secrets, slices.Collect(maps.Values(s.roleIDs))...); found {
+			t.Errorf("the output holds a secret, %s:\n%s", what, text)
+		}
+	}
+	check(p.err.String())
+	for text := range p.out.pieces(t) {
+		check(text)
 	}
 }
 

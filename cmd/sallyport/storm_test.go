@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"maps"
@@ -35,7 +36,13 @@ type storm struct {
 
 	mu     sync.Mutex // guards the rest
 	done   map[string]int
-	faults []string
+	faults []mishap
+}
+
+// mishap is what went wrong for somebody who behaves.
+type mishap struct {
+	at   time.Time
+	text string
 }
 
 // TestStorm has everything at once for a while: thousands of idle connections, people
@@ -145,7 +152,7 @@ func (st *storm) note(what string, err error) {
 	defer st.mu.Unlock()
 	st.done[what]++
 	if err != nil {
-		st.faults = append(st.faults, fmt.Sprintf("%s %s: %v", time.Now().UTC().Format(time.RFC3339Nano), what, err))
+		st.faults = append(st.faults, mishap{time.Now().UTC(), what + ": " + err.Error()})
 	}
 }
 
@@ -174,6 +181,8 @@ func (st *storm) reload(yaml string) {
 func (st *storm) transport(http2 bool) *http.Transport {
 	transport := &http.Transport{
 		TLSClientConfig: st.trust.Clone(), ForceAttemptHTTP2: http2, MaxIdleConnsPerHost: 10, DisableCompression: true,
+		// Before the gateway does: a POST on a connection that ends just then is not repeated.
+		IdleConnTimeout: time.Minute,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", st.https)
 		},
@@ -248,9 +257,31 @@ func (st *storm) report(before [2]figures, measured [][2]figures) {
 		}
 	}
 	st.t.Logf("in MB of heap, MB resident, goroutines, files:\n%s", text.String())
-	if len(st.faults) > 0 {
-		st.t.Errorf("%d faults:\n%s", len(st.faults), strings.Join(st.faults[:min(len(st.faults), 20)], "\n"))
+	for i, fault := range st.faults[:min(len(st.faults), 20)] {
+		st.t.Errorf("fault %d of %d, %s %s; what was not answered well just before:\n%s",
+			i+1, len(st.faults), fault.at.Format(time.RFC3339Nano), fault.text, strings.Join(st.recordsAt(fault.at), ""))
 	}
+}
+
+// recordsAt returns what the gateway has recorded of requests that went wrong within the
+// second before a time.
+func (st *storm) recordsAt(at time.Time) (found []string) {
+	for text := range st.gateway.out.pieces(st.t) {
+		for line := range strings.Lines(text) {
+			var r struct {
+				Time   time.Time `json:"@timestamp"`
+				Status int       `json:"http.response.status_code"`
+				Error  string    `json:"error.message"`
+			}
+			if json.Unmarshal([]byte(line), &r) != nil || r.Time.Before(at.Add(-time.Second)) || r.Time.After(at) {
+				continue
+			}
+			if len(found) < 10 && (r.Error != "" || r.Status == 0 || r.Status >= 500) {
+				found = append(found, line)
+			}
+		}
+	}
+	return found
 }
 
 // mean is of one process.

@@ -180,9 +180,9 @@ func TestPathsThatDifferLookDifferent(t *testing.T) {
 		"/\xfc": `"/%FC"`, "/\xfd": `"/%FD"`, "/%FC": `"/%25FC"`, "/%25FC": `"/%2525FC"`, "/ü": `"/ü"`, "/\ufffd": "\"/\ufffd\"", "/\xc3": `"/%C3"`,
 		"/a\xffb\n": `"/a%FFb\u000a"`, "/100%": `"/100%25"`,
 	} {
-		got := string(appendPath(nil, give))
+		got := string(appendText(nil, give, maxValue, true))
 		if got != want {
-			t.Errorf("appendPath(%q) = %s, want %s", give, got, want)
+			t.Errorf("path %q = %s, want %s", give, got, want)
 		}
 		if other, twice := seen[got]; twice {
 			t.Errorf("%q looks like %q: %s", give, other, got)
@@ -200,7 +200,12 @@ func TestLongValuesAreCutBetweenCharacters(t *testing.T) {
 		{"two-byte character across the limit", ascii[1:] + "ü", ascii[1:] + "…"},
 		{"four-byte character across the limit", ascii[3:] + "😀", ascii[3:] + "…"},
 		{"a megabyte of three-byte characters", strings.Repeat("東", 1<<20/3), strings.Repeat("東", maxValue/3) + "…"},
-		{"a megabyte of stray bytes", strings.Repeat("\x80", 1<<20), strings.Repeat("\ufffd", maxValue) + "…"},
+		{"a megabyte of stray bytes", strings.Repeat("\x80", 1<<20), strings.Repeat("\ufffd", maxValue/6) + "…"},
+		{"what is only too long as it is written", strings.Repeat("\x1b", maxValue/6+1), strings.Repeat("\x1b", maxValue/6) + "…"},
+		{"an escape across the limit", ascii[5:] + "\x1bb", ascii[5:] + "…"},
+		{"an escape in two halves across the limit", ascii[11:] + "\U000e0001", ascii[11:] + "…"},
+		{"a quotation mark across the limit", ascii[1:] + `"`, ascii[1:] + "…"},
+		{"an escape that just fits", ascii[6:] + "\x1b", ascii[6:] + "\x1b"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -374,10 +379,14 @@ func FuzzAppendJSON(f *testing.F) {
 		if err := json.Unmarshal(line, &got); err != nil {
 			t.Fatalf("%v: %s", err, line)
 		}
-		if len(user) <= maxValue && utf8.ValidString(user) && user != got.User {
+		if len(line) > longestLine {
+			t.Fatalf("a line of %d bytes", len(line))
+		}
+		const escaped = 6 // bytes for one
+		if len(user)*escaped <= maxLate && utf8.ValidString(user) && user != got.User {
 			t.Fatalf("%q came back as %q", user, got.User)
 		}
-		if back, err := url.PathUnescape(got.Path); len(path) <= maxValue && (err != nil || path != back) {
+		if back, err := url.PathUnescape(got.Path); len(path)*escaped <= maxLate && (err != nil || path != back) {
 			t.Fatalf("%q came back as %q (%v)", path, got.Path, err)
 		}
 	})

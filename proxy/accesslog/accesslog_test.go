@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -283,7 +284,7 @@ func TestOpen(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			var w io.WriteCloser
+			var w *os.File
 			synctest.Test(t, func(t *testing.T) { // a line that stays unfinished is waited for
 				var err error
 				if w, err = Open(name); err != nil {
@@ -339,13 +340,14 @@ func TestOpenWaitsForALineThatIsBeingWritten(t *testing.T) {
 	}
 }
 
-func TestOpenOfStandardOutputAndOfNowhere(t *testing.T) {
-	w, err := Open("-")
-	if err != nil || w.Close() != nil {
-		t.Fatalf("Open(-) = %v", err)
+func TestWhatIsNotOpened(t *testing.T) {
+	dir := t.TempDir()
+	precious, link := filepath.Join(dir, "precious"), filepath.Join(dir, "access.log")
+	if err := errors.Join(os.WriteFile(precious, nil, 0o600), os.Symlink(precious, link)); err != nil {
+		t.Fatal(err)
 	}
-	if _, err := os.Stdout.WriteString(""); err != nil {
-		t.Errorf("standard output was closed: %v", err)
+	if _, err := Open(link); !errors.Is(err, syscall.ELOOP) || !strings.Contains(err.Error(), "is a symbolic link") {
+		t.Errorf("Open of a symbolic link = %v", err)
 	}
 	if _, err := Open(filepath.Join(t.TempDir(), "no", "access.log")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("Open in a directory that is not there = %v", err)

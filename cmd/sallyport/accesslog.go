@@ -46,7 +46,7 @@ func openGatewayLog(ctx context.Context, a config.AccessLog, parts logParts, out
 	}
 	first := accesslog.NewOutput(ownOutput, out)
 	if a.File != "-" {
-		opened, err := file.Start(ctx, fileConfig(ownOutput, a.File, a.Rotate, log))
+		opened, err := file.Start(ctx, fileConfig(ownOutput, a.File, a.Rotate, a.Durability, log))
 		if err != nil {
 			return nil, nil, &hinted{err, "choose a file in access_log.file that this process may append to"}
 		}
@@ -55,7 +55,7 @@ func openGatewayLog(ctx context.Context, a config.AccessLog, parts logParts, out
 			return nil, nil, errors.Join(err, first.Close())
 		}
 	}
-	sinks, err := openSinks(ctx, a.Sinks, out, log)
+	sinks, err := openSinks(ctx, a, out, log)
 	if err != nil {
 		return nil, nil, &hinted{errors.Join(err, first.Close()), "see to it that this process may write where access_log.sinks says, and reads the files that it names"}
 	}

@@ -26,8 +26,9 @@ import (
 // asked anything, and each has goroutines of its own until it is closed, which is what
 // the log does.
 type logSinks struct {
-	out io.Writer // the standard output
-	log *slog.Logger
+	out        io.Writer // the standard output
+	durability string    // of the log
+	log        *slog.Logger
 	// identity has the certificate that a collector may ask for; nil until it is there.
 	identity atomic.Pointer[vaultpki.Certificates]
 	// waited are those without which nobody is let in, beside those that nobody waits
@@ -53,9 +54,9 @@ type spooledStats struct {
 }
 
 // openSinks opens all of them, or none.
-func openSinks(ctx context.Context, cfg []config.Sink, out io.Writer, log *slog.Logger) (*logSinks, error) {
-	s := &logSinks{out: out, log: log}
-	for _, c := range cfg {
+func openSinks(ctx context.Context, cfg config.AccessLog, out io.Writer, log *slog.Logger) (*logSinks, error) {
+	s := &logSinks{out: out, log: log, durability: cfg.Durability}
+	for _, c := range cfg.Sinks {
 		opened, err := s.open(ctx, c)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("sink %s of the access log: %w", c.Name, err), s.close())
@@ -89,7 +90,7 @@ func (s *logSinks) open(ctx context.Context, c config.Sink) (accesslog.Sink, err
 	case c.File.Path == "-":
 		return sink.Select(accesslog.NewOutput(c.Name, s.out), only, looks), nil
 	case c.File.Path != "":
-		opened, err := file.Start(ctx, fileConfig(c.Name, c.File.Path, c.File.Rotate, s.log))
+		opened, err := file.Start(ctx, fileConfig(c.Name, c.File.Path, c.File.Rotate, s.durability, s.log))
 		if err != nil {
 			return nil, err
 		}
@@ -150,9 +151,9 @@ func formatOf(name string) (sink.Format, error) {
 }
 
 // fileConfig is how a file is written.
-func fileConfig(name, path string, r config.Rotate, log *slog.Logger) file.Config {
+func fileConfig(name, path string, r config.Rotate, durability string, log *slog.Logger) file.Config {
 	return file.Config{
-		Name: name, Path: path, Size: int64(r.SizeMiB) << 20, Every: r.Every.Duration,
+		Name: name, Path: path, NeverSynced: durability == config.DurabilityNone, Size: int64(r.SizeMiB) << 20, Every: r.Every.Duration,
 		Keep: r.Keep, KeepFor: r.KeepFor.Duration, Compress: r.Compress && r.On(), Log: log,
 	}
 }

@@ -114,7 +114,7 @@ func ask(l *Log, more func(n int) bool) (asked, letIn int) {
 		wg.Go(func() {
 			for n := 0; more(n); n++ {
 				r, err := typical(), l.Err()
-				if errors.Is(err, ErrFull) { // the writer had no processor for a while
+				if errors.Is(err, ErrFull) || l.Stats().Buffered > l.queue.limit/2 { // the writer had no processor for a while
 					<-time.After(time.Millisecond)
 					continue
 				}

@@ -33,7 +33,9 @@ type Sink interface {
 }
 
 // Syncer is a Sink whose batches outlive the machine only after a Sync; it is called
-// between two Writes, as [Durability] says.
+// between two Writes, as [Durability] says, and again after an error. Nil says that all
+// that was written is on disk: after a sync that failed the system may have dropped what
+// it could not write, and the next succeeds without it.
 type Syncer interface {
 	Sync(ctx context.Context) error
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -103,17 +102,14 @@ func (f *File) Write(_ context.Context, b *accesslog.Batch) error {
 			return err
 		}
 	}
-	rest := b.Lines[f.written:]
-	n, err := f.f.Write(rest)
-	f.written += n
+	before := f.written
+	n, err := accesslog.WriteRest(f.f, b.Lines, before)
+	f.written = n
 	if f.regular && !f.cfg.NeverSynced {
-		err = errors.Join(err, f.add(f.f, rest[:n]))
-	}
-	if err == nil && n < len(rest) {
-		err = io.ErrShortWrite
+		err = errors.Join(err, f.add(f.f, b.Lines[before:n]))
 	}
 	if err != nil {
-		return fmt.Errorf("writing access log: %w", err)
+		return err
 	}
 	f.written = 0
 	return nil

@@ -20,8 +20,13 @@ func slotName(dir string, slot int) string { return filepath.Join(dir, strconv.I
 // adoptChunk is how much is taken over at once.
 const adoptChunk = 256 << 10
 
+// adoptShare is the part of a spool that may be in use for more to be taken over: what this
+// process has to say itself needs the rest.
+const adoptShare = 2
+
 // Adopt takes over what processes that are no more have left in the same directory. It
-// stops when the spool is full, or ctx ends; the rest stays where it is.
+// stops when half of the spool is in use, or ctx ends; the rest stays where it is, until
+// there is room again.
 func (s *Spool) Adopt(ctx context.Context) error {
 	for slot := range slots {
 		name := slotName(s.cfg.Directory, slot)
@@ -53,11 +58,10 @@ func (s *Spool) adopt(ctx context.Context, slot int) (err error) {
 		if chunk.Count == 0 {
 			break
 		}
-		if err := errors.Join(ctx.Err(), s.Err()); err != nil {
+		if err := errors.Join(ctx.Err(), s.Err(), s.spare(len(chunk.Lines))); err != nil {
 			return err
 		}
-		head := s.Head()
-		if err := s.Append(Entry{Lines: chunk.Lines, Instance: head.Instance, Last: head.Last}); err != nil {
+		if err := s.Append(Entry{Lines: chunk.Lines}); err != nil {
 			return err
 		}
 		if err := orphan.Ack(chunk); err != nil {
@@ -69,6 +73,16 @@ func (s *Spool) adopt(ctx context.Context, slot int) (err error) {
 		s.cfg.Log.Info("took over what another process has spooled", "sink", s.cfg.Name, "records", adopted)
 	}
 	return orphan.clear()
+}
+
+// spare returns ErrFull unless there is room for so many bytes of somebody else.
+func (s *Spool) spare(length int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.bytes+int64(length) > s.cfg.Size/adoptShare {
+		return ErrFull
+	}
+	return nil
 }
 
 // clear removes what is left, all of which was acknowledged.

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/sallyport/sallyport/proxy/accesslog/sink/disk"
 )
 
 // Config is what a spool needs. It must not be modified after Open.
@@ -42,6 +44,8 @@ type Spool struct {
 	lock    *os.File
 	ledger  *ledger
 	segment int64 // how large a segment grows
+
+	sync func(*os.File) error // disk.Sync, but in tests
 
 	writing sync.Mutex // one Append at a time; guards current, frame and head
 	current *os.File   // that of the last segment; nil until something is appended
@@ -97,7 +101,7 @@ func Open(cfg Config) (*Spool, error) {
 func openIn(cfg Config, slot int) (s *Spool, err error) {
 	s = &Spool{
 		cfg: cfg, dir: slotName(cfg.Directory, slot),
-		segment: min(max(cfg.Size/32, smallestSegment), largestSegment),
+		segment: min(max(cfg.Size/32, smallestSegment), largestSegment), sync: disk.Sync,
 	}
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return nil, err

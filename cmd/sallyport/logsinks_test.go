@@ -301,7 +301,7 @@ func TestAKilledProcessOwesItsCollectorNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sinks, err := openSinks(t.Context(), cfg.AccessLog.Sinks, io.Discard, newLogger(t.Output(), "gateway"))
+	sinks, err := openSinks(t.Context(), cfg.AccessLog, io.Discard, newLogger(t.Output(), "gateway"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -104,8 +104,9 @@ func newLog(cfg Config) *Log {
 }
 
 func (l *Log) lane(sink Sink, beside bool) *lane {
+	judge, _ := sink.(Judge)
 	return &lane{
-		sink: sink, beside: beside, deny: !beside && !l.cfg.Drop, durability: l.cfg.Durability, limit: l.cfg.Buffer,
+		sink: sink, judge: judge, beside: beside, deny: !beside && !l.cfg.Drop, durability: l.cfg.Durability, limit: l.cfg.Buffer,
 		log: l.cfg.Log, stop: l.stop, settle: l.settle,
 	}
 }
@@ -244,8 +245,8 @@ func (l *Log) fails() bool {
 // more; it is not lost.
 var ErrLate = errors.New("writing access log: a record is not synced in time")
 
-// Err returns why nobody may be let in, or nil: the last batch could not be written, or
-// the buffer is nearly full. It is always nil if the configuration says Drop. The log
+// Err returns why nobody may be let in, or nil: the last batch could not be written, a sink
+// has hardly any room, or the buffer is nearly full. It is always nil if the configuration says Drop. The log
 // tries again by itself.
 func (l *Log) Err() error {
 	if l.cfg.Drop {

@@ -85,6 +85,47 @@ func (s *Spool) spare(length int) error {
 	return nil
 }
 
+// Behind returns how far logs were spooled when the last process had the directory, of which
+// more may have been written elsewhere than came here: that of the instance, which was the
+// last to write there, and that of an earlier one. A log that the spool has nothing of is
+// behind 0. Nothing is behind in a directory that is new, nor while another process has a
+// part of it: the records are that one's matter.
+func (s *Spool) Behind(instance string) (heads []Head, err error) {
+	own := s.Head()
+	if own.Instance == instance {
+		return []Head{own}, nil
+	}
+	if own.Instance != "" {
+		heads = append(heads, own)
+	}
+	found := false
+	for slot := range slots {
+		name := slotName(s.cfg.Directory, slot)
+		if _, err := os.Lstat(name); name == s.dir || err != nil {
+			continue
+		}
+		orphan, err := openIn(s.cfg, slot)
+		if errors.Is(err, errHeld) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("looking into spool %q: %w", name, err)
+		}
+		head := orphan.Head()
+		if err := orphan.Close(); err != nil {
+			return nil, err
+		}
+		if head.Instance == instance {
+			found = true
+			heads = append(heads, head)
+		}
+	}
+	if !found && !s.fresh {
+		heads = append(heads, Head{Instance: instance})
+	}
+	return heads, nil
+}
+
 // clear removes what is left, all of which was acknowledged.
 func (s *Spool) clear() error {
 	s.mu.Lock()

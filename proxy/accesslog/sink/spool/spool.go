@@ -44,6 +44,7 @@ type Spool struct {
 	lock    *os.File
 	ledger  *ledger
 	segment int64 // how large a segment grows
+	fresh   bool  // nobody has used the folder before
 
 	sync func(*os.File) error // disk.Sync, but in tests
 
@@ -117,7 +118,10 @@ func openIn(cfg Config, slot int) (s *Spool, err error) {
 
 // recover finds what there is, and cuts off what the end of the last process has torn.
 func (s *Spool) recover() (err error) {
-	if s.ledger, s.acked, err = openLedger(filepath.Join(s.dir, "acknowledged")); err != nil {
+	ledger := filepath.Join(s.dir, "acknowledged")
+	_, err = os.Lstat(ledger)
+	s.fresh = errors.Is(err, os.ErrNotExist)
+	if s.ledger, s.acked, err = openLedger(ledger); err != nil {
 		return err
 	}
 	if s.segments, err = listSegments(s.dir); err != nil {

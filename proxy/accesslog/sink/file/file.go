@@ -22,7 +22,8 @@ type Config struct {
 	Path string
 	// Size is how many bytes it may have before a new one is begun; 0 for any number.
 	Size int64
-	// Every is how often a new one is begun, counted from midnight UTC; 0 for never.
+	// Every is how often a new one is begun, at its multiples in UTC, which
+	// are counted from midnight if it divides a day; 0 for never.
 	Every time.Duration
 	// Keep is how many old files are kept, and KeepFor how long; 0 for all, and for ever.
 	Keep    int

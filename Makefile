@@ -145,6 +145,12 @@ RECORDS ?= 1h
 records: vault ## hold the access log against what a tool was asked, with restarts, reloads and kills (RECORDS=1h)
 	@go test ./cmd/sallyport -run '^TestEveryRequestHasItsRecord$$' -count=1 -v -records $(RECORDS) -timeout 0
 
+AWAY ?= 10m
+
+.PHONY: away
+away: vault ## have a collector of the access log away at full load, and see that it misses nothing (AWAY=10m)
+	@go test ./cmd/sallyport -run '^TestCollectorIsAway$$' -count=1 -v -away $(AWAY) -timeout 0
+
 .PHONY: storm
 storm: vault ## run the load test: every kind of client at once, good ones and bad (STORM=30m)
 	@go test ./cmd/sallyport -run '^TestStorm$$' -count=1 -v -storm $(STORM) -timeout 0

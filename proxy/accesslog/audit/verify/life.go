@@ -190,8 +190,11 @@ func (v *verifier) unknown(i *instance, c *checkpoint.Checkpoint, place logfile.
 
 // kindOf is the kind of finding for a checkpoint that does not count.
 func kindOf(err error) Kind {
-	if errors.Is(err, checkpoint.ErrUnknownKey) {
+	switch {
+	case errors.Is(err, checkpoint.ErrUnknownKey):
 		return UnknownSigner
+	case errors.Is(err, checkpoint.ErrReplaced):
+		return Replaced
 	}
 	return Forged
 }

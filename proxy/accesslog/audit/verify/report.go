@@ -34,6 +34,8 @@ const (
 	// Backwards is a record that says it was written long before the checkpoint that it
 	// stands behind.
 	Backwards Kind = "time_backwards"
+	// Replaced is a published checkpoint that somebody put in the place of a later one.
+	Replaced Kind = "replaced_checkpoint"
 	// UnknownSigner is a checkpoint by a key that was not given.
 	UnknownSigner Kind = "unknown_signer"
 	// MissingInstance is an instance that others name, and that has no record.

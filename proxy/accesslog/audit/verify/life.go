@@ -293,7 +293,7 @@ func (v *verifier) unsigned(i *instance, last *run) {
 	case !whole || i.sum.Covered > 0 || len(i.life.unknown) > 0:
 	case i.sum.OwnCheckpoints > 0:
 		v.report.find(at(MissingCheckpoint, i.runs[0].firstPlace, "the instance has none by Vault, so that nobody vouches for its own key").about(i.id, 1, last.last))
-	case i.life.promise == (checkpoint.Promise{}) && len(v.cfg.Keys) > 0 && !v.cfg.ChainOnly:
+	case i.life.promise == (checkpoint.Promise{}) && len(v.cfg.Keys) > 0 && !v.cfg.ChainOnly && !v.cfg.Unpromised:
 		v.report.find(at(MissingCheckpoint, i.runs[0].firstPlace, "the instance has none, and promises none").about(i.id, 1, last.last))
 	case i.life.promise != (checkpoint.Promise{}) && (i.life.end > 0 || lasted(i.runs[0], last) > grace):
 		v.report.find(at(MissingCheckpoint, i.runs[0].firstPlace, "the instance has none, and has promised them %s", promised(i.life.promise)).

@@ -18,7 +18,7 @@ func (l *Log) WriteCheckpoint(object []byte) (sequence uint64, err error) {
 	e.begin(time.Now(), ActionCheckpoint, l.cfg.Service)
 	e.key("sallyport.log.checkpoint")
 	e.buf = append(e.buf, object...)
-	if sequence, err = l.put(append(e.buf, "}\n"...), true); errors.Is(err, ErrLate) {
+	if sequence, err = l.put(append(e.buf, "}\n"...), l.own()); errors.Is(err, ErrLate) {
 		err = nil
 	}
 	return sequence, err

@@ -39,7 +39,7 @@ func Help() error {
 	if err != nil {
 		return fmt.Errorf("this command is for the program itself: %w", err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()  // the guard is gone
 	if err := file.Close(); err != nil { // conn is a copy, and its end must be the last
 		return err
 	}
@@ -165,22 +165,26 @@ func (h *helper) tell(told answer) error {
 // start starts a program, as a child of the guard. With an error, there may be a process that
 // did not become one: it has this thread's name, and the guard reaps it.
 func (h *helper) start(req request, files []int) (pid int, err error) {
-	args, err := h.cfg.judge(req, h.own)
+	command, err := h.cfg.judge(req, h.own)
 	if err != nil {
 		return 0, err
 	}
 	if len(files) != maxFiles {
 		return 0, fmt.Errorf("%d files, expected %d", len(files), maxFiles)
 	}
-	path, err := exec.LookPath(args[0])
+	path, err := exec.LookPath(command.Argv[0])
 	if err != nil {
 		return 0, err
 	}
 	h.forget()
 	one := started{pidfd: -1, group: req.Group || req.Session}
-	one.pid, err = syscall.ForkExec(path, args, &syscall.ProcAttr{
-		Env: req.Env, Files: []uintptr{uintptr(files[0]), uintptr(files[1]), uintptr(files[2])}, //nolint:gosec // descriptors
-		Sys: &syscall.SysProcAttr{Cloneflags: unix.CLONE_PARENT, Setpgid: req.Group, Setsid: req.Session, PidFD: &one.pidfd},
+	sys := &syscall.SysProcAttr{Cloneflags: unix.CLONE_PARENT, Setpgid: req.Group, Setsid: req.Session, PidFD: &one.pidfd}
+	if user := command.User; user != nil {
+		sys.Credential = &syscall.Credential{Uid: user.UID, Gid: user.GID, Groups: user.Groups}
+	}
+	//nolint:gosec // a command of those that were told at the beginning
+	one.pid, err = syscall.ForkExec(path, command.Argv, &syscall.ProcAttr{
+		Dir: command.Dir, Env: req.Env, Files: []uintptr{uintptr(files[0]), uintptr(files[1]), uintptr(files[2])}, Sys: sys,
 	})
 	if err != nil {
 		return 0, err

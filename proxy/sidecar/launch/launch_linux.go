@@ -34,7 +34,6 @@ func Start(ctx context.Context, cfg Config) (*Launcher, error) {
 		return nil, fmt.Errorf("making a socket pair: %w", err)
 	}
 	defer theirs.Close()
-	//nolint:gosec // this program itself; it ends by the end of the socket
 	helper := exec.CommandContext(context.WithoutCancel(ctx), "/proc/self/exe", helperArgument)
 	helper.Args[0] = os.Args[0]
 	helper.ExtraFiles = []*os.File{theirs}
@@ -88,24 +87,19 @@ func (l *Launcher) Close() error {
 	return err
 }
 
-// Start is [exec.Cmd.Start] for one of the commands that the helper may start. The process is
-// a child of this one. Of cmd count Args, Env, and Stdin, Stdout and Stderr, which are nil or
-// an *os.File, and stay the caller's; and of SysProcAttr Setpgid and Setsid. cmd's own
-// context does not end it.
-func (l *Launcher) Start(cmd *exec.Cmd) error {
-	if cmd.Err != nil {
-		return cmd.Err
-	}
-	if cmd.Process != nil {
-		return errors.New("launch: already started")
-	}
-	req, err := l.request(cmd)
+// StartProcess is [os.StartProcess] for one of the commands that the helper may start, whose
+// own way to look for a program replaces name. The process is a child of this one. Of attr
+// count Dir, Env, and three Files, which may be nil and stay the caller's; and of attr.Sys
+// Setpgid, Setsid and Credential. Whatever Pdeathsig says, the process ends with this one.
+func (l *Launcher) StartProcess(name string, argv []string, attr *os.ProcAttr) (*os.Process, error) {
+	pathError := func(err error) error { return &os.PathError{Op: "launch", Path: name, Err: err} }
+	req, err := l.request(argv, attr)
 	if err != nil {
-		return err
+		return nil, pathError(err)
 	}
-	files, closing, err := standardFiles(cmd)
+	files, closing, err := standardFiles(attr.Files)
 	if err != nil {
-		return err
+		return nil, pathError(err)
 	}
 	defer closing()
 	l.mu.Lock()
@@ -113,45 +107,44 @@ func (l *Launcher) Start(cmd *exec.Cmd) error {
 	pid, err := l.ask(req, files)
 	if err != nil {
 		l.reap()
-		return fmt.Errorf("starting %s: %w", cmd.Args[0], err)
+		return nil, pathError(err)
 	}
-	cmd.Process, err = os.FindProcess(pid)
-	return err
+	return os.FindProcess(pid)
 }
 
 // request is what to ask the helper for.
-func (l *Launcher) request(cmd *exec.Cmd) (request, error) {
-	req := request{
-		Command: slices.IndexFunc(l.cfg.Commands, func(known []string) bool { return slices.Equal(known, cmd.Args) }),
-		Env:     cmd.Environ(),
+func (l *Launcher) request(argv []string, attr *os.ProcAttr) (request, error) {
+	req := request{Env: attr.Env}
+	if req.Env == nil {
+		req.Env = os.Environ()
 	}
-	if req.Command < 0 {
-		return req, fmt.Errorf("starting %q: not one of the commands that were known before this process confined itself", cmd.Args)
+	command := Command{Argv: argv, Dir: attr.Dir}
+	if sys := attr.Sys; sys != nil {
+		req.Group, req.Session = sys.Setpgid, sys.Setsid
+		if user := sys.Credential; user != nil {
+			command.User = &User{user.Uid, user.Gid, user.Groups}
+		}
 	}
-	if cmd.Dir != "" || len(cmd.ExtraFiles) > 0 {
-		return req, errors.New("launch: a folder or further files cannot be given")
-	}
-	if attr := cmd.SysProcAttr; attr != nil {
-		req.Group, req.Session = attr.Setpgid, attr.Setsid
+	if req.Command = slices.IndexFunc(l.cfg.Commands, command.equal); req.Command < 0 {
+		return req, errors.New("it is none of the commands that were known before this process confined itself")
 	}
 	return req, nil
 }
 
-// standardFiles are the program's input, output and errors. closing lets go of those that
-// are made here.
-func standardFiles(cmd *exec.Cmd) (files []*os.File, closing func(), err error) {
+// standardFiles are the program's input, output and errors. closing lets go of what is
+// opened here.
+func standardFiles(given []*os.File) (files []*os.File, closing func(), err error) {
+	if len(given) > maxFiles {
+		return nil, nil, fmt.Errorf("%d files, expected at most %d", len(given), maxFiles)
+	}
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, given := range []any{cmd.Stdin, cmd.Stdout, cmd.Stderr} {
-		switch file, ok := given.(*os.File); {
-		case ok:
-			files = append(files, file)
-		case given == nil:
-			files = append(files, null)
-		default:
-			return nil, nil, errors.Join(fmt.Errorf("launch: a standard stream is a %T, expected an *os.File", given), null.Close())
+	files = append(slices.Clone(given), make([]*os.File, maxFiles-len(given))...)
+	for i, file := range files {
+		if file == nil {
+			files[i] = null
 		}
 	}
 	return files, func() { null.Close() }, nil
@@ -165,7 +158,7 @@ func (l *Launcher) ask(message any, files []*os.File) (pid int, err error) {
 	}
 	fds := make([]int, 0, len(files))
 	for _, file := range files {
-		fds = append(fds, int(file.Fd())) //nolint:gosec // a descriptor; and blocking from here on, as a program expects it
+		fds = append(fds, int(file.Fd())) // blocking from here on, as a program expects it
 	}
 	var rights []byte
 	if len(fds) > 0 {

@@ -4,7 +4,7 @@ package launch
 
 import (
 	"context"
-	"os/exec"
+	"os"
 )
 
 // Launcher starts programs without a helper where no process can be confined.
@@ -19,8 +19,10 @@ func Help() error { return nil }
 // Start returns a Launcher that does without a helper.
 func Start(context.Context, Config) (*Launcher, error) { return &Launcher{}, nil }
 
-// Start is [exec.Cmd.Start].
-func (*Launcher) Start(cmd *exec.Cmd) error { return cmd.Start() }
+// StartProcess is [os.StartProcess].
+func (*Launcher) StartProcess(name string, argv []string, attr *os.ProcAttr) (*os.Process, error) {
+	return os.StartProcess(name, argv, attr)
+}
 
 // PID is 0: there is no helper.
 func (*Launcher) PID() int { return 0 }

@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -20,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/sallyport/sallyport/proxy/sidecar/confine"
@@ -38,6 +38,7 @@ const (
 // reported is what a program sees of itself.
 type reported struct {
 	Parent, Group, Session int
+	Dir                    string
 	Env                    []string
 	Input                  string
 	Opened                 bool // a file that a guard may not open
@@ -52,7 +53,7 @@ func TestMain(m *testing.M) {
 	case len(os.Args) == 3 && os.Args[1] == asReport:
 		err = report(os.Args[2])
 	case len(os.Args) == 2 && os.Args[1] == asSleep:
-		_, err = fmt.Println(os.Getpid())
+		_, err = fmt.Fprintln(os.Stdout, os.Getpid())
 		_, _ = io.Copy(io.Discard, os.Stdin)
 	case len(os.Args) == 3 && os.Args[1] == asGuard:
 		err = guard(os.Args[2])
@@ -81,8 +82,12 @@ func report(file string) error {
 	if err != nil {
 		return err
 	}
+	dir, err := os.Getwd()
+	if err != nil {
+		return err
+	}
 	return json.NewEncoder(os.Stdout).Encode(reported{
-		os.Getppid(), unix.Getpgrp(), session, os.Environ(), string(input), opened == nil, privileges == 1,
+		os.Getppid(), unix.Getpgrp(), session, dir, os.Environ(), string(input), opened == nil, privileges == 1,
 	})
 }
 
@@ -94,7 +99,7 @@ func guard(file string) error {
 	if err != nil {
 		return err
 	}
-	commands := [][]string{{self, asReport, file}, {self, asSleep}}
+	commands := []Command{{Argv: []string{self, asReport, file}}, {Argv: []string{self, asSleep}}}
 	l, err := Start(ctx, Config{Commands: commands})
 	if err != nil {
 		return err
@@ -103,26 +108,25 @@ func guard(file string) error {
 	if err != nil {
 		return err
 	}
-	for _, args := range commands {
-		cmd := exec.Command(args[0], args[1:]...)
-		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-		if args[1] == asSleep {
-			cmd.Stdin = os.Stdin
-		}
-		if err := l.Start(cmd); err != nil {
-			return err
-		}
-		if args[1] == asReport {
-			if err := cmd.Wait(); err != nil {
-				return err
-			}
-		}
+	report, err := start(l, commands[0].Argv, nil, os.Stdout, os.Stderr)
+	if err != nil {
+		return err
+	}
+	if _, err := report.Wait(); err != nil {
+		return err
+	}
+	if _, err := start(l, commands[1].Argv, os.Stdin, os.Stdout, os.Stderr); err != nil {
+		return err
 	}
 	_, opened := os.ReadFile(file)
-	_, err = fmt.Printf("abi=%d opened=%t\n", state.ABI, opened == nil)
+	_, err = fmt.Fprintf(os.Stdout, "abi=%d opened=%t\n", state.ABI, opened == nil)
 	<-ctx.Done() // never: it is to be killed
 	return err
+}
+
+// start starts a program in a process group of its own.
+func start(l *Launcher, argv []string, files ...*os.File) (*os.Process, error) {
+	return l.StartProcess(argv[0], argv, &os.ProcAttr{Files: files, Sys: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}})
 }
 
 func self(t *testing.T) string {
@@ -162,15 +166,15 @@ func pipe(t *testing.T) (r, w *os.File) {
 
 func TestAStartedProgramIsAChildOfTheGuard(t *testing.T) {
 	t.Setenv("KEPT", "as it was")
-	args := []string{self(t), asReport, "/etc/hostname"}
-	l := launcher(t, Config{Commands: [][]string{{"/bin/false"}, args}, Names: []string{"PASSWORD"}})
+	dir := t.TempDir()
+	argv := []string{self(t), asReport, "/etc/hostname"}
+	l := launcher(t, Config{Commands: []Command{{Argv: []string{"/bin/false"}}, {Argv: argv, Dir: dir}}, Names: []string{"PASSWORD"}})
 	r, w := pipe(t)
 	input, feed := pipe(t)
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env = []string{"KEPT=as it was", "PASSWORD=changes"}
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = input, w, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := l.Start(cmd); err != nil {
+	p, err := l.StartProcess(argv[0], argv, &os.ProcAttr{
+		Dir: dir, Env: []string{"KEPT=as it was", "PASSWORD=changes"}, Files: []*os.File{input, w, os.Stderr}, Sys: &syscall.SysProcAttr{Setpgid: true},
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := feed.WriteString("a secret"); err != nil {
@@ -182,39 +186,43 @@ func TestAStartedProgramIsAChildOfTheGuard(t *testing.T) {
 	if err := json.NewDecoder(r).Decode(&got); err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Wait(); err != nil || !cmd.ProcessState.Success() {
-		t.Errorf("waiting for it: %v, %v", err, cmd.ProcessState)
+	if state, err := p.Wait(); err != nil || !state.Success() {
+		t.Errorf("waiting for it: %v, %v", err, state)
 	}
-	if got.Parent != os.Getpid() || got.Group != cmd.Process.Pid || got.Input != "a secret" {
-		t.Errorf("parent %d, group %d, input %q; expected %d, %d and the secret", got.Parent, got.Group, got.Input, os.Getpid(), cmd.Process.Pid)
+	want := reported{
+		Parent: os.Getpid(), Group: p.Pid, Session: got.Session, Dir: dir, Input: "a secret", Opened: got.Opened,
+		Env: []string{"KEPT=as it was", "PASSWORD=changes"},
 	}
-	if want := []string{"KEPT=as it was", "PASSWORD=changes"}; !slices.Equal(got.Env, want) {
-		t.Errorf("environment %q, expected %q", got.Env, want)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }
 
 func TestASignalReachesAStartedProgram(t *testing.T) {
-	l := launcher(t, Config{Commands: [][]string{{self(t), asSleep}}})
+	l := launcher(t, Config{Commands: []Command{{Argv: []string{self(t), asSleep}}}})
 	r, w := pipe(t)
 	input, feed := pipe(t)
 	defer feed.Close()
-	cmd := exec.Command(self(t), asSleep)
-	cmd.Stdin, cmd.Stdout = input, w
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := l.Start(cmd); err != nil {
+	argv := []string{self(t), asSleep}
+	p, err := l.StartProcess(argv[0], argv, &os.ProcAttr{Files: []*os.File{input, w}, Sys: &syscall.SysProcAttr{Setsid: true}})
+	if err != nil {
 		t.Fatal(err)
 	}
 	w.Close()
 	if _, err := bufio.NewReader(r).ReadString('\n'); err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := p.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	var exit *exec.ExitError
-	if err := cmd.Wait(); !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGTERM {
-		t.Errorf("it ended with %v, expected the signal", err)
+	if state, err := p.Wait(); err != nil || signalOf(state) != syscall.SIGTERM {
+		t.Errorf("it ended with %v (%v), expected the signal", state, err)
 	}
+}
+
+// signalOf is the signal that ended a process.
+func signalOf(state *os.ProcessState) syscall.Signal {
+	return state.Sys().(syscall.WaitStatus).Signal()
 }
 
 func TestTheHelperStartsNothingElse(t *testing.T) {
@@ -223,25 +231,28 @@ func TestTheHelperStartsNothingElse(t *testing.T) {
 	if err := os.WriteFile(text, []byte("no program"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	l := launcher(t, Config{Commands: [][]string{known, {"no-such-program"}, {"/"}, {text}}, Names: []string{"PASSWORD"}})
+	l := launcher(t, Config{
+		Commands: []Command{{Argv: known}, {Argv: []string{"no-such-program"}}, {Argv: []string{"/"}}, {Argv: []string{text}}}, Names: []string{"PASSWORD"},
+	})
+	somebody := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	tests := map[string]struct {
-		cmd  *exec.Cmd
+		argv []string
+		attr os.ProcAttr
 		want string
 	}{
-		"another program":     {exec.Command("/bin/sh"), "not one of the commands"},
-		"other arguments":     {exec.Command(known[0], asReport, "/y"), "not one of the commands"},
-		"another environment": {&exec.Cmd{Path: known[0], Args: known, Env: []string{"LD_PRELOAD=/tmp/evil.so"}}, `"LD_PRELOAD" is none of those`},
-		"another folder":      {&exec.Cmd{Path: known[0], Args: known, Dir: "/"}, "cannot be given"},
-		"a stream in memory":  {&exec.Cmd{Path: known[0], Args: known, Stdout: &bytes.Buffer{}}, "expected an *os.File"},
-		"a program that is not there": {
-			&exec.Cmd{Path: "no-such-program", Args: []string{"no-such-program"}}, "executable file not found",
-		},
-		"a folder":                  {&exec.Cmd{Path: "/", Args: []string{"/"}}, "is a directory"},
-		"a file that is no program": {&exec.Cmd{Path: text, Args: []string{text}}, "exec format error"},
+		"another program":             {[]string{"/bin/sh"}, os.ProcAttr{}, "none of the commands"},
+		"other arguments":             {[]string{known[0], asReport, "/y"}, os.ProcAttr{}, "none of the commands"},
+		"another folder":              {known, os.ProcAttr{Dir: "/"}, "none of the commands"},
+		"another user":                {known, os.ProcAttr{Sys: somebody}, "none of the commands"},
+		"another environment":         {known, os.ProcAttr{Env: []string{"LD_PRELOAD=/tmp/evil.so"}}, `"LD_PRELOAD" is none of those`},
+		"more files":                  {known, os.ProcAttr{Files: make([]*os.File, 4)}, "4 files"},
+		"a program that is not there": {[]string{"no-such-program"}, os.ProcAttr{}, "executable file not found"},
+		"a folder as a program":       {[]string{"/"}, os.ProcAttr{}, "is a directory"},
+		"a file that is no program":   {[]string{text}, os.ProcAttr{}, "exec format error"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			err := l.Start(test.cmd)
+			_, err := l.StartProcess(test.argv[0], test.argv, &test.attr)
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error %v, expected %q", err, test.want)
 			}
@@ -254,12 +265,12 @@ func TestTheHelperStartsNothingElse(t *testing.T) {
 		}
 	})
 	t.Run("and goes on", func(t *testing.T) {
-		cmd := &exec.Cmd{Path: known[0], Args: known}
-		if err := errors.Join(l.Start(cmd)); err != nil {
+		p, err := start(l, known)
+		if err != nil {
 			t.Fatal(err)
 		}
-		if err := cmd.Wait(); err != nil {
-			t.Error(err)
+		if state, err := p.Wait(); err != nil || !state.Success() {
+			t.Error(state, err)
 		}
 	})
 }
@@ -325,38 +336,38 @@ func TestAnApplicationIsNotConfinedWithItsGuard(t *testing.T) {
 }
 
 func TestCloseKillsWhatStillRuns(t *testing.T) {
-	l, err := Start(t.Context(), Config{Commands: [][]string{{self(t), asSleep}}})
+	argv := []string{self(t), asSleep}
+	l, err := Start(t.Context(), Config{Commands: []Command{{Argv: argv}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	input, feed := pipe(t)
 	defer feed.Close()
-	cmd := exec.Command(self(t), asSleep)
-	cmd.Stdin = input
-	if err := l.Start(cmd); err != nil {
+	p, err := start(l, argv, input)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if err := l.Close(); err != nil {
 		t.Error(err)
 	}
-	var exit *exec.ExitError
-	if err := cmd.Wait(); !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-		t.Errorf("it ended with %v, expected to be killed", err)
+	if state, err := p.Wait(); err != nil || signalOf(state) != syscall.SIGKILL {
+		t.Errorf("it ended with %v (%v), expected to be killed", state, err)
 	}
-	if err := l.Start(exec.Command(self(t), asSleep)); err == nil {
+	if _, err := start(l, argv); err == nil {
 		t.Error("a closed launcher starts something")
 	}
 }
 
 func TestAHelperThatIsGoneIsAnError(t *testing.T) {
-	l, err := Start(t.Context(), Config{Commands: [][]string{{"/bin/true"}}})
+	argv := []string{"/bin/true"}
+	l, err := Start(t.Context(), Config{Commands: []Command{{Argv: argv}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := syscall.Kill(l.PID(), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Start(exec.Command("/bin/true")); err == nil {
+	if _, err := start(l, argv); err == nil {
 		t.Error("no error")
 	}
 	_ = l.Close() // says that it was killed
@@ -368,7 +379,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add([]byte(`{"command":1}`))
 	f.Add([]byte(`{"command":-1,"env":["LD_PRELOAD=/x"]}`))
 	f.Add([]byte(`{"command":0,"env":["=","A=1\u0000"]}`))
-	cfg := Config{Commands: [][]string{{"/bin/app", "x"}}, Names: []string{"PASSWORD"}}
+	cfg := Config{Commands: []Command{{Argv: []string{"/bin/app", "x"}}}, Names: []string{"PASSWORD"}}
 	own := []string{"A=1", "B=2"}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		head, _, err := frame(json.RawMessage("{}"))
@@ -382,12 +393,12 @@ func FuzzRequest(f *testing.F) {
 		if err := readText(bytes.NewReader(text), head, &req); err != nil {
 			return
 		}
-		args, err := cfg.judge(req, own)
+		command, err := cfg.judge(req, own)
 		if err != nil {
 			return
 		}
-		if !slices.Equal(args, cfg.Commands[0]) {
-			t.Errorf("starts %q", args)
+		if !command.equal(cfg.Commands[0]) {
+			t.Errorf("starts %q", command.Argv)
 		}
 		for _, variable := range req.Env {
 			if !slices.Contains(own, variable) && !strings.HasPrefix(variable, "PASSWORD=") || strings.ContainsRune(variable, 0) {

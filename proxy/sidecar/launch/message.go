@@ -16,12 +16,34 @@ const maxMessage = 16 << 20
 
 // Config is what a helper may start. It must not be modified after [Start].
 type Config struct {
-	// Commands are the programs with their arguments. A program without a slash is looked
-	// up on the helper's PATH, each time that it is started.
-	Commands [][]string `json:"commands"`
+	Commands []Command `json:"commands"`
 	// Names are those variables of the environment that may have other values than in the
 	// helper's own, which is this process's at the time of [Start].
 	Names []string `json:"names"`
+}
+
+// Command is a program that may be started.
+type Command struct {
+	// Argv is the program with its arguments. One without a slash is looked up on the
+	// helper's PATH, each time that it is started.
+	Argv []string `json:"argv"`
+	// Dir is the folder that it is started in; "" is this process's own.
+	Dir string `json:"dir"`
+	// User is who it runs as; nil is the user of this process.
+	User *User `json:"user"`
+}
+
+// User is somebody else, whom only root can choose.
+type User struct {
+	UID    uint32   `json:"uid"`
+	GID    uint32   `json:"gid"`
+	Groups []uint32 `json:"groups"`
+}
+
+// equal says whether two are the same program with the same arguments, folder and user.
+func (c Command) equal(other Command) bool {
+	same := slices.Equal(c.Argv, other.Argv) && c.Dir == other.Dir && (c.User == nil) == (other.User == nil)
+	return same && (c.User == nil || c.User.UID == other.User.UID && c.User.GID == other.User.GID && slices.Equal(c.User.Groups, other.User.Groups))
 }
 
 // request is what the guard asks for.
@@ -39,19 +61,19 @@ type answer struct {
 	Error string `json:"error,omitempty"`
 }
 
-// judge returns the command line that a request means, or what is wrong with the request.
-// own is the helper's environment. An error has no value of a variable in it.
-func (c Config) judge(r request, own []string) ([]string, error) {
-	if r.Command < 0 || r.Command >= len(c.Commands) {
-		return nil, fmt.Errorf("command %d of %d", r.Command, len(c.Commands))
+// judge returns the command that a request means, or what is wrong with the request. own is
+// the helper's environment. An error has no value of a variable in it.
+func (c Config) judge(r request, own []string) (Command, error) {
+	if r.Command < 0 || r.Command >= len(c.Commands) || len(c.Commands[r.Command].Argv) == 0 {
+		return Command{}, fmt.Errorf("command %d of %d", r.Command, len(c.Commands))
 	}
 	for _, variable := range r.Env {
 		name, _, found := strings.Cut(variable, "=")
 		switch {
 		case !found || name == "" || strings.ContainsRune(variable, 0):
-			return nil, errors.New("a variable without a name or a value")
+			return Command{}, errors.New("a variable without a name or a value")
 		case !slices.Contains(own, variable) && !slices.Contains(c.Names, name):
-			return nil, fmt.Errorf("variable %q is none of those that may be set", name)
+			return Command{}, fmt.Errorf("variable %q is none of those that may be set", name)
 		}
 	}
 	return c.Commands[r.Command], nil

@@ -22,5 +22,6 @@ func validateSidecar(s *Sidecar, faults *collector) {
 	faults.admin("admin", s.Admin, s.UnsafeAdminNotLoopback)
 	faults.listeners([]string{"listen", "admin"}, []string{s.Listen, s.Admin})
 	faults.collectorOf("tracing", s.Tracing)
+	faults.confinement("confine", s.Confine)
 	faults.stop("stop", s.Stop)
 }

@@ -31,7 +31,7 @@ loopback with the identity headers that the gateway set, and no others.`,
 			if err := identity.require(cmd, "config", "vault-addr"); err != nil {
 				return err
 			}
-			tuneCollector(std.Env)
+			tuneCollector(sidecarHeadroom, std.Env)
 			log := newRecordedLogger(std.Err, "sidecar")
 			err := runSidecar(cmd.Context(), source(from), &identity, std.Out, log)
 			return identity.closing(cmd.Context(), log, err)
@@ -55,6 +55,9 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, out i
 			return nil, err
 		}
 		logConfig(log, name, cfg.Warnings())
+		if err := checkConfinement(cfg); err != nil {
+			return nil, err
+		}
 		return cfg, (sockets{inherited, cfg.ReusePort}).checkFree(ctx, addresses{work: cfg.Listen, admin: cfg.Admin})
 	}
 	clock, hup := newStopwatch(), catchHangup()
@@ -92,6 +95,11 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, out i
 		closeIdentity(certificates)
 		return err
 	}
+	if err := s.confine(from, identity); err != nil {
+		closeIdentity(certificates)
+		return err
+	}
+	clock.lap("confinement")
 	l := &life{
 		service: "sidecar", tracer: tracer, startup: clock, hangup: hup, probe: newTokenProbe(client, s.refresh), log: log, client: client, access: access, metrics: newRegistry("sidecar"), calls: identity.calls,
 		certificates: []heldCertificates{{certificates, "the gateway reaches the tool"}},

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // ErrMissing says that the kernel cannot do what is required of it.
@@ -36,6 +37,17 @@ type State struct {
 	ABI int
 	// Missing names what was asked for and cannot be done; empty if nothing.
 	Missing []string
+}
+
+// Check says whether the kernel can do all that [Apply] asks for, by an [ErrMissing] if not. It
+// changes nothing.
+func Check() error { return found().check() }
+
+func (s State) check() error {
+	if len(s.Missing) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: it does not confine %s (Landlock ABI %d, expected %d)", ErrMissing, strings.Join(s.Missing, ", "), s.ABI, abiScopes)
 }
 
 // normal is the configuration with clean absolute paths, each path and port once, and in order.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 
 	"github.com/landlock-lsm/go-landlock/landlock"
 	kernel "github.com/landlock-lsm/go-landlock/landlock/syscall"
@@ -27,24 +26,32 @@ func Apply(cfg Config) (State, error) {
 	if err != nil {
 		return State{}, err
 	}
-	abi, err := kernel.LandlockGetABIVersion()
-	if err != nil {
-		abi = 0 // not built in, switched off, or kept from us by a seccomp filter
-	}
-	state := State{ABI: abi, Missing: missing(abi)}
-	if cfg.Required && len(state.Missing) > 0 {
-		return state, fmt.Errorf("%w: it does not know how to confine %s (Landlock ABI %d, expected %d)", ErrMissing, strings.Join(state.Missing, ", "), abi, abiScopes)
+	state := found()
+	if cfg.Required {
+		if err := state.check(); err != nil {
+			return state, err
+		}
 	}
 	if err := kernel.AllThreadsPrctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return state, fmt.Errorf("setting no_new_privs: %w", err)
 	}
-	if abi == 0 {
+	if state.ABI == 0 {
 		return state, nil
 	}
 	if err := restriction(cfg).Restrict(rules(cfg)...); err != nil {
 		return state, fmt.Errorf("restricting this process: %w", err)
 	}
 	return state, nil
+}
+
+// found is what the kernel can do. It has no Landlock if that is not built in or switched off,
+// and seems to have none if a seccomp filter keeps it from us.
+func found() State {
+	abi, err := kernel.LandlockGetABIVersion()
+	if err != nil {
+		abi = 0
+	}
+	return State{ABI: abi, Missing: missing(abi)}
 }
 
 // restriction is what is forbidden unless a rule allows it.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -100,6 +101,7 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, out i
 		return err
 	}
 	clock.lap("confinement")
+	debug.FreeOSMemory() // what a start leaves behind is more than a sidecar needs
 	l := &life{
 		service: "sidecar", tracer: tracer, startup: clock, hangup: hup, probe: newTokenProbe(client, s.refresh), log: log, client: client, access: access, metrics: newRegistry("sidecar"), calls: identity.calls,
 		certificates: []heldCertificates{{certificates, "the gateway reaches the tool"}},

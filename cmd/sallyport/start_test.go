@@ -36,6 +36,8 @@ func TestProcesses(t *testing.T) {
 			"a gateway stops in time":                    testGatewayDrainEnds,
 			"a gateway stops at once when told twice":    testGatewayStopsAtOnce,
 			"a sidecar starts and stops":                 testSidecar,
+			"a sidecar is confined":                      testConfinement,
+			"a sidecar is small":                         testSmall,
 			"an upgrade side by side loses nothing":      testUpgradeBeside,
 			"an ingress asks who may pass":               testForwardAuth,
 			"an upgrade by sockets loses nothing":        testUpgradeBySocket,

@@ -63,6 +63,7 @@ func main() {
 
 // help is the life of a process that starts programs for a confined one, and its exit code.
 func help(errors io.Writer) int {
+	giveBack()
 	if err := launch.Help(); err != nil {
 		explain(errors, "sallyport", err)
 		return exitFailure

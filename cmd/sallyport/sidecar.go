@@ -3,11 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"github.com/spf13/cobra"
 	"io"
 	"log/slog"
-	"runtime/debug"
-
-	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy/accesslog"
@@ -101,7 +99,7 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, out i
 		return err
 	}
 	clock.lap("confinement")
-	debug.FreeOSMemory() // what a start leaves behind is more than a sidecar needs
+	giveBack()
 	l := &life{
 		service: "sidecar", tracer: tracer, startup: clock, hangup: hup, probe: newTokenProbe(client, s.refresh), log: log, client: client, access: access, metrics: newRegistry("sidecar"), calls: identity.calls,
 		certificates: []heldCertificates{{certificates, "the gateway reaches the tool"}},

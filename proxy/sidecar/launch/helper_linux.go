@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime"
-	"runtime/debug"
 	"syscall"
 	"unsafe"
 
@@ -56,7 +55,6 @@ func Help() error {
 	if err := h.begin(); err != nil {
 		return err
 	}
-	debug.FreeOSMemory() // a helper only waits from here on
 	for {
 		if err := h.serve(); err != nil {
 			if errors.Is(err, io.EOF) {

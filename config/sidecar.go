@@ -43,6 +43,8 @@ type Sidecar struct {
 	Confine Confinement `yaml:"confine"`
 	// Stop is how the process ends.
 	Stop Stop `yaml:"stop"`
+	// Child is how the application is run, if the sidecar runs it.
+	Child Child `yaml:"child"`
 }
 
 // defaultSidecar returns what an empty file means, before [Sidecar.complete].
@@ -57,6 +59,7 @@ func defaultSidecar() Sidecar {
 		Tracing:     defaultCollector(),
 		RecordUsers: true,
 		Stop:        defaultStop(),
+		Child:       defaultChild(),
 	}
 }
 

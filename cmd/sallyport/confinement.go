@@ -63,6 +63,9 @@ func confinement(cfg *config.Sidecar, from source, identity *identityFlags) (con
 	if cfg.App.Port > 0 {
 		held.Connect = append(held.Connect, port(cfg.App.Port))
 	}
+	if at, ok := checkedPort(cfg.Child.Check); ok {
+		held.Connect = append(held.Connect, at)
+	}
 	vault, err := identity.ports()
 	held.Connect = append(held.Connect, vault...)
 	if err != nil {
@@ -84,6 +87,22 @@ func confinement(cfg *config.Sidecar, from source, identity *identityFlags) (con
 
 // port is a number that the configuration has found to be one.
 func port(number int) uint16 { return uint16(number) } //nolint:gosec // see above
+
+// checkedPort is where an application is asked whether it answers.
+func checkedPort(k config.ChildCheck) (uint16, bool) {
+	address := k.TCP
+	if u, err := url.Parse(k.HTTP); err == nil && u.Host != "" {
+		if address = u.Host; u.Port() == "" {
+			address = net.JoinHostPort(u.Hostname(), "80")
+		}
+	}
+	_, number, err := net.SplitHostPort(address)
+	if err != nil {
+		return 0, false
+	}
+	at, err := strconv.ParseUint(number, 10, 16)
+	return uint16(at), err == nil
+}
 
 // placesOf are the paths of a file that may be replaced: the file, what it points to, and the
 // folder around each, in which another file takes its place. A folder at the root or directly

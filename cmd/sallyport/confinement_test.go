@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -139,6 +140,45 @@ func testConfinement(t *testing.T, s *stand) {
 		t.Fatal(err)
 	}
 	says("permission denied")
+}
+
+// testAppNotConfined has a confined sidecar start its application, twice: it has what its
+// sidecar has given up.
+func testAppNotConfined(t *testing.T, s *stand) {
+	https, admin := free(t), free(t)
+	folder, others := t.TempDir(), t.TempDir()
+	secret := writeFile(t, others, "of-the-app", "the app's own\n")
+	yaml := fmt.Sprintf("name: %s\napp: http://127.0.0.1:1\nlisten: %q\nadmin: %q\nchild: {restart: always, backoff: {first: 100ms}, check: {command: [/bin/cat, %s]}}\n", sidecarName, https, admin, secret)
+	script := "cat " + secret + "; grep NoNewPrivs /proc/self/status; echo app $$; exec sleep 1000"
+	p := s.start(t, "sidecar", "--role", sidecarRole, "--role-id", s.roleIDs[sidecarRole], "--wrapping-token-file", s.introduce(t, sidecarRole).file,
+		"--config", writeFile(t, folder, "sidecar.yaml", yaml), "--", "/bin/sh", "-c", script)
+	p.ready(t, admin)
+	lines := regexp.MustCompile(`(?m)^the app's own\nNoNewPrivs:\t0\napp (\d+)$`)
+	started := func(times int) int {
+		t.Helper()
+		var found [][]string
+		p.eventually(t, fmt.Sprintf("the app was started %d times", times), func() (string, bool) {
+			found = lines.FindAllStringSubmatch(p.out.String(), -1)
+			return p.out.String(), len(found) == times
+		})
+		pid, err := strconv.Atoi(found[times-1][1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status := read(t, fmt.Sprintf("/proc/%d/status", pid)); !strings.Contains(status, fmt.Sprintf("PPid:\t%d\n", p.cmd.Process.Pid)) {
+			t.Errorf("the app is no child of its sidecar\n%s", status)
+		}
+		return pid
+	}
+	if err := syscall.Kill(started(1), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	started(2)
+	p.ready(t, admin)
+	p.signal(t, syscall.SIGTERM)
+	if code := p.wait(t); code != exitOK {
+		t.Errorf("exit code %d\n%s", code, p.err.String())
+	}
 }
 
 // testSmall measures what a sidecar that does nothing has in memory of its own.

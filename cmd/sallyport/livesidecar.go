@@ -52,8 +52,9 @@ func (s *liveSidecar) use(cfg *config.Sidecar) error {
 	return nil
 }
 
-// confine takes from this process what the configuration in use has no use for.
-func (s *liveSidecar) confine(from source, identity *identityFlags) error {
+// confine takes from this process what the configuration in use has no use for. supervises
+// says that it has an application of its own.
+func (s *liveSidecar) confine(from source, identity *identityFlags, supervises bool) error {
 	cfg := s.current.Load().cfg
 	if cfg.Confine.UnsafeOff {
 		return nil
@@ -63,6 +64,7 @@ func (s *liveSidecar) confine(from source, identity *identityFlags) error {
 	if err != nil {
 		return err
 	}
+	held.Signals = supervises
 	if err := confineGuard(held, s.log); err != nil {
 		return err
 	}

@@ -37,6 +37,7 @@ func TestProcesses(t *testing.T) {
 			"a gateway stops at once when told twice":    testGatewayStopsAtOnce,
 			"a sidecar starts and stops":                 testSidecar,
 			"a sidecar is confined":                      testConfinement,
+			"a sidecar's app is not confined":            testAppNotConfined,
 			"a sidecar is small":                         testSmall,
 			"an upgrade side by side loses nothing":      testUpgradeBeside,
 			"an ingress asks who may pass":               testForwardAuth,

@@ -126,13 +126,13 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, std s
 		}
 	}()
 	clock.lap("confinement")
-	giveBack()
 	l := &life{
 		service: "sidecar", tracer: tracer, startup: clock, hangup: hup, probe: newTokenProbe(client, s.refresh), log: log, client: client, access: access, metrics: newRegistry("sidecar"), calls: identity.calls,
 		certificates: []heldCertificates{{certificates, "the gateway reaches the tool"}}, app: application,
 		sockets: sockets{inherited, cfg.ReusePort}, listen: addresses{work: cfg.Listen, admin: cfg.Admin}, tls: s.tls(), handler: s,
 		announce: cfg.Stop.Announce.Duration, drain: cfg.Stop.Drain.Duration,
 		strangers: slog.LevelWarn, // nobody but the gateway has business here
+		beside:    []func(context.Context){giveBackOnce},
 		followed: []followed{watchConfig(watcher{client, s.refresh, log}, from, start, func(_ context.Context, text []byte) error {
 			return s.useText(string(from), text)
 		}, nil)},

@@ -114,9 +114,12 @@ func exitCode(err error) int {
 	var tampered *tamperedError
 	var exited *supervise.ExitedError
 	var unstarted *supervise.StartError
+	var guardEnded *guardEndedError
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &guardEnded):
+		return exitCertificate
 	case errors.As(err, &unstarted):
 		return exitAppStart
 	case errors.As(err, &exited) && exited.Success():

@@ -62,6 +62,7 @@ func (s *liveSidecar) useText(name string, text []byte) error {
 		{"reuse_port", strconv.FormatBool(before.ReusePort), strconv.FormatBool(cfg.ReusePort)},
 		{"tracing", fmt.Sprint(before.Tracing), fmt.Sprint(cfg.Tracing)},
 		{"stop.announce", before.Stop.Announce.String(), cfg.Stop.Announce.String()},
+		{"child", fmt.Sprint(before.Child), fmt.Sprint(cfg.Child)},
 		{"stop.drain", before.Stop.Drain.String(), cfg.Stop.Drain.String()},
 	}); err != nil {
 		return err

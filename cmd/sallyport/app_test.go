@@ -191,7 +191,7 @@ func TestEndOfTheAppEndsTheSidecar(t *testing.T) {
 		"it fails too often":        {"{restart: on-failure, limit: 2, backoff: {first: 100ms, most: 100ms}}", sh("exit 4"), nil, exitApp, "exit code 4"},
 		"it is not there":           {"{restart: always}", []string{"/no/such/tool"}, nil, exitAppStart, "starting the app /no/such/tool: no such file or directory"},
 		"it has done what it is to": {"{restart: on-failure}", sh("exit 0"), nil, exitOK, ""},
-		"a stop while it starts":    {"{check: {tcp: \"127.0.0.1:1\"}}", sh("trap 'exit 0' TERM; echo up; while :; do sleep 0.05; done"), func(p *supervised) {
+		"a stop while it starts": {"{check: {tcp: \"127.0.0.1:1\"}}", sh("trap 'exit 0' TERM; echo up; while :; do sleep 0.05; done"), func(p *supervised) {
 			p.eventually(t, "it has started", func() (string, bool) { return "", strings.Contains(p.out.String(), "up") })
 			if status, body, err := get(p.admin, "/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, "- guard: waits for the app\n- app: its check is starting") {
 				t.Errorf("/readyz: status %d, %q, %v", status, body, err)

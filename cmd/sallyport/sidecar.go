@@ -137,5 +137,8 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, std s
 			return s.useText(string(from), text)
 		}, nil)},
 	}
+	if application != nil {
+		l.parts = l.besideApp()
+	}
 	return l.run(ctx)
 }

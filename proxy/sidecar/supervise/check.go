@@ -32,8 +32,12 @@ type Check struct {
 	Start time.Duration
 }
 
-// eager is how often an application is asked that has just been started.
-const eager = 250 * time.Millisecond
+// An application that has just been started is asked again after eager, and twice as long
+// each time, up to seldom.
+const (
+	eager  = 10 * time.Millisecond
+	seldom = 250 * time.Millisecond
+)
 
 // complete fills in the defaults.
 func (k Check) complete() (Check, error) {
@@ -63,11 +67,12 @@ func (k Check) complete() (Check, error) {
 	return k, nil
 }
 
-// check asks until ctx ends, and tells unhealthy when the application is to be ended.
+// check asks until ctx ends, and tells unhealthy when the application is to be ended. It
+// runs while Run's goroutine waits for it.
 func (c *Child) check(ctx context.Context, unhealthy chan<- error) {
 	k := c.cfg.Check
 	probe := c.prober()
-	began, failures := time.Now(), 0
+	began, failures, soon := time.Now(), 0, eager
 	for {
 		err := probe(ctx)
 		if ctx.Err() != nil {
@@ -87,15 +92,23 @@ func (c *Child) check(ctx context.Context, unhealthy chan<- error) {
 		}
 		wait := k.Every
 		if c.State().Check == Starting {
-			wait = min(wait, eager)
+			wait, soon = min(wait, soon), min(2*soon, seldom)
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if !pause(ctx, wait) {
 			return
-		case <-timer.C:
 		}
+	}
+}
+
+// pause waits, and reports whether ctx has not ended meanwhile.
+func pause(ctx context.Context, wait time.Duration) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
 	}
 }
 
@@ -126,7 +139,7 @@ func (c *Child) fails(err error, unhealthy chan<- error) {
 func (c *Child) prober() func(context.Context) error {
 	k := c.cfg.Check
 	ask := func(ctx context.Context) error {
-		return Exec(ctx, c.cfg.Reaper, Program{Argv: k.Command, Env: merged(c.cfg.Base, c.cfg.Env), Dir: c.cfg.Dir, User: c.cfg.User})
+		return Exec(ctx, c.cfg.Reaper, Program{Argv: k.Command, Env: merged(c.cfg.Base, c.env), Dir: c.cfg.Dir, User: c.cfg.User})
 	}
 	switch {
 	case k.HTTP != "":

@@ -120,11 +120,7 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, std s
 		closeIdentity(certificates)
 		return errors.Join(err, application.close())
 	}
-	defer func() {
-		if err := application.close(); err != nil {
-			log.Debug("ending the helper", "error", err)
-		}
-	}()
+	defer application.release(log)
 	clock.lap("confinement")
 	l := &life{
 		service: "sidecar", tracer: tracer, startup: clock, hangup: hup, probe: newTokenProbe(client, s.refresh), log: log, client: client, access: access, metrics: newRegistry("sidecar"), calls: identity.calls,

@@ -129,12 +129,13 @@ func (l *life) run(ctx context.Context) error {
 		serving, stop := context.WithCancel(ctx)
 		defer stop()
 		defer context.AfterFunc(background, stop)() // a broken admin listener ends the work too
-		defer context.AfterFunc(serving, func() {
+		told := onEnd(serving, func() {
 			l.stopping.Store(true)
 			l.app.retire()
 			l.log.Info("stopping", "announce", l.announce.String(), "drain", l.drain.String())
 			l.notify(context.WithoutCancel(ctx), handover.Stopping)
-		})()
+		})
+		defer told() // it stands before "stopped", in every log
 		if l.app != nil {
 			return l.serveApp(serving, stop, open)
 		}
@@ -186,6 +187,21 @@ func (l *life) serveApp(ctx context.Context, stop func(), open listeners) error 
 		err = l.serve(ctx, open)
 	}
 	return errors.Join(l.app.stop(), err)
+}
+
+// onEnd has tell called when ctx ends. Once settled has returned, it was and has returned, or
+// never will be.
+func onEnd(ctx context.Context, tell func()) (settled func()) {
+	told := make(chan struct{})
+	forget := context.AfterFunc(ctx, func() {
+		defer close(told)
+		tell()
+	})
+	return func() {
+		if !forget() {
+			<-told
+		}
+	}
 }
 
 // adminHandler is what operators and their probes meet.

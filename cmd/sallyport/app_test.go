@@ -129,6 +129,14 @@ func TestSidecarRunsItsApp(t *testing.T) {
 		}
 	}
 
+	for command, want := range map[string]string{"health": body, "status": "- app: runs since "} {
+		flag := map[string]string{"health": "--url=http://" + p.admin + "/readyz", "status": "--admin-url=http://" + p.admin}[command]
+		asked := s.start(t, command, flag)
+		if code := asked.wait(t); code != exitOK || !strings.Contains(asked.out.String(), want) {
+			t.Errorf("%s: exit code %d, %q, expected %q", command, code, asked.out.String(), want)
+		}
+	}
+
 	https, admin := free(t), free(t)
 	yaml := strings.Replace(gatewayYAML(https, admin, ""), "https://127.0.0.1:1", "https://"+p.listen, 1)
 	gateway := s.startGateway(t, gatewayRole, s.introduce(t, gatewayRole).file, writeFile(t, t.TempDir(), "gateway.yaml", yaml))

@@ -39,8 +39,12 @@ type Sidecar struct {
 	Tracing Collector `yaml:"tracing"`
 	// RecordUsers has lines of the access log say who asks. Default true.
 	RecordUsers bool `yaml:"record_users"`
+	// Confine is what the process may touch beside what it needs.
+	Confine Confinement `yaml:"confine"`
 	// Stop is how the process ends.
 	Stop Stop `yaml:"stop"`
+	// Child is how the application is run, if the sidecar runs it.
+	Child Child `yaml:"child"`
 }
 
 // defaultSidecar returns what an empty file means, before [Sidecar.complete].
@@ -55,6 +59,7 @@ func defaultSidecar() Sidecar {
 		Tracing:     defaultCollector(),
 		RecordUsers: true,
 		Stop:        defaultStop(),
+		Child:       defaultChild(),
 	}
 }
 

@@ -2,8 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 
 	"github.com/spf13/cobra"
@@ -19,21 +19,24 @@ func sidecarCommand(std stdio) *cobra.Command {
 	var identity identityFlags
 	var from string
 	cmd := &cobra.Command{
-		Use:   "sidecar",
+		Use:   "sidecar [flags] [-- APP ARGS...]",
 		Short: "Guard one unmodified backend: mutual TLS in, loopback out",
 		Long: `Guard one unmodified backend.
 
 The sidecar proves itself to Vault as the gateway does, has its own certificate
 signed, lets in only the gateway, and hands requests on to the application on
-loopback with the identity headers that the gateway set, and no others.`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+loopback with the identity headers that the gateway set, and no others.
+
+With -- and a command it runs the application, too: it starts it when everything is
+there, hands signals on to it, and ends it after the last request was answered.`,
+		Args: appArgs,
+		RunE: func(cmd *cobra.Command, command []string) error {
 			if err := identity.require(cmd, "config", "vault-addr"); err != nil {
 				return err
 			}
-			tuneCollector(std.Env)
+			tuneCollector(sidecarHeadroom, std.Env)
 			log := newRecordedLogger(std.Err, "sidecar")
-			err := runSidecar(cmd.Context(), source(from), &identity, std.Out, log)
+			err := runSidecar(cmd.Context(), sidecarStart{source(from), &identity, command}, std, log)
 			return identity.closing(cmd.Context(), log, err)
 		},
 	}
@@ -42,8 +45,29 @@ loopback with the identity headers that the gateway set, and no others.`,
 	return cmd
 }
 
+// appArgs takes arguments behind -- alone, and one at least.
+func appArgs(cmd *cobra.Command, args []string) error {
+	switch at := cmd.ArgsLenAtDash(); {
+	case at < 0:
+		return noArgs(cmd, args)
+	case at > 0:
+		return noArgs(cmd, args[:at])
+	case len(args) == 0 || args[0] == "":
+		return usageError{errors.New("nothing stands behind --, expected the application's command")}
+	}
+	return nil
+}
+
+// sidecarStart is what a command line says.
+type sidecarStart struct {
+	from     source
+	identity *identityFlags
+	command  []string // of the application; empty for none
+}
+
 // runSidecar is the life of a sidecar, in the order of runGateway.
-func runSidecar(ctx context.Context, from source, identity *identityFlags, out io.Writer, log *slog.Logger) error {
+func runSidecar(ctx context.Context, how sidecarStart, std stdio, log *slog.Logger) error {
+	from, identity, command := how.from, how.identity, how.command
 	inherited, err := inheritSockets(socketHTTPS, socketAdmin)
 	if err != nil {
 		return err
@@ -55,6 +79,9 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, out i
 			return nil, err
 		}
 		logConfig(log, name, cfg.Warnings())
+		if err := checkConfinement(cfg); err != nil {
+			return nil, err
+		}
 		return cfg, (sockets{inherited, cfg.ReusePort}).checkFree(ctx, addresses{work: cfg.Listen, admin: cfg.Admin})
 	}
 	clock, hup := newStopwatch(), catchHangup()
@@ -63,6 +90,7 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, out i
 	if err != nil && !eventsOf(log).waits() { // else there is something to record of a start that fails
 		return err
 	}
+	out := &lines{to: std.Out}
 	access := openAccessLog(out, accesslog.Config{Service: "sallyport-sidecar", Log: log})
 	defer func() {
 		eventsOf(log).finish()
@@ -88,19 +116,33 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, out i
 	clock.lap("certificates")
 	identity.shown.Store(certificates)
 	s := &liveSidecar{certificates: certificates, access: access, tracer: tracer, log: log}
-	if err := s.use(cfg); err != nil {
-		closeIdentity(certificates)
-		return err
+	err = s.use(cfg)
+	var application *app
+	if err == nil {
+		application, err = newApp(ctx, command, cfg, appOutput{std, out}, log)
 	}
+	if err == nil {
+		err = s.confine(from, identity, len(command) > 0)
+	}
+	if err != nil {
+		closeIdentity(certificates)
+		return errors.Join(err, application.close())
+	}
+	defer application.release(log)
+	clock.lap("confinement")
 	l := &life{
 		service: "sidecar", tracer: tracer, startup: clock, hangup: hup, probe: newTokenProbe(client, s.refresh), log: log, client: client, access: access, metrics: newRegistry("sidecar"), calls: identity.calls,
-		certificates: []heldCertificates{{certificates, "the gateway reaches the tool"}},
-		sockets:      sockets{inherited, cfg.ReusePort}, listen: addresses{work: cfg.Listen, admin: cfg.Admin}, tls: s.tls(), handler: s,
+		certificates: []heldCertificates{{certificates, "the gateway reaches the tool"}}, app: application,
+		sockets: sockets{inherited, cfg.ReusePort}, listen: addresses{work: cfg.Listen, admin: cfg.Admin}, tls: s.tls(), handler: s,
 		announce: cfg.Stop.Announce.Duration, drain: cfg.Stop.Drain.Duration,
 		strangers: slog.LevelWarn, // nobody but the gateway has business here
+		beside:    []func(context.Context){giveBackOnce},
 		followed: []followed{watchConfig(watcher{client, s.refresh, log}, from, start, func(_ context.Context, text []byte) error {
 			return s.useText(string(from), text)
 		}, nil)},
+	}
+	if application != nil {
+		l.parts = l.besideApp()
 	}
 	return l.run(ctx)
 }

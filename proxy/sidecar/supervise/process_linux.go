@@ -1,0 +1,83 @@
+package supervise
+
+import (
+	"errors"
+	"math"
+	"os"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// supported says that applications can be supervised here.
+func supported() error { return nil }
+
+// attributes are those of a new process: it leads a process group of its own, and the
+// kernel kills it when the thread that has started it is gone.
+func attributes(user *User) *syscall.SysProcAttr {
+	attr := &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if user != nil {
+		attr.Credential = &syscall.Credential{Uid: user.UID, Gid: user.GID, Groups: user.Groups}
+	}
+	return attr
+}
+
+// keepDescriptors has no program inherit a descriptor of this process but those that it is
+// given. Ours are so from the beginning; others may have come from whoever started us.
+func keepDescriptors() error {
+	const first = 3
+	if err := unix.CloseRange(first, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err == nil {
+		return nil
+	}
+	names, err := os.ReadDir("/proc/self/fd") // a kernel before 5.11
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if fd, err := strconv.Atoi(name.Name()); err == nil && fd >= first {
+			unix.CloseOnExec(fd)
+		}
+	}
+	return nil
+}
+
+// awaitExit returns when a child of ours has ended, and leaves it to be waited for.
+func awaitExit(pid int) {
+	for {
+		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if !errors.Is(err, unix.EINTR) {
+			return // ended, or no child of ours any more
+		}
+	}
+}
+
+// becomeReaper has orphans among our descendants become our children.
+func becomeReaper() error { return unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }
+
+// relatives returns every process that can be seen; nil if none can.
+func relatives() []relative {
+	proc, err := os.Open("/proc")
+	if err != nil {
+		return nil
+	}
+	defer proc.Close()
+	names, err := proc.Readdirnames(-1)
+	if err != nil {
+		return nil
+	}
+	var all []relative
+	for _, name := range names {
+		if name[0] < '1' || name[0] > '9' {
+			continue
+		}
+		text, err := os.ReadFile("/proc/" + name + "/stat")
+		if err != nil {
+			continue // it has gone meanwhile
+		}
+		if r, ok := parseStat(string(text)); ok {
+			all = append(all, r)
+		}
+	}
+	return all
+}

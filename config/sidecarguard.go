@@ -2,7 +2,6 @@ package config
 
 import (
 	"net"
-	"slices"
 	"strconv"
 	"time"
 )
@@ -174,7 +173,7 @@ func (c *collector) sidecarAssertion(at string, a SidecarAssertion) {
 	switch {
 	case a.Issuer == none && a.On():
 		c.refuse(join(at, "issuer"), "the door's origin, such as https://door.example.com, beside routes")
-	case a.Issuer != none && (issuer.UnmarshalText([]byte(a.Issuer)) != nil || issuer.Scheme != "https" || !slices.Contains([]string{issuer.String(), "https://" + issuer.Host}, a.Issuer)):
+	case a.Issuer != none && (issuer.UnmarshalText([]byte(a.Issuer)) != nil || issuer.Scheme != "https" || a.Issuer != issuer.shortest()):
 		c.refuse(join(at, "issuer"), "the door's origin, such as https://door.example.com, with nothing behind it")
 	case a.Issuer != none && !a.On():
 		c.refuse(join(at, "routes"), "the names of the gateway's routes that lead here: with none no assertion is looked at")

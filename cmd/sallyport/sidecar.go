@@ -55,7 +55,10 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, out i
 			return nil, err
 		}
 		logConfig(log, name, cfg.Warnings())
-		return cfg, (sockets{inherited, cfg.ReusePort}).checkFree(ctx, addresses{work: cfg.Listen, admin: cfg.Admin})
+		if err := (sockets{inherited, cfg.ReusePort}).checkFree(ctx, addresses{work: cfg.Listen, admin: cfg.Admin}); err != nil {
+			return cfg, err
+		}
+		return cfg, checkAppBind(cfg)
 	}
 	clock, hup := newStopwatch(), catchHangup()
 	defer hup.release()
@@ -102,5 +105,6 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, out i
 			return s.useText(string(from), text)
 		}, nil)},
 	}
+	s.attach(l)
 	return l.run(ctx)
 }

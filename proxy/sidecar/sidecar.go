@@ -133,6 +133,7 @@ func (s *Sidecar) forward(ex *relay.Exchange, r *http.Request, card *header.Card
 	ex.Time(s.cfg.Now)
 	living, end := s.cfg.Living.begin(r.Context(), r.TLS)
 	defer end()
+	defer ex.BoundBody(living)() // an upload that is cut waits for nobody
 	defer func() {
 		if cause := context.Cause(living); errors.Is(cause, errNoLonger) {
 			ex.Fail(cause)

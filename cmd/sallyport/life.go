@@ -127,16 +127,32 @@ func (l *life) run(ctx context.Context) error {
 		serving, stop := context.WithCancel(ctx)
 		defer stop()
 		defer context.AfterFunc(background, stop)() // a broken admin listener ends the work too
-		defer context.AfterFunc(serving, func() {
+		told := onEnd(serving, func() {
 			l.stopping.Store(true)
 			l.log.Info("stopping", "announce", l.announce.String(), "drain", l.drain.String())
 			l.notify(context.WithoutCancel(ctx), handover.Stopping)
-		})()
+		})
+		defer told() // it stands before "stopped", in every log
 		return l.serve(serving, open)
 	})
 	err = group.Wait()
 	l.log.Info("stopped", "clean", err == nil)
 	return err
+}
+
+// onEnd has tell called when ctx ends. Once settled has returned, it was and has returned, or
+// never will be.
+func onEnd(ctx context.Context, tell func()) (settled func()) {
+	told := make(chan struct{})
+	forget := context.AfterFunc(ctx, func() {
+		defer close(told)
+		tell()
+	})
+	return func() {
+		if !forget() {
+			<-told
+		}
+	}
 }
 
 // adminHandler is what operators and their probes meet.

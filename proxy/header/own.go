@@ -70,7 +70,7 @@ func Decode(value string) string {
 	b.Grow(len(value))
 	for i := 0; i < len(value); i++ {
 		if high, low := digit(value, i+1), digit(value, i+2); value[i] == '%' && high >= 0 && low >= 0 {
-			b.WriteByte(byte(high<<4 | low))
+			b.WriteByte(byte(high<<4 | low)) //nolint:gosec // two digits
 			i += 2
 		} else {
 			b.WriteByte(value[i])

@@ -258,7 +258,7 @@ func (p *passage) watch(cut context.CancelCauseFunc) (stop func()) {
 }
 
 // tcpBuffers lends what bytes are moved through.
-var tcpBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }} //nolint:gochecknoglobals // a pool belongs to nobody
+var tcpBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 
 // move copies from one side to the other until its end, and passes that on: the other
 // direction may go on for long.

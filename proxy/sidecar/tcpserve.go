@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"log/slog"
 	"net"
 	"sync"
@@ -53,7 +52,6 @@ type tcpServing struct {
 	conns      sync.WaitGroup
 	carried    atomic.Int64 // connections that are let in
 	handshakes chan struct{}
-	strangers  *log.Logger     // of handshakes that fail
 	ctx        context.Context //nolint:containedctx // ends what is left after the drain
 }
 
@@ -67,7 +65,7 @@ func (s TCPServer) Serve(ctx context.Context) error {
 	}
 	conns, cut := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cut(nil)
-	serving := &tcpServing{TCPServer: s, handshakes: make(chan struct{}, mostHandshakes), ctx: conns, strangers: slog.NewLogLogger(s.Log.Handler(), s.Strangers)}
+	serving := &tcpServing{TCPServer: s, handshakes: make(chan struct{}, mostHandshakes), ctx: conns}
 	accepting := make(chan error, 1)
 	go func() { accepting <- serving.accept() }()
 	var err error
@@ -125,7 +123,7 @@ func (s *tcpServing) accept() error {
 		case errors.Is(err, net.ErrClosed):
 			return err //nolint:wrapcheck // the caller looks for just this
 		case errors.As(err, &temporary) && temporary.Temporary(): //nolint:staticcheck // as net/http: no room for more files
-			s.strangers.Printf("tcp: a connection could not be accepted: %v", err)
+			s.Log.Info("a connection could not be accepted", "cause", err.Error())
 			within(acceptPause, s.ctx.Done())
 			continue
 		case err != nil:
@@ -179,7 +177,7 @@ func (s *tcpServing) take(conn net.Conn) {
 	cancel()
 	<-s.handshakes
 	if err != nil {
-		s.strangers.Printf("tcp: TLS handshake error from %s: %v", conn.RemoteAddr(), err)
+		s.Log.Log(s.ctx, s.Strangers, "TLS handshake of a connection failed", "client", conn.RemoteAddr().String(), "cause", err.Error())
 		_ = conn.Close()
 		return
 	}

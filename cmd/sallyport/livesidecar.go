@@ -141,7 +141,7 @@ func (s *liveSidecar) attach(l *life) {
 		l.connections = func(ctx context.Context, open *handover.Listener) error {
 			return sidecar.TCPServer{
 				Listener: open, Quiet: open.Quiet, TLS: l.tls, Guard: func() *sidecar.TCP { return s.current.Load().tcp },
-				Announce: l.announce, Drain: l.drain, Log: l.log, Strangers: l.strangers,
+				Announce: l.announce, Drain: l.drain, Log: l.log,
 			}.Serve(ctx)
 		}
 	}

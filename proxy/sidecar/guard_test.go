@@ -385,7 +385,6 @@ func TestStreamsOfPeersOffTheListAreCut(t *testing.T) {
 		if got := next(t, gone); got != path {
 			t.Errorf("%s: the application lost %s", path, got)
 		}
-		_, _ = io.Copy(io.Discard, answers) // until it is closed
 		if end := w.line(t); !strings.Contains(end["error.message"].(string), off.Error()) {
 			t.Errorf("%s: line %v", path, end)
 		}

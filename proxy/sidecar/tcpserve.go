@@ -31,9 +31,8 @@ type TCPServer struct {
 	// Quiet, if not nil, is called before the listener is closed, and returns when no
 	// connection waits to be accepted any more and none can come.
 	Quiet func(context.Context)
-	// Log gets failed handshakes at level Strangers; nil discards.
-	Log       *slog.Logger
-	Strangers slog.Level
+	// Log gets failed handshakes at Warn: nobody but peers has business here; nil discards.
+	Log *slog.Logger
 }
 
 const (
@@ -177,7 +176,7 @@ func (s *tcpServing) take(conn net.Conn) {
 	cancel()
 	<-s.handshakes
 	if err != nil {
-		s.Log.Log(s.ctx, s.Strangers, "TLS handshake of a connection failed", "client", conn.RemoteAddr().String(), "cause", err.Error())
+		s.Log.Warn("TLS handshake of a connection failed", "client", conn.RemoteAddr().String(), "cause", err.Error())
 		_ = conn.Close()
 		return
 	}

@@ -160,7 +160,7 @@ func checkRouting(t *testing.T, route Route) {
 
 func checkSidecar(t *testing.T, s *Sidecar) {
 	t.Helper()
-	if s.Name == "" || len(s.Gateways) == 0 || s.App.Scheme != "http" || !isLoopback(s.App.Host) {
+	if s.Name == "" || len(s.Gateways) == 0 || s.App == (App{}) || s.App.Path == "" && !isLoopback(s.App.Host) || s.TCP() && s.App.Scheme == "http" {
 		t.Errorf("sidecar %+v", s)
 	}
 	checkPKI(t, s.PKI)

@@ -321,7 +321,7 @@ func defaultGateway() Gateway {
 
 			AssertionPath: "sallyport/assertion",
 			AssertionRole: "sallyport-assertion",
-			AssertionName: "assertion.sallyport.internal",
+			AssertionName: defaultAssertionName,
 
 			AuditPath:   "sallyport/audit",
 			AuditDevice: none,

@@ -163,9 +163,16 @@ func TestDefaultsOfASidecar(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &Sidecar{
-		Name:        "grafana.backend.sallyport.internal",
-		Listen:      ":8443",
-		App:         Origin{Scheme: "http", Host: "localhost", Port: 3000},
+		Name:       "grafana.backend.sallyport.internal",
+		Listen:     ":8443",
+		Mode:       "http",
+		App:        App{Scheme: "http", Host: "localhost", Port: 3000},
+		HealthPath: "none",
+		Headers: SidecarHeaders{
+			Custom: CustomHeaders{User: "none", Email: "none", Name: "none", Groups: "none"}, GroupSeparator: "auto", NonASCII: "percent_encode",
+		},
+		Assertion:   SidecarAssertion{Issuer: "none", Name: "assertion.sallyport.internal"},
+		TCPLimits:   SidecarTCP{ConnectTimeout: Duration{5 * time.Second}, IdleTimeout: Duration{time.Hour}, Connections: 512},
 		AppProtocol: "http1",
 		Gateways:    []string{"gateway.sallyport.internal"},
 		PKI:         PKI{Mount: "pki-backend", Role: "sidecar-grafana", TTL: Duration{24 * time.Hour}},

@@ -122,6 +122,7 @@ func constraints() map[string]schema {
 		"access_log.durability":                oneOf(durabilities[:]),
 		"access_log.on_failure":                oneOf(sinkFailures[:]),
 		"access_log.buffer_mib":                between(1, maxBuffer),
+		"mode":                                 oneOf(modes[:]),
 		"app_protocol":                         oneOf(appProtocols[:]),
 		"confine.read[]":                       {Pattern: "^/.+$"},
 		"confine.write[]":                      {Pattern: "^/.+$"},
@@ -133,6 +134,12 @@ func constraints() map[string]schema {
 		"child.output":                         oneOf(childOutputs[:]),
 		"child.check.http":                     {Pattern: "^(none|http://.+)$"},
 		"child.check.failures":                 between(1, maxCheckFailures),
+		"health_path":                          {Pattern: "^(none|/.*)$"},
+		"headers.profiles[]":                   oneOf(headerSets[:]),
+		"headers.group_separator":              oneOf(separators[:]),
+		"headers.non_ascii":                    oneOf(nonASCII[:]),
+		"assertion.routes[]":                   {Pattern: routeName.String()},
+		"tcp.connections":                      between(1, maxTCP),
 		"gateways":                             {MinItems: 1},
 		"gateways[]":                           {Pattern: peerPattern()},
 		"routes[].backend.protocol":            oneOf(protocols[:]),
@@ -361,6 +368,8 @@ func (b schemaBuilder) build(value reflect.Value, path string) *schema {
 		s.Pattern = percentText.String()
 	case value.Type() == reflect.TypeFor[Origin]():
 		s.Pattern = originText.String()
+	case value.Type() == reflect.TypeFor[App]():
+		s.Pattern = appText.String()
 	case value.Kind() == reflect.Struct:
 		s = b.object(value, path)
 	case value.Kind() == reflect.Slice:
@@ -468,7 +477,7 @@ func TestEveryConstraintIsOfAKeyThatExists(t *testing.T) {
 // of another kind would be ignored without a word.
 func TestStructsAreMadeOfWhatTheDecoderKnows(t *testing.T) {
 	known := []reflect.Kind{reflect.Bool, reflect.Int, reflect.String, reflect.Struct, reflect.Slice}
-	texts := []reflect.Type{reflect.TypeFor[Duration](), reflect.TypeFor[Origin](), reflect.TypeFor[Window]()}
+	texts := []reflect.Type{reflect.TypeFor[Duration](), reflect.TypeFor[Origin](), reflect.TypeFor[Window](), reflect.TypeFor[App]()}
 	var visit func(of reflect.Type, path string)
 	visit = func(of reflect.Type, path string) {
 		switch {

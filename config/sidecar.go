@@ -15,15 +15,32 @@ type Sidecar struct {
 	// ReusePort lets another process listen on Listen and Admin beside this one, for
 	// an upgrade. Linux only. Default false.
 	ReusePort bool `yaml:"reuse_port"`
-	// App is where the unmodified tool listens: http://127.0.0.1:PORT, always
-	// on loopback. Required.
-	App Origin `yaml:"app"`
+	// Mode is what is guarded: "http", or "tcp" for anything else that speaks over a
+	// connection, such as a database. Default "http".
+	Mode string `yaml:"mode"`
+	// App is where the unmodified tool listens: http://127.0.0.1:PORT or unix:/PATH, in
+	// mode "tcp" tcp://127.0.0.1:PORT or unix:/PATH; always on this machine. Required.
+	App App `yaml:"app"`
+	// UnsafeAppNotLoopback lets the tool listen where others can reach it past the
+	// sidecar: on App's port at another address than loopback, or on a socket that others
+	// may open. Default false.
+	UnsafeAppNotLoopback bool `yaml:"unsafe_app_not_loopback"`
 	// AppProtocol is what the tool speaks: "http1", or "h2c" for HTTP/2 in the clear
 	// with prior knowledge, as servers of gRPC do. Default "http1".
 	AppProtocol string `yaml:"app_protocol"`
 	// Gateways are the names whose client certificates are let in. Default
 	// just "gateway.sallyport.internal". Never empty.
 	Gateways []string `yaml:"gateways"`
+	// HealthPath is answered by the sidecar itself, to whoever may come in. Default
+	// "none".
+	HealthPath string `yaml:"health_path"`
+	// Headers are the names under which the tool is told who asks. Default: those of the
+	// gateway.
+	Headers SidecarHeaders `yaml:"headers"`
+	// Assertion is what is demanded of the gateway's signed assertions. Default nothing.
+	Assertion SidecarAssertion `yaml:"assertion"`
+	// TCPLimits are what connections are held to in mode "tcp".
+	TCPLimits SidecarTCP `yaml:"tcp"`
 	// PKI issues the sidecar's certificate. Default mount "pki-backend", role
 	// "sidecar-LABEL" with the label of Name, TTL 24h.
 	PKI PKI `yaml:"pki"`
@@ -51,8 +68,13 @@ type Sidecar struct {
 func defaultSidecar() Sidecar {
 	return Sidecar{
 		Listen:      ":8443",
+		Mode:        modeHTTP,
 		AppProtocol: appHTTP1,
 		Gateways:    []string{defaultGatewayName},
+		HealthPath:  none,
+		Headers:     defaultSidecarHeaders(),
+		Assertion:   SidecarAssertion{Issuer: none, Name: defaultAssertionName},
+		TCPLimits:   defaultSidecarTCP(),
 		PKI:         PKI{Mount: "pki-backend", TTL: Duration{24 * time.Hour}},
 		Refresh:     Duration{time.Minute},
 		Admin:       "127.0.0.1:9091",
@@ -78,5 +100,8 @@ func (s *Sidecar) H2C() bool { return s.AppProtocol == appH2C }
 func (s *Sidecar) complete() {
 	if s.PKI.Role == "" {
 		s.PKI.Role = "sidecar-" + s.Name.Label()
+	}
+	if s.Assertion.On() && !s.Headers.On() { // then nothing is told that the assertion does not say
+		s.Headers.Profiles = []string{headersStandard}
 	}
 }

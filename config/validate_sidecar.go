@@ -9,10 +9,7 @@ func validateSidecar(s *Sidecar, faults *collector) {
 		faults.refuse("name", "the name in the sidecar's certificate, such as grafana.backend.sallyport.internal")
 	}
 	faults.listen("listen", s.Listen)
-	if s.App.Scheme != "http" || !isLoopback(s.App.Host) {
-		faults.refuse("app", "http://127.0.0.1:port: plain HTTP, on loopback so that nobody reaches it past the sidecar")
-	}
-	faults.oneOf("app_protocol", s.AppProtocol, appProtocols[:])
+	faults.guard(s)
 	if len(s.Gateways) == 0 {
 		faults.add("gateways", "an empty list", "at least one name: with none the sidecar lets nobody in")
 	}

@@ -231,6 +231,15 @@ func (o Origin) String() string {
 	return o.Scheme + "://" + o.Address()
 }
 
+// shortest is String without the port that the scheme has by itself, as browsers write an
+// origin (RFC 6454 section 6.2).
+func (o Origin) shortest() string {
+	if o.Port == defaultPort(o.Scheme) {
+		return strings.TrimSuffix(o.String(), ":"+strconv.Itoa(o.Port))
+	}
+	return o.String()
+}
+
 // Address returns "host:port" for a dialer.
 func (o Origin) Address() string {
 	return net.JoinHostPort(o.Host, strconv.Itoa(o.Port))

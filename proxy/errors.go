@@ -2,19 +2,19 @@ package proxy
 
 import (
 	"encoding/json"
-	"errors"
 	"net/http"
 	"strconv"
 	"strings"
 
 	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/proxy/portal"
+	"github.com/sallyport/sallyport/proxy/relay"
 	"github.com/sallyport/sallyport/proxy/session"
 )
 
 // ErrDrain says that requests were still being served when the deadline for
 // stopping had passed.
-var ErrDrain = errors.New("drain deadline passed with requests in flight")
+var ErrDrain = relay.ErrDrain
 
 // refusal is an answer that is not what was asked for. It has two sides: the
 // person sees title and message and the request id; the log gets reason and

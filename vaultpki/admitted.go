@@ -66,3 +66,26 @@ func (c *Certificates) Admit(cs tls.ConnectionState, allowed []string) (string, 
 	c.admitted.add(by, leaf)
 	return name, nil
 }
+
+// CheckAssertionKey says whether a chain, leaf first, certifies at this moment a key that
+// signs assertions: it leads to a root of this mount, and the leaf has that one name and
+// that one use, which no certificate for handshakes has (see [AssertionUsage]).
+func (c *Certificates) CheckAssertionKey(chain []*x509.Certificate, name string) error {
+	if len(chain) == 0 {
+		return errors.New("checking the key of an assertion: there is no certificate")
+	}
+	if err := checkUsage(chain[0], AssertionUsage); err != nil {
+		return fmt.Errorf("checking the key of an assertion: %w", err)
+	}
+	if err := checkChain(chain, AssertionUsage, c.trust.Load(), time.Now()); err != nil {
+		var unknown x509.UnknownAuthorityError
+		if errors.As(err, &unknown) {
+			c.askForRoots() // the gateway may have been the first to learn of a new one
+		}
+		return fmt.Errorf("checking the key of an assertion: %w", err)
+	}
+	if own, err := soleName(chain[0]); err != nil || !sameName(own, name) {
+		return fmt.Errorf("checking the key of an assertion: its certificate is not for the one name %q", name)
+	}
+	return nil
+}

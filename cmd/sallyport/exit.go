@@ -5,11 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 
 	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy"
+	"github.com/sallyport/sallyport/proxy/sidecar"
 	"github.com/sallyport/sallyport/proxy/sidecar/supervise"
 	"github.com/sallyport/sallyport/vaultpki"
 	"github.com/sallyport/sallyport/vaultpki/provision"
@@ -39,6 +38,7 @@ const (
 	exitSealed       = 20
 	exitTokenLost    = 21
 	exitClock        = 22
+	exitExposed      = 23
 )
 
 // usageError is a mistake in the command line.
@@ -115,6 +115,7 @@ func exitCode(err error) int {
 	var ended *supervise.ExitedError
 	var unstarted *supervise.StartError
 	var guardEnded *guardEndedError
+	var exposed *sidecar.ExposedError
 	switch {
 	case err == nil:
 		return exitOK
@@ -140,6 +141,8 @@ func exitCode(err error) int {
 		return exitLoosens
 	case errors.As(err, &tampered):
 		return exitTampered
+	case errors.As(err, &exposed):
+		return exitExposed
 	}
 	if code, ok := vaultExits[vaultpki.ReasonOf(err)]; ok {
 		return code
@@ -167,7 +170,7 @@ func explain(w io.Writer, command string, err error) {
 	default:
 		_, _ = fmt.Fprintf(w, "hint: the introduction is used up, the next start needs another: sallyport introduce --role %s\n", spent.role)
 	}
-	if code := exitCode(err); slices.Contains(slices.Collect(maps.Values(vaultExits)), code) && code != exitUsage {
+	if code := exitCode(err); code >= exitNoToken {
 		_, _ = fmt.Fprintf(w, "exit code: %d\n", code)
 	}
 }

@@ -64,6 +64,11 @@ type life struct {
 	more func() []artefact
 	// beside is what runs besides, until the last request was answered; nil for nothing.
 	beside []func(context.Context)
+	// guards are what ends the process with its error, if that is not nil.
+	guards []func(context.Context) error
+	// connections, if not nil, serves the work in place of handler: what is guarded is no
+	// HTTP.
+	connections func(context.Context, *handover.Listener) error
 	// traces are the last messages of identity providers; nil for a sidecar.
 	traces *proxy.Traces
 	// app is the application that a sidecar runs; nil for none.
@@ -291,6 +296,9 @@ func (l *life) openWork(ctx context.Context, open *listeners) (err error) {
 func (l *life) serve(ctx context.Context, open listeners) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
+		if l.connections != nil {
+			return l.connections(ctx, open.work)
+		}
 		return l.reception.serve(ctx, proxy.ServerConfig{
 			Listener: open.work, Quiet: open.work.Quiet, TLS: l.tls, Handler: l.handler,
 			Announce: l.announce, Drain: l.drain, Log: l.log, Strangers: l.strangers, HTTP2Error: l.http2Error,
@@ -341,6 +349,9 @@ func (l *life) keepFresh(ctx context.Context, group *errgroup.Group) {
 	group.Go(func() error { return l.hangup.obey(ctx, l.log, sleepers...) })
 	if l.tools != nil {
 		group.Go(func() error { return l.tools.Run(ctx) })
+	}
+	for _, guard := range l.guards {
+		group.Go(func() error { return guard(ctx) })
 	}
 	for _, run := range l.beside {
 		group.Go(func() error { run(ctx); return nil })

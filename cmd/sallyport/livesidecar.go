@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -12,6 +15,9 @@ import (
 
 	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/proxy/assertion"
+	"github.com/sallyport/sallyport/proxy/handover"
+	"github.com/sallyport/sallyport/proxy/header"
 	"github.com/sallyport/sallyport/proxy/sidecar"
 	"github.com/sallyport/sallyport/proxy/sidecar/confine"
 	"github.com/sallyport/sallyport/proxy/tracing"
@@ -29,26 +35,33 @@ type liveSidecar struct {
 	// itself; nil if it has not.
 	fits    func(*config.Sidecar) error
 	current atomic.Pointer[sidecarState]
+	living       sidecar.Living // what is under way, whatever the configuration
+	current      atomic.Pointer[sidecarState]
 }
 
 // sidecarState is what is in use. It is immutable.
 type sidecarState struct {
 	cfg   *config.Sidecar
-	guard *sidecar.Sidecar
+	guard *sidecar.Sidecar // nil in mode tcp
+	tcp   *sidecar.TCP     // nil in mode http
 	tls   *tls.Config
+	admit func(tls.ConnectionState) (string, error)
 }
 
-// use puts a configuration in use, or says why it cannot.
+// use puts a configuration in use, or says why it cannot. Whoever would not be let in any
+// more is cut.
 func (s *liveSidecar) use(cfg *config.Sidecar) error {
-	guard, err := sidecar.New(sidecar.Config{
-		App: cfg.App.URL(), H2C: cfg.H2C(), Access: s.access, Tracer: s.tracer, Log: s.log, NoUsers: !cfg.RecordUsers,
-		// The handshake has asked already, but of a connection that may be older.
-		PeerName: func(cs tls.ConnectionState) (string, error) { return s.certificates.Admit(cs, cfg.Gateways) },
-	})
-	if err != nil {
+	if err := checkAppBind(cfg); err != nil {
 		return err
 	}
-	s.current.Store(&sidecarState{cfg: cfg, guard: guard, tls: s.certificates.GuardTLS(cfg.Gateways)})
+	state := &sidecarState{cfg: cfg, tls: s.certificates.GuardTLS(cfg.Gateways)}
+	// The handshake has asked already, but of a connection that may be older.
+	state.admit = func(cs tls.ConnectionState) (string, error) { return s.certificates.Admit(cs, cfg.Gateways) }
+	if err := s.build(state); err != nil {
+		return err
+	}
+	s.current.Store(state)
+	s.judge()
 	return nil
 }
 
@@ -81,6 +94,110 @@ func (s *liveSidecar) confine(from source, identity *identityFlags, supervises b
 	return nil
 }
 
+// build makes the guard of a state.
+func (s *liveSidecar) build(state *sidecarState) (err error) {
+	cfg := state.cfg
+	if cfg.TCP() {
+		state.tcp, err = sidecar.NewTCP(sidecar.TCPConfig{
+			App: cfg.App.URL(), PeerName: state.admit, Living: &s.living, Access: s.access, Log: s.log,
+			ConnectTimeout: cfg.TCPLimits.ConnectTimeout.Duration, IdleTimeout: cfg.TCPLimits.IdleTimeout.Duration, Connections: cfg.TCPLimits.Connections,
+		})
+		return err
+	}
+	guard := sidecar.Config{
+		App: cfg.App.URL(), H2C: cfg.H2C(), PeerName: state.admit, Living: &s.living, HealthPath: cfg.Health(),
+		Access: s.access, Tracer: s.tracer, Log: s.log, NoUsers: !cfg.RecordUsers,
+	}
+	if cfg.Headers.On() {
+		told := toldBy(cfg.Headers.Identity())
+		if guard.Headers, err = header.NewTemplate(header.Format{Profiles: told.Profiles, Values: told.Values, AllGroups: true}); err != nil {
+			return err
+		}
+	}
+	if cfg.Assertion.On() {
+		if guard.Assertions, err = s.verifier(cfg.Assertion); err != nil {
+			return err
+		}
+	}
+	state.guard, err = sidecar.New(guard)
+	return err
+}
+
+// verifier believes the assertions of a gateway by the authority of our own certificate.
+func (s *liveSidecar) verifier(cfg config.SidecarAssertion) (*assertion.Verifier, error) {
+	var audiences []string
+	for _, route := range cfg.Routes {
+		audiences = append(audiences, assertion.Audience(route))
+	}
+	return assertion.NewVerifier(assertion.VerifierConfig{
+		Issuer: cfg.Issuer, Audiences: audiences,
+		Chain: func(chain []*x509.Certificate) error {
+			return s.certificates.CheckAssertionKey(chain, string(cfg.Name))
+		},
+	})
+}
+
+// checkAppBind refuses an application that can be reached past the sidecar, unless that
+// is meant.
+func checkAppBind(cfg *config.Sidecar) error {
+	if cfg.UnsafeAppNotLoopback {
+		return nil
+	}
+	return sidecar.CheckBind(cfg.App.URL())
+}
+
+// judgeEvery is how often it is looked whether those who were let in still would be:
+// certificates end, and authorities are trusted no more, without anybody saying so.
+const judgeEvery = 10 * time.Second
+
+// judge cuts what is under way for peers that are let in no longer.
+func (s *liveSidecar) judge() {
+	if cut := s.living.Judge(s.current.Load().admit); cut > 0 {
+		s.log.Info("peers are let in no longer: what they had under way was cut", "cut", cut)
+	}
+}
+
+// attach has l serve s, and end if the application can be reached past it.
+func (s *liveSidecar) attach(l *life) {
+	l.beside = append(l.beside, func(ctx context.Context) {
+		ticks := time.NewTicker(judgeEvery)
+		defer ticks.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticks.C:
+				s.judge()
+			}
+		}
+	})
+	l.guards = append(l.guards, s.watchBind)
+	if s.current.Load().cfg.TCP() {
+		l.connections = func(ctx context.Context, open *handover.Listener) error {
+			return sidecar.TCPServer{
+				Listener: open, Quiet: open.Quiet, TLS: l.tls, Guard: func() *sidecar.TCP { return s.current.Load().tcp },
+				Announce: l.announce, Drain: l.drain, Log: l.log,
+			}.Serve(ctx)
+		}
+	}
+}
+
+// watchBind returns an error if the application can be reached past the sidecar.
+func (s *liveSidecar) watchBind(ctx context.Context) error {
+	err := sidecar.WatchBind(ctx, func() *url.URL {
+		if cfg := s.current.Load().cfg; !cfg.UnsafeAppNotLoopback {
+			return cfg.App.URL()
+		}
+		return nil
+	}, func(err error) {
+		s.log.Warn("whether the application can be reached past the sidecar cannot be told", "cause", err.Error())
+	})
+	if err != nil {
+		s.log.Error("the application can be reached past the sidecar, which ends for that", "cause", err.Error())
+	}
+	return err
+}
+
 // useText puts the text of a configuration in use.
 func (s *liveSidecar) useText(name string, text []byte) error {
 	cfg, err := config.LoadSidecar(name, text)
@@ -90,6 +207,7 @@ func (s *liveSidecar) useText(name string, text []byte) error {
 	before := s.current.Load().cfg
 	if err := fixed([]setting{
 		{"name", string(before.Name), string(cfg.Name)},
+		{"mode", before.Mode, cfg.Mode},
 		{"listen", before.Listen, cfg.Listen},
 		{"admin", before.Admin, cfg.Admin},
 		{"pki", fmt.Sprint(before.PKI), fmt.Sprint(cfg.PKI)},
@@ -119,11 +237,12 @@ func (s *liveSidecar) tls() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-			now := s.current.Load().tls
-			if now.GetConfigForClient != nil { // crypto/tls asks once, and not what it is answered
-				return now.GetConfigForClient(hello)
+			state := s.current.Load()
+			now, err := state.tls.GetConfigForClient(hello) // crypto/tls asks once, and not what it is answered
+			if err == nil && state.tcp != nil {
+				now.NextProtos = []string{sidecar.ALPN} // it was made for this handshake
 			}
-			return now, nil
+			return now, err
 		},
 	}
 }

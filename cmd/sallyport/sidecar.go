@@ -82,7 +82,10 @@ func runSidecar(ctx context.Context, how sidecarStart, std stdio, log *slog.Logg
 		if err := checkConfinement(cfg); err != nil {
 			return nil, err
 		}
-		return cfg, (sockets{inherited, cfg.ReusePort}).checkFree(ctx, addresses{work: cfg.Listen, admin: cfg.Admin})
+		if err := (sockets{inherited, cfg.ReusePort}).checkFree(ctx, addresses{work: cfg.Listen, admin: cfg.Admin}); err != nil {
+			return cfg, err
+		}
+		return cfg, checkAppBind(cfg)
 	}
 	clock, hup := newStopwatch(), catchHangup()
 	defer hup.release()
@@ -141,6 +144,7 @@ func runSidecar(ctx context.Context, how sidecarStart, std stdio, log *slog.Logg
 			return s.useText(string(from), text)
 		}, nil)},
 	}
+	s.attach(l)
 	if application != nil {
 		l.parts = l.besideApp()
 	}

@@ -86,7 +86,7 @@ func fieldsOfResults() []Field {
 		{"http.request.body.bytes", "long", `5`, OfRequests, "bytes from the client"},
 		{"http.response.body.bytes", "long", `26`, OfRequests, "bytes to the client"},
 		{"event.duration", "long", `1234567`, OfRequests, "nanoseconds from arrival to the last byte, or to the beginning of a stream"},
-		{"sallyport.stream", "keyword", `"upgrade"`, OfRequests, "of an answer that goes on, on both of its lines: `upgrade`, `events`, `grpc`, or `lasting`"},
+		{"sallyport.stream", "keyword", `"upgrade"`, OfRequests, "of an answer that goes on, on both of its lines: `upgrade`, `events`, `grpc`, `tcp`, or `lasting`"},
 		{"server.address", "keyword", `"10.0.3.7:8443"`, OfRequests, "where it was forwarded to: with several [upstreams](upstreams.md), the one that was asked last"},
 		{"sallyport.upstream.duration", "long", `456789`, OfRequests, "nanoseconds from sending the request on until the head of the backend's answer is there"},
 		{"sallyport.upstream.attempts", "long", `2`, OfRequests, "how many upstreams were asked, if more than one"},

@@ -40,6 +40,7 @@ const (
 	StreamUpgrade Stream = "upgrade" // 101: a WebSocket, or another protocol
 	StreamEvents  Stream = "events"  // text/event-stream and its like
 	StreamGRPC    Stream = "grpc"    // application/grpc
+	StreamTCP     Stream = "tcp"     // a connection through a sidecar that is no HTTP
 	StreamLasting Stream = "lasting" // any other answer that goes on for longer than [LastsAfter]
 )
 

@@ -60,6 +60,14 @@ func (ex *Exchange) leaveBody() {
 	_ = ex.body.ReadCloser.Close()
 }
 
+// abandonBody bounds the wait for the rest of a body whose exchange is cut: net/http would
+// read it before it closes the connection, for as long as the client takes.
+func (ex *Exchange) abandonBody() {
+	if ex.body != nil && !ex.body.ended.Load() {
+		_ = http.NewResponseController(ex.ResponseWriter).SetReadDeadline(time.Now().Add(lateBody))
+	}
+}
+
 // BoundBody has the request's body fail when ctx ends, whatever is being waited for:
 // who sends a body on to a backend by HTTP/2 looks at nothing else meanwhile, and would
 // keep a stream open whose client says nothing. The caller must call release before

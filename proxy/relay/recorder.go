@@ -42,6 +42,7 @@ func (rec *Recorder) Serve(w http.ResponseWriter, r *http.Request, serve func(*E
 		ex.endPlace()
 		rec.finish(r.Context(), ex, fault)
 		if fault != nil {
+			ex.abandonBody()
 			panic(http.ErrAbortHandler)
 		}
 	}()

@@ -17,26 +17,24 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
+	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httputil"
-	"net/netip"
 	"net/url"
 	"time"
 
 	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/proxy/assertion"
 	"github.com/sallyport/sallyport/proxy/header"
-	"github.com/sallyport/sallyport/proxy/http1"
 	"github.com/sallyport/sallyport/proxy/relay"
 	"github.com/sallyport/sallyport/proxy/tracing"
 )
 
 // Config is what a Sidecar needs. It must not be changed after New.
 type Config struct {
-	// App is the application's address, http://HOST:PORT with a loopback host.
-	// Required.
+	// App is the application's address, http://HOST:PORT with a loopback host, or
+	// unix:/PATH. Required.
 	App *url.URL
 	// H2C says that the application speaks HTTP/2 in the clear, with prior knowledge
 	// (RFC 9113 section 3.3). WebSockets need HTTP/1.1, and do not reach it then.
@@ -44,6 +42,19 @@ type Config struct {
 	// PeerName returns the verified name of a connection's peer, or an error
 	// when there is none. Called concurrently. Required.
 	PeerName func(tls.ConnectionState) (string, error)
+	// Living notes what is under way, to be cut when its peer is let in no longer; nil
+	// has everything end by itself.
+	Living *Living
+	// Headers are the names under which the application is told who asks, and which
+	// alone; nil has it told as the gateway has set it.
+	Headers *header.Template
+	// Assertions verifies that of every request; nil asks for none.
+	Assertions *assertion.Verifier
+	// HealthPath is answered by the sidecar itself; "" for no path.
+	HealthPath string
+	// Health says why the sidecar does not work, for HealthPath; called concurrently. Nil
+	// means that it does.
+	Health func() error
 	// Tracer begins spans, as parts of what the gateway traces; nil traces nothing.
 	Tracer *tracing.Tracer
 	// NoUsers has lines of the access log not say who asks.
@@ -60,28 +71,16 @@ type Config struct {
 // for concurrent use.
 type Sidecar struct {
 	cfg      Config
+	app      application
+	target   *url.URL
 	proxy    relay.Forwarder
 	recorder relay.Recorder
 }
 
-const (
-	appDialTimeout = 5 * time.Second
-	// appHeaderTimeout is longer than the longest backend.timeouts.response_header of a
-	// gateway: that alone decides, and when it gives up, so does the sidecar.
-	appHeaderTimeout = time.Hour + time.Minute
-	appHeaderBytes   = 256 << 10
-	appIdleConns     = 256
-	// appContinue is how long the application may take to say whether it wants the
-	// body of a request that asks first; then it is sent anyhow.
-	appContinue = time.Second
-	// appPing is how long an application that speaks HTTP/2 may be silent before it is
-	// asked whether it is still there.
-	appPing = 30 * time.Second
-)
-
 // New returns a Sidecar, or an error that names what is wrong with cfg.
 func New(cfg Config) (*Sidecar, error) {
-	if err := checkApp(cfg.App); err != nil {
+	app, err := applicationOf(cfg.App, "http")
+	if err != nil {
 		return nil, err
 	}
 	if cfg.PeerName == nil || cfg.Access == nil {
@@ -93,10 +92,10 @@ func New(cfg Config) (*Sidecar, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Sidecar{cfg: cfg, recorder: relay.Recorder{Access: cfg.Access, Log: cfg.Log, Now: cfg.Now}}
+	s := &Sidecar{cfg: cfg, app: app, target: app.target(), recorder: relay.Recorder{Access: cfg.Access, Log: cfg.Log, Now: cfg.Now}}
 	s.proxy = relay.Forwarder{Plain: &httputil.ReverseProxy{
 		Rewrite:        s.rewrite,
-		Transport:      relay.SafeTrailers{Base: newTransport(cfg.H2C)},
+		Transport:      relay.SafeTrailers{Base: app.transport(cfg.H2C)},
 		ModifyResponse: func(res *http.Response) error { header.StripResponse(res.Header); return nil },
 		ErrorHandler:   appFailed,
 		BufferPool:     new(relay.Buffers),
@@ -105,65 +104,45 @@ func New(cfg Config) (*Sidecar, error) {
 	return s, nil
 }
 
-// checkApp refuses an address that anybody but this machine's sidecar may
-// reach, or that is more than an origin.
-func checkApp(app *url.URL) error {
-	switch {
-	case app == nil || app.Scheme != "http" || !loopback(app.Hostname()):
-		return fmt.Errorf("application address %v: expected http:// and a loopback host, so that nobody walks round the sidecar", app)
-	case app.User != nil || app.Path != "" && app.Path != "/" || app.RawQuery != "" || app.Fragment != "":
-		return fmt.Errorf("application address %s: expected http://HOST:PORT and nothing else", app.Redacted())
-	}
-	return nil
-}
-
-// newTransport is HTTP in the clear, over loopback, past any proxy that the
-// environment names: HTTP/1.1, or HTTP/2.
-func newTransport(h2c bool) http.RoundTripper {
-	if !h2c {
-		return http1.New(http1.Config{
-			DialTimeout: appDialTimeout, HeaderTimeout: appHeaderTimeout, ContinueTimeout: appContinue,
-			MaxHeaderBytes: appHeaderBytes, MaxIdle: appIdleConns, IdleTimeout: time.Minute,
-		})
-	}
-	var protocols http.Protocols
-	protocols.SetUnencryptedHTTP2(true)
-	return &http.Transport{
-		Protocols: &protocols, HTTP2: &http.HTTP2Config{SendPingTimeout: appPing, PingTimeout: appDialTimeout},
-		DialContext:            (&net.Dialer{Timeout: appDialTimeout}).DialContext,
-		ResponseHeaderTimeout:  appHeaderTimeout,
-		MaxResponseHeaderBytes: appHeaderBytes,
-		MaxIdleConnsPerHost:    appIdleConns,
-		IdleConnTimeout:        time.Minute,
-		DisableCompression:     true,
-		ExpectContinueTimeout:  appContinue,
-	}
-}
-
-// loopback reports whether host is this machine and nothing else.
-func loopback(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	addr, err := netip.ParseAddr(host)
-	return err == nil && addr.IsLoopback()
-}
-
 // ServeHTTP hands one request on and writes its line.
 func (s *Sidecar) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.recorder.Serve(w, r, s.serve) }
 
 // serve is the way of a request, after its record was opened.
 func (s *Sidecar) serve(ex *relay.Exchange, r *http.Request) {
 	ex.Record.Action = accesslog.ActionAccess
-	if status, err := s.admit(r, &ex.Record); err != nil {
-		ex.Fail(err)
-		refuse(ex, status, ex.Record.Reason)
+	v := s.admit(r, &ex.Record)
+	switch {
+	case v.err != nil:
+		ex.Fail(v.err)
+		if ex.Record.Reason == "no_peer" {
+			ex.Header().Set("Connection", "close") // nothing else is let in on it either
+		}
+		refuse(ex, v.status, ex.Record.Reason)
+		return
+	case v.health:
+		s.tellHealth(ex)
 		return
 	}
-	ex.Record.Upstream = s.cfg.App.Host
+	s.forward(ex, r, v.card)
+}
+
+// forward hands a request on that was let in.
+func (s *Sidecar) forward(ex *relay.Exchange, r *http.Request, card *header.Card) {
+	ex.Record.Upstream = s.app.name
 	ex.Duplex()
 	ex.Time(s.cfg.Now)
-	ctx := context.WithValue(r.Context(), relay.TimedKey{}, ex)
+	living, end := s.cfg.Living.begin(r.Context(), r.TLS)
+	defer end()
+	defer ex.BoundBody(living)() // an upload that is cut waits for nobody
+	defer func() {
+		if cause := context.Cause(living); errors.Is(cause, errNoLonger) {
+			ex.Fail(cause)
+		}
+	}()
+	ctx := context.WithValue(living, relay.TimedKey{}, ex)
+	if card != nil {
+		ctx = context.WithValue(ctx, cardKey{}, card)
+	}
 	if parent := r.Header.Get(header.Trace); parent != "" {
 		span := s.trace(ctx, ex, parent, r.Header)
 		defer span.EndForward(&ex.Record)
@@ -171,6 +150,22 @@ func (s *Sidecar) serve(ex *relay.Exchange, r *http.Request) {
 	}
 	s.proxy.Forward(ctx, ex, r)
 }
+
+// tellHealth says whether the sidecar works, and no more.
+func (s *Sidecar) tellHealth(ex *relay.Exchange) {
+	if s.cfg.Health != nil {
+		if err := s.cfg.Health(); err != nil {
+			ex.Fail(err)
+			http.Error(ex, "not ready", http.StatusServiceUnavailable)
+			return
+		}
+	}
+	ex.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = io.WriteString(ex, "ok\n") // the prober's loss
+}
+
+// cardKey is the key of the *header.Card of who asks.
+type cardKey struct{}
 
 // spanKey is the key of the *tracing.Span of what the application is asked.
 type spanKey struct{}
@@ -186,50 +181,18 @@ func (s *Sidecar) trace(ctx context.Context, ex *relay.Exchange, parent string, 
 	return ex.Span.Forward()
 }
 
-// admit decides whether a request comes from the gateway and is unambiguous,
-// and gives the status of the refusal if not. It changes nothing in r.
-func (s *Sidecar) admit(r *http.Request, record *accesslog.Record) (status int, err error) {
-	if r.TLS == nil {
-		record.Reason = "no_tls"
-		return http.StatusForbidden, errors.New("request without TLS")
-	}
-	peer, err := s.cfg.PeerName(*r.TLS)
-	if err != nil {
-		record.Reason = "no_peer"
-		return http.StatusForbidden, err
-	}
-	record.Rule = "peer:" + peer
-	switch { // no gateway sends these, and an application may read them as another request
-	case !relay.ValidMethod(r.Method):
-		record.Reason = "method"
-		return http.StatusMethodNotAllowed, errors.New("method is none that a gateway sends")
-	case !relay.ValidTarget(r):
-		record.Reason = "path"
-		return http.StatusBadRequest, errors.New("target is none that a gateway sends")
-	}
-	if err := header.Check(r.Header); err != nil {
-		record.Reason = "ambiguous_header"
-		return http.StatusBadRequest, err
-	}
-	if record.RequestID = r.Header.Get(header.RequestID); !s.cfg.NoUsers {
-		record.User = header.PersonOf(r.Header)
-	}
-	if err := s.cfg.Access.Err(); err != nil { // tried again with this refusal's own line
-		record.Reason = "access_log"
-		return http.StatusServiceUnavailable, err
-	}
-	record.Decision, record.Reason = accesslog.DecisionAllow, "gateway"
-	return 0, nil
-}
-
 // rewrite makes the request that the application gets. The hop-by-hop headers
 // are gone before it runs, and with them every X-Forwarded header that
 // net/http knows, so all of the gateway's values are carried over from In.
 func (s *Sidecar) rewrite(pr *httputil.ProxyRequest) {
-	relay.Retarget(pr, s.cfg.App)
-	// In is as admit has found it good, so this cannot fail; if it did, the
+	relay.Retarget(pr, s.target)
+	// In is as admit has found it good, so neither can fail; if it did, the
 	// application would be told nothing.
-	_ = header.Carry(pr.Out.Header, pr.In.Header)
+	if card, ok := pr.Out.Context().Value(cardKey{}).(*header.Card); ok {
+		_ = s.cfg.Headers.CarryAs(card, pr.Out.Header, pr.In.Header)
+	} else {
+		_ = header.Carry(pr.Out.Header, pr.In.Header)
+	}
 	span, _ := pr.Out.Context().Value(spanKey{}).(*tracing.Span)
 	span.Inject(pr.Out.Header)
 }

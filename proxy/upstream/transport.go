@@ -95,8 +95,10 @@ func (w way) connect(ctx context.Context, network, _ string) (net.Conn, error) {
 
 // newHTTP1 is HTTP/1.1, which WebSockets need.
 func newHTTP1(w way) transport {
+	client := w.client()
+	client.NextProtos = []string{"http/1.1"} // so that a sidecar that guards something else shakes no hands
 	return http1.New(http1.Config{
-		TLS: w.client(), DialContext: w.connect,
+		TLS: client, DialContext: w.connect,
 		DialTimeout: w.connectTime, HeaderTimeout: w.headerTime, ContinueTimeout: continueTimeout,
 		MaxHeaderBytes: maxAnswerHeader, MaxIdle: maxIdle, IdleTimeout: idleTimeout,
 	})

@@ -114,7 +114,7 @@ func exitCode(err error) int {
 	var certificate *certificateError
 	var loosening *provision.LooseningError
 	var tampered *tamperedError
-	var exited *supervise.ExitedError
+	var gone *supervise.ExitedError
 	var unstarted *supervise.StartError
 	var rendering *appSecretsError
 	switch {
@@ -122,9 +122,9 @@ func exitCode(err error) int {
 		return exitOK
 	case errors.As(err, &unstarted):
 		return exitAppStart
-	case errors.As(err, &exited) && exited.Success():
+	case errors.As(err, &gone) && gone.Success():
 		return exitOK
-	case errors.As(err, &exited):
+	case errors.As(err, &gone):
 		return exitApp
 	case errors.Is(err, context.Canceled): // a signal, whatever Vault was doing
 		return exitFailure

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -9,6 +10,8 @@ import (
 	"syscall"
 
 	"github.com/sallyport/sallyport/config"
+	"github.com/sallyport/sallyport/proxy/sidecar/launch"
+	"github.com/sallyport/sallyport/proxy/sidecar/secrets"
 	"github.com/sallyport/sallyport/proxy/sidecar/supervise"
 )
 
@@ -16,6 +19,7 @@ import (
 type app struct {
 	child  *supervise.Child
 	reaper *supervise.Reaper
+	helper *launch.Launcher   // starts programs that are not confined with us; nil if we are not
 	cancel context.CancelFunc // asks it to end
 	done   chan struct{}      // closed when it has ended for good
 	err    error              // why, after done
@@ -35,7 +39,9 @@ var (
 // newApp returns the application of a command line, which does not run yet; nil if there
 // is none. What it writes goes where this process does; its lines, if they are made ours,
 // to out.
-func newApp(command []string, cfg *config.Sidecar, to appOutput, rendered *appSecrets, log *slog.Logger) (*app, error) {
+//
+// Where this process is to be confined, a helper is started that is not.
+func newApp(ctx context.Context, command []string, cfg *config.Sidecar, to appSurroundings, log *slog.Logger) (_ *app, err error) {
 	if len(command) == 0 {
 		return nil, nil
 	}
@@ -43,6 +49,52 @@ func newApp(command []string, cfg *config.Sidecar, to appOutput, rendered *appSe
 	if err != nil {
 		return nil, err
 	}
+	a := &app{reaper: reaper, done: make(chan struct{})}
+	if !cfg.Confine.UnsafeOff {
+		if a.helper, err = launch.Start(ctx, launch.Config{Commands: appCommands(command, cfg), Names: appVariables(cfg)}); err != nil {
+			return nil, fmt.Errorf("preparing the app: %w", err)
+		}
+		reaper.Through(a.helper.StartProcess, a.helper.PID())
+	}
+	if a.child, err = supervise.New(appSettings(command, cfg, to, reaper, log)); err != nil {
+		return nil, errors.Join(fmt.Errorf("preparing the app: %w", err), a.close())
+	}
+	to.rendered.tells(a)
+	return a, nil
+}
+
+// appSurroundings are what an application is given, and where it writes to.
+type appSurroundings struct {
+	std      stdio
+	lines    *lines
+	rendered *appSecrets
+}
+
+// appCommands are the programs that a configuration has started.
+func appCommands(command []string, cfg *config.Sidecar) []launch.Command {
+	commands := []launch.Command{{Argv: command}}
+	if check := cfg.Child.Check.Command; len(check) > 0 {
+		commands = append(commands, launch.Command{Argv: check})
+	}
+	for _, file := range cfg.Secrets.Files {
+		if file.OnChange.Action == string(secrets.Command) {
+			commands = append(commands, launch.Command{Argv: file.OnChange.Command, Dir: actionFolder})
+		}
+	}
+	return commands
+}
+
+// appVariables are the names of variables whose values are secrets.
+func appVariables(cfg *config.Sidecar) []string {
+	var names []string
+	for _, variable := range cfg.Secrets.Env {
+		names = append(names, variable.Name)
+	}
+	return names
+}
+
+// appSettings are the settings of an application.
+func appSettings(command []string, cfg *config.Sidecar, to appSurroundings, reaper *supervise.Reaper, log *slog.Logger) supervise.Config {
 	c := cfg.Child
 	settings := supervise.Config{
 		Command: command, Restart: appPolicies[c.Restart], Limit: c.Limit,
@@ -50,9 +102,9 @@ func newApp(command []string, cfg *config.Sidecar, to appOutput, rendered *appSe
 		Stop:    supervise.Stop{Signal: appSignals[c.Stop.Signal], After: c.Stop.After.Duration},
 		Output:  appOutputs[c.Output], Service: cfg.Name.Label(), Stdout: to.std.Out, Stderr: to.std.Err, Reaper: reaper, Log: log,
 	}
-	settings.Env, settings.Stdin = rendered.forApp()
+	settings.Env, settings.Stdin = to.rendered.forApp()
 	if settings.Output != supervise.Pass {
-		settings.Stdout = to.out
+		settings.Stdout = to.lines
 	}
 	for _, name := range c.Forward {
 		settings.Forward = append(settings.Forward, appSignals[name])
@@ -60,19 +112,15 @@ func newApp(command []string, cfg *config.Sidecar, to appOutput, rendered *appSe
 	if c.Check.On() {
 		settings.Check = appCheck(c.Check)
 	}
-	child, err := supervise.New(settings)
-	if err != nil {
-		return nil, fmt.Errorf("preparing the app: %w", err)
-	}
-	a := &app{child: child, reaper: reaper, done: make(chan struct{})}
-	rendered.tells(a)
-	return a, nil
+	return settings
 }
 
-// appOutput is where an application may write.
-type appOutput struct {
-	std stdio
-	out *lines // for lines that are made ours
+// close ends the helper, after the application.
+func (a *app) close() error {
+	if a == nil || a.helper == nil {
+		return nil
+	}
+	return a.helper.Close()
 }
 
 // appCheck is how an application is asked.

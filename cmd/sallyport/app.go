@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy/sidecar/launch"
@@ -17,12 +18,13 @@ import (
 
 // app is the application that a sidecar runs. A nil *app is none.
 type app struct {
-	child  *supervise.Child
-	reaper *supervise.Reaper
-	helper *launch.Launcher   // starts programs that are not confined with us; nil if we are not
-	cancel context.CancelFunc // asks it to end
-	done   chan struct{}      // closed when it has ended for good
-	err    error              // why, after done
+	child   *supervise.Child
+	reaper  *supervise.Reaper
+	helper  *launch.Launcher   // starts programs that are not confined with us; nil if we are not
+	started chan struct{}      // closed at the first start
+	cancel  context.CancelFunc // asks it to end
+	done    chan struct{}      // closed when it has ended for good
+	err     error              // why, after done
 }
 
 // appSignals are the names of signals in a configuration.
@@ -49,14 +51,22 @@ func newApp(ctx context.Context, command []string, cfg *config.Sidecar, to appSu
 	if err != nil {
 		return nil, err
 	}
-	a := &app{reaper: reaper, done: make(chan struct{})}
+	a := &app{reaper: reaper, started: make(chan struct{}), done: make(chan struct{})}
 	if !cfg.Confine.UnsafeOff {
 		if a.helper, err = launch.Start(ctx, launch.Config{Commands: appCommands(command, cfg), Names: appVariables(cfg)}); err != nil {
 			return nil, fmt.Errorf("preparing the app: %w", err)
 		}
 		reaper.Through(a.helper.StartProcess, a.helper.PID())
 	}
-	if a.child, err = supervise.New(appSettings(command, cfg, to, reaper, log)); err != nil {
+	settings := appSettings(command, cfg, to, reaper, log)
+	settings.Started = func(int, time.Duration) {
+		select {
+		case <-a.started:
+		default:
+			close(a.started)
+		}
+	}
+	if a.child, err = supervise.New(settings); err != nil {
 		return nil, errors.Join(fmt.Errorf("preparing the app: %w", err), a.close())
 	}
 	to.rendered.tells(a)
@@ -136,15 +146,12 @@ func appCheck(k config.ChildCheck) *supervise.Check {
 }
 
 // start starts the application and returns when it answers. It runs until stop, though
-// ctx may end before.
-func (a *app) start(ctx context.Context) error {
-	if a == nil {
-		return nil
-	}
+// ctx may end before. clock measures it.
+func (a *app) start(ctx context.Context, clock *stopwatch) error {
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	a.cancel = cancel
-	var reaping sync.WaitGroup
 	reap, end := context.WithCancel(context.WithoutCancel(ctx))
+	var reaping sync.WaitGroup
 	reaping.Go(func() { _ = a.reaper.Run(reap) }) // has nothing to say
 	go func() {
 		a.err = a.child.Run(running)
@@ -152,50 +159,60 @@ func (a *app) start(ctx context.Context) error {
 		reaping.Wait()
 		close(a.done)
 	}()
-	select {
-	case <-a.child.Answering():
-		return nil
-	case <-a.done:
-		return a.err
-	case <-ctx.Done():
-		a.stop()
-		return context.Cause(ctx)
+	for _, step := range []struct {
+		name string
+		done <-chan struct{}
+	}{{"app_started", a.started}, {"app_answers", a.child.Answering()}} {
+		select {
+		case <-step.done:
+			clock.lap(step.name)
+		case <-a.done:
+			return a.err
+		case <-ctx.Done():
+			return errors.Join(context.Cause(ctx), a.stop())
+		}
 	}
+	return nil
 }
 
-// ended is closed when the application has ended for good, though nobody has asked for it.
-func (a *app) ended() <-chan struct{} {
-	if a == nil {
-		return nil
+// ended is closed when the application has ended for good.
+func (a *app) ended() <-chan struct{} { return a.done }
+
+// retire says that a stop is under way.
+func (a *app) retire() {
+	if a != nil {
+		a.child.Retire()
 	}
-	return a.done
 }
 
 // stop ends the application in order, and returns why it has ended, if it has done so
 // before.
 func (a *app) stop() error {
-	if a == nil {
-		return nil
-	}
 	a.cancel()
 	<-a.done
 	return a.err
 }
 
-// unready says why an application gets no requests; "" if it does.
-func (a *app) unready() string {
-	if a == nil {
-		return ""
-	}
-	switch s := a.child.State(); {
+// state is the application's part in the answer about health.
+func (a *app) state() (ok bool, says string) {
+	s := a.child.State()
+	switch {
 	case s.OK():
-		return ""
+		says = "runs since " + s.Since.UTC().Format(time.RFC3339)
+		if s.Check != supervise.Unchecked {
+			says += ", its check is passing"
+		}
 	case s.Running:
-		return fmt.Sprintf("app: its check is %s: %s", s.Check, s.Cause)
+		says = fmt.Sprintf("its check is %s: %s", s.Check, s.Cause)
 	case s.Last != nil:
-		return "app: it does not run: " + s.Last.String()
+		says = "it does not run, the last time it ended with " + s.Last.String()
+	default:
+		says = "it does not run"
 	}
-	return "app: it does not run"
+	if s.Restarts > 0 {
+		says += fmt.Sprintf(", started again %d times", s.Restarts)
+	}
+	return s.OK(), says
 }
 
 // lines makes one writer of standard output for the access log and the application, so

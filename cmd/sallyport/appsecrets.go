@@ -192,16 +192,17 @@ func (s *appSecrets) close(ctx context.Context) {
 	}
 }
 
-// unready says why an application with these secrets should get no requests; "" if it
-// should.
-func (s *appSecrets) unready(now time.Time) string {
-	if s == nil {
-		return ""
+// part is the secrets' part in the answer about health.
+func (s *appSecrets) part() (ok bool, says string) {
+	state := s.State()
+	until := state.FreshUntil.UTC().Format(time.RFC3339)
+	switch {
+	case !state.Fresh(time.Now()):
+		return false, "those of the app ended at " + until
+	case state.FreshUntil.IsZero():
+		return true, "rendered, and none of them ends"
 	}
-	if state := s.State(); !state.Fresh(now) {
-		return "secrets: those of the application ended at " + state.FreshUntil.UTC().Format(time.RFC3339)
-	}
-	return ""
+	return true, "rendered, and valid until " + until + " without Vault"
 }
 
 // artefacts are what the application lives from.

@@ -98,6 +98,7 @@ func (s *liveSidecar) useText(name string, text []byte) error {
 		{"tracing", fmt.Sprint(before.Tracing), fmt.Sprint(cfg.Tracing)},
 		{"confine", fmt.Sprint(before.Confine), fmt.Sprint(cfg.Confine)},
 		{"stop.announce", before.Stop.Announce.String(), cfg.Stop.Announce.String()},
+		{"child", fmt.Sprint(before.Child), fmt.Sprint(cfg.Child)},
 		{"stop.drain", before.Stop.Drain.String(), cfg.Stop.Drain.String()},
 	}); err != nil {
 		return err

@@ -145,5 +145,11 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, std s
 			return s.useText(string(from), text)
 		}, nil)},
 	}
+	if application != nil {
+		l.parts = l.besideApp()
+	}
+	if rendered != nil {
+		l.parts = append(l.parts, part{"secrets", rendered.part})
+	}
 	return l.run(ctx)
 }

@@ -164,12 +164,14 @@ func (b *box) gateway(t *testing.T) *http.Client {
 	var answer struct {
 		Data struct {
 			Certificate string
-			CA          string `json:"issuing_ca"`
-			PrivateKey  string `json:"private_key"`
+			CA          string   `json:"issuing_ca"`
+			Chain       []string `json:"ca_chain"`
+			PrivateKey  string   `json:"private_key"`
 		}
 	}
 	b.mustVault(t, "POST", "pki-backend/issue/sallyport-gateway", map[string]string{"common_name": "gateway.sallyport.internal"}, &answer)
-	pair, err := tls.X509KeyPair([]byte(answer.Data.Certificate), []byte(answer.Data.PrivateKey))
+	chain := strings.Join(append([]string{answer.Data.Certificate}, answer.Data.Chain...), "\n")
+	pair, err := tls.X509KeyPair([]byte(chain), []byte(answer.Data.PrivateKey))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,7 +46,7 @@ func run(args []string) error {
 			}
 		}
 	case "orphan":
-		for mine := os.Getppid(); os.Getppid() == mine; {
+		for os.Getppid() != 1 { // its parent has not ended
 			runtime.Gosched()
 		}
 	}

@@ -22,4 +22,5 @@ func validateSidecar(s *Sidecar, faults *collector) {
 	faults.confinement("confine", s.Confine)
 	faults.stop("stop", s.Stop)
 	faults.child("child", s.Child)
+	faults.secrets("secrets", s.Secrets)
 }

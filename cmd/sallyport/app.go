@@ -12,6 +12,7 @@ import (
 
 	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy/sidecar/launch"
+	"github.com/sallyport/sallyport/proxy/sidecar/secrets"
 	"github.com/sallyport/sallyport/proxy/sidecar/supervise"
 )
 
@@ -42,7 +43,7 @@ var (
 // to out.
 //
 // Where this process is to be confined, a helper is started that is not.
-func newApp(ctx context.Context, command []string, cfg *config.Sidecar, to appOutput, log *slog.Logger) (_ *app, err error) {
+func newApp(ctx context.Context, command []string, cfg *config.Sidecar, to appSurroundings, log *slog.Logger) (_ *app, err error) {
 	if len(command) == 0 {
 		return nil, nil
 	}
@@ -52,7 +53,7 @@ func newApp(ctx context.Context, command []string, cfg *config.Sidecar, to appOu
 	}
 	a := &app{reaper: reaper, started: make(chan struct{}), done: make(chan struct{})}
 	if !cfg.Confine.UnsafeOff {
-		if a.helper, err = launch.Start(ctx, launch.Config{Commands: appCommands(command, cfg)}); err != nil {
+		if a.helper, err = launch.Start(ctx, launch.Config{Commands: appCommands(command, cfg), Names: appVariables(cfg)}); err != nil {
 			return nil, fmt.Errorf("preparing the app: %w", err)
 		}
 		reaper.Through(a.helper.StartProcess, a.helper.PID())
@@ -68,13 +69,15 @@ func newApp(ctx context.Context, command []string, cfg *config.Sidecar, to appOu
 	if a.child, err = supervise.New(settings); err != nil {
 		return nil, errors.Join(fmt.Errorf("preparing the app: %w", err), a.close())
 	}
+	to.rendered.tells(a)
 	return a, nil
 }
 
-// appOutput is where an application writes to.
-type appOutput struct {
-	std   stdio
-	lines *lines
+// appSurroundings are what an application is given, and where it writes to.
+type appSurroundings struct {
+	std      stdio
+	lines    *lines
+	rendered *appSecrets
 }
 
 // appCommands are the programs that a configuration has started.
@@ -83,11 +86,25 @@ func appCommands(command []string, cfg *config.Sidecar) []launch.Command {
 	if check := cfg.Child.Check.Command; len(check) > 0 {
 		commands = append(commands, launch.Command{Argv: check})
 	}
+	for _, file := range cfg.Secrets.Files {
+		if file.OnChange.Action == string(secrets.Command) {
+			commands = append(commands, launch.Command{Argv: file.OnChange.Command, Dir: actionFolder})
+		}
+	}
 	return commands
 }
 
+// appVariables are the names of variables whose values are secrets.
+func appVariables(cfg *config.Sidecar) []string {
+	var names []string
+	for _, variable := range cfg.Secrets.Env {
+		names = append(names, variable.Name)
+	}
+	return names
+}
+
 // appSettings are the settings of an application.
-func appSettings(command []string, cfg *config.Sidecar, to appOutput, reaper *supervise.Reaper, log *slog.Logger) supervise.Config {
+func appSettings(command []string, cfg *config.Sidecar, to appSurroundings, reaper *supervise.Reaper, log *slog.Logger) supervise.Config {
 	c := cfg.Child
 	settings := supervise.Config{
 		Command: command, Restart: appPolicies[c.Restart], Limit: c.Limit,
@@ -95,6 +112,7 @@ func appSettings(command []string, cfg *config.Sidecar, to appOutput, reaper *su
 		Stop:    supervise.Stop{Signal: appSignals[c.Stop.Signal], After: c.Stop.After.Duration},
 		Output:  appOutputs[c.Output], Service: cfg.Name.Label(), Stdout: to.std.Out, Stderr: to.std.Err, Reaper: reaper, Log: log,
 	}
+	settings.Env, settings.Stdin = to.rendered.forApp()
 	if settings.Output != supervise.Pass {
 		settings.Stdout = to.lines
 	}

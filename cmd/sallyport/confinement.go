@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"net"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy/sidecar/confine"
+	"github.com/sallyport/sallyport/proxy/sidecar/secrets"
 	"github.com/sallyport/sallyport/vaultpki"
 )
 
@@ -60,6 +62,7 @@ func confinement(cfg *config.Sidecar, from source, identity *identityFlags) (con
 	for _, number := range cfg.Confine.Connect {
 		held.Connect = append(held.Connect, port(number))
 	}
+	secretPlaces(&held, cfg)
 	if cfg.App.Port > 0 {
 		held.Connect = append(held.Connect, port(cfg.App.Port))
 	}
@@ -83,6 +86,19 @@ func confinement(cfg *config.Sidecar, from source, identity *identityFlags) (con
 		held.Bind = append(held.Bind, uint16(at))
 	}
 	return held, nil
+}
+
+// secretPlaces adds what keeping the application's secrets fresh takes: the folders in which
+// its files are replaced, and the ports at which it is told.
+func secretPlaces(held *confine.Config, cfg *config.Sidecar) {
+	for _, file := range cfg.Secrets.Files {
+		held.Write = append(held.Write, filepath.Dir(file.Path))
+		if u, err := url.Parse(file.OnChange.URL); err == nil && file.OnChange.Action == string(secrets.HTTP) {
+			if at, err := strconv.ParseUint(cmp.Or(u.Port(), "80"), 10, 16); err == nil {
+				held.Connect = append(held.Connect, uint16(at))
+			}
+		}
+	}
 }
 
 // port is a number that the configuration has found to be one.

@@ -9,6 +9,7 @@ import (
 	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy"
 	"github.com/sallyport/sallyport/proxy/sidecar"
+	"github.com/sallyport/sallyport/proxy/sidecar/secrets"
 	"github.com/sallyport/sallyport/proxy/sidecar/supervise"
 	"github.com/sallyport/sallyport/vaultpki"
 	"github.com/sallyport/sallyport/vaultpki/provision"
@@ -25,6 +26,7 @@ const (
 	exitTampered     = 5
 	exitApp          = 6
 	exitAppStart     = 7
+	exitAppSecrets   = 8
 	exitNoToken      = 10
 	exitIntercepted  = 11
 	exitForged       = 12
@@ -116,6 +118,7 @@ func exitCode(err error) int {
 	var unstarted *supervise.StartError
 	var guardEnded *guardEndedError
 	var exposed *sidecar.ExposedError
+	var rendering *appSecretsError
 	switch {
 	case err == nil:
 		return exitOK
@@ -133,6 +136,8 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.As(err, &secret):
 		return exitBadSecret
+	case errors.As(err, &rendering):
+		return rendering.exitCode()
 	case errors.As(err, &certificate) && vaultpki.ReasonOf(err) == vaultpki.ReasonDenied:
 		return exitCertificate // by the PKI role or by a policy: the hint knows
 	case errors.Is(err, proxy.ErrDrain):
@@ -185,11 +190,14 @@ func hintOf(err error) string {
 	var secret *secretError
 	var usage usageError
 	var more *hinted
+	var rendering *appSecretsError
 	switch {
 	case errors.As(err, &more):
 		return more.hint
 	case errors.As(err, &secret):
 		return secret.hint
+	case errors.As(err, &rendering):
+		return secrets.Hint(err)
 	case errors.As(err, &vault) && (vault.Hint != "" || vault.Reason != vaultpki.ReasonConfig):
 		return vault.Hint
 	case errors.As(err, &faults):

@@ -73,6 +73,8 @@ type life struct {
 	traces *proxy.Traces
 	// app is the application that a sidecar runs; nil for none.
 	app *app
+	// rendered are the secrets of that application, or of another one; nil for none.
+	rendered *appSecrets
 	// tools are where a gateway sends requests; nil for a sidecar.
 	tools *proxy.Live
 
@@ -168,6 +170,9 @@ func (l *life) register() {
 	}
 	if l.app != nil {
 		l.metrics.MustRegister(&appMetrics{l.app})
+	}
+	if l.rendered != nil {
+		l.metrics.MustRegister(&appSecretsMetrics{l.rendered})
 	}
 }
 
@@ -346,6 +351,7 @@ func (l *life) keepFresh(ctx context.Context, group *errgroup.Group) {
 	group.Go(func() error { return l.probe.run(ctx) })
 	group.Go(func() error { return l.signed.run(ctx) })
 	group.Go(func() error { return l.tracer.Run(ctx) })
+	group.Go(func() error { return l.rendered.run(ctx) })
 	group.Go(func() error { return l.hangup.obey(ctx, l.log, sleepers...) })
 	if l.tools != nil {
 		group.Go(func() error { return l.tools.Run(ctx) })

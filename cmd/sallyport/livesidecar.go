@@ -34,9 +34,8 @@ type liveSidecar struct {
 	// fits says whether a configuration needs nothing from which this process has confined
 	// itself; nil if it has not.
 	fits    func(*config.Sidecar) error
+	living  sidecar.Living // what is under way, whatever the configuration
 	current atomic.Pointer[sidecarState]
-	living       sidecar.Living // what is under way, whatever the configuration
-	current      atomic.Pointer[sidecarState]
 }
 
 // sidecarState is what is in use. It is immutable.
@@ -212,6 +211,7 @@ func (s *liveSidecar) useText(name string, text []byte) error {
 		{"admin", before.Admin, cfg.Admin},
 		{"pki", fmt.Sprint(before.PKI), fmt.Sprint(cfg.PKI)},
 		{"reuse_port", strconv.FormatBool(before.ReusePort), strconv.FormatBool(cfg.ReusePort)},
+		{"secrets", editionOf(before.Secrets), editionOf(cfg.Secrets)},
 		{"tracing", fmt.Sprint(before.Tracing), fmt.Sprint(cfg.Tracing)},
 		{"confine", fmt.Sprint(before.Confine), fmt.Sprint(cfg.Confine)},
 		{"stop.announce", before.Stop.Announce.String(), cfg.Stop.Announce.String()},

@@ -120,9 +120,17 @@ func runSidecar(ctx context.Context, how sidecarStart, std stdio, log *slog.Logg
 	identity.shown.Store(certificates)
 	s := &liveSidecar{certificates: certificates, access: access, tracer: tracer, log: log}
 	err = s.use(cfg)
+	var rendered *appSecrets
+	if err == nil {
+		rendered, err = newAppSecrets(ctx, cfg, client, len(command) > 0, log)
+	}
+	defer rendered.close(context.WithoutCancel(ctx))
+	if rendered != nil {
+		clock.lap("secrets")
+	}
 	var application *app
 	if err == nil {
-		application, err = newApp(ctx, command, cfg, appOutput{std, out}, log)
+		application, err = newApp(ctx, command, cfg, appSurroundings{std, out, rendered}, log)
 	}
 	if err == nil {
 		err = s.confine(from, identity, len(command) > 0)
@@ -135,7 +143,7 @@ func runSidecar(ctx context.Context, how sidecarStart, std stdio, log *slog.Logg
 	clock.lap("confinement")
 	l := &life{
 		service: "sidecar", tracer: tracer, startup: clock, hangup: hup, probe: newTokenProbe(client, s.refresh), log: log, client: client, access: access, metrics: newRegistry("sidecar"), calls: identity.calls,
-		certificates: []heldCertificates{{certificates, "the gateway reaches the tool"}}, app: application,
+		certificates: []heldCertificates{{certificates, "the gateway reaches the tool"}}, app: application, rendered: rendered, more: rendered.artefacts,
 		sockets: sockets{inherited, cfg.ReusePort}, listen: addresses{work: cfg.Listen, admin: cfg.Admin}, tls: s.tls(), handler: s,
 		announce: cfg.Stop.Announce.Duration, drain: cfg.Stop.Drain.Duration,
 		strangers: slog.LevelWarn, // nobody but the gateway has business here
@@ -147,6 +155,9 @@ func runSidecar(ctx context.Context, how sidecarStart, std stdio, log *slog.Logg
 	s.attach(l)
 	if application != nil {
 		l.parts = l.besideApp()
+	}
+	if rendered != nil {
+		l.parts = append(l.parts, part{"secrets", rendered.part})
 	}
 	return l.run(ctx)
 }

@@ -56,10 +56,12 @@ plugin: ## make the Docker plugin for Swarm in .build/plugin, for `docker plugin
 	@cp deploy/swarm/plugin.json $(OUT)/plugin/config.json
 
 .PHONY: vault
-vault: server ## find or build a Vault server and its Kubernetes auth method; links to them in .build
-	@exec $(OUT)/ensurevault -module $(DEV)/vault -plugin -link $(OUT)/vault-plugin-auth-kubernetes
+vault: server ## find or build a Vault server and the plugins that tests have it run; links to them in .build
+	@$(OUT)/ensurevault -module $(DEV)/vault -plugin kubernetes -link $(OUT)/vault-plugin-auth-kubernetes
+	@$(OUT)/ensurevault -module $(DEV)/vault -plugin mysql -link $(OUT)/vault-plugin-database-mysql
+	@$(OUT)/ensurevault -module $(DEV)/vault -plugin postgresql -link $(OUT)/vault-plugin-database-postgresql
 
-# The demo does without the auth method.
+# The demo does without the plugins.
 .PHONY: server
 server:
 	@CGO_ENABLED=0 go -C $(DEV) build -trimpath -o $(OUT)/ensurevault ./ensurevault

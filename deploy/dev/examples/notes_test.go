@@ -1,0 +1,88 @@
+package examples
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// firstPassword is what database.sql gives to Vault's account.
+const firstPassword = "first-password"
+
+// notes are the two notes applications.
+var notes = map[string]*notesExample{
+	"notes-mariadb": {
+		creds: "database/creds/notes", role: "sallyport-sidecar-notes", address: "mariadb:3306",
+		denied: "Access denied", forbidden: "denied",
+		database: func() *database { return house.mariadb },
+	},
+	"notes-postgresql": {
+		creds: "postgresql/creds/notes", role: "sallyport-sidecar-notes-pg", address: "postgres:5432",
+		denied: "password authentication failed", forbidden: "permission denied",
+		database: func() *database { return house.postgres },
+	},
+}
+
+// notesExample is what differs between them.
+type notesExample struct {
+	creds     string // path of the dynamic credentials
+	role      string // the sidecar's
+	address   string // of the database, as the files name it
+	denied    string // what the database says to a wrong password
+	forbidden string // and to who may not do what he asks
+	database  func() *database
+}
+
+// as runs a statement as somebody, in the example's database.
+func (e *notesExample) as(user, password, statement string) (string, error) {
+	d := e.database()
+	var out []byte
+	var err error
+	if d == house.mariadb {
+		out, err = once(environment("MYSQL_PWD="+password), []byte(statement), "mariadb",
+			"--no-defaults", "--host=127.0.0.1", "--port="+d.port, "--user="+user, "--batch", "--skip-column-names", "notes_webapp")
+	} else {
+		out, err = once(environment("PGPASSWORD="+password), []byte(statement), filepath.Join(d.bin, "psql"), slices.Concat(psql,
+			[]string{"--host=127.0.0.1", "--port=" + d.port, "--username=" + user, "notes_webapp"})...)
+	}
+	return string(out), err
+}
+
+// credentials reads new ones as the operator.
+func credentials(t *testing.T, path string) (user, password string) {
+	t.Helper()
+	var answer struct {
+		Data struct{ Username, Password string }
+	}
+	if err := house.vault.Call(t.Context(), "GET", path, nil, &answer); err != nil {
+		t.Fatal(err)
+	}
+	return answer.Data.Username, answer.Data.Password
+}
+
+// install does for all examples what their READMEs have people do once.
+func (h *home) install() error {
+	if err := h.mariadb.prepare("notes-mariadb", firstPassword); err != nil {
+		return err
+	}
+	for _, name := range []string{"notes-postgresql"} {
+		if out, err := h.postgres.run("CREATE DATABASE notes_webapp;"); err != nil {
+			return fmt.Errorf("making the database of %s: %w\n%s", name, err, out)
+		}
+		if err := h.postgres.prepare(name, firstPassword, "notes_webapp"); err != nil {
+			return err
+		}
+	}
+	ttl, most := "5s", "10s"
+	if *long > 0 {
+		ttl, most = "30s", "60s"
+	}
+	for name, e := range notes {
+		err := h.script(name, "DB_ADDRESS="+e.database().address(), "DB_SSLMODE=disable", "VAULT_DB_PASSWORD="+firstPassword, "DEFAULT_TTL="+ttl, "MAX_TTL="+most)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

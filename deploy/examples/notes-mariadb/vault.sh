@@ -49,10 +49,10 @@ path "database/creds/notes" {
 }
 path "sys/leases/renew" {
   capabilities       = ["update"]
-  allowed_parameters = { "lease_id" = ["database/creds/notes/*"], "increment" = [] }
+  allowed_parameters = { "lease_id" = ["database/creds/notes/*"] }
 }
 path "sys/leases/revoke" {
   capabilities       = ["update"]
-  allowed_parameters = { "lease_id" = ["database/creds/notes/*"] }
+  allowed_parameters = { "lease_id" = ["database/creds/notes/*"], "sync" = [] }
 }
 EOF

@@ -51,10 +51,10 @@ path "postgresql/creds/notes" {
 }
 path "sys/leases/renew" {
   capabilities       = ["update"]
-  allowed_parameters = { "lease_id" = ["postgresql/creds/notes/*"], "increment" = [] }
+  allowed_parameters = { "lease_id" = ["postgresql/creds/notes/*"] }
 }
 path "sys/leases/revoke" {
   capabilities       = ["update"]
-  allowed_parameters = { "lease_id" = ["postgresql/creds/notes/*"] }
+  allowed_parameters = { "lease_id" = ["postgresql/creds/notes/*"], "sync" = [] }
 }
 EOF

@@ -141,15 +141,23 @@ soak: vault ## run the long test: everything rotated under load while Vault goes
 # Everything at once for so long, with 5,000 idle connections; see TestStorm.
 STORM ?= 30m
 
+.PHONY: storm
+storm: vault ## run the load test: every kind of client at once, good ones and bad (STORM=30m)
+	@go test ./cmd/sallyport -run '^TestStorm$$' -count=1 -v -storm $(STORM) -timeout 0
+
+# The access log against what a tool was asked, for so long; see TestEveryRequestHasItsRecord.
 RECORDS ?= 1h
 
 .PHONY: records
 records: vault ## hold the access log against what a tool was asked, with restarts, reloads and kills (RECORDS=1h)
 	@go test ./cmd/sallyport -run '^TestEveryRequestHasItsRecord$$' -count=1 -v -records $(RECORDS) -timeout 0
 
-.PHONY: storm
-storm: vault ## run the load test: every kind of client at once, good ones and bad (STORM=30m)
-	@go test ./cmd/sallyport -run '^TestStorm$$' -count=1 -v -storm $(STORM) -timeout 0
+# A collector of the access log away for so long; see TestCollectorIsAway.
+AWAY ?= 10m
+
+.PHONY: away
+away: vault ## have a collector of the access log away at full load, and see that it misses nothing (AWAY=10m)
+	@go test ./cmd/sallyport -run '^TestCollectorIsAway$$' -count=1 -v -away $(AWAY) -timeout 0
 
 .PHONY: vet
 vet:

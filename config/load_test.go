@@ -174,6 +174,11 @@ func TestDefaultsOfASidecar(t *testing.T) {
 		Tracing:     Collector{Endpoint: "none", Protocol: "grpc", CAFile: "system"},
 		RecordUsers: true,
 		Stop:        Stop{Announce: Duration{time.Second}, Drain: Duration{30 * time.Second}},
+		Child: Child{
+			Restart: "never", Backoff: ChildBackoff{Duration{time.Second}, Duration{time.Minute}}, Limit: 5,
+			Stop: ChildStop{"TERM", Duration{10 * time.Second}}, Forward: []string{"USR1", "USR2", "WINCH"}, Output: "pass",
+			Check: ChildCheck{HTTP: "none", TCP: "none", Every: Duration{10 * time.Second}, Timeout: Duration{2 * time.Second}, Failures: 3, Start: Duration{time.Minute}},
+		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)

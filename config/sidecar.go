@@ -41,6 +41,8 @@ type Sidecar struct {
 	RecordUsers bool `yaml:"record_users"`
 	// Stop is how the process ends.
 	Stop Stop `yaml:"stop"`
+	// Child is how the application is run, if the sidecar runs it.
+	Child Child `yaml:"child"`
 }
 
 // defaultSidecar returns what an empty file means, before [Sidecar.complete].
@@ -55,6 +57,7 @@ func defaultSidecar() Sidecar {
 		Tracing:     defaultCollector(),
 		RecordUsers: true,
 		Stop:        defaultStop(),
+		Child:       defaultChild(),
 	}
 }
 

@@ -23,4 +23,5 @@ func validateSidecar(s *Sidecar, faults *collector) {
 	faults.listeners([]string{"listen", "admin"}, []string{s.Listen, s.Admin})
 	faults.collectorOf("tracing", s.Tracing)
 	faults.stop("stop", s.Stop)
+	faults.child("child", s.Child)
 }

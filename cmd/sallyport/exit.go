@@ -10,6 +10,7 @@ import (
 
 	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy"
+	"github.com/sallyport/sallyport/proxy/sidecar/supervise"
 	"github.com/sallyport/sallyport/vaultpki"
 	"github.com/sallyport/sallyport/vaultpki/provision"
 )
@@ -23,6 +24,8 @@ const (
 	exitDrain        = 3
 	exitLoosens      = 4
 	exitTampered     = 5
+	exitApp          = 6
+	exitAppStart     = 7
 	exitNoToken      = 10
 	exitIntercepted  = 11
 	exitForged       = 12
@@ -109,9 +112,17 @@ func exitCode(err error) int {
 	var certificate *certificateError
 	var loosening *provision.LooseningError
 	var tampered *tamperedError
+	var exited *supervise.ExitedError
+	var unstarted *supervise.StartError
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &unstarted):
+		return exitAppStart
+	case errors.As(err, &exited) && exited.Success():
+		return exitOK
+	case errors.As(err, &exited):
+		return exitApp
 	case errors.Is(err, context.Canceled): // a signal, whatever Vault was doing
 		return exitFailure
 	case errors.As(err, &usage), errors.As(err, &faults):

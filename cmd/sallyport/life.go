@@ -66,6 +66,8 @@ type life struct {
 	beside []func(context.Context)
 	// traces are the last messages of identity providers; nil for a sidecar.
 	traces *proxy.Traces
+	// app is the application that a sidecar runs; nil for none.
+	app *app
 	// tools are where a gateway sends requests; nil for a sidecar.
 	tools *proxy.Live
 
@@ -86,7 +88,7 @@ const adminDrain = time.Second
 // run serves until ctx ends. The identity is kept fresh until the last request
 // has been answered, and the admin listener says "stopping" meanwhile.
 func (l *life) run(ctx context.Context) error {
-	open, err := l.open(ctx)
+	open, err := l.begin(ctx)
 	if err != nil {
 		for _, held := range l.certificates {
 			held.Close()
@@ -127,11 +129,34 @@ func (l *life) run(ctx context.Context) error {
 			l.log.Info("stopping", "announce", l.announce.String(), "drain", l.drain.String())
 			l.notify(context.WithoutCancel(ctx), handover.Stopping)
 		})()
-		return l.serve(serving, open)
+		go func() {
+			select {
+			case <-l.app.ended():
+				stop()
+			case <-serving.Done():
+			}
+		}()
+		served := l.serve(serving, open)
+		return errors.Join(l.app.stop(), served) // it has answered until now
 	})
 	err = group.Wait()
 	l.log.Info("stopped", "clean", err == nil)
 	return err
+}
+
+// begin starts the application, if there is one, and listens when it answers.
+func (l *life) begin(ctx context.Context) (listeners, error) {
+	if err := l.app.start(ctx); err != nil {
+		return listeners{}, err
+	}
+	if l.app != nil {
+		l.startup.lap("app")
+	}
+	open, err := l.open(ctx)
+	if err != nil {
+		err = errors.Join(err, l.app.stop())
+	}
+	return open, err
 }
 
 // adminHandler is what operators and their probes meet.
@@ -275,6 +300,9 @@ func (l *life) unready() []string {
 	}
 	if _, stuck := l.overloaded(); stuck {
 		reasons = append(reasons, "overloaded: nobody was let in for ten seconds")
+	}
+	if why := l.app.unready(); why != "" {
+		reasons = append(reasons, why)
 	}
 	if err := l.access.Err(); err != nil {
 		reasons = append(reasons, "access log: "+err.Error())

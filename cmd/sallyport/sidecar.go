@@ -2,8 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 
 	"github.com/spf13/cobra"
@@ -19,21 +19,24 @@ func sidecarCommand(std stdio) *cobra.Command {
 	var identity identityFlags
 	var from string
 	cmd := &cobra.Command{
-		Use:   "sidecar",
+		Use:   "sidecar [flags] [-- APP ARGS...]",
 		Short: "Guard one unmodified backend: mutual TLS in, loopback out",
 		Long: `Guard one unmodified backend.
 
 The sidecar proves itself to Vault as the gateway does, has its own certificate
 signed, lets in only the gateway, and hands requests on to the application on
-loopback with the identity headers that the gateway set, and no others.`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+loopback with the identity headers that the gateway set, and no others.
+
+With -- and a command it runs the application, too: it starts it when everything is
+there, hands signals on to it, and ends it after the last request was answered.`,
+		Args: appArgs,
+		RunE: func(cmd *cobra.Command, command []string) error {
 			if err := identity.require(cmd, "config", "vault-addr"); err != nil {
 				return err
 			}
 			tuneCollector(std.Env)
 			log := newRecordedLogger(std.Err, "sidecar")
-			err := runSidecar(cmd.Context(), source(from), &identity, std.Out, log)
+			err := runSidecar(cmd.Context(), source(from), &identity, std, command, log)
 			return identity.closing(cmd.Context(), log, err)
 		},
 	}
@@ -42,8 +45,21 @@ loopback with the identity headers that the gateway set, and no others.`,
 	return cmd
 }
 
+// appArgs takes arguments behind -- alone, and one at least.
+func appArgs(cmd *cobra.Command, args []string) error {
+	switch at := cmd.ArgsLenAtDash(); {
+	case at < 0:
+		return noArgs(cmd, args)
+	case at > 0:
+		return noArgs(cmd, args[:at])
+	case len(args) == 0 || args[0] == "":
+		return usageError{errors.New("nothing stands behind --, expected the application's command")}
+	}
+	return nil
+}
+
 // runSidecar is the life of a sidecar, in the order of runGateway.
-func runSidecar(ctx context.Context, from source, identity *identityFlags, out io.Writer, log *slog.Logger) error {
+func runSidecar(ctx context.Context, from source, identity *identityFlags, std stdio, command []string, log *slog.Logger) error {
 	inherited, err := inheritSockets(socketHTTPS, socketAdmin)
 	if err != nil {
 		return err
@@ -63,6 +79,7 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, out i
 	if err != nil && !eventsOf(log).waits() { // else there is something to record of a start that fails
 		return err
 	}
+	out := &lines{to: std.Out}
 	access := openAccessLog(out, accesslog.Config{Service: "sallyport-sidecar", Log: log})
 	defer func() {
 		eventsOf(log).finish()
@@ -88,14 +105,19 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, out i
 	clock.lap("certificates")
 	identity.shown.Store(certificates)
 	s := &liveSidecar{certificates: certificates, access: access, tracer: tracer, log: log}
-	if err := s.use(cfg); err != nil {
+	err = s.use(cfg)
+	var application *app
+	if err == nil {
+		application, err = newApp(command, cfg, std, out, log)
+	}
+	if err != nil {
 		closeIdentity(certificates)
 		return err
 	}
 	l := &life{
 		service: "sidecar", tracer: tracer, startup: clock, hangup: hup, probe: newTokenProbe(client, s.refresh), log: log, client: client, access: access, metrics: newRegistry("sidecar"), calls: identity.calls,
-		certificates: []heldCertificates{{certificates, "the gateway reaches the tool"}},
-		sockets:      sockets{inherited, cfg.ReusePort}, listen: addresses{work: cfg.Listen, admin: cfg.Admin}, tls: s.tls(), handler: s,
+		certificates: []heldCertificates{{certificates, "the gateway reaches the tool"}}, app: application,
+		sockets: sockets{inherited, cfg.ReusePort}, listen: addresses{work: cfg.Listen, admin: cfg.Admin}, tls: s.tls(), handler: s,
 		announce: cfg.Stop.Announce.Duration, drain: cfg.Stop.Drain.Duration,
 		strangers: slog.LevelWarn, // nobody but the gateway has business here
 		followed: []followed{watchConfig(watcher{client, s.refresh, log}, from, start, func(_ context.Context, text []byte) error {

@@ -1,0 +1,54 @@
+package supervise
+
+import (
+	"context"
+	"os"
+	"runtime"
+	"syscall"
+)
+
+// Program is a program that is run once, beside the application.
+type Program struct {
+	Argv []string // no shell reads it
+	Env  []string // all of its environment
+	Dir  string
+	User *User
+}
+
+// User is who a program runs as. Only root can choose.
+type User struct {
+	UID, GID uint32
+	Groups   []uint32
+}
+
+// Exec runs a program until it has ended or ctx has; then its process group is killed. It
+// reads and writes nothing of ours. An end other than with exit code 0 is an
+// [*ExitedError]. reaper is that of the process, if it has one.
+func Exec(ctx context.Context, reaper *Reaper, prog Program) error {
+	runtime.LockOSThread() // see Child.Run
+	defer runtime.UnlockOSThread()
+	nothing, err := null()
+	if err != nil {
+		return &StartError{prog.Argv[0], err}
+	}
+	defer nothing.Close()
+	p, err := launch(program{prog.Argv, prog.Env, prog.Dir, prog.User, [3]*os.File{nothing, nothing, nothing}}, reaper)
+	if err != nil {
+		return &StartError{prog.Argv[0], err}
+	}
+	var late error
+	select {
+	case <-p.exited:
+	case <-ctx.Done():
+		late = errKilled
+	}
+	_ = syscall.Kill(-p.pid, syscall.SIGKILL) // and what it has left
+	<-p.exited
+	p.reap()
+	result := p.result()
+	result.Cause = late
+	if result.Success() {
+		return nil
+	}
+	return result
+}

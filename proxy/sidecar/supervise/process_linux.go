@@ -1,0 +1,86 @@
+package supervise
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// supported says that applications can be supervised here.
+func supported() error { return nil }
+
+// attributes are those of a new process: it leads a process group of its own, and the
+// kernel kills it when the thread that has started it is gone.
+func attributes(user *User) *syscall.SysProcAttr {
+	attr := &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if user != nil {
+		attr.Credential = &syscall.Credential{Uid: user.UID, Gid: user.GID, Groups: user.Groups}
+	}
+	return attr
+}
+
+// awaitExit returns when a child of ours has ended, and leaves it to be waited for.
+func awaitExit(pid int) {
+	for {
+		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if !errors.Is(err, unix.EINTR) {
+			return // ended, or no child of ours any more
+		}
+	}
+}
+
+// becomeReaper has orphans among our descendants become our children.
+func becomeReaper() error { return unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }
+
+// relative is a process, as the kernel describes it.
+type relative struct {
+	pid, parent, group int
+	gone               bool // a zombie
+}
+
+// relatives returns every process that can be seen; nil if none can.
+func relatives() []relative {
+	proc, err := os.Open("/proc")
+	if err != nil {
+		return nil
+	}
+	defer proc.Close()
+	names, err := proc.Readdirnames(-1)
+	if err != nil {
+		return nil
+	}
+	var all []relative
+	for _, name := range names {
+		if name[0] < '1' || name[0] > '9' {
+			continue
+		}
+		text, err := os.ReadFile("/proc/" + name + "/stat")
+		if err != nil {
+			continue // it has gone meanwhile
+		}
+		if r, ok := parseStat(string(text)); ok {
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+// parseStat reads a line of proc_pid_stat(5). The name in it, which the process has
+// chosen, ends at the last parenthesis.
+func parseStat(text string) (relative, bool) {
+	number, _, _ := strings.Cut(text, " ")
+	fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
+	if len(fields) < 3 {
+		return relative{}, false
+	}
+	pid, err1 := strconv.Atoi(number)
+	parent, err2 := strconv.Atoi(fields[1])
+	group, err3 := strconv.Atoi(fields[2])
+	r := relative{pid: pid, parent: parent, group: group, gone: slices.Contains([]string{"Z", "X", "x"}, fields[0])}
+	return r, errors.Join(err1, err2, err3) == nil
+}

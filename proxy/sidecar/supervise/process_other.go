@@ -1,0 +1,24 @@
+//go:build !linux
+
+package supervise
+
+import (
+	"errors"
+	"syscall"
+)
+
+// supported says that applications cannot be supervised here.
+func supported() error { return errors.New("an application can be supervised on Linux alone") }
+
+func attributes(*User) *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
+
+func awaitExit(int) {}
+
+func becomeReaper() error { return supported() }
+
+type relative struct {
+	pid, parent, group int
+	gone               bool
+}
+
+func relatives() []relative { return nil }

@@ -1,9 +1,13 @@
 package examples
 
 import (
+	"context"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -13,12 +17,12 @@ const firstPassword = "first-password"
 // notes are the two notes applications.
 var notes = map[string]*notesExample{
 	"notes-mariadb": {
-		creds: "database/creds/notes", role: "sallyport-sidecar-notes", address: "mariadb:3306",
+		creds: "database/creds/notes", users: "v-approle-notes-",
 		denied: "Access denied", forbidden: "denied",
 		database: func() *database { return house.mariadb },
 	},
 	"notes-postgresql": {
-		creds: "postgresql/creds/notes", role: "sallyport-sidecar-notes-pg", address: "postgres:5432",
+		creds: "postgresql/creds/notes", users: "v-approle-notes-",
 		denied: "password authentication failed", forbidden: "permission denied",
 		database: func() *database { return house.postgres },
 	},
@@ -27,8 +31,7 @@ var notes = map[string]*notesExample{
 // notesExample is what differs between them.
 type notesExample struct {
 	creds     string // path of the dynamic credentials
-	role      string // the sidecar's
-	address   string // of the database, as the files name it
+	users     string // how those begin that Vault makes for the sidecar
 	denied    string // what the database says to a wrong password
 	forbidden string // and to who may not do what he asks
 	database  func() *database
@@ -47,6 +50,51 @@ func (e *notesExample) as(user, password, statement string) (string, error) {
 			[]string{"--host=127.0.0.1", "--port=" + d.port, "--username=" + user, "notes_webapp"})...)
 	}
 	return string(out), err
+}
+
+// at has the example's addresses lead to the database here.
+func (e *notesExample) at() map[string]string {
+	return map[string]string{
+		"host = mariadb": "host = 127.0.0.1", "host = postgres": "host = 127.0.0.1",
+		"port = 3306": "port = " + e.database().port, "port = 5432": "port = " + e.database().port,
+	}
+}
+
+// count asks the administrator how many notes there are of the load's people.
+func (e *notesExample) count(t *testing.T) int {
+	t.Helper()
+	out, err := e.database().run("SELECT count(*) FROM notes WHERE author LIKE 'user-%@example.com';", "notes_webapp")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(out)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// live has credentials live otherwise until the test ends.
+func (e *notesExample) live(t *testing.T, ttl, most string) {
+	t.Helper()
+	path := strings.Replace(e.creds, "creds", "roles", 1)
+	var before struct{ Data map[string]any }
+	if err := house.vault.Call(t.Context(), "GET", path, nil, &before); err != nil {
+		t.Fatal(err)
+	}
+	for key := range before.Data { // what is empty is not taken back as it is told
+		if value, empty := before.Data[key].([]any); empty && len(value) == 0 {
+			delete(before.Data, key)
+		}
+	}
+	changed := maps.Clone(before.Data)
+	changed["default_ttl"], changed["max_ttl"] = ttl, most
+	call(t, "POST", path, changed)
+	t.Cleanup(func() {
+		if err := house.vault.Call(context.WithoutCancel(t.Context()), "POST", path, before.Data, nil); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // credentials reads new ones as the operator.
@@ -74,7 +122,7 @@ func (h *home) install() error {
 			return err
 		}
 	}
-	ttl, most := "5s", "10s"
+	ttl, most := "10s", "20s"
 	if *long > 0 {
 		ttl, most = "30s", "60s"
 	}

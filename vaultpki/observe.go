@@ -49,6 +49,7 @@ var ops = []word{
 	{"auth/token/lookup-self", "", "lookup"},
 	{"auth/token/renew-self", "", "renew"},
 	{"auth/token/revoke-", "", "revoke"},
+	{"sys/leases/renew", "", "renew"},
 	{"auth/", "/login", "login"},
 	{"auth/", "/role/", "wrap"},
 	{"", "/data/", ""},

@@ -56,18 +56,23 @@ var directions = map[string]struct {
 	"internal": {nil, "internal packages are small and stand on nothing of ours"},
 }
 
-// fence keeps libraries in the places that know how to hold them.
+// fence keeps libraries in the places that know how to hold them. Where two name a
+// library, the one that names more of it counts.
 type fence struct {
 	libraries []string
 	rooms     []string // and everything below
 	why       string
 }
 
+// consulTemplate is the library of the template language.
+const consulTemplate = "github.com/hashicorp/consul-template"
+
 var fences = []fence{
 	{
 		[]string{"github.com/hashicorp/", "github.com/openbao/", "github.com/caddyserver/", "github.com/mholt/acmez", "go.uber.org/zap"},
 		[]string{"vaultpki"}, "Vault's client, certmagic and its logger are vaultpki's: everybody else gets *tls.Config and text",
 	},
+	{[]string{consulTemplate}, []string{"proxy/sidecar/secrets"}, "the language of templates is read where what it may reach is bounded"},
 	{
 		[]string{"github.com/russellhaering/", "github.com/beevik/etree", "github.com/crewjam/", "encoding/xml"},
 		[]string{"saml"}, "XML signatures are judged in one place, behind its limits",
@@ -158,16 +163,26 @@ func directionFaults(packages []goPackage) (faults []string) {
 func fenceFaults(packages []goPackage) (faults []string) {
 	for _, p := range packages {
 		for _, imported := range p.Imports {
-			for _, f := range fences {
-				outside := !slices.ContainsFunc(f.rooms, func(room string) bool { return within(p.room(), room) })
-				fenced := slices.ContainsFunc(f.libraries, func(library string) bool { return strings.HasPrefix(imported, library) })
-				if fenced && outside {
-					faults = append(faults, fmt.Sprintf("%s imports %s, which belongs to %s: %s", p.room(), imported, strings.Join(f.rooms, " and "), f.why))
-				}
+			f := fenceOf(imported)
+			if f != nil && !slices.ContainsFunc(f.rooms, func(room string) bool { return within(p.room(), room) }) {
+				faults = append(faults, fmt.Sprintf("%s imports %s, which belongs to %s: %s", p.room(), imported, strings.Join(f.rooms, " and "), f.why))
 			}
 		}
 	}
 	return faults
+}
+
+// fenceOf is the fence around an imported package, nil if there is none.
+func fenceOf(imported string) (around *fence) {
+	longest := 0
+	for i, f := range fences {
+		for _, library := range f.libraries {
+			if strings.HasPrefix(imported, library) && len(library) > longest {
+				around, longest = &fences[i], len(library)
+			}
+		}
+	}
+	return around
 }
 
 func within(room, parent string) bool { return room == parent || strings.HasPrefix(room, parent+"/") }
@@ -331,6 +346,9 @@ func TestArchitectureRulesCanFail(t *testing.T) {
 		"an unplanned top-level package":    {directionFaults(pkg("utils")), `"utils" is planned`},
 		"proxy imports saml":                {directionFaults(pkg("proxy", modulePath+"/saml", modulePath+"/proxy/header", "net/http")), ""},
 		"cmd imports its rooms":             {directionFaults(pkg("cmd/sallyport", modulePath+"/saml", modulePath+"/vaultpki/introduce")), ""},
+		"proxy imports consul-template":     {fenceFaults(pkg("proxy/sidecar", consulTemplate+"/template")), "belongs to proxy/sidecar/secrets"},
+		"secrets imports consul-template":   {fenceFaults(pkg("proxy/sidecar/secrets", consulTemplate+"/template")), ""},
+		"secrets imports the vault client":  {fenceFaults(pkg("proxy/sidecar/secrets", "github.com/hashicorp/vault/api")), "belongs to vaultpki"},
 		"proxy imports the vault client":    {fenceFaults(pkg("proxy", "github.com/hashicorp/vault/api")), "belongs to vaultpki"},
 		"cmd imports zap":                   {fenceFaults(pkg("cmd/sallyport", "go.uber.org/zap/zapcore")), "belongs to vaultpki"},
 		"proxy imports certmagic":           {fenceFaults(pkg("proxy", "github.com/caddyserver/certmagic")), "belongs to vaultpki"},

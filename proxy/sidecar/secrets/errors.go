@@ -1,0 +1,34 @@
+package secrets
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Error says why something was not rendered or written. It holds no secret.
+type Error struct {
+	Where string // the template and its line, or the file
+	Hint  string // what an operator should do; may be empty
+	Err   error
+}
+
+// Error joins place and cause.
+func (e *Error) Error() string { return fmt.Sprintf("%s: %v", e.Where, e.Err) }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// hintOf is the hint of the outermost Error that has one.
+func hintOf(err error) string {
+	for err != nil {
+		var e *Error
+		if !errors.As(err, &e) {
+			return ""
+		}
+		if e.Hint != "" {
+			return e.Hint
+		}
+		err = e.Err
+	}
+	return ""
+}

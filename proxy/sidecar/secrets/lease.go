@@ -1,0 +1,111 @@
+package secrets
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"time"
+)
+
+// lease is a life that Vault granted to credentials: one of the database engine and its
+// like, or that of a token.
+type lease struct {
+	id    string // empty for a token
+	token string // empty for a lease with an id
+	// session is when the token was granted under which this was: they end together.
+	session   time.Time
+	ttl       time.Duration // that was granted last
+	usual     time.Duration // that was granted first
+	expires   time.Time
+	renewable bool
+	last      bool // Vault grants no other life: the lease nears its maximum
+}
+
+// newLease is the lease in an answer, nil if it has none.
+func newLease(answer *Answer, session, now time.Time) *lease {
+	l := &lease{id: answer.LeaseID, session: session, ttl: answer.Lease, renewable: answer.Renewable}
+	if answer.Auth != nil && answer.Auth.Token != "" {
+		l.token, l.ttl, l.renewable = answer.Auth.Token, answer.Auth.Lease, answer.Auth.Renewable
+	}
+	if l.id == "" && l.token == "" || l.ttl <= 0 {
+		return nil
+	}
+	l.usual, l.expires = l.ttl, now.Add(l.ttl)
+	return l
+}
+
+// between is a random point between two fractions of a life.
+func between(life time.Duration, from, to float64) time.Duration {
+	return time.Duration(float64(life) * (from + (to-from)*rand.Float64())) //nolint:gosec // spreads load
+}
+
+// due is when to do something about the lease: to renew it, between one half and two thirds
+// of its life; to replace one that cannot be renewed, between two thirds and three quarters,
+// which leaves the application a quarter to move; and one that nears its maximum, at once
+// or nearly so.
+func (l *lease) due() time.Time {
+	granted := l.expires.Add(-l.ttl)
+	switch {
+	case l.last:
+		return granted.Add(between(l.ttl, 0, 1.0/8))
+	case l.renewable:
+		return granted.Add(between(l.ttl, 1.0/2, 2.0/3))
+	}
+	return granted.Add(between(l.ttl, 2.0/3, 3.0/4))
+}
+
+// renews says whether the lease is to be renewed when it is due, and not replaced.
+func (l *lease) renews() bool { return l.renewable && !l.last }
+
+// renewal asks for another life.
+func (l *lease) renewal() Call {
+	if l.token != "" {
+		return Call{Method: http.MethodPut, Path: "auth/token/renew-self", Token: l.token, Body: map[string]any{}}
+	}
+	return Call{Method: http.MethodPut, Path: "sys/leases/renew", Body: map[string]any{"lease_id": l.id}}
+}
+
+// renewed takes a granted life over. Vault grants less than usual when the rest is all
+// there is.
+func (l *lease) renewed(answer *Answer, now time.Time) error {
+	if answer == nil {
+		return errors.New("vault's answer is empty")
+	}
+	ttl, renewable := answer.Lease, answer.Renewable
+	if l.token != "" && answer.Auth != nil {
+		ttl, renewable = answer.Auth.Lease, answer.Auth.Renewable
+	}
+	if ttl <= 0 {
+		return errors.New("vault granted no life")
+	}
+	l.ttl, l.renewable, l.expires = ttl, renewable, now.Add(ttl)
+	l.last = ttl < l.usual*9/10
+	return nil
+}
+
+// revocation ends the lease.
+func (l *lease) revocation() Call {
+	if l.token != "" {
+		return Call{Method: http.MethodPut, Path: "auth/token/revoke-self", Token: l.token, Body: map[string]any{}}
+	}
+	// Synchronously: that it succeeds means that the credentials are gone.
+	return Call{Method: http.MethodPut, Path: "sys/leases/revoke", Body: map[string]any{"lease_id": l.id, "sync": true}}
+}
+
+// ends is when the lease ends if nothing is done: with the session's token at the latest.
+func (l *lease) ends(session Session) time.Time {
+	if !session.Expires.IsZero() && session.Since.Equal(l.session) && session.Expires.Before(l.expires) {
+		return session.Expires
+	}
+	return l.expires
+}
+
+// revoke ends a lease now, as far as Vault can be asked.
+func revoke(ctx context.Context, vault Vault, l *lease) error {
+	_, err := vault.Do(ctx, l.revocation())
+	if kind := kindOf(err); err != nil && (kind == Absent || kind == Refused) {
+		return nil // there is no such lease any more
+	}
+	return err
+}

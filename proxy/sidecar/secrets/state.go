@@ -1,0 +1,122 @@
+package secrets
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// State is what an operator must know of the secrets. It holds none.
+type State struct {
+	// Targets are the files, variables and inputs that are rendered.
+	Targets int
+	// FreshUntil is how long everything that was rendered is valid if Vault is not heard
+	// of again: the end of the lease, certificate or token that ends first; zero if nothing
+	// has an end.
+	FreshUntil time.Time
+	// Leases are those that are kept alive, and Retired those that were replaced and still
+	// live, because the application may use them.
+	Leases, Retired int
+	// Pending are actions that are still to be done.
+	Pending int
+	// Faults say what does not succeed now, one line each, sorted.
+	Faults []string
+
+	// What has been done since the start: renderings put in use and those that failed, by
+	// target; actions and those that failed; leases renewed and credentials replaced.
+	Renders, RenderFailures map[string]int
+	Actions, ActionFailures map[Verb]int
+	Renewals, Replacements  int
+}
+
+// Fresh says whether all that was rendered is still valid at a moment.
+func (st State) Fresh(now time.Time) bool { return st.FreshUntil.IsZero() || now.Before(st.FreshUntil) }
+
+// State returns the state at this moment. What it returns is the caller's.
+func (s *Secrets) State() State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.state
+	st.Faults = slices.Clone(st.Faults)
+	st.Renders, st.RenderFailures = maps.Clone(st.Renders), maps.Clone(st.RenderFailures)
+	st.Actions, st.ActionFailures = maps.Clone(st.Actions), maps.Clone(st.ActionFailures)
+	return st
+}
+
+// publish makes what is in use, and the state, visible to everybody.
+func (s *Secrets) publish() {
+	session := s.cfg.Vault.Session()
+	st := State{
+		Targets: len(s.targets), Retired: len(s.retired), Pending: len(s.changes),
+		Renders: maps.Clone(s.counts.renders), RenderFailures: maps.Clone(s.counts.renderFailures),
+		Actions: maps.Clone(s.counts.actions), ActionFailures: maps.Clone(s.counts.actionFailures),
+		Renewals: s.counts.renewals, Replacements: s.counts.replacements,
+	}
+	if s.acting != nil {
+		st.Pending++
+	}
+	for _, i := range s.items {
+		st.FreshUntil = earlier(st.FreshUntil, i.until(session))
+		if i.lease != nil {
+			st.Leases++
+		}
+		if i.fault != nil {
+			st.Faults = append(st.Faults, i.fault.Error())
+		}
+	}
+	for _, r := range s.retired {
+		if r.awaited() {
+			st.FreshUntil = earlier(st.FreshUntil, r.lease.ends(session))
+		}
+	}
+	st.Faults = append(st.Faults, s.targetFaults()...)
+	slices.Sort(st.Faults)
+	st.Faults = slices.Compact(st.Faults)
+	env, stdin := s.inUse()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state, s.env, s.stdin = st, env, stdin
+}
+
+// awaited says whether the application is still to be told that the credentials were
+// replaced. When it takes over what it is not told of is its own affair.
+func (r *retired) awaited() bool {
+	for t, need := range r.needs {
+		if t.action.Verb != None && t.moved < need {
+			return true
+		}
+	}
+	return false
+}
+
+// targetFaults says which targets could not be rendered, and which actions failed.
+func (s *Secrets) targetFaults() []string {
+	var faults []string
+	for _, t := range s.targets {
+		if t.fault != nil {
+			faults = append(faults, fmt.Sprintf("%s: %v", t.name, t.fault))
+		}
+	}
+	for name, c := range s.changes {
+		if c.fault != nil {
+			faults = append(faults, hider(s.items)(fmt.Sprintf("action %s: %v", name, c.fault)))
+		}
+	}
+	return faults
+}
+
+// inUse is what variables and the standard input are now.
+func (s *Secrets) inUse() (env []string, stdin []byte) {
+	for _, t := range s.targets {
+		switch {
+		case t.place != nil || t.renders == 0:
+		case t.variable != "":
+			env = append(env, t.variable+"="+string(t.output))
+		default:
+			stdin = bytes.Clone(t.output)
+		}
+	}
+	return env, stdin
+}

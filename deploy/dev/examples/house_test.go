@@ -33,6 +33,7 @@ type home struct {
 	client            tls.Certificate // the gateway's
 	roots             *x509.CertPool  // that sidecars' certificates come from
 	mariadb, postgres *database
+	deployKey         string // the public half of the build server's
 }
 
 // open starts everything at once.
@@ -135,7 +136,7 @@ func block(file, language, start string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for rest := string(raw); ; {
+	for rest := strings.ReplaceAll(string(raw), "\n   ", "\n"); ; { // those of a list are indented
 		_, after, found := strings.Cut(rest, "```"+language+"\n")
 		if !found {
 			return "", fmt.Errorf("%s has no %s block that begins with %q", file, language, start)

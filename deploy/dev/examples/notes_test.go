@@ -2,7 +2,6 @@ package examples
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -10,9 +9,6 @@ import (
 	"strings"
 	"testing"
 )
-
-// firstPassword is what database.sql gives to Vault's account.
-const firstPassword = "first-password"
 
 // notes are the two notes applications.
 var notes = map[string]*notesExample{
@@ -107,30 +103,4 @@ func credentials(t *testing.T, path string) (user, password string) {
 		t.Fatal(err)
 	}
 	return answer.Data.Username, answer.Data.Password
-}
-
-// install does for all examples what their READMEs have people do once.
-func (h *home) install() error {
-	if err := h.mariadb.prepare("notes-mariadb", firstPassword); err != nil {
-		return err
-	}
-	for _, name := range []string{"notes-postgresql"} {
-		if out, err := h.postgres.run("CREATE DATABASE notes_webapp;"); err != nil {
-			return fmt.Errorf("making the database of %s: %w\n%s", name, err, out)
-		}
-		if err := h.postgres.prepare(name, firstPassword, "notes_webapp"); err != nil {
-			return err
-		}
-	}
-	ttl, most := "10s", "20s"
-	if *long > 0 {
-		ttl, most = "30s", "60s"
-	}
-	for name, e := range notes {
-		err := h.script(name, "DB_ADDRESS="+e.database().address(), "DB_SSLMODE=disable", "VAULT_DB_PASSWORD="+firstPassword, "DEFAULT_TTL="+ttl, "MAX_TTL="+most)
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -55,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         try:
             [(user, count)] = query("SELECT current_user, count(*) FROM reports")
-            status, body = 200, {"reports": count, "database_user": user}
+            status, body = 200, {"reports": count, "database_user": user, "pid": os.getpid()}
         except psycopg2.Error as error:
             print(f"the database refuses: {error}".strip(), flush=True)
             status, body = 503, {"error": "the database refuses"}

@@ -1,0 +1,152 @@
+package examples
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestAPasswordThatChangesIsReadAgainOnSIGHUP is the bundle of an agent and a Python
+// application: the file in memory changes, the application is told by a signal, and the
+// process that answers is the same.
+func TestAPasswordThatChangesIsReadAgainOnSIGHUP(t *testing.T) {
+	t.Parallel()
+	d := house.postgres
+	s := runExample(t, "python-sighup", map[string]string{"DB_HOST=postgres": "DB_HOST=127.0.0.1", "DB_PORT=5432": "DB_PORT=" + d.port})
+	secret := filepath.Join(s.memory["/app/secrets"], "db.json")
+	if mode := modeOf(t, secret); mode != 0o400 {
+		t.Errorf("the file has mode %o", mode)
+	}
+	client := s.gateway(t)
+	users := map[string]bool{}
+	var told struct {
+		User string `json:"database_user"`
+		PID  int    `json:"pid"`
+	}
+	s.get(t, client, &told)
+	first := told.PID
+	await(t, "three users in turn", s.child, func() bool {
+		s.get(t, client, &told)
+		users[told.User] = true
+		return len(users) >= 3
+	})
+	if told.PID != first {
+		t.Errorf("the application was restarted: process %d, and then %d", first, told.PID)
+	}
+	if err := s.child.Stop(patience); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(secret); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the file is left behind: %v", err)
+	}
+	for _, stay := range d.stays(t, "v-approle-reports-") {
+		if len(stay.misplaced) > 0 || !stay.dropped {
+			t.Errorf("%s: %q, dropped %v", stay.user, stay.misplaced, stay.dropped)
+		}
+	}
+}
+
+// TestABuildServerHasItsSecretsBeforeItStarts is a tool that wants an SSH key, a
+// certificate and a token at places of its own.
+func TestABuildServerHasItsSecretsBeforeItStarts(t *testing.T) {
+	t.Parallel()
+	s := runExample(t, "jenkins-like", nil)
+	home := s.memory["/run/builds"]
+	for _, file := range []string{".ssh/deploy", "github-token", "tls.pem"} {
+		if mode := modeOf(t, filepath.Join(home, file)); mode != 0o400 {
+			t.Errorf("%s has mode %o", file, mode)
+		}
+	}
+	if mode := modeOf(t, filepath.Join(home, ".ssh")); mode != 0o700 {
+		t.Errorf(".ssh has mode %o, which OpenSSH may refuse", mode)
+	}
+	var told struct {
+		SSHKey      string `json:"ssh_key"`
+		Certificate string `json:"certificate"`
+		TokenLength int    `json:"token_length"`
+	}
+	client := s.gateway(t)
+	s.get(t, client, &told)
+	if !strings.HasPrefix(told.SSHKey, house.deployKey) || told.TokenLength != len(githubToken) {
+		t.Errorf("the server has %+v; expected the SSH key %s and a token of %d bytes", told, house.deployKey, len(githubToken))
+	}
+	first := told.Certificate
+	await(t, "the next certificate", s.child, func() bool {
+		s.get(t, client, &told)
+		return told.Certificate != first
+	})
+	if err := s.child.Stop(patience); err != nil {
+		t.Error(err)
+	}
+	left, err := os.ReadDir(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range left {
+		if !entry.IsDir() {
+			t.Errorf("%s is left behind", entry.Name())
+		}
+	}
+}
+
+// TestABuildServerWithoutItsTokenDoesNotStart: what is missing is named, and the server
+// is not started half-configured.
+func TestABuildServerWithoutItsTokenDoesNotStart(t *testing.T) {
+	call(t, "DELETE", "secret/metadata/builds/github", nil)
+	t.Cleanup(func() {
+		if err := house.vault.Call(context.WithoutCancel(t.Context()), "POST", "secret/data/builds/github", map[string]any{"data": map[string]string{"token": githubToken}}, nil); err != nil {
+			t.Error(err)
+		}
+	})
+	s := begin(t, "jenkins-like", nil)
+	select {
+	case <-s.child.Done():
+	case <-time.After(patience):
+		t.Fatal("it does not end")
+	}
+	tail := s.child.Tail(40)
+	if s.child.Ending() == "exit status 0" || !strings.Contains(tail, "secret/data/builds/github") || strings.Contains(tail, "builds: cannot start") {
+		t.Errorf("%s:\n%s", s.child.Ending(), tail)
+	}
+	if left, err := os.ReadDir(s.memory["/run/builds"]); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func modeOf(t *testing.T, path string) fs.FileMode {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Mode().Perm()
+}
+
+// get asks the application, through the guard.
+func (s *sidecar) get(t *testing.T, client *http.Client, into any) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+s.address+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("status %d, %v: %s", res.StatusCode, err, body)
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		t.Fatalf("%v: %s", err, body)
+	}
+}

@@ -179,6 +179,7 @@ func TestDefaultsOfASidecar(t *testing.T) {
 			Stop: ChildStop{"TERM", Duration{10 * time.Second}}, Forward: []string{"USR1", "USR2", "WINCH"}, Output: "pass",
 			Check: ChildCheck{HTTP: "none", TCP: "none", Every: Duration{10 * time.Second}, Timeout: Duration{2 * time.Second}, Failures: 3, Start: Duration{time.Minute}},
 		},
+		Secrets: Secrets{Stdin: "none", Grace: Duration{30 * time.Second}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)
@@ -322,7 +323,17 @@ routes:
     respond: {title: The wiki is being moved, message: It is back on Monday.}
     allow: {any_signed_in: true}
 `,
-		"sidecar": "name: grafana.backend.sallyport.internal\napp: http://127.0.0.1:3000\n",
+		"sidecar": `
+name: grafana.backend.sallyport.internal
+app: http://127.0.0.1:3000
+secrets:
+  files:
+    - path: /run/secrets/db.ini
+      template: "{{ with secret \"database/creds/notes\" }}user={{ .Data.username }}\npassword={{ .Data.password }}\n{{ end }}\n"
+      on_change: {url: http://127.0.0.1:3000/reload}
+    - {path: /run/secrets/mail.json, template_file: /etc/notes/mail.json.tmpl, on_change: {action: signal}}
+  env: [{name: API_TOKEN, template: '{{ with secret "secret/notes" }}{{ .Data.data.token }}{{ end }}'}]
+`,
 		"provision": `
 kv: {mount: secret, saml_path: sallyport/saml, session_path: sallyport/session, assertion_path: sallyport/assertion, acme_path: sallyport/acme}
 edge_pki: {mount: pki-edge}

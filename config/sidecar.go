@@ -43,6 +43,8 @@ type Sidecar struct {
 	Stop Stop `yaml:"stop"`
 	// Child is how the application is run, if the sidecar runs it.
 	Child Child `yaml:"child"`
+	// Secrets are what is rendered for it.
+	Secrets Secrets `yaml:"secrets"`
 }
 
 // defaultSidecar returns what an empty file means, before [Sidecar.complete].
@@ -58,6 +60,7 @@ func defaultSidecar() Sidecar {
 		RecordUsers: true,
 		Stop:        defaultStop(),
 		Child:       defaultChild(),
+		Secrets:     defaultSecrets(),
 	}
 }
 

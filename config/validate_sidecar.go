@@ -24,4 +24,5 @@ func validateSidecar(s *Sidecar, faults *collector) {
 	faults.collectorOf("tracing", s.Tracing)
 	faults.stop("stop", s.Stop)
 	faults.child("child", s.Child)
+	faults.secrets("secrets", s.Secrets)
 }

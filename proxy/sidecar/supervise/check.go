@@ -63,7 +63,8 @@ func (k Check) complete() (Check, error) {
 	return k, nil
 }
 
-// check asks until ctx ends, and tells unhealthy when the application is to be ended.
+// check asks until ctx ends, and tells unhealthy when the application is to be ended. It
+// runs while Run's goroutine waits for it.
 func (c *Child) check(ctx context.Context, unhealthy chan<- error) {
 	k := c.cfg.Check
 	probe := c.prober()
@@ -89,13 +90,21 @@ func (c *Child) check(ctx context.Context, unhealthy chan<- error) {
 		if c.State().Check == Starting {
 			wait = min(wait, eager)
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if !pause(ctx, wait) {
 			return
-		case <-timer.C:
 		}
+	}
+}
+
+// pause waits, and reports whether ctx has not ended meanwhile.
+func pause(ctx context.Context, wait time.Duration) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
 	}
 }
 
@@ -126,7 +135,7 @@ func (c *Child) fails(err error, unhealthy chan<- error) {
 func (c *Child) prober() func(context.Context) error {
 	k := c.cfg.Check
 	ask := func(ctx context.Context) error {
-		return Exec(ctx, c.cfg.Reaper, Program{Argv: k.Command, Env: merged(c.cfg.Base, c.cfg.Env), Dir: c.cfg.Dir, User: c.cfg.User})
+		return Exec(ctx, c.cfg.Reaper, Program{Argv: k.Command, Env: merged(c.cfg.Base, c.env), Dir: c.cfg.Dir, User: c.cfg.User})
 	}
 	switch {
 	case k.HTTP != "":

@@ -10,25 +10,25 @@ import (
 
 const (
 	readBytes = 32 << 10
-	// pipeBuf is PIPE_BUF of pipe(7): what is written to a pipe at once and is not longer
-	// is not mixed with what others write there.
-	pipeBuf = 4096
-	// maxLine is how much of a line is written at once: escaped, each of its bytes may take six,
-	// and there are the words around it.
-	maxLine = 640
-	// maxPlain is the same where nothing is escaped.
-	maxPlain = 3840
+	// mostWritten is PIPE_BUF of pipe(7): what is written to a pipe at once and is not
+	// longer is not mixed with what others write there.
+	mostWritten = 4096
+	// around is what is written with a piece of a line at most, beside the service's name.
+	around = 160
 )
 
-// framing makes one of our lines, with the line feed, of a piece of one of the
-// application's. more says that the next piece belongs to the same line.
+// framing says how a line of an application becomes one of ours, or several.
 type framing struct {
-	most int // bytes of a piece
+	// cost is how many bytes of ours a byte, or the character that begins with it, may become.
+	cost func(text []byte) (bytes, size int)
+	most int // bytes of ours for one piece
+	// make returns our line, with the line feed. more says that the next piece belongs to
+	// the same line.
 	make func(piece []byte, more bool) []byte
 }
 
-// framer cuts what the application writes into lines, and long lines into pieces. It
-// holds one piece at most.
+// framer cuts what an application writes into lines, and long lines into pieces. It holds
+// one piece at most, and what was read last.
 type framer struct {
 	to    io.Writer
 	frame framing
@@ -38,40 +38,37 @@ type framer struct {
 // add takes what was read.
 func (f *framer) add(text []byte) error {
 	for len(text) > 0 {
-		at := bytes.IndexByte(text, '\n')
-		end, next := at, at+1
-		if at < 0 {
-			end, next = len(text), len(text)
-		}
-		f.held = append(f.held, text[:end]...)
-		text = text[next:]
-		if err := f.flush(at >= 0); err != nil {
+		line, rest, whole := bytes.Cut(text, []byte{'\n'})
+		f.held, text = append(f.held, line...), rest
+		if err := f.flush(whole); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// flush writes what is held, if it is a line or too long for one piece.
-func (f *framer) flush(line bool) error {
-	for len(f.held) > f.frame.most {
-		cut := f.frame.most
-		for back := range utf8.UTFMax { // not within a character, if these are any
-			if utf8.RuneStart(f.held[cut-back]) {
-				cut -= back
-				break
-			}
+// flush writes what is held, if it is a line, or as much of it as is too long for one
+// piece.
+func (f *framer) flush(whole bool) error {
+	rest := f.held
+	for {
+		cut := f.frame.fit(rest)
+		if cut == len(rest) {
+			break
 		}
-		if err := f.write(f.held[:cut], true); err != nil {
+		if err := f.write(rest[:cut], true); err != nil {
 			return err
 		}
-		f.held = append(f.held[:0], f.held[cut:]...)
+		rest = rest[cut:]
 	}
-	if !line {
-		return nil
+	if whole {
+		if err := f.write(rest, false); err != nil {
+			return err
+		}
+		rest = nil
 	}
-	defer func() { f.held = f.held[:0] }()
-	return f.write(f.held, false)
+	f.held = append(f.held[:0], rest...)
+	return nil
 }
 
 // end writes a last line that has no end.
@@ -87,21 +84,50 @@ func (f *framer) write(piece []byte, more bool) error {
 	return err
 }
 
+// fit is how much of a line fits into one of ours. It does not end within a character.
+func (f framing) fit(text []byte) int {
+	used, at := 0, 0
+	for at < len(text) {
+		bytes, size := f.cost(text[at:])
+		if used += bytes; used > f.most {
+			break
+		}
+		at += size
+	}
+	return at
+}
+
 // frame is how lines of a stream are written.
 func (c *Child) frame(stream string) framing {
+	service, most := c.cfg.Service, mostWritten-around-len(c.cfg.Service)
 	if c.cfg.Output == JSON {
-		return framing{maxLine, func(piece []byte, more bool) []byte {
-			return jsonLine(outputLine{time.Now().UTC(), stream, c.cfg.Service, escaped(piece), more})
+		return framing{cost: escapedCost, most: most, make: func(piece []byte, more bool) []byte {
+			return outputLine{Time: time.Now().UTC(), Stream: stream, Service: service, Partial: more}.with(piece)
 		}}
 	}
-	name := c.cfg.Service
-	return framing{maxPlain - len(name), func(piece []byte, more bool) []byte {
-		line := append([]byte(name+" | "), piece...)
+	return framing{cost: plainCost, most: most, make: func(piece []byte, more bool) []byte {
+		line := append([]byte(service+" | "), piece...)
 		if more {
 			line = append(line, " …"...)
 		}
 		return append(line, '\n')
 	}}
+}
+
+// plainCost is the cost of what is written as it is.
+func plainCost(text []byte) (bytes, size int) {
+	_, size = utf8.DecodeRune(text)
+	return size, size
+}
+
+// escapedCost is the cost of what is written in JSON.
+func escapedCost(text []byte) (bytes, size int) {
+	const longest = 6 // of \u0000, of \\xff and of \u2028
+	r, size := utf8.DecodeRune(text)
+	if r < ' ' || r == '"' || r == '\\' || r == utf8.RuneError || r == 0x7f || r == '\u2028' || r == '\u2029' {
+		return longest, size
+	}
+	return size, size
 }
 
 // outputLine is a line of an application in JSON.
@@ -112,30 +138,36 @@ type outputLine struct {
 	Text    string    `json:"text"`
 	// Partial says that the line goes on in the next object of the stream.
 	Partial bool `json:"partial,omitempty"`
+	// Escaped says that the line is not UTF-8: in Text each byte that is not stands as
+	// \xNN, and each backslash twice.
+	Escaped bool `json:"escaped,omitempty"`
 }
 
-func jsonLine(line outputLine) []byte {
+// with returns the line of JSON with that text.
+func (l outputLine) with(text []byte) []byte {
+	l.Text, l.Escaped = string(text), !utf8.Valid(text)
+	if l.Escaped {
+		l.Text = escaped(text)
+	}
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
-	_ = encoder.Encode(line) // of strings and a time
+	_ = encoder.Encode(l) // of strings and a time
 	return b.Bytes()
 }
 
-// escaped is text with each byte that is not UTF-8 as \xNN.
+// escaped is text with each byte that is not UTF-8 as \xNN, and each backslash twice.
 func escaped(text []byte) string {
-	if utf8.Valid(text) {
-		return string(text)
-	}
 	const digits = "0123456789abcdef"
 	var b bytes.Buffer
 	for len(text) > 0 {
 		r, size := utf8.DecodeRune(text)
-		if r == utf8.RuneError && size == 1 {
-			b.WriteString(`\x`)
-			b.WriteByte(digits[text[0]>>4])
-			b.WriteByte(digits[text[0]&15])
-		} else {
+		switch {
+		case r == utf8.RuneError && size == 1:
+			b.Write([]byte{'\\', 'x', digits[text[0]>>4], digits[text[0]&15]})
+		case r == '\\':
+			b.WriteString(`\\`)
+		default:
 			b.Write(text[:size])
 		}
 		text = text[size:]

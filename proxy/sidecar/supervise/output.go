@@ -102,14 +102,14 @@ func (l *plumbing) abandon() {
 }
 
 // begin reads and writes our ends.
-func (l *plumbing) begin(*Child) {
+func (l *plumbing) begin() {
 	for _, run := range l.copies {
 		l.outputs.done.Go(run)
 	}
 }
 
 // lastLines is how long the last lines of an application may take to be read.
-const lastLines = time.Second
+const lastLines = 500 * time.Millisecond
 
 // closePipes waits until everything that the application has written is read, but not for
 // ever: whoever takes our output may have stopped doing so.

@@ -54,17 +54,9 @@ func (b Backoff) wait(before int) time.Duration {
 
 // history is what is known of the starts that there were. The zero value is none.
 type history struct {
-	ever   bool        // it has run
+	ran    bool        // once at least
 	inARow int         // ends without a long life between them
 	starts []time.Time // after an end, at most as many as are counted
-}
-
-// lived notes for how long the application has run.
-func (h *history) lived(span time.Duration, b Backoff) {
-	if span > b.Most {
-		h.inARow = 0
-	}
-	h.ever = h.ever || span > 0
 }
 
 // note notes another start.

@@ -43,6 +43,9 @@ func launch(prog program, reaper *Reaper) (*process, error) {
 		}
 		path = found
 	}
+	if err := keepDescriptors(); err != nil {
+		return nil, err
+	}
 	attr := &os.ProcAttr{Dir: prog.dir, Env: prog.env, Files: prog.files[:], Sys: attributes(prog.user)}
 	p := &process{exited: make(chan struct{}), reaped: make(chan struct{}), name: prog.argv[0]}
 	err := reaper.starting(p, func() (err error) {
@@ -117,7 +120,7 @@ func (c *Child) start() (*process, error) {
 		pipes.abandon()
 		return nil, &StartError{c.cfg.Command[0], err}
 	}
-	p.output, p.stdin = pipes.outputs, pipes.stdin
+	p.output, p.stdin, c.failed.ran = pipes.outputs, pipes.stdin, true
 	took := p.began.Sub(began)
 	c.mu.Lock()
 	c.process = p
@@ -126,7 +129,7 @@ func (c *Child) start() (*process, error) {
 		c.state.Check = Starting
 	}
 	c.mu.Unlock()
-	pipes.begin(c)
+	pipes.begin()
 	c.cfg.Log.Info("app has started", "pid", p.pid, "app", c.cfg.Command[0], "took", took.Round(100*time.Microsecond).String())
 	if c.cfg.Started != nil {
 		c.cfg.Started(p.pid, took)

@@ -2,10 +2,9 @@ package supervise
 
 import (
 	"errors"
+	"math"
 	"os"
-	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -24,6 +23,25 @@ func attributes(user *User) *syscall.SysProcAttr {
 	return attr
 }
 
+// keepDescriptors has no program inherit a descriptor of this process but those that it is
+// given. Ours are so from the beginning; others may have come from whoever started us.
+func keepDescriptors() error {
+	const first = 3
+	if err := unix.CloseRange(first, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err == nil {
+		return nil
+	}
+	names, err := os.ReadDir("/proc/self/fd") // a kernel before 5.11
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if fd, err := strconv.Atoi(name.Name()); err == nil && fd >= first {
+			unix.CloseOnExec(fd)
+		}
+	}
+	return nil
+}
+
 // awaitExit returns when a child of ours has ended, and leaves it to be waited for.
 func awaitExit(pid int) {
 	for {
@@ -36,12 +54,6 @@ func awaitExit(pid int) {
 
 // becomeReaper has orphans among our descendants become our children.
 func becomeReaper() error { return unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }
-
-// relative is a process, as the kernel describes it.
-type relative struct {
-	pid, parent, group int
-	gone               bool // a zombie
-}
 
 // relatives returns every process that can be seen; nil if none can.
 func relatives() []relative {
@@ -68,19 +80,4 @@ func relatives() []relative {
 		}
 	}
 	return all
-}
-
-// parseStat reads a line of proc_pid_stat(5). The name in it, which the process has
-// chosen, ends at the last parenthesis.
-func parseStat(text string) (relative, bool) {
-	number, _, _ := strings.Cut(text, " ")
-	fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
-	if len(fields) < 3 {
-		return relative{}, false
-	}
-	pid, err1 := strconv.Atoi(number)
-	parent, err2 := strconv.Atoi(fields[1])
-	group, err3 := strconv.Atoi(fields[2])
-	r := relative{pid: pid, parent: parent, group: group, gone: slices.Contains([]string{"Z", "X", "x"}, fields[0])}
-	return r, errors.Join(err1, err2, err3) == nil
 }

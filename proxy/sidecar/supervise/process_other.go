@@ -12,13 +12,10 @@ func supported() error { return errors.New("an application can be supervised on 
 
 func attributes(*User) *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
+func keepDescriptors() error { return nil }
+
 func awaitExit(int) {}
 
 func becomeReaper() error { return supported() }
-
-type relative struct {
-	pid, parent, group int
-	gone               bool
-}
 
 func relatives() []relative { return nil }

@@ -49,6 +49,7 @@ func (r *Reaper) Run(ctx context.Context) error {
 		r.reapAll()
 		select {
 		case <-ctx.Done():
+			r.reapAll() // those that the end of the application has left
 			return nil
 		case <-signals:
 		}

@@ -102,6 +102,7 @@ type Child struct {
 	failed  history
 
 	mu        sync.Mutex
+	retired   bool     // see Retire
 	process   *process // nil if it does not run
 	state     State
 	answering chan struct{}
@@ -197,8 +198,8 @@ func (c *Child) once(ctx context.Context) (over bool, err error) {
 	case next != nil:
 		c.use(next)
 		return false, nil
-	case ctx.Err() != nil && cause == nil:
-		c.cfg.Log.Info("app has ended as asked", "pid", p.pid, "exit", p.result().String())
+	case ctx.Err() != nil && cause == nil, c.isRetired():
+		c.cfg.Log.Info("app has ended", "pid", p.pid, "exit", p.result().String())
 		return true, nil
 	}
 	exited := p.result()
@@ -240,7 +241,9 @@ func (c *Child) watch(ctx context.Context, p *process) (cause error, next *reque
 // judge says whether an application that has ended, or was not to be started, has done so
 // for good; if not, it waits until it may be started again.
 func (c *Child) judge(ctx context.Context, err error, lived time.Duration) (over bool, _ error) {
-	c.failed.lived(lived, c.cfg.Backoff)
+	if lived > c.cfg.Backoff.Most {
+		c.failed.inARow = 0
+	}
 	again, why := c.again(err)
 	if !again {
 		c.cfg.Log.Warn("app has ended and is not started again", "why", why, "ran", lived.Round(time.Millisecond).String(), "error", err)
@@ -259,7 +262,7 @@ func (c *Child) judge(ctx context.Context, err error, lived time.Duration) (over
 		c.use(next)
 	case <-timer.C:
 	}
-	return false, nil
+	return c.isRetired(), nil
 }
 
 // again says whether the application is started again after err, or why not.
@@ -267,7 +270,7 @@ func (c *Child) again(err error) (again bool, why string) {
 	var exited *ExitedError
 	ran := errors.As(err, &exited)
 	switch {
-	case !ran && !c.failed.ever:
+	case !ran && !c.failed.ran:
 		return false, "it could not be started"
 	case c.cfg.Restart == Never:
 		return false, "restart is never"
@@ -297,6 +300,21 @@ func (c *Child) finish() {
 	c.reply(ErrEnded)
 	c.note(func(s *State) { s.Ended = true })
 	close(c.ended)
+}
+
+// Retire says that a stop is under way: if the application ends from now on, before the
+// end of Run's context has it do so, that is no failure, and it is not started again. A
+// service manager may tell all processes at once to end.
+func (c *Child) Retire() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.retired = true
+}
+
+func (c *Child) isRetired() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.retired
 }
 
 // Signal sends a signal to the application; not to what it has started.

@@ -159,6 +159,14 @@ AWAY ?= 10m
 away: vault ## have a collector of the access log away at full load, and see that it misses nothing (AWAY=10m)
 	@go test ./cmd/sallyport -run '^TestCollectorIsAway$$' -count=1 -v -away $(AWAY) -timeout 0
 
+# The notes applications of deploy/examples under load for so long, with credentials of
+# a minute.
+EXAMPLES ?= 1h
+
+.PHONY: examples
+examples: packages vault ## run the examples' notes under load while their credentials change (EXAMPLES=1h)
+	@go -C $(DEV) test ./examples -run '^TestCredentialsChangeUnderLoadWithoutAFailedRequest$$' -count=1 -v -examples $(EXAMPLES) -timeout 0
+
 .PHONY: vet
 vet:
 	@echo "test: go vet"
@@ -193,6 +201,12 @@ NEEDS += nginx:nginx
 # The collector of package syslog. Where an init system runs, the package starts one for the
 # machine's own log; the tests start their own, on loopback.
 NEEDS += rsyslogd:rsyslog /usr/share/doc/rsyslog-gnutls:rsyslog-gnutls
+
+# What the examples are made with: two databases, three applications. Where an init
+# system runs, the package of PostgreSQL starts a server; the tests start their own, on
+# loopback.
+EXAMPLE := python3-flask python3-pymysql python3-psycopg2 postgresql
+NEEDS += mariadbd:mariadb-server-core mariadb:mariadb-client-core setpriv:util-linux ssh-keygen:openssh-client $(foreach package,$(EXAMPLE),/usr/share/doc/$(package):$(package))
 
 .PHONY: packages
 packages:

@@ -157,9 +157,9 @@ func (c *collector) secretFile(at string, f SecretFile) {
 	case f.TemplateFile != "" && !path.IsAbs(f.TemplateFile):
 		c.refuse(join(at, "template_file"), "an absolute path")
 	}
-	for key, name := range map[string]string{"owner": f.Owner, "group": f.Group} {
-		if !accountName.MatchString(name) {
-			c.refuse(join(at, key), "a name or a number")
+	for _, account := range [...]struct{ key, name string }{{"owner", f.Owner}, {"group", f.Group}} {
+		if !accountName.MatchString(account.name) {
+			c.refuse(join(at, account.key), "a name or a number")
 		}
 	}
 	c.secretMode(at, f)

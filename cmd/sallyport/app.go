@@ -35,7 +35,7 @@ var (
 // newApp returns the application of a command line, which does not run yet; nil if there
 // is none. What it writes goes where this process does; its lines, if they are made ours,
 // to out.
-func newApp(command []string, cfg *config.Sidecar, std stdio, out *lines, log *slog.Logger) (*app, error) {
+func newApp(command []string, cfg *config.Sidecar, to appOutput, rendered *appSecrets, log *slog.Logger) (*app, error) {
 	if len(command) == 0 {
 		return nil, nil
 	}
@@ -48,10 +48,11 @@ func newApp(command []string, cfg *config.Sidecar, std stdio, out *lines, log *s
 		Command: command, Restart: appPolicies[c.Restart], Limit: c.Limit,
 		Backoff: supervise.Backoff{First: c.Backoff.First.Duration, Most: c.Backoff.Most.Duration},
 		Stop:    supervise.Stop{Signal: appSignals[c.Stop.Signal], After: c.Stop.After.Duration},
-		Output:  appOutputs[c.Output], Service: cfg.Name.Label(), Stdout: std.Out, Stderr: std.Err, Reaper: reaper, Log: log,
+		Output:  appOutputs[c.Output], Service: cfg.Name.Label(), Stdout: to.std.Out, Stderr: to.std.Err, Reaper: reaper, Log: log,
 	}
+	settings.Env, settings.Stdin = rendered.forApp()
 	if settings.Output != supervise.Pass {
-		settings.Stdout = out
+		settings.Stdout = to.out
 	}
 	for _, name := range c.Forward {
 		settings.Forward = append(settings.Forward, appSignals[name])
@@ -63,7 +64,15 @@ func newApp(command []string, cfg *config.Sidecar, std stdio, out *lines, log *s
 	if err != nil {
 		return nil, fmt.Errorf("preparing the app: %w", err)
 	}
-	return &app{child: child, reaper: reaper, done: make(chan struct{})}, nil
+	a := &app{child: child, reaper: reaper, done: make(chan struct{})}
+	rendered.tells(a)
+	return a, nil
+}
+
+// appOutput is where an application may write.
+type appOutput struct {
+	std stdio
+	out *lines // for lines that are made ours
 }
 
 // appCheck is how an application is asked.

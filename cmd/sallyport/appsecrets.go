@@ -2,61 +2,256 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy/sidecar/secrets"
+	"github.com/sallyport/sallyport/proxy/sidecar/supervise"
 	"github.com/sallyport/sallyport/vaultpki"
 )
 
-// appVault has the application's secrets read in the sidecar's own session.
-type appVault struct{ client *vaultpki.Client }
+// appSecrets are what a sidecar renders for an application. A nil *appSecrets is nothing.
+type appSecrets struct {
+	*secrets.Secrets
+	app atomic.Pointer[app] // nil until there is one, or if somebody else runs it
+	ran atomic.Bool
+}
 
-// Do implements [secrets.Vault].
-func (v appVault) Do(ctx context.Context, call secrets.Call) (*secrets.Answer, error) {
-	query := map[string]string{}
-	for name := range call.Query {
-		query[name] = call.Query.Get(name)
+// appSecretsError is a failure to render at the start.
+type appSecretsError struct{ error }
+
+// Unwrap returns the failure.
+func (e *appSecretsError) Unwrap() error { return e.error }
+
+// exitCode tells what Vault did from what is wrong with templates and files.
+func (e *appSecretsError) exitCode() int {
+	var call *secrets.CallError
+	switch {
+	case !errors.As(e.error, &call):
+		return exitAppSecrets
+	case call.Kind == secrets.Away:
+		return exitUnreachable
+	case call.Kind == secrets.Denied:
+		return exitDenied
+	case call.Kind == secrets.Absent:
+		return exitBadSecret
 	}
-	answer, err := v.client.Ask(ctx, vaultpki.Ask{Method: call.Method, Path: call.Path, Query: query, Body: call.Body, Token: call.Token})
-	if err != nil {
-		return nil, &secrets.CallError{Kind: appKind(err), Err: bareCause(err)}
-	}
-	if answer == nil {
+	return exitAppSecrets
+}
+
+// maxTemplateFile bounds a file with a template, in bytes.
+const maxTemplateFile = 1 << 20
+
+// newAppSecrets renders everything once; nil if there is nothing to render. hasApp says
+// that the application is the sidecar's child, which starts when this is done.
+func newAppSecrets(ctx context.Context, cfg *config.Sidecar, client *vaultpki.Client, hasApp bool, log *slog.Logger) (*appSecrets, error) {
+	if !cfg.Secrets.On() {
 		return nil, nil
 	}
-	a := &secrets.Answer{RequestID: answer.RequestID, Data: answer.Data, LeaseID: answer.LeaseID, Lease: answer.Lease, Renewable: answer.Renewable}
-	if auth := answer.Auth; auth != nil {
-		a.Auth = (*secrets.Auth)(auth)
+	s := &appSecrets{}
+	settings := secrets.Config{
+		Vault: appVault{client}, Env: map[string]string{}, Exec: s.exec, Variable: inheritedVariable(os.Environ()),
+		Refresh: cfg.Refresh.Duration, Grace: cfg.Secrets.Grace.Duration, UnsafeDisk: cfg.Secrets.UnsafeDisk, Log: log,
 	}
-	return a, nil
+	if hasApp {
+		settings.App = s
+	}
+	if cfg.Secrets.HasStdin() {
+		settings.Stdin = cfg.Secrets.Stdin
+	}
+	for _, variable := range cfg.Secrets.Env {
+		settings.Env[variable.Name] = variable.Template
+	}
+	for i, file := range cfg.Secrets.Files {
+		wanted, err := secretFile(i, file)
+		if err != nil {
+			return nil, &appSecretsError{err}
+		}
+		settings.Files = append(settings.Files, wanted)
+	}
+	rendered, err := secrets.New(ctx, settings)
+	if err != nil {
+		return nil, &appSecretsError{fmt.Errorf("rendering the application's secrets: %w", err)}
+	}
+	s.Secrets = rendered
+	return s, nil
 }
 
-// Session implements [secrets.Vault].
-func (v appVault) Session() secrets.Session {
-	turned := v.client.Turned() // before the state, so that no turn is missed
-	status := v.client.Status()
-	return secrets.Session{Since: status.Since, Expires: status.Expires, Turned: turned}
+// secretFile translates one file of the configuration, and reads its template.
+func secretFile(i int, file config.SecretFile) (secrets.File, error) {
+	change := file.OnChange
+	wanted := secrets.File{
+		Path: file.Path, Template: file.Template, Name: fmt.Sprintf("secrets.files[%d].template", i),
+		Owner: file.User(), Group: file.GroupName(), Mode: file.FileMode(), UnsafeOthers: file.UnsafeOthers,
+		OnChange: secrets.Action{
+			Verb: secrets.Verb(change.Action), Signal: appSignals[change.Signal], URL: change.URL, Command: change.Command,
+			Timeout: change.Timeout.Duration, Debounce: change.Debounce.Duration, Jitter: change.Jitter.Duration,
+		},
+	}
+	if change.Debounce.Duration == 0 {
+		wanted.OnChange.Debounce = -1 // 0 is the package's word for its default
+	}
+	if file.TemplateFile == "" {
+		return wanted, nil
+	}
+	f, err := os.Open(file.TemplateFile)
+	if err != nil {
+		return wanted, fmt.Errorf("reading the template of %s: %w", file.Path, err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxTemplateFile+1))
+	if err != nil {
+		return wanted, fmt.Errorf("reading the template of %s: %w", file.Path, err)
+	}
+	wanted.Template, wanted.Name = string(text), file.TemplateFile
+	return wanted, nil
 }
 
-// appKind is what kind of failure a call met.
-func appKind(err error) secrets.Kind {
-	switch vaultpki.ReasonOf(err) {
-	case vaultpki.ReasonDenied:
-		return secrets.Denied
-	case vaultpki.ReasonMissingSecret:
-		return secrets.Absent
-	case vaultpki.ReasonConfig:
-		return secrets.Refused
-	default:
-		return secrets.Away
+// inheritedVariable looks up what an application inherits of an environment: what is
+// Vault's or ours is not shown to templates either.
+func inheritedVariable(environ []string) func(string) (string, bool) {
+	known := map[string]string{}
+	for _, entry := range supervise.Inherited(environ) {
+		name, value, _ := strings.Cut(entry, "=")
+		known[name] = value
+	}
+	return func(name string) (string, bool) {
+		value, set := known[name]
+		return value, set
 	}
 }
 
-// bareCause is the cause without the path, which who asked names better.
-func bareCause(err error) error {
-	var e *vaultpki.Error
-	if errors.As(err, &e) && e.Err != nil {
-		return e.Err
+// editionOf tells two values apart in a message that must not show them.
+func editionOf(value any) string {
+	sum := sha256.Sum256(fmt.Append(nil, value))
+	return "version " + hex.EncodeToString(sum[:4])
+}
+
+// forApp is what the application is started with.
+func (s *appSecrets) forApp() (env []string, stdin []byte) {
+	if s == nil {
+		return nil, nil
 	}
-	return err
+	return s.Environment(), s.Stdin()
+}
+
+// tells has a tell of changes.
+func (s *appSecrets) tells(a *app) {
+	if s != nil {
+		s.app.Store(a)
+	}
+}
+
+// Signal implements [secrets.App]. One that does not run reads its files when it starts.
+func (s *appSecrets) Signal(signal os.Signal) error {
+	if err := s.app.Load().child.Signal(signal); !errors.Is(err, supervise.ErrNotRunning) {
+		return err
+	}
+	return nil
+}
+
+// Restart implements [secrets.App].
+func (s *appSecrets) Restart(ctx context.Context, env []string, stdin []byte) error {
+	return s.app.Load().child.Restart(ctx, env, stdin)
+}
+
+// exec runs a command without an environment of ours, beside the application.
+func (s *appSecrets) exec(ctx context.Context, argv []string, output *os.File) error {
+	var reaper *supervise.Reaper
+	if a := s.app.Load(); a != nil {
+		reaper = a.reaper
+	}
+	return supervise.Exec(ctx, reaper, supervise.Program{
+		Argv: argv, Env: supervise.Inherited(os.Environ()), Dir: "/", Output: output,
+	})
+}
+
+// run keeps them fresh until ctx ends, which must be after the end of the application.
+func (s *appSecrets) run(ctx context.Context) error {
+	if s == nil {
+		return nil
+	}
+	s.ran.Store(true)
+	return s.Run(ctx)
+}
+
+// close ends what was begun, if it never ran.
+func (s *appSecrets) close(ctx context.Context) {
+	if s != nil && !s.ran.Load() {
+		s.Close(ctx)
+	}
+}
+
+// unready says why an application with these secrets should get no requests; "" if it
+// should.
+func (s *appSecrets) unready(now time.Time) string {
+	if s == nil {
+		return ""
+	}
+	if state := s.State(); !state.Fresh(now) {
+		return "secrets: those of the application ended at " + state.FreshUntil.UTC().Format(time.RFC3339)
+	}
+	return ""
+}
+
+// artefacts are what the application lives from.
+func (s *appSecrets) artefacts() []artefact {
+	if s == nil {
+		return nil
+	}
+	state := s.State()
+	var all []artefact
+	for _, held := range state.Held {
+		all = append(all, artefact{
+			Kind: kindAppSecret, Name: held.Path, Since: held.Since, Until: held.Until, Renews: true,
+			Stops: "the application's credentials", Hard: true, Fault: held.Fault,
+		})
+	}
+	return all
+}
+
+// appSecretsMetrics tell of rendered secrets. It is a prometheus.Collector.
+type appSecretsMetrics struct{ rendered *appSecrets }
+
+// Describe implements prometheus.Collector.
+func (m *appSecretsMetrics) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(m, ch) }
+
+// Collect implements prometheus.Collector.
+func (m *appSecretsMetrics) Collect(ch chan<- prometheus.Metric) {
+	state := m.rendered.State()
+	metric := func(name, help string, kind prometheus.ValueType, value float64, labels ...string) {
+		var names, values []string
+		for i := 0; i < len(labels); i += 2 {
+			names, values = append(names, labels[i]), append(values, labels[i+1])
+		}
+		ch <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, names, nil), kind, value, values...)
+	}
+	if !state.FreshUntil.IsZero() {
+		metric("sallyport_app_secrets_fresh_until_seconds", "Until when all secrets of the application are valid if Vault is not heard of again, in Unix seconds.", prometheus.GaugeValue, float64(state.FreshUntil.Unix()))
+	}
+	metric("sallyport_app_secrets_faults", "Secrets of the application that cannot be renewed or rendered now, and changes that it could not be told of.", prometheus.GaugeValue, float64(len(state.Faults)))
+	metric("sallyport_app_secrets_leases", "Leases of the application, by whether they are in use or were replaced and live on for a while.", prometheus.GaugeValue, float64(state.Leases), "state", "in_use")
+	metric("sallyport_app_secrets_leases", "Leases of the application, by whether they are in use or were replaced and live on for a while.", prometheus.GaugeValue, float64(state.Retired), "state", "replaced")
+	metric("sallyport_app_secrets_renewals_total", "Leases of the application that were renewed.", prometheus.CounterValue, float64(state.Renewals))
+	metric("sallyport_app_secrets_replacements_total", "Credentials of the application that were replaced.", prometheus.CounterValue, float64(state.Replacements))
+	for verb, n := range state.Actions {
+		failed := state.ActionFailures[verb]
+		metric("sallyport_app_secrets_actions_total", "Times that the application was told of new secrets, by action and result.", prometheus.CounterValue, float64(n-failed), "action", string(verb), "result", "success")
+		metric("sallyport_app_secrets_actions_total", "Times that the application was told of new secrets, by action and result.", prometheus.CounterValue, float64(failed), "action", string(verb), "result", "failure")
+	}
+	for target, n := range state.Renders {
+		metric("sallyport_app_secrets_renders_total", "Renderings of secrets of the application, by target and result.", prometheus.CounterValue, float64(n), "target", target, "result", "success")
+		metric("sallyport_app_secrets_renders_total", "Renderings of secrets of the application, by target and result.", prometheus.CounterValue, float64(state.RenderFailures[target]), "target", target, "result", "failure")
+	}
 }

@@ -34,6 +34,7 @@ const (
 	kindIdPMetadata   = "idp_metadata"
 	kindSPCertificate = "sp_certificate"
 	kindSecret        = "secret"
+	kindAppSecret     = "app_secret"
 	kindDocument      = "document" // a configuration file, metadata at a URL
 )
 

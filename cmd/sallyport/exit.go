@@ -10,6 +10,7 @@ import (
 
 	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy"
+	"github.com/sallyport/sallyport/proxy/sidecar/secrets"
 	"github.com/sallyport/sallyport/proxy/sidecar/supervise"
 	"github.com/sallyport/sallyport/vaultpki"
 	"github.com/sallyport/sallyport/vaultpki/provision"
@@ -26,6 +27,7 @@ const (
 	exitTampered     = 5
 	exitApp          = 6
 	exitAppStart     = 7
+	exitAppSecrets   = 8
 	exitNoToken      = 10
 	exitIntercepted  = 11
 	exitForged       = 12
@@ -112,16 +114,17 @@ func exitCode(err error) int {
 	var certificate *certificateError
 	var loosening *provision.LooseningError
 	var tampered *tamperedError
-	var exited *supervise.ExitedError
+	var gone *supervise.ExitedError
 	var unstarted *supervise.StartError
+	var rendering *appSecretsError
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &unstarted):
 		return exitAppStart
-	case errors.As(err, &exited) && exited.Success():
+	case errors.As(err, &gone) && gone.Success():
 		return exitOK
-	case errors.As(err, &exited):
+	case errors.As(err, &gone):
 		return exitApp
 	case errors.Is(err, context.Canceled): // a signal, whatever Vault was doing
 		return exitFailure
@@ -129,6 +132,8 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.As(err, &secret):
 		return exitBadSecret
+	case errors.As(err, &rendering):
+		return rendering.exitCode()
 	case errors.As(err, &certificate) && vaultpki.ReasonOf(err) == vaultpki.ReasonDenied:
 		return exitCertificate // by the PKI role or by a policy: the hint knows
 	case errors.Is(err, proxy.ErrDrain):
@@ -179,11 +184,14 @@ func hintOf(err error) string {
 	var secret *secretError
 	var usage usageError
 	var more *hinted
+	var rendering *appSecretsError
 	switch {
 	case errors.As(err, &more):
 		return more.hint
 	case errors.As(err, &secret):
 		return secret.hint
+	case errors.As(err, &rendering):
+		return secrets.Hint(err)
 	case errors.As(err, &vault) && (vault.Hint != "" || vault.Reason != vaultpki.ReasonConfig):
 		return vault.Hint
 	case errors.As(err, &faults):

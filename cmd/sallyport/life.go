@@ -68,6 +68,8 @@ type life struct {
 	traces *proxy.Traces
 	// app is the application that a sidecar runs; nil for none.
 	app *app
+	// rendered are the secrets of that application, or of another one; nil for none.
+	rendered *appSecrets
 	// tools are where a gateway sends requests; nil for a sidecar.
 	tools *proxy.Live
 
@@ -102,6 +104,9 @@ func (l *life) run(ctx context.Context) error {
 	}
 	if l.tracer != nil {
 		l.metrics.MustRegister(l.tracer)
+	}
+	if l.rendered != nil {
+		l.metrics.MustRegister(&appSecretsMetrics{l.rendered})
 	}
 	// Renewals and probes outlive ctx by the drain: a certificate may end, and
 	// somebody will ask for readiness, while the last requests are answered.
@@ -274,6 +279,7 @@ func (l *life) keepFresh(ctx context.Context, group *errgroup.Group) {
 	group.Go(func() error { return l.probe.run(ctx) })
 	group.Go(func() error { return l.signed.run(ctx) })
 	group.Go(func() error { return l.tracer.Run(ctx) })
+	group.Go(func() error { return l.rendered.run(ctx) })
 	group.Go(func() error { return l.hangup.obey(ctx, l.log, sleepers...) })
 	if l.tools != nil {
 		group.Go(func() error { return l.tools.Run(ctx) })
@@ -302,6 +308,9 @@ func (l *life) unready() []string {
 		reasons = append(reasons, "overloaded: nobody was let in for ten seconds")
 	}
 	if why := l.app.unready(); why != "" {
+		reasons = append(reasons, why)
+	}
+	if why := l.rendered.unready(time.Now()); why != "" {
 		reasons = append(reasons, why)
 	}
 	if err := l.access.Err(); err != nil {

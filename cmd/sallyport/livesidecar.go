@@ -60,6 +60,7 @@ func (s *liveSidecar) useText(name string, text []byte) error {
 		{"admin", before.Admin, cfg.Admin},
 		{"pki", fmt.Sprint(before.PKI), fmt.Sprint(cfg.PKI)},
 		{"reuse_port", strconv.FormatBool(before.ReusePort), strconv.FormatBool(cfg.ReusePort)},
+		{"secrets", editionOf(before.Secrets), editionOf(cfg.Secrets)},
 		{"tracing", fmt.Sprint(before.Tracing), fmt.Sprint(cfg.Tracing)},
 		{"stop.announce", before.Stop.Announce.String(), cfg.Stop.Announce.String()},
 		{"stop.drain", before.Stop.Drain.String(), cfg.Stop.Drain.String()},

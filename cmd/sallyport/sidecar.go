@@ -106,9 +106,17 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, std s
 	identity.shown.Store(certificates)
 	s := &liveSidecar{certificates: certificates, access: access, tracer: tracer, log: log}
 	err = s.use(cfg)
+	var rendered *appSecrets
+	if err == nil {
+		rendered, err = newAppSecrets(ctx, cfg, client, len(command) > 0, log)
+	}
+	defer rendered.close(context.WithoutCancel(ctx))
+	if rendered != nil {
+		clock.lap("secrets")
+	}
 	var application *app
 	if err == nil {
-		application, err = newApp(command, cfg, std, out, log)
+		application, err = newApp(command, cfg, appOutput{std, out}, rendered, log)
 	}
 	if err != nil {
 		closeIdentity(certificates)
@@ -116,7 +124,7 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, std s
 	}
 	l := &life{
 		service: "sidecar", tracer: tracer, startup: clock, hangup: hup, probe: newTokenProbe(client, s.refresh), log: log, client: client, access: access, metrics: newRegistry("sidecar"), calls: identity.calls,
-		certificates: []heldCertificates{{certificates, "the gateway reaches the tool"}}, app: application,
+		certificates: []heldCertificates{{certificates, "the gateway reaches the tool"}}, app: application, rendered: rendered, more: rendered.artefacts,
 		sockets: sockets{inherited, cfg.ReusePort}, listen: addresses{work: cfg.Listen, admin: cfg.Admin}, tls: s.tls(), handler: s,
 		announce: cfg.Stop.Announce.Duration, drain: cfg.Stop.Drain.Duration,
 		strangers: slog.LevelWarn, // nobody but the gateway has business here

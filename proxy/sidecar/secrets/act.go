@@ -1,14 +1,13 @@
 package secrets
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os/exec"
+	"os"
 	"strings"
 	"time"
 )
@@ -17,7 +16,8 @@ import (
 const (
 	maxCommandOutput = 64 << 10 // bytes that are kept
 	maxToldOutput    = 2 << 10  // bytes that are told, after secrets were taken out of what was kept
-	killedAfter      = 2 * time.Second
+	// lateOutput is how long is waited for the output of what a command has left behind.
+	lateOutput = time.Second
 )
 
 // name tells actions apart, and is how logs call them; equal names are one action.
@@ -37,16 +37,17 @@ func (a *Action) name() string {
 // actor does actions. It is used by one goroutine at a time.
 type actor struct {
 	app  App
+	exec func(ctx context.Context, argv []string, output *os.File) error
 	http *http.Client
 }
 
 // newActor asks nobody for proxies and follows nobody: what it calls is on this machine.
-func newActor(app App) *actor {
+func newActor(cfg Config) *actor {
 	transport := &http.Transport{
 		DialContext:       (&net.Dialer{Timeout: defaultTimeout}).DialContext,
 		DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10,
 	}
-	return &actor{app: app, http: &http.Client{
+	return &actor{app: cfg.App, exec: cfg.Exec, http: &http.Client{
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -94,30 +95,29 @@ func (a *actor) post(ctx context.Context, action Action) error {
 	return nil
 }
 
-// run runs a command with an empty environment but for where programs are.
+// run runs a command and keeps the beginning of what it writes.
 func (a *actor) run(ctx context.Context, action Action) outcome {
 	ctx, cancel := context.WithTimeout(ctx, action.Timeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, action.Command[0], action.Command[1:]...) //nolint:gosec // the operator's own command
-	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
-	cmd.Dir = "/"
-	output := &bounded{}
-	cmd.Stdout, cmd.Stderr = output, output
-	cmd.WaitDelay = killedAfter
-	killTogether(cmd)
-	err := cmd.Run()
-	if err != nil && ctx.Err() != nil {
-		err = errors.Join(fmt.Errorf("it did not end within %s", action.Timeout), err)
+	ours, its, err := os.Pipe()
+	if err != nil {
+		return outcome{err: fmt.Errorf("making a pipe: %w", err)}
 	}
-	return outcome{output: strings.TrimSpace(output.String()), err: err}
+	defer ours.Close()
+	output := make(chan string, 1)
+	go func() { output <- keep(ours) }()
+	err = a.exec(ctx, action.Command, its)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("it did not end within %s: %w", action.Timeout, err)
+	}
+	// What it has left behind may still hold the other end.
+	err = errors.Join(err, its.Close(), ours.SetReadDeadline(time.Now().Add(lateOutput)))
+	return outcome{output: <-output, err: err}
 }
 
-// bounded keeps the beginning of what is written to it. It is used by one goroutine, as
-// the command's two outputs are one.
-type bounded struct{ bytes.Buffer }
-
-// Write implements [io.Writer] and takes everything.
-func (b *bounded) Write(p []byte) (int, error) {
-	b.Buffer.Write(p[:min(len(p), maxCommandOutput-b.Len())])
-	return len(p), nil
+// keep reads everything and returns the beginning.
+func keep(from io.Reader) string {
+	kept, _ := io.ReadAll(io.LimitReader(from, maxCommandOutput)) // up to its end, or the deadline
+	_, _ = io.Copy(io.Discard, from)
+	return strings.TrimSpace(string(kept))
 }

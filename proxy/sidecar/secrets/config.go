@@ -34,6 +34,9 @@ type Config struct {
 	// App is told of changes. Without one nobody can be signalled or restarted, leases are
 	// not revoked when Run ends and files stay: whoever uses them may go on.
 	App App
+	// Exec runs the program of an action, with both its outputs going to output, until it
+	// has ended or ctx has, which kills it. Without it no action can be a command.
+	Exec func(ctx context.Context, argv []string, output *os.File) error
 	// Variable looks up what the template function env is asked for; nil knows nothing.
 	Variable func(name string) (string, bool)
 
@@ -131,7 +134,7 @@ func (cfg Config) withDefaults() (Config, error) {
 	paths := map[string]bool{}
 	for i, file := range cfg.Files {
 		file.setDefaults()
-		if err := file.check(cfg.App != nil); err != nil {
+		if err := file.check(&cfg); err != nil {
 			faults = append(faults, fmt.Errorf("file %q: %w", file.Path, err))
 		}
 		if paths[file.Path] {
@@ -166,7 +169,7 @@ func (a *Action) setDefaults() {
 }
 
 // check says what is wrong with a file.
-func (f *File) check(hasApp bool) error {
+func (f *File) check(cfg *Config) error {
 	var faults []error
 	if !filepath.IsAbs(f.Path) || filepath.Clean(f.Path) != f.Path || filepath.Dir(f.Path) == f.Path {
 		faults = append(faults, errors.New("expected an absolute path, and none of its segments to be a dot or two"))
@@ -177,7 +180,7 @@ func (f *File) check(hasApp bool) error {
 	if err := f.checkMode(); err != nil {
 		faults = append(faults, err)
 	}
-	return errors.Join(append(faults, f.OnChange.check(hasApp))...)
+	return errors.Join(append(faults, f.OnChange.check(cfg))...)
 }
 
 // checkMode accepts modes that make a secret readable to those whom it is for.
@@ -194,11 +197,11 @@ func (f *File) checkMode() error {
 }
 
 // check says what is wrong with an action.
-func (a *Action) check(hasApp bool) error {
+func (a *Action) check(cfg *Config) error {
 	switch a.Verb {
 	case None:
 	case Signal, Restart:
-		if !hasApp {
+		if cfg.App == nil {
 			return fmt.Errorf("action %q: there is no application that could be told", a.Verb)
 		}
 		if a.Verb == Signal && a.Signal == nil {
@@ -207,6 +210,9 @@ func (a *Action) check(hasApp bool) error {
 	case HTTP:
 		return checkLoopback(a.URL)
 	case Command:
+		if cfg.Exec == nil {
+			return errors.New("action \"command\": nothing is given to run it with")
+		}
 		if len(a.Command) == 0 || !filepath.IsAbs(a.Command[0]) {
 			return errors.New("action \"command\": expected the absolute path of a program, and its arguments")
 		}

@@ -18,8 +18,8 @@ func (e *Error) Error() string { return fmt.Sprintf("%s: %v", e.Where, e.Err) }
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// hintOf is the hint of the outermost Error that has one.
-func hintOf(err error) string {
+// Hint is what an operator should do about an error of this package, "" if it does not say.
+func Hint(err error) string {
 	for err != nil {
 		var e *Error
 		if !errors.As(err, &e) {

@@ -20,7 +20,8 @@ type item struct {
 	question question
 	found
 	due      time.Time // of the next renewal, replacement or reading; zero for never
-	failures int       // since the last success
+	since    time.Time // of the last success
+	failures int       // since then
 	fault    error     // of the last attempt
 }
 
@@ -128,7 +129,7 @@ func (f *fetcher) read(q question, answer *Answer, session, now time.Time) found
 	case life.rotates > 0: // somebody else changes it then
 		got.again = now.Add(min(life.rotates+time.Second, f.refresh))
 	case life.ends > 0:
-		got.ends, got.again = now.Add(life.ends), now.Add(between(life.ends, 2.0/3, 3.0/4))
+		got.ends, got.again = now.Add(life.ends), now.Add(between(life.ends, replaceFrom, replaceTo))
 	case q.form == formRead:
 		got.again = now.Add(f.refresh)
 	}
@@ -209,7 +210,7 @@ func (f *fetcher) certified(q question, answer *Answer, session, now time.Time) 
 	}
 	return found{
 		value: pems, sum: sumOf(pems), lease: newLease(answer, session, now),
-		ends: ends, again: now.Add(between(ends.Sub(now), 2.0/3, 3.0/4)),
+		ends: ends, again: now.Add(between(ends.Sub(now), replaceFrom, replaceTo)),
 	}, nil
 }
 
@@ -237,7 +238,7 @@ func sumOf(values ...any) [32]byte {
 
 // plan sets when to do something about an item, after a success.
 func (i *item) plan() {
-	i.failures, i.fault, i.due = 0, nil, i.again
+	i.since, i.failures, i.fault, i.due = time.Now(), 0, nil, i.again
 	if i.lease != nil {
 		i.due = i.lease.due()
 	}

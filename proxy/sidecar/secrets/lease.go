@@ -40,10 +40,13 @@ func between(life time.Duration, from, to float64) time.Duration {
 	return time.Duration(float64(life) * (from + (to-from)*rand.Float64())) //nolint:gosec // spreads load
 }
 
+// Of the life of what cannot be renewed, the part after which it is replaced: late enough
+// to use it, and early enough to try more than once, and for the application to move.
+const replaceFrom, replaceTo = 0.6, 0.7
+
 // due is when to do something about the lease: to renew it, between one half and two thirds
-// of its life; to replace one that cannot be renewed, between two thirds and three quarters,
-// which leaves the application a quarter to move; and one that nears its maximum, at once
-// or nearly so.
+// of its life; to replace one that cannot be renewed; or one that nears its maximum, at
+// once or nearly so.
 func (l *lease) due() time.Time {
 	granted := l.expires.Add(-l.ttl)
 	switch {
@@ -52,7 +55,7 @@ func (l *lease) due() time.Time {
 	case l.renewable:
 		return granted.Add(between(l.ttl, 1.0/2, 2.0/3))
 	}
-	return granted.Add(between(l.ttl, 2.0/3, 3.0/4))
+	return granted.Add(between(l.ttl, replaceFrom, replaceTo))
 }
 
 // renews says whether the lease is to be renewed when it is due, and not replaced.

@@ -129,7 +129,7 @@ func (s *Secrets) postponeTarget(t *target, r rendering, err error, now time.Tim
 	t.again = now.Add(delay)
 	s.counts.renderFailures[t.name]++
 	s.log.Error("a secret of the application cannot be rendered: what it has stays as it is",
-		"target", t.name, "cause", err.Error(), "what_to_do", hintOf(err), "attempt", t.failures, "next_try", delay.Round(time.Millisecond).String())
+		"target", t.name, "cause", err.Error(), "what_to_do", Hint(err), "attempt", t.failures, "next_try", delay.Round(time.Millisecond).String())
 }
 
 // backoff is a growing delay with jitter.

@@ -221,7 +221,7 @@ func (s *Secrets) postpone(i *item, err error, now time.Time) {
 	i.fault = err
 	delay := backoff(i.failures)
 	ends := i.until(s.cfg.Vault.Session())
-	told := []any{"path", i.question.path, "cause", err.Error(), "what_to_do", hintOf(err), "attempt", i.failures}
+	told := []any{"path", i.question.path, "cause", err.Error(), "what_to_do", Hint(err), "attempt", i.failures}
 	if !ends.IsZero() {
 		if left := ends.Sub(now); left > 0 {
 			delay = min(delay, max(left/2, shortestDelay))
@@ -279,6 +279,9 @@ func (s *Secrets) tellDenied(path string, err error) {
 	s.log.Warn("vault does not let a lease of the application be revoked: it lives on until it ends", "path", path, "cause", err.Error(),
 		"what_to_do", "grant it in the policy: path \"sys/leases/revoke\" { capabilities = [\"update\"] }")
 }
+
+// Close ends everything that New has begun, for a caller that does not call Run.
+func (s *Secrets) Close(ctx context.Context) { s.undo(ctx) }
 
 // end revokes every lease and removes every file, if there is an application to end with.
 func (s *Secrets) end(ctx context.Context) {

@@ -51,7 +51,7 @@ func New(ctx context.Context, cfg Config) (*Secrets, error) {
 		return nil, &Error{Where: "configuring secrets", Err: err}
 	}
 	s := &Secrets{
-		cfg: cfg, log: cfg.Log, actor: newActor(cfg.App),
+		cfg: cfg, log: cfg.Log, actor: newActor(cfg),
 		fetcher: &fetcher{vault: cfg.Vault, mounts: &mounts{vault: cfg.Vault}, refresh: cfg.Refresh},
 		items:   map[string]*item{}, changes: map[string]*change{}, done: make(chan outcome, 1),
 		counts: counts{renders: map[string]int{}, renderFailures: map[string]int{}, actions: map[Verb]int{}, actionFailures: map[Verb]int{}},

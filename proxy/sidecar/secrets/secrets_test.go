@@ -39,6 +39,8 @@ func render(t *testing.T, template string) (string, error) {
 func TestTemplatesOfConsulTemplateWork(t *testing.T) {
 	write(t, "app/db", map[string]string{"username": "notes", "password": "s3cr3t-1"})
 	write(t, "app/db", map[string]string{"username": "notes", "password": "s3cr3t-2", "key": "aGVsbG8=", "json": `{"a":[1,2]}`})
+	write(t, "app/list/one", map[string]string{"a": "b"})
+	write(t, "app/list/two/three", map[string]string{"a": "b"})
 	if err := vault.Call(t.Context(), "POST", "old/app/mail", map[string]string{"user": "m", "pass": "p"}, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +56,7 @@ func TestTemplatesOfConsulTemplateWork(t *testing.T) {
 		"an earlier version":                {`{{ with secret "secret/app/db?version=1" }}{{ .Data.data.password }}{{ end }}`, "s3cr3t-1"},
 		"KV version 1":                      {`{{ with secret "old/app/mail" }}{{ .Data.user }}/{{ .Data.pass }}{{ end }}`, "m/p"},
 		"a range over fields":               {`{{ with secret "old/app/mail" }}{{ range $k, $v := .Data }}{{ $k }}={{ $v }};{{ end }}{{ end }}`, "pass=p;user=m;"},
-		"a list of version 2":               {`{{ range secrets "secret/app" }}{{ . }} {{ end }}`, "db "},
+		"a list of version 2":               {`{{ range secrets "secret/app/list" }}{{ . }} {{ end }}`, "one two/ "},
 		"a list of version 1":               {`{{ range secrets "old/app/" }}{{ . }}{{ end }}`, "mail"},
 		"an empty list":                     {`{{ range secrets "old/app/nothing" }}{{ . }}{{ else }}none{{ end }}`, "none"},
 		"base64":                            {`{{ with secret "secret/app/db" }}{{ .Data.data.key | base64Decode }}{{ end }}`, "hello"},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -24,11 +25,23 @@ type State struct {
 	// Faults say what does not succeed now, one line each, sorted.
 	Faults []string
 
+	// Held is everything that was read, sorted by path.
+	Held []Held
+
 	// What has been done since the start: renderings put in use and those that failed, by
 	// target; actions and those that failed; leases renewed and credentials replaced.
 	Renders, RenderFailures map[string]int
 	Actions, ActionFailures map[Verb]int
 	Renewals, Replacements  int
+}
+
+// Held is one thing that was read of Vault and is in use.
+type Held struct {
+	Path  string
+	Since time.Time // of the reading, or the last renewal
+	Until time.Time // its end, unless it is renewed or replaced; zero for none
+	Lease bool      // it has a lease, or is a token
+	Fault string    // why it could not be renewed, replaced or read; "" if it could
 }
 
 // Fresh says whether all that was rendered is still valid at a moment.
@@ -39,7 +52,7 @@ func (s *Secrets) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.state
-	st.Faults = slices.Clone(st.Faults)
+	st.Faults, st.Held = slices.Clone(st.Faults), slices.Clone(st.Held)
 	st.Renders, st.RenderFailures = maps.Clone(st.Renders), maps.Clone(st.RenderFailures)
 	st.Actions, st.ActionFailures = maps.Clone(st.Actions), maps.Clone(st.ActionFailures)
 	return st
@@ -62,10 +75,14 @@ func (s *Secrets) publish() {
 		if i.lease != nil {
 			st.Leases++
 		}
+		held := Held{Path: i.question.path, Since: i.since, Until: i.until(session), Lease: i.lease != nil}
 		if i.fault != nil {
-			st.Faults = append(st.Faults, i.fault.Error())
+			held.Fault = i.fault.Error()
+			st.Faults = append(st.Faults, held.Fault)
 		}
+		st.Held = append(st.Held, held)
 	}
+	slices.SortFunc(st.Held, func(a, b Held) int { return strings.Compare(a.Path, b.Path) })
 	for _, r := range s.retired {
 		if r.awaited() {
 			st.FreshUntil = earlier(st.FreshUntil, r.lease.ends(session))

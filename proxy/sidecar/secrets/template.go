@@ -170,7 +170,7 @@ func (s *source) explain(err error, hide func(string) string) error {
 		where, text = s.name+":"+found[1], found[3]
 	}
 	if s.run.fault != nil {
-		return &Error{Where: where, Err: s.run.fault, Hint: hintOf(s.run.fault)}
+		return &Error{Where: where, Err: s.run.fault, Hint: Hint(s.run.fault)}
 	}
 	key := missingKey.FindStringSubmatch(text)
 	if found == nil || key == nil {

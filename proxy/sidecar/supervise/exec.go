@@ -13,6 +13,8 @@ type Program struct {
 	Env  []string // all of its environment
 	Dir  string
 	User *User
+	// Output is where both its outputs go; nil for nowhere.
+	Output *os.File
 }
 
 // User is who a program runs as. Only root can choose.
@@ -22,7 +24,7 @@ type User struct {
 }
 
 // Exec runs a program until it has ended or ctx has; then its process group is killed. It
-// reads and writes nothing of ours. An end other than with exit code 0 is an
+// reads nothing of ours, and writes to prog.Output alone. An end other than with exit code 0 is an
 // [*ExitedError]. reaper is that of the process, if it has one.
 func Exec(ctx context.Context, reaper *Reaper, prog Program) error {
 	runtime.LockOSThread() // see Child.Run
@@ -32,7 +34,11 @@ func Exec(ctx context.Context, reaper *Reaper, prog Program) error {
 		return &StartError{prog.Argv[0], err}
 	}
 	defer nothing.Close()
-	p, err := launch(program{prog.Argv, prog.Env, prog.Dir, prog.User, [3]*os.File{nothing, nothing, nothing}}, reaper)
+	output := nothing
+	if prog.Output != nil {
+		output = prog.Output
+	}
+	p, err := launch(program{prog.Argv, prog.Env, prog.Dir, prog.User, [3]*os.File{nothing, output, output}}, reaper)
 	if err != nil {
 		return &StartError{prog.Argv[0], err}
 	}

@@ -33,6 +33,8 @@ type framer struct {
 	to    io.Writer
 	frame framing
 	held  []byte
+	fits  int // so much of held is known to fit into one piece
+	used  int // bytes of ours that it becomes
 }
 
 // add takes what was read.
@@ -48,27 +50,22 @@ func (f *framer) add(text []byte) error {
 }
 
 // flush writes what is held, if it is a line, or as much of it as is too long for one
-// piece.
+// piece. No piece ends within a character.
 func (f *framer) flush(whole bool) error {
-	rest := f.held
-	for {
-		cut := f.frame.fit(rest)
-		if cut == len(rest) {
-			break
+	for f.fits < len(f.held) && (whole || utf8.FullRune(f.held[f.fits:])) {
+		cost, size := f.frame.cost(f.held[f.fits:])
+		if f.used+cost > f.frame.most {
+			if err := f.write(true); err != nil {
+				return err
+			}
+			continue
 		}
-		if err := f.write(rest[:cut], true); err != nil {
-			return err
-		}
-		rest = rest[cut:]
+		f.fits, f.used = f.fits+size, f.used+cost
 	}
-	if whole {
-		if err := f.write(rest, false); err != nil {
-			return err
-		}
-		rest = nil
+	if !whole {
+		return nil
 	}
-	f.held = append(f.held[:0], rest...)
-	return nil
+	return f.write(false)
 }
 
 // end writes a last line that has no end.
@@ -79,22 +76,11 @@ func (f *framer) end() error {
 	return f.flush(true)
 }
 
-func (f *framer) write(piece []byte, more bool) error {
-	_, err := f.to.Write(f.frame.make(piece, more))
+// write writes what fits, and goes on to hold the rest.
+func (f *framer) write(more bool) error {
+	_, err := f.to.Write(f.frame.make(f.held[:f.fits], more))
+	f.held, f.fits, f.used = append(f.held[:0], f.held[f.fits:]...), 0, 0
 	return err
-}
-
-// fit is how much of a line fits into one of ours. It does not end within a character.
-func (f framing) fit(text []byte) int {
-	used, at := 0, 0
-	for at < len(text) {
-		bytes, size := f.cost(text[at:])
-		if used += bytes; used > f.most {
-			break
-		}
-		at += size
-	}
-	return at
 }
 
 // frame is how lines of a stream are written.

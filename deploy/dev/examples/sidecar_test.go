@@ -23,6 +23,7 @@ type sidecar struct {
 	child   *process.Child
 	address string            // of the guard
 	admin   string            // of probes and metrics
+	app     string            // of the application
 	folder  string            // with the example's files, and the log
 	memory  map[string]string // what is a tmpfs in the container, and where it is here
 	name    string            // in its certificate
@@ -55,6 +56,8 @@ func begin(t *testing.T, example string, at map[string]string) *sidecar {
 		args = append(args, here.Replace(arg))
 	}
 	env := environment("VAULT_ADDR="+house.vault.Address, "VAULT_CACERT="+house.caFile, "VAULT_ROLE_ID="+roleID(t, role))
+	_, port, _ := net.SplitHostPort(s.app)
+	env = append(env, "PORT="+port) // which a container has for itself
 	for key, value := range container.Environment {
 		if !strings.HasPrefix(key, "VAULT_") && key != "SALLYPORT_HEALTH_URL" {
 			env = append(env, here.Replace(key+"="+value))
@@ -102,6 +105,7 @@ func readService(t *testing.T, example string) service {
 func (s *sidecar) translator(t *testing.T, container service, memory string, at map[string]string) *strings.Replacer {
 	t.Helper()
 	app := free(t)
+	mustOwn(t, memory)
 	pairs := []string{
 		"/etc/sallyport/sidecar.yaml", filepath.Join(s.folder, "sidecar.yaml"), "127.0.0.1:8000", app, "127.0.0.1:8080", app,
 	}
@@ -119,8 +123,8 @@ func (s *sidecar) translator(t *testing.T, container service, memory string, at 
 	for theirs, ours := range at {
 		pairs = append(pairs, theirs, ours)
 	}
-	_, port, _ := net.SplitHostPort(app)
-	return strings.NewReplacer(append(pairs, "PORT=", "PORT="+port)...)
+	s.app = app
+	return strings.NewReplacer(pairs...)
 }
 
 // copyFiles puts the example where whoever runs it can read it, translated.

@@ -47,8 +47,8 @@ func (d *database) stop() error {
 
 // startMariaDB makes a MariaDB whose general log has every connection and statement.
 // None of it is meant to survive: nothing is flushed to a disk.
-func startMariaDB() (*database, error) {
-	d, err := newDatabase("mariadb")
+func startMariaDB(dir string) (*database, error) {
+	d, err := newDatabase(filepath.Join(dir, "mariadb"))
 	if err != nil {
 		return nil, err
 	}
@@ -76,8 +76,8 @@ func startMariaDB() (*database, error) {
 }
 
 // startPostgreSQL makes a PostgreSQL that logs connections and what is done to users.
-func startPostgreSQL() (*database, error) {
-	d, err := newDatabase("postgresql")
+func startPostgreSQL(dir string) (*database, error) {
+	d, err := newDatabase(filepath.Join(dir, "postgresql"))
 	if err != nil {
 		return nil, err
 	}
@@ -122,8 +122,8 @@ func (d *database) over(user, password string, way ...string) (string, error) {
 }
 
 // newDatabase finds a place for one.
-func newDatabase(name string) (*database, error) {
-	dir, err := own(filepath.Join(shared.dir, name))
+func newDatabase(dir string) (*database, error) {
+	dir, err := own(dir)
 	if err != nil {
 		return nil, err
 	}

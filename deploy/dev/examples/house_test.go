@@ -28,6 +28,7 @@ const gatewayName = "gateway.sallyport.internal"
 // A home is what the tests share: a Vault that is provisioned for all examples, and the
 // databases.
 type home struct {
+	dir               string // for what is written
 	vault             *vaulttest.Server
 	caFile            string          // of the Vault, where everybody may read it
 	client            tls.Certificate // the gateway's
@@ -40,8 +41,8 @@ type home struct {
 func (h *home) open(ctx context.Context) error {
 	errs := make([]error, 3)
 	var all sync.WaitGroup
-	all.Go(func() { h.mariadb, errs[0] = startMariaDB() })
-	all.Go(func() { h.postgres, errs[1] = startPostgreSQL() })
+	all.Go(func() { h.mariadb, errs[0] = startMariaDB(h.dir) })
+	all.Go(func() { h.postgres, errs[1] = startPostgreSQL(h.dir) })
 	all.Go(func() { errs[2] = h.openVault(ctx) })
 	all.Wait()
 	if err := errors.Join(errs...); err != nil {
@@ -71,7 +72,7 @@ func (h *home) openVault(ctx context.Context) error {
 		plugins[name], folder = path, filepath.Dir(path)
 	}
 	var err error
-	if h.vault, err = vaulttest.Start(ctx, vaulttest.Options{Dir: filepath.Join(shared.dir, "vault"), PluginDir: folder}); err != nil {
+	if h.vault, err = vaulttest.Start(ctx, vaulttest.Options{Dir: filepath.Join(h.dir, "vault"), PluginDir: folder}); err != nil {
 		return err
 	}
 	for name, path := range plugins { // the full build has them, and registers them itself
@@ -83,7 +84,7 @@ func (h *home) openVault(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	h.caFile = filepath.Join(shared.dir, "vault-ca.pem")
+	h.caFile = filepath.Join(h.dir, "vault-ca.pem")
 	if err := os.WriteFile(h.caFile, ca, 0o644); err != nil {
 		return err
 	}
@@ -96,7 +97,7 @@ func (h *home) openVault(ctx context.Context) error {
 // operator is the environment of who may do everything with Vault.
 func (h *home) operator(more ...string) []string {
 	return environment(append([]string{
-		"VAULT_ADDR=" + h.vault.Address, "VAULT_CACERT=" + h.caFile, "VAULT_TOKEN=" + h.vault.RootToken, "HOME=" + shared.dir,
+		"VAULT_ADDR=" + h.vault.Address, "VAULT_CACERT=" + h.caFile, "VAULT_TOKEN=" + h.vault.RootToken, "HOME=" + h.dir,
 	}, more...)...)
 }
 
@@ -120,7 +121,7 @@ func (h *home) provision() error {
 		gateway += route
 		file += entry
 	}
-	config, more := filepath.Join(shared.dir, "gateway.yaml"), filepath.Join(shared.dir, "provision.yaml")
+	config, more := filepath.Join(h.dir, "gateway.yaml"), filepath.Join(h.dir, "provision.yaml")
 	if err := errors.Join(os.WriteFile(config, []byte(gateway), 0o644), os.WriteFile(more, []byte(file), 0o644)); err != nil {
 		return err
 	}

@@ -42,6 +42,10 @@ var starters = make(chan func())
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	// These tests wait for leases to end, and hardly for a processor.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
 	go func() {
 		runtime.LockOSThread()
 		for start := range starters {
@@ -59,12 +63,13 @@ func run(m *testing.M) int {
 	if err == nil {
 		err = setUp()
 	}
-	defer os.RemoveAll(shared.memory) //nolint:errcheck // see the message below
+	defer os.RemoveAll(shared.memory)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "examples:", err)
 		return 1
 	}
 	code := 1
+	house.dir = shared.dir
 	if err = house.open(context.Background()); err == nil {
 		code = m.Run()
 	}

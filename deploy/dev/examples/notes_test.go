@@ -1,8 +1,6 @@
 package examples
 
 import (
-	"context"
-	"maps"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -38,7 +36,7 @@ func (e *notesExample) as(user, password, statement string) (string, error) {
 	d := e.database()
 	var out []byte
 	var err error
-	if d == house.mariadb {
+	if d.bin == "" {
 		out, err = once(environment("MYSQL_PWD="+password), []byte(statement), "mariadb",
 			"--no-defaults", "--host=127.0.0.1", "--port="+d.port, "--user="+user, "--batch", "--skip-column-names", "notes_webapp")
 	} else {
@@ -48,11 +46,11 @@ func (e *notesExample) as(user, password, statement string) (string, error) {
 	return string(out), err
 }
 
-// at has the example's addresses lead to the database here.
-func (e *notesExample) at() map[string]string {
+// here has the addresses in the notes' template lead to this database.
+func (d *database) here() map[string]string {
 	return map[string]string{
 		"host = mariadb": "host = 127.0.0.1", "host = postgres": "host = 127.0.0.1",
-		"port = 3306": "port = " + e.database().port, "port = 5432": "port = " + e.database().port,
+		"port = 3306": "port = " + d.port, "port = 5432": "port = " + d.port,
 	}
 }
 
@@ -68,29 +66,6 @@ func (e *notesExample) count(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return n
-}
-
-// live has credentials live otherwise until the test ends.
-func (e *notesExample) live(t *testing.T, ttl, most string) {
-	t.Helper()
-	path := strings.Replace(e.creds, "creds", "roles", 1)
-	var before struct{ Data map[string]any }
-	if err := house.vault.Call(t.Context(), "GET", path, nil, &before); err != nil {
-		t.Fatal(err)
-	}
-	for key := range before.Data { // what is empty is not taken back as it is told
-		if value, empty := before.Data[key].([]any); empty && len(value) == 0 {
-			delete(before.Data, key)
-		}
-	}
-	changed := maps.Clone(before.Data)
-	changed["default_ttl"], changed["max_ttl"] = ttl, most
-	call(t, "POST", path, changed)
-	t.Cleanup(func() {
-		if err := house.vault.Call(context.WithoutCancel(t.Context()), "POST", path, before.Data, nil); err != nil {
-			t.Error(err)
-		}
-	})
 }
 
 // credentials reads new ones as the operator.

@@ -20,6 +20,7 @@ import (
 
 // sidecar is one that runs, with the application of an example.
 type sidecar struct {
+	home    *home
 	child   *process.Child
 	address string            // of the guard
 	admin   string            // of probes and metrics
@@ -39,10 +40,10 @@ type service struct {
 // begin starts an example's sidecar with the command of its compose.yml, as whoever has
 // no rights on this machine, and returns at once. What at names stands for something
 // else in this place, such as a database's address.
-func begin(t *testing.T, example string, at map[string]string) *sidecar {
+func begin(t *testing.T, h *home, example string, at map[string]string) *sidecar {
 	t.Helper()
 	id := strings.ReplaceAll(t.Name(), "/", "-")
-	s := &sidecar{folder: mustOwn(t, filepath.Join(shared.dir, id)), memory: map[string]string{}, address: free(t), admin: free(t)}
+	s := &sidecar{home: h, folder: mustOwn(t, filepath.Join(shared.dir, id)), memory: map[string]string{}, address: free(t), admin: free(t)}
 	container := readService(t, example)
 	here := s.translator(t, container, filepath.Join(shared.memory, id), at)
 	s.copyFiles(t, example, here)
@@ -51,11 +52,11 @@ func begin(t *testing.T, example string, at map[string]string) *sidecar {
 	role := container.Command[slices.Index(container.Command, "--role")+1]
 	for _, arg := range container.Command {
 		if arg == "--" { // in a container the token is where it is looked for
-			args = append(args, "--wrapping-token-file", introduce(t, role, s.folder))
+			args = append(args, "--wrapping-token-file", h.introduce(t, role, s.folder))
 		}
 		args = append(args, here.Replace(arg))
 	}
-	env := environment("VAULT_ADDR="+house.vault.Address, "VAULT_CACERT="+house.caFile, "VAULT_ROLE_ID="+roleID(t, role))
+	env := environment("VAULT_ADDR="+h.vault.Address, "VAULT_CACERT="+h.caFile, "VAULT_ROLE_ID="+h.roleID(t, role))
 	_, port, _ := net.SplitHostPort(s.app)
 	env = append(env, "PORT="+port) // which a container has for itself
 	for key, value := range container.Environment {
@@ -77,10 +78,10 @@ func begin(t *testing.T, example string, at map[string]string) *sidecar {
 	return s
 }
 
-// run is begin that waits until the sidecar says that everything is ready.
-func runExample(t *testing.T, example string, at map[string]string) *sidecar {
+// runExample is begin that waits until the sidecar says that everything is ready.
+func runExample(t *testing.T, h *home, example string, at map[string]string) *sidecar {
 	t.Helper()
-	s := begin(t, example, at)
+	s := begin(t, h, example, at)
 	await(t, "the sidecar to be ready", s.child, func() bool { return s.ready(t) })
 	return s
 }
@@ -149,10 +150,10 @@ func (s *sidecar) copyFiles(t *testing.T, example string, here *strings.Replacer
 }
 
 // introduce has the operator mint an introduction, for whoever runs the sidecar.
-func introduce(t *testing.T, role, folder string) string {
+func (h *home) introduce(t *testing.T, role, folder string) string {
 	t.Helper()
 	file := filepath.Join(folder, "token")
-	if out, err := onceAsUs(house.operator(), nil, shared.binary, "introduce", "--role", role, "--file", file); err != nil {
+	if out, err := onceAsUs(h.operator(), nil, shared.binary, "introduce", "--role", role, "--file", file); err != nil {
 		t.Fatalf("introducing %s: %v\n%s", role, err, out)
 	}
 	if err := give(file); err != nil {
@@ -161,14 +162,14 @@ func introduce(t *testing.T, role, folder string) string {
 	return file
 }
 
-func roleID(t *testing.T, role string) string {
+func (h *home) roleID(t *testing.T, role string) string {
 	t.Helper()
 	var answer struct {
 		Data struct {
 			RoleID string `json:"role_id"`
 		}
 	}
-	if err := house.vault.Call(t.Context(), "GET", "auth/approle/role/"+role+"/role-id", nil, &answer); err != nil {
+	if err := h.vault.Call(t.Context(), "GET", "auth/approle/role/"+role+"/role-id", nil, &answer); err != nil {
 		t.Fatal(err)
 	}
 	return answer.Data.RoleID
@@ -206,7 +207,7 @@ func (s *sidecar) gateway(t *testing.T) *http.Client {
 	t.Helper()
 	transport := &http.Transport{
 		TLSClientConfig: &tls.Config{
-			Certificates: []tls.Certificate{house.client}, RootCAs: house.roots, ServerName: s.name, MinVersion: tls.VersionTLS13,
+			Certificates: []tls.Certificate{s.home.client}, RootCAs: s.home.roots, ServerName: s.name, MinVersion: tls.VersionTLS13,
 		},
 		MaxIdleConnsPerHost: 16,
 	}

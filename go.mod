@@ -14,6 +14,7 @@ require (
 	github.com/hashicorp/consul-template v0.41.4
 	github.com/hashicorp/vault/api v1.23.0
 	github.com/jonboulle/clockwork v0.5.0
+	github.com/landlock-lsm/go-landlock v0.11.2
 	github.com/letsencrypt/challtestsrv v1.4.2
 	github.com/letsencrypt/pebble/v2 v2.10.1
 	github.com/mattermost/xml-roundtrip-validator v0.1.0
@@ -108,4 +109,5 @@ require (
 	golang.org/x/time v0.16.0 // indirect
 	golang.org/x/tools v0.51.0 // indirect
 	gopkg.in/yaml.v2 v2.4.0 // indirect
+	kernel.org/pub/linux/libs/security/libcap/psx v1.2.78 // indirect
 )

@@ -39,6 +39,8 @@ type Sidecar struct {
 	Tracing Collector `yaml:"tracing"`
 	// RecordUsers has lines of the access log say who asks. Default true.
 	RecordUsers bool `yaml:"record_users"`
+	// Confine is what the process may touch beside what it needs.
+	Confine Confinement `yaml:"confine"`
 	// Stop is how the process ends.
 	Stop Stop `yaml:"stop"`
 	// Child is how the application is run, if the sidecar runs it.

@@ -22,6 +22,7 @@ func validateSidecar(s *Sidecar, faults *collector) {
 	faults.admin("admin", s.Admin, s.UnsafeAdminNotLoopback)
 	faults.listeners([]string{"listen", "admin"}, []string{s.Listen, s.Admin})
 	faults.collectorOf("tracing", s.Tracing)
+	faults.confinement("confine", s.Confine)
 	faults.stop("stop", s.Stop)
 	faults.child("child", s.Child)
 	faults.secrets("secrets", s.Secrets)

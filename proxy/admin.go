@@ -13,6 +13,9 @@ type AdminConfig struct {
 	// Readiness says why the process should get no traffic; no reason means that
 	// it should. Remarks are what is wrong besides. Required.
 	Readiness func() (reasons, remarks []string)
+	// Parts are lines on everything that must be well, shown below a "ready"; nil shows
+	// nothing.
+	Parts func() []string
 	// Metrics are what /metrics shows. Required.
 	Metrics prometheus.Gatherer
 	// More are further handlers, by patterns of http.ServeMux.
@@ -28,17 +31,7 @@ func Admin(cfg AdminConfig) http.Handler {
 		mux.Handle(pattern, handler)
 	}
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		reasons, remarks := cfg.Readiness()
-		switch {
-		case len(reasons) > 0:
-			plain(w, http.StatusServiceUnavailable, "not ready:\n- "+strings.Join(append(reasons, remarks...), "\n- "))
-		case len(remarks) > 0:
-			plain(w, http.StatusOK, "ready, serving with what is held:\n- "+strings.Join(remarks, "\n- "))
-		default:
-			plain(w, http.StatusOK, "ready")
-		}
-	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { readiness(w, cfg) })
 	// Traces stand as examples beside durations in OpenMetrics alone.
 	mux.Handle("GET /metrics", promhttp.HandlerFor(cfg.Metrics, promhttp.HandlerOpts{EnableOpenMetrics: true}))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -48,6 +41,28 @@ func Admin(cfg AdminConfig) http.Handler {
 		}
 		mux.ServeHTTP(w, r)
 	})
+}
+
+// readiness answers whether the process should get traffic.
+func readiness(w http.ResponseWriter, cfg AdminConfig) {
+	reasons, remarks := cfg.Readiness()
+	if len(reasons) > 0 {
+		plain(w, http.StatusServiceUnavailable, listed("not ready:", append(reasons, remarks...)))
+		return
+	}
+	answer := "ready"
+	if len(remarks) > 0 {
+		answer = listed("ready, serving with what is held:", remarks)
+	}
+	if cfg.Parts != nil {
+		answer = listed(answer, cfg.Parts())
+	}
+	plain(w, http.StatusOK, answer)
+}
+
+// listed is a line and others below it.
+func listed(first string, lines []string) string {
+	return strings.Join(append([]string{first}, lines...), "\n- ")
 }
 
 func plain(w http.ResponseWriter, status int, text string) {

@@ -96,11 +96,13 @@ func (g *Gateway) shed(ex *exchange, r *http.Request, why string) {
 // tooOften refuses whoever has asked for more than strangers may, signed in or not: it
 // is asked before anybody knows.
 func (g *Gateway) tooOften(ex *exchange, r *http.Request) bool {
-	wait := g.strangers.take(networkOf(ex.Record.ClientAddress), ex.Record.Time)
+	network := networkOf(ex.Record.ClientAddress)
+	wait := g.strangers.take(network, ex.Record.Time)
 	if wait == 0 {
 		return false
 	}
 	g.cfg.Metrics.limited.Inc()
+	ex.Record.Fold(network)
 	g.often.answer(ex, r, wait)
 	return true
 }

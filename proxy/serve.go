@@ -57,7 +57,9 @@ const (
 // on, but has every client leave its connection; then it takes no new connections,
 // ends event streams and WebSockets, whose clients come back by themselves, and has
 // requests in flight finish within the drain deadline. What is left then is cut. It
-// returns nil after a clean stop, and ErrDrain when something had to be cut.
+// returns nil after a clean stop, and ErrDrain when something had to be cut. A listener
+// that breaks stops it too, with an error, and no earlier: requests in flight end, and are
+// recorded, all the same.
 func Serve(ctx context.Context, cfg ServerConfig) error {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -84,22 +86,24 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 	}
 	accepting := make(chan error, 1)
 	go func() { accepting <- serveListener(server, cfg) }()
+	var stopped error
 	select {
 	case err := <-accepting:
-		return fmt.Errorf("serving on %s: %w", cfg.Listener.Addr(), err)
+		handler.leave()
+		cfg.Announce = 0 // nobody else can come
+		stopped = fmt.Errorf("serving on %s: %w", cfg.Listener.Addr(), err)
 	case <-ctx.Done():
+		if stopped = leave(context.WithoutCancel(ctx), handler, cfg, accepting); errors.Is(stopped, net.ErrClosed) {
+			stopped = nil
+		}
 	}
-	stopped := leave(context.WithoutCancel(ctx), handler, cfg, accepting)
 	err := drain(context.WithoutCancel(ctx), server, handler, cfg)
 	cut()
 	_ = server.Close() // what is left is cut: there is nobody to tell
 	if !handler.ended(context.WithoutCancel(ctx), cutPatience) {
 		err = ErrDrain
 	}
-	if !errors.Is(stopped, net.ErrClosed) {
-		return errors.Join(err, stopped)
-	}
-	return err
+	return errors.Join(err, stopped)
 }
 
 func serveListener(server *http.Server, cfg ServerConfig) error {

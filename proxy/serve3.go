@@ -73,20 +73,23 @@ func Serve3(ctx context.Context, cfg Server3Config) error {
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.ServeListener(listener) }()
+	var stopped error
 	select {
 	case err := <-failed:
-		return errors.Join(fmt.Errorf("serving HTTP/3 on %s: %w", cfg.Socket.LocalAddr(), err), server.Close(), transport.Close(), cfg.Socket.Close())
+		stopped = fmt.Errorf("serving HTTP/3 on %s: %w", cfg.Socket.LocalAddr(), err)
 	case <-ctx.Done():
+		pause(context.WithoutCancel(ctx), cfg.Announce)
 	}
-	pause(context.WithoutCancel(ctx), cfg.Announce)
 	err = drain3(context.WithoutCancel(ctx), server, handler, cfg.Drain)
 	if !handler.ended(context.WithoutCancel(ctx), cutPatience) {
 		err = ErrDrain
 	}
-	if stopped := <-failed; !errors.Is(stopped, http.ErrServerClosed) {
-		err = errors.Join(err, stopped)
+	if stopped == nil {
+		if stopped = <-failed; errors.Is(stopped, http.ErrServerClosed) {
+			stopped = nil
+		}
 	}
-	return errors.Join(err, transport.Close(), cfg.Socket.Close())
+	return errors.Join(err, stopped, server.Close(), transport.Close(), cfg.Socket.Close())
 }
 
 // quicConfig has the limits of connections (RFC 9000).

@@ -45,20 +45,22 @@ func openGatewayLog(ctx context.Context, a config.AccessLog, parts logParts, out
 		cfg.Start = parts.maker.AppendStart
 	}
 	first := accesslog.NewOutput(ownOutput, out)
+	var files []*file.File
 	if a.File != "-" {
-		opened, err := file.Start(ctx, fileConfig(ownOutput, a.File, a.Rotate, log))
+		opened, err := file.Start(ctx, fileConfig(ownOutput, a.File, a.Rotate, a.Durability, log))
 		if err != nil {
 			return nil, nil, &hinted{err, "choose a file in access_log.file that this process may append to"}
 		}
-		first = opened
+		first, files = opened, []*file.File{opened}
 		if cfg.Predecessor, err = file.LastOf(a.File); err != nil {
 			return nil, nil, errors.Join(err, first.Close())
 		}
 	}
-	sinks, err := openSinks(ctx, a.Sinks, out, log)
+	sinks, err := openSinks(ctx, a, out, log)
 	if err != nil {
 		return nil, nil, &hinted{errors.Join(err, first.Close()), "see to it that this process may write where access_log.sinks says, and reads the files that it names"}
 	}
+	sinks.files = append(sinks.files, files...)
 	if cfg.Predecessor != nil {
 		if err := sinks.catchUp(ctx, a.File, *cfg.Predecessor); err != nil {
 			return nil, nil, errors.Join(err, sinks.close(), first.Close())

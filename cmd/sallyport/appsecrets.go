@@ -61,11 +61,11 @@ func newAppSecrets(ctx context.Context, cfg *config.Sidecar, client *vaultpki.Cl
 	}
 	s := &appSecrets{}
 	settings := secrets.Config{
-		Vault: appVault{client}, Env: map[string]string{}, Exec: s.exec, Variable: inheritedVariable(os.Environ()),
+		Vault: appVault{client}, Env: map[string]string{}, Variable: inheritedVariable(os.Environ()),
 		Refresh: cfg.Refresh.Duration, Grace: cfg.Secrets.Grace.Duration, UnsafeDisk: cfg.Secrets.UnsafeDisk, Log: log,
 	}
 	if hasApp {
-		settings.App = s
+		settings.App, settings.Exec = s, s.exec
 	}
 	if cfg.Secrets.HasStdin() {
 		settings.Stdin = cfg.Secrets.Stdin
@@ -166,14 +166,13 @@ func (s *appSecrets) Restart(ctx context.Context, env []string, stdin []byte) er
 	return s.app.Load().child.Restart(ctx, env, stdin)
 }
 
+// actionFolder is where commands are run.
+const actionFolder = "/"
+
 // exec runs a command without an environment of ours, beside the application.
 func (s *appSecrets) exec(ctx context.Context, argv []string, output *os.File) error {
-	var reaper *supervise.Reaper
-	if a := s.app.Load(); a != nil {
-		reaper = a.reaper
-	}
-	return supervise.Exec(ctx, reaper, supervise.Program{
-		Argv: argv, Env: supervise.Inherited(os.Environ()), Dir: "/", Output: output,
+	return supervise.Exec(ctx, s.app.Load().reaper, supervise.Program{
+		Argv: argv, Env: supervise.Inherited(os.Environ()), Dir: actionFolder, Output: output,
 	})
 }
 
@@ -193,16 +192,17 @@ func (s *appSecrets) close(ctx context.Context) {
 	}
 }
 
-// unready says why an application with these secrets should get no requests; "" if it
-// should.
-func (s *appSecrets) unready(now time.Time) string {
-	if s == nil {
-		return ""
+// part is the secrets' part in the answer about health.
+func (s *appSecrets) part() (ok bool, says string) {
+	state := s.State()
+	until := state.FreshUntil.UTC().Format(time.RFC3339)
+	switch {
+	case !state.Fresh(time.Now()):
+		return false, "those of the app ended at " + until
+	case state.FreshUntil.IsZero():
+		return true, "rendered, and none of them ends"
 	}
-	if state := s.State(); !state.Fresh(now) {
-		return "secrets: those of the application ended at " + state.FreshUntil.UTC().Format(time.RFC3339)
-	}
-	return ""
+	return true, "rendered, and valid until " + until + " without Vault"
 }
 
 // artefacts are what the application lives from.

@@ -90,6 +90,7 @@ var fences = []fence{
 	},
 	{[]string{"google.golang.org/grpc"}, nil, "of gRPC we need one unary call, which package proxy/otlp makes: the library would double what a sidecar weighs"},
 	{[]string{modulePath + "/proxy/accesslog/audit"}, []string{"cmd", "proxy/accesslog/audit", "proxy/auditpage"}, "the log is read back for who asks about it: no request waits for that"},
+	{[]string{"github.com/landlock-lsm/", "kernel.org/pub/linux/libs/"}, []string{"proxy/sidecar/confine"}, "what a process may do is given up in one place, whose errors and limits are known"},
 	{[]string{"github.com/quic-go/"}, []string{"proxy"}, "QUIC stands beside the TCP listener, where its limits and its stop are the same: cmd hands over a socket"},
 }
 
@@ -355,6 +356,7 @@ func TestArchitectureRulesCanFail(t *testing.T) {
 		"proxy imports goxmldsig":           {fenceFaults(pkg("proxy", "github.com/russellhaering/goxmldsig")), "belongs to saml"},
 		"cmd imports etree":                 {fenceFaults(pkg("cmd/sallyport", "github.com/beevik/etree")), "belongs to saml"},
 		"cmd imports a YAML parser":         {fenceFaults(pkg("cmd/sallyport", "github.com/goccy/go-yaml")), "belongs to config"},
+		"cmd imports landlock":              {fenceFaults(pkg("cmd/sallyport", "github.com/landlock-lsm/go-landlock/landlock")), "belongs to proxy/sidecar/confine"},
 		"config imports cobra":              {fenceFaults(pkg("config", "github.com/spf13/cobra")), "belongs to cmd"},
 		"vaultpki imports prometheus":       {fenceFaults(pkg("vaultpki", "github.com/prometheus/client_golang/prometheus")), "belongs to proxy and cmd"},
 		"proxy/portal imports sessions":     {fenceFaults(pkg("proxy/portal", "github.com/gorilla/sessions")), "belongs to proxy/session"},

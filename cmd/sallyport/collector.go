@@ -12,6 +12,9 @@ const (
 	// What a gateway holds for good is a few megabytes, and Go would collect whenever
 	// as much again has been allocated: after every few hundred requests.
 	headroom = 64 << 20
+	// sidecarHeadroom is the same of a sidecar, which is to weigh little on the machine of its
+	// tool, and has the requests of one tool alone.
+	sidecarHeadroom = 8 << 20
 	// headroomShare is the part of the memory limit that headroom may be at most.
 	headroomShare = 4
 	// limitShare is how much of a container's memory the heap may take, in percent;
@@ -22,15 +25,14 @@ const (
 )
 
 // tuneCollector gives the garbage collector room, within the memory that this
-// process's control group has. Whoever sets GOGC or GOMEMLIMIT knows better, and is
+// process's control group has: room in bytes at most. Whoever sets GOGC or GOMEMLIMIT knows better, and is
 // left alone.
-func tuneCollector(lookup func(string) (string, bool)) {
+func tuneCollector(room int64, lookup func(string) (string, bool)) {
 	for _, name := range []string{"GOGC", "GOMEMLIMIT"} {
 		if value, set := lookup(name); set && value != "" {
 			return
 		}
 	}
-	room := int64(headroom)
 	if limit := groupMemory("/"); limit > 0 {
 		debug.SetMemoryLimit(limit / 100 * limitShare)
 		room = min(room, limit/headroomShare)

@@ -114,17 +114,20 @@ func exitCode(err error) int {
 	var certificate *certificateError
 	var loosening *provision.LooseningError
 	var tampered *tamperedError
-	var gone *supervise.ExitedError
+	var ended *supervise.ExitedError
 	var unstarted *supervise.StartError
+	var guardEnded *guardEndedError
 	var rendering *appSecretsError
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &guardEnded):
+		return exitCertificate
 	case errors.As(err, &unstarted):
 		return exitAppStart
-	case errors.As(err, &gone) && gone.Success():
+	case errors.As(err, &ended) && ended.Success():
 		return exitOK
-	case errors.As(err, &gone):
+	case errors.As(err, &ended):
 		return exitApp
 	case errors.Is(err, context.Canceled): // a signal, whatever Vault was doing
 		return exitFailure

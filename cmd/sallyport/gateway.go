@@ -33,7 +33,7 @@ names a file. docs/exit-codes.md lists the ways in which a start can fail.`,
 			if err := identity.require(cmd, "config", "vault-addr"); err != nil {
 				return err
 			}
-			tuneCollector(std.Env)
+			tuneCollector(headroom, std.Env)
 			log := newRecordedLogger(std.Err, "gateway")
 			err := runGateway(cmd.Context(), source(from), &identity, std.Out, log)
 			return identity.closing(cmd.Context(), log, err)

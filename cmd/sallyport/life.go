@@ -73,9 +73,20 @@ type life struct {
 	// tools are where a gateway sends requests; nil for a sidecar.
 	tools *proxy.Live
 
+	// parts are what the answer about health has in detail; nil for no detail.
+	parts []part
+
 	startup  *stopwatch // of the steps before run
 	started  time.Time  // by run
 	stopping atomic.Bool
+	guarding atomic.Bool // beside an application: it answers, and requests may come
+}
+
+// part is one of the things that must be well for a process to be ready. State is called
+// concurrently; says has no name in it.
+type part struct {
+	Name  string
+	State func() (ok bool, says string)
 }
 
 // heldCertificates are certificates, and what stops when one of them ends.
@@ -90,7 +101,7 @@ const adminDrain = time.Second
 // run serves until ctx ends. The identity is kept fresh until the last request
 // has been answered, and the admin listener says "stopping" meanwhile.
 func (l *life) run(ctx context.Context) error {
-	open, err := l.begin(ctx)
+	open, err := l.open(ctx)
 	if err != nil {
 		for _, held := range l.certificates {
 			held.Close()
@@ -98,26 +109,17 @@ func (l *life) run(ctx context.Context) error {
 		return err
 	}
 	l.started = time.Now()
-	l.metrics.MustRegister(&identityMetrics{life: l}, l.calls, proxy.NewAccessLogMetrics(l.access))
-	if l.sinks != nil {
-		l.metrics.MustRegister(&logSinkMetrics{sinks: l.sinks})
-	}
-	if l.tracer != nil {
-		l.metrics.MustRegister(l.tracer)
-	}
-	if l.rendered != nil {
-		l.metrics.MustRegister(&appSecretsMetrics{l.rendered})
-	}
+	l.register()
 	// Renewals and probes outlive ctx by the drain: a certificate may end, and
 	// somebody will ask for readiness, while the last requests are answered.
 	background, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	group, background := errgroup.WithContext(background)
-	// Both listen since open, so it is true; and it precedes any line of theirs.
-	l.startup.lap("listening")
 	l.access.Begin()
-	l.log.Info("serving", "https", open.work.Addr().String(), "admin", open.admin.Addr().String(), "forward_auth", open.asks(), "startup", l.startup)
-	l.notify(ctx, handover.Ready)
+	if l.app == nil {
+		// All listen since open, so it is true; and it precedes any line of theirs.
+		l.tellServing(ctx, open)
+	}
 	l.keepFresh(background, group)
 	group.Go(func() error {
 		return proxy.Serve(background, proxy.ServerConfig{
@@ -129,39 +131,82 @@ func (l *life) run(ctx context.Context) error {
 		serving, stop := context.WithCancel(ctx)
 		defer stop()
 		defer context.AfterFunc(background, stop)() // a broken admin listener ends the work too
-		defer context.AfterFunc(serving, func() {
+		told := onEnd(serving, func() {
 			l.stopping.Store(true)
+			l.app.retire()
 			l.log.Info("stopping", "announce", l.announce.String(), "drain", l.drain.String())
 			l.notify(context.WithoutCancel(ctx), handover.Stopping)
-		})()
-		go func() {
-			select {
-			case <-l.app.ended():
-				stop()
-			case <-serving.Done():
-			}
-		}()
-		served := l.serve(serving, open)
-		return errors.Join(l.app.stop(), served) // it has answered until now
+		})
+		defer told() // it stands before "stopped", in every log
+		if l.app != nil {
+			return l.serveApp(serving, stop, open)
+		}
+		return l.serve(serving, open)
 	})
 	err = group.Wait()
 	l.log.Info("stopped", "clean", err == nil)
 	return err
 }
 
-// begin starts the application, if there is one, and listens when it answers.
-func (l *life) begin(ctx context.Context) (listeners, error) {
-	if err := l.app.start(ctx); err != nil {
-		return listeners{}, err
+// register has metrics told.
+func (l *life) register() {
+	l.metrics.MustRegister(&identityMetrics{life: l}, l.calls, proxy.NewAccessLogMetrics(l.access))
+	if l.sinks != nil {
+		l.metrics.MustRegister(&logSinkMetrics{sinks: l.sinks})
+	}
+	if l.tracer != nil {
+		l.metrics.MustRegister(l.tracer)
 	}
 	if l.app != nil {
-		l.startup.lap("app")
+		l.metrics.MustRegister(&appMetrics{l.app})
 	}
-	open, err := l.open(ctx)
-	if err != nil {
-		err = errors.Join(err, l.app.stop())
+	if l.rendered != nil {
+		l.metrics.MustRegister(&appSecretsMetrics{l.rendered})
 	}
-	return open, err
+}
+
+// tellServing says that requests are answered from now on.
+func (l *life) tellServing(ctx context.Context, open listeners) {
+	l.startup.lap("listening")
+	l.log.Info("serving", "https", open.work.Addr().String(), "admin", open.admin.Addr().String(), "forward_auth", open.asks(), "startup", l.startup)
+	l.notify(ctx, handover.Ready)
+}
+
+// serveApp starts the application, and answers requests from when it answers until stop is
+// called or it has ended. It is ended after the last request.
+func (l *life) serveApp(ctx context.Context, stop func(), open listeners) error {
+	if err := l.app.start(ctx, l.startup); err != nil {
+		return err
+	}
+	go func() {
+		select {
+		case <-l.app.ended():
+			stop()
+		case <-ctx.Done():
+		}
+	}()
+	err := l.openWork(ctx, &open)
+	if err == nil {
+		l.tellServing(ctx, open)
+		l.guarding.Store(true)
+		err = l.serve(ctx, open)
+	}
+	return errors.Join(l.app.stop(), err)
+}
+
+// onEnd has tell called when ctx ends. Once settled has returned, it was and has returned, or
+// never will be.
+func onEnd(ctx context.Context, tell func()) (settled func()) {
+	told := make(chan struct{})
+	forget := context.AfterFunc(ctx, func() {
+		defer close(told)
+		tell()
+	})
+	return func() {
+		if !forget() {
+			<-told
+		}
+	}
 }
 
 // adminHandler is what operators and their probes meet.
@@ -176,6 +221,7 @@ func (l *life) adminHandler() http.Handler {
 	}
 	return proxy.Admin(proxy.AdminConfig{
 		Readiness: func() (reasons, remarks []string) { doc := l.status(); return doc.Unready, doc.Remarks },
+		Parts:     l.partLines,
 		Metrics:   l.metrics, More: more,
 	})
 }
@@ -206,28 +252,37 @@ func (l listeners) asks() string {
 	return l.forwardAuth.Addr().String()
 }
 
-// open listens on every address, or on none.
+// open listens on every address, or on none. Where an application is awaited it is that of
+// the operators alone.
 func (l *life) open(ctx context.Context) (open listeners, err error) {
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, open.close())
 		}
 	}()
-	if open.work, err = l.sockets.listen(ctx, socketHTTPS, l.listen.work, forRequests); err != nil {
-		return open, err
-	}
 	if open.admin, err = l.sockets.listen(ctx, socketAdmin, l.listen.admin, forAdmin); err != nil {
 		return open, err
 	}
+	if l.app == nil {
+		err = l.openWork(ctx, &open)
+	}
+	return open, err
+}
+
+// openWork listens for everybody who is not an operator.
+func (l *life) openWork(ctx context.Context, open *listeners) (err error) {
+	if open.work, err = l.sockets.listen(ctx, socketHTTPS, l.listen.work, forRequests); err != nil {
+		return err
+	}
 	if l.listen.forwardAuth != "" {
 		if open.forwardAuth, err = l.sockets.listen(ctx, socketForwardAuth, l.listen.forwardAuth, forIngress); err != nil {
-			return open, err
+			return err
 		}
 	}
 	if l.listen.http3 != "" { // the port that the other has got
 		open.work3, err = l.sockets.packets(ctx, socketHTTP3, open.work.Addr().String(), forHTTP3)
 	}
-	return open, err
+	return err
 }
 
 // serve answers requests, and an ingress if one may ask, until ctx ends or one of the
@@ -276,6 +331,9 @@ func (l *life) keepFresh(ctx context.Context, group *errgroup.Group) {
 		sleepers = append(sleepers, f)
 		group.Go(func() error { return f.run(ctx) })
 	}
+	if l.app != nil {
+		group.Go(func() error { return l.guardEnds(ctx) })
+	}
 	group.Go(func() error { return l.probe.run(ctx) })
 	group.Go(func() error { return l.signed.run(ctx) })
 	group.Go(func() error { return l.tracer.Run(ctx) })
@@ -307,11 +365,10 @@ func (l *life) unready() []string {
 	if _, stuck := l.overloaded(); stuck {
 		reasons = append(reasons, "overloaded: nobody was let in for ten seconds")
 	}
-	if why := l.app.unready(); why != "" {
-		reasons = append(reasons, why)
-	}
-	if why := l.rendered.unready(time.Now()); why != "" {
-		reasons = append(reasons, why)
+	for _, p := range l.parts {
+		if ok, says := p.State(); !ok {
+			reasons = append(reasons, p.Name+": "+says)
+		}
 	}
 	if err := l.access.Err(); err != nil {
 		reasons = append(reasons, "access log: "+err.Error())

@@ -6,12 +6,14 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/proxy/sidecar"
+	"github.com/sallyport/sallyport/proxy/sidecar/confine"
 	"github.com/sallyport/sallyport/proxy/tracing"
 	"github.com/sallyport/sallyport/vaultpki"
 )
@@ -23,7 +25,10 @@ type liveSidecar struct {
 	access       *accesslog.Log
 	tracer       *tracing.Tracer // nil traces nothing
 	log          *slog.Logger
-	current      atomic.Pointer[sidecarState]
+	// fits says whether a configuration needs nothing from which this process has confined
+	// itself; nil if it has not.
+	fits    func(*config.Sidecar) error
+	current atomic.Pointer[sidecarState]
 }
 
 // sidecarState is what is in use. It is immutable.
@@ -47,6 +52,35 @@ func (s *liveSidecar) use(cfg *config.Sidecar) error {
 	return nil
 }
 
+// confine takes from this process what the configuration in use has no use for. supervises
+// says that it has an application of its own.
+func (s *liveSidecar) confine(from source, identity *identityFlags, supervises bool) error {
+	cfg := s.current.Load().cfg
+	if cfg.Confine.UnsafeOff {
+		return nil
+	}
+	keeps := func(cfg *config.Sidecar) (confine.Config, error) { return confinement(cfg, from, identity) }
+	held, err := keeps(cfg)
+	if err != nil {
+		return err
+	}
+	held.Signals = supervises
+	if err := confineGuard(held, s.log); err != nil {
+		return err
+	}
+	s.fits = func(cfg *config.Sidecar) error {
+		needs, err := keeps(cfg)
+		if err != nil {
+			return err
+		}
+		if lacking := held.Covers(needs); len(lacking) > 0 {
+			return fmt.Errorf("it needs %s, from which this process has confined itself: a restart takes it", strings.Join(lacking, " and "))
+		}
+		return nil
+	}
+	return nil
+}
+
 // useText puts the text of a configuration in use.
 func (s *liveSidecar) useText(name string, text []byte) error {
 	cfg, err := config.LoadSidecar(name, text)
@@ -62,10 +96,17 @@ func (s *liveSidecar) useText(name string, text []byte) error {
 		{"reuse_port", strconv.FormatBool(before.ReusePort), strconv.FormatBool(cfg.ReusePort)},
 		{"secrets", editionOf(before.Secrets), editionOf(cfg.Secrets)},
 		{"tracing", fmt.Sprint(before.Tracing), fmt.Sprint(cfg.Tracing)},
+		{"confine", fmt.Sprint(before.Confine), fmt.Sprint(cfg.Confine)},
 		{"stop.announce", before.Stop.Announce.String(), cfg.Stop.Announce.String()},
+		{"child", fmt.Sprint(before.Child), fmt.Sprint(cfg.Child)},
 		{"stop.drain", before.Stop.Drain.String(), cfg.Stop.Drain.String()},
 	}); err != nil {
 		return err
+	}
+	if s.fits != nil {
+		if err := s.fits(cfg); err != nil {
+			return err
+		}
 	}
 	if err := s.use(cfg); err != nil {
 		return err

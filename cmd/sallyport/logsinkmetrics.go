@@ -22,17 +22,17 @@ func (m *logSinkMetrics) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, labels, nil), kind, value, sink)
 	}
 	for _, c := range m.sinks.collectors {
-		stats := c.stats()
+		stats := c.Stats()
 		lag := 0.0
-		if !stats.spool.Oldest.IsZero() {
-			lag = max(0, time.Since(stats.spool.Oldest).Seconds())
+		if !stats.Spool.Oldest.IsZero() {
+			lag = max(0, time.Since(stats.Spool.Oldest).Seconds())
 		}
-		show("sallyport_access_log_spool_bytes", "Bytes of records that wait on disk for a collector.", prometheus.GaugeValue, float64(stats.spool.Bytes), c.name)
-		show("sallyport_access_log_spool_lag_seconds", "How long the oldest record has waited on disk for a collector.", prometheus.GaugeValue, lag, c.name)
-		show("sallyport_access_log_spool_dropped_total", "Records that have left the spool of a collector without being taken.", prometheus.CounterValue, float64(stats.spool.Dropped), c.name)
-		show("sallyport_access_log_delivered_total", "Records that a collector has taken.", prometheus.CounterValue, float64(stats.delivered), c.name)
-		show("sallyport_access_log_rejected_total", "Records that a collector will never take.", prometheus.CounterValue, float64(stats.rejected), c.name)
-		show("sallyport_access_log_collector_failures_total", "Connections to a collector that could not be made, or broke.", prometheus.CounterValue, float64(stats.failures), c.name)
-		show("sallyport_access_log_collector_away", "Whether a collector takes no records.", prometheus.GaugeValue, truth(!stats.away.IsZero()), c.name)
+		show("sallyport_access_log_spool_bytes", "Bytes of records that wait on disk for a collector.", prometheus.GaugeValue, float64(stats.Spool.Bytes), c.Name())
+		show("sallyport_access_log_spool_lag_seconds", "How long the oldest record has waited on disk for a collector.", prometheus.GaugeValue, lag, c.Name())
+		show("sallyport_access_log_spool_dropped_total", "Records that have left the spool of a collector without being taken.", prometheus.CounterValue, float64(stats.Spool.Dropped), c.Name())
+		show("sallyport_access_log_delivered_total", "Records that a collector has taken.", prometheus.CounterValue, float64(stats.Delivered), c.Name())
+		show("sallyport_access_log_rejected_total", "Records that a collector will never take.", prometheus.CounterValue, float64(stats.Rejected), c.Name())
+		show("sallyport_access_log_collector_failures_total", "Connections to a collector that could not be made, or broke.", prometheus.CounterValue, float64(stats.Failures), c.Name())
+		show("sallyport_access_log_collector_away", "Whether a collector takes no records.", prometheus.GaugeValue, truth(!stats.Away.IsZero()), c.Name())
 	}
 }

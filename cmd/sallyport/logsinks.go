@@ -15,6 +15,7 @@ import (
 	"github.com/sallyport/sallyport/proxy/accesslog"
 	"github.com/sallyport/sallyport/proxy/accesslog/format"
 	"github.com/sallyport/sallyport/proxy/accesslog/sink"
+	"github.com/sallyport/sallyport/proxy/accesslog/sink/courier"
 	"github.com/sallyport/sallyport/proxy/accesslog/sink/file"
 	"github.com/sallyport/sallyport/proxy/accesslog/sink/otlp"
 	"github.com/sallyport/sallyport/proxy/accesslog/sink/spool"
@@ -26,36 +27,30 @@ import (
 // asked anything, and each has goroutines of its own until it is closed, which is what
 // the log does.
 type logSinks struct {
-	out io.Writer // the standard output
-	log *slog.Logger
+	out        io.Writer // the standard output
+	durability string    // of the log
+	log        *slog.Logger
 	// identity has the certificate that a collector may ask for; nil until it is there.
 	identity atomic.Pointer[vaultpki.Certificates]
 	// waited are those without which nobody is let in, beside those that nobody waits
-	// for. collectors are those of both that have a spool.
+	// for. collectors are those of both that have a spool, files all that are rotated,
+	// access_log.file too.
 	waited, beside []accesslog.Sink
 	collectors     []spooledSink
+	files          []*file.File
 }
 
 // spooledSink is a sink with a spool.
 type spooledSink struct {
-	name  string
-	head  func() spool.Head
-	stats func() spooledStats
-	// sink is what it gets records by, behind its filter; set once it is open.
-	sink accesslog.Sink
-}
-
-// spooledStats are what one has done, and has to do.
-type spooledStats struct {
-	delivered, rejected, failures uint64
-	away                          time.Time
-	spool                         spool.Stats
+	*courier.Courier
+	// to is what it gets records by, behind its filter.
+	to accesslog.Sink
 }
 
 // openSinks opens all of them, or none.
-func openSinks(ctx context.Context, cfg []config.Sink, out io.Writer, log *slog.Logger) (*logSinks, error) {
-	s := &logSinks{out: out, log: log}
-	for _, c := range cfg {
+func openSinks(ctx context.Context, cfg config.AccessLog, out io.Writer, log *slog.Logger) (*logSinks, error) {
+	s := &logSinks{out: out, log: log, durability: cfg.Durability}
+	for _, c := range cfg.Sinks {
 		opened, err := s.open(ctx, c)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("sink %s of the access log: %w", c.Name, err), s.close())
@@ -89,23 +84,23 @@ func (s *logSinks) open(ctx context.Context, c config.Sink) (accesslog.Sink, err
 	case c.File.Path == "-":
 		return sink.Select(accesslog.NewOutput(c.Name, s.out), only, looks), nil
 	case c.File.Path != "":
-		opened, err := file.Start(ctx, fileConfig(c.Name, c.File.Path, c.File.Rotate, s.log))
+		opened, err := file.Start(ctx, fileConfig(c.Name, c.File.Path, c.File.Rotate, s.durability, s.log))
 		if err != nil {
 			return nil, err
 		}
+		s.files = append(s.files, opened)
 		return sink.Select(opened, only, looks), nil
 	}
-	var opened accesslog.Sink
+	open := s.openSyslog
 	if c.OTLP.On() {
-		opened, err = s.openOTLP(ctx, c, looks)
-	} else {
-		opened, err = s.openSyslog(ctx, c, looks)
+		open = s.openOTLP
 	}
+	opened, delivers, err := open(ctx, c, looks)
 	if err != nil {
 		return nil, err
 	}
 	selected := sink.Select(opened, only, nil)
-	s.collectors[len(s.collectors)-1].sink = selected
+	s.collectors = append(s.collectors, spooledSink{delivers, selected})
 	return selected, nil
 }
 
@@ -113,25 +108,37 @@ func (s *logSinks) open(ctx context.Context, c config.Sink) (accesslog.Sink, err
 // not to their spools. last is what it has written last.
 func (s *logSinks) catchUp(ctx context.Context, path string, last accesslog.Head) error {
 	for _, c := range s.collectors {
-		head := c.head()
-		if head.Instance != last.Instance || head.Last >= last.Sequence {
-			continue
-		}
-		records := 0
-		err := file.Since(ctx, path, accesslog.Head{Instance: head.Instance, Sequence: head.Last}, func(b *accesslog.Batch) error {
-			records += b.Count
-			return c.sink.Write(ctx, b)
-		})
-		if errors.Is(err, spool.ErrFull) { // as it would have been then
-			s.log.Warn("collector misses records that its full spool did not take", "sink", c.name, "behind", head.Last)
-			continue
-		}
+		heads, err := c.Spool().Behind(last.Instance)
 		if err != nil {
-			return fmt.Errorf("sink %s of the access log: %w", c.name, err)
+			return fmt.Errorf("sink %s of the access log: %w", c.Name(), err)
 		}
-		s.log.Info("spooled what a process before was kept from", "sink", c.name, "records", records)
+		for _, head := range heads {
+			if head.Instance == last.Instance && head.Last >= last.Sequence {
+				continue
+			}
+			if err := s.owed(ctx, c, path, head); err != nil {
+				return fmt.Errorf("sink %s of the access log: %w", c.Name(), err)
+			}
+		}
 	}
 	return nil
+}
+
+// owed gives a collector what a file has behind a record.
+func (s *logSinks) owed(ctx context.Context, c spooledSink, path string, head spool.Head) error {
+	records := 0
+	err := file.Since(ctx, path, accesslog.Head{Instance: head.Instance, Sequence: head.Last}, func(b *accesslog.Batch) error {
+		records += b.Count
+		return c.to.Write(ctx, b)
+	})
+	if errors.Is(err, spool.ErrFull) { // as it would have been then
+		s.log.Warn("collector misses records that its full spool did not take", "sink", c.Name(), "behind", head.Last)
+		return nil
+	}
+	if err == nil && records > 0 {
+		s.log.Info("spooled what a process before was kept from", "sink", c.Name(), "records", records)
+	}
+	return err
 }
 
 // formatOf is how records are written; nil is as they are.
@@ -150,54 +157,46 @@ func formatOf(name string) (sink.Format, error) {
 }
 
 // fileConfig is how a file is written.
-func fileConfig(name, path string, r config.Rotate, log *slog.Logger) file.Config {
+func fileConfig(name, path string, r config.Rotate, durability string, log *slog.Logger) file.Config {
 	return file.Config{
-		Name: name, Path: path, Size: int64(r.SizeMiB) << 20, Every: r.Every.Duration,
+		Name: name, Path: path, NeverSynced: durability == config.DurabilityNone, Size: int64(r.SizeMiB) << 20, Every: r.Every.Duration,
 		Keep: r.Keep, KeepFor: r.KeepFor.Duration, Compress: r.Compress && r.On(), Log: log,
 	}
 }
 
 // openSyslog opens the sink of a syslog collector.
-func (s *logSinks) openSyslog(ctx context.Context, c config.Sink, looks sink.Format) (accesslog.Sink, error) {
+func (s *logSinks) openSyslog(ctx context.Context, c config.Sink, looks sink.Format) (accesslog.Sink, *courier.Courier, error) {
 	hostname, err := os.Hostname()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	secured, err := s.collectorTLS(c.Syslog)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	queue, err := openSpool(c, s.log)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	opened := syslog.New(ctx, syslog.Config{
 		Name: c.Name, Address: c.Syslog.Address, TLS: secured, Facility: c.Syslog.FacilityCode(), Hostname: hostname, AppName: c.Syslog.AppName,
 		Format: looks, Spool: queue, Log: s.log,
 	})
-	s.collectors = append(s.collectors, spooledSink{name: c.Name, head: queue.Head, stats: func() spooledStats {
-		stats := opened.Stats()
-		return spooledStats{delivered: stats.Delivered, failures: stats.Failures, away: stats.Away, spool: stats.Spool}
-	}})
-	return opened, nil
+	return opened, opened.Courier, nil
 }
 
 // openOTLP opens the sink of a collector that speaks the OpenTelemetry protocol.
-func (s *logSinks) openOTLP(ctx context.Context, c config.Sink, looks sink.Format) (accesslog.Sink, error) {
+func (s *logSinks) openOTLP(ctx context.Context, c config.Sink, looks sink.Format) (accesslog.Sink, *courier.Courier, error) {
 	collector, err := dialCollector("otlp", c.OTLP, &s.identity)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	queue, err := openSpool(c, s.log)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	opened := otlp.New(ctx, otlp.Config{Name: c.Name, Collector: collector, Format: looks, Spool: queue, Log: s.log})
-	s.collectors = append(s.collectors, spooledSink{name: c.Name, head: queue.Head, stats: func() spooledStats {
-		stats := opened.Stats()
-		return spooledStats{stats.Delivered, stats.Rejected, stats.Failures, stats.Away, stats.Spool}
-	}})
-	return opened, nil
+	return opened, opened.Courier, nil
 }
 
 // openSpool opens what waits for a collector.
@@ -239,9 +238,14 @@ func (s *logSinks) remarks() (lines []string) {
 		return nil
 	}
 	for _, c := range s.collectors {
-		if stats := c.stats(); !stats.away.IsZero() {
+		if stats := c.Stats(); !stats.Away.IsZero() {
 			lines = append(lines, fmt.Sprintf("access log: collector %s is away since %s, %d bytes wait on disk",
-				c.name, stats.away.UTC().Format(time.RFC3339), stats.spool.Bytes))
+				c.Name(), stats.Away.UTC().Format(time.RFC3339), stats.Spool.Bytes))
+		}
+	}
+	for _, f := range s.files {
+		if err := f.Stuck(); err != nil {
+			lines = append(lines, fmt.Sprintf("access log: %s is not rotated, and grows: %v", f.Name(), err))
 		}
 	}
 	return lines

@@ -306,7 +306,7 @@ func TestAKilledProcessOwesItsCollectorNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sinks, err := openSinks(t.Context(), cfg.AccessLog.Sinks, io.Discard, newLogger(t.Output(), "gateway"))
+	sinks, err := openSinks(t.Context(), cfg.AccessLog, io.Discard, newLogger(t.Output(), "gateway"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -326,5 +326,44 @@ func TestAKilledProcessOwesItsCollectorNothing(t *testing.T) {
 	next.stop()
 	if got, want := before.has()+next.has(), written; !strings.HasPrefix(got, want) || len(owed) != 12 {
 		t.Errorf("collectors have %d records, the file of the killed process %d, of which the last %d were not spooled", strings.Count(got, "\n"), len(lines)-1, len(owed))
+	}
+}
+
+// TestACollectorGetsWhatItsSpoolHasNeverSeen: a process was killed before anything of its
+// log came to the spool, which an earlier one has used.
+func TestACollectorGetsWhatItsSpoolHasNeverSeen(t *testing.T) {
+	dir := t.TempDir()
+	var collector siem
+	collector.start(t)
+	with := fmt.Sprintf(`
+  file: %[1]s/access.log
+  sinks: [{name: siem, syslog: {address: %[2]q, unsafe_cleartext: true}, spool: {directory: %[1]s/spool}}]
+`, dir, collector.address)
+	write := func(text string) {
+		t.Helper()
+		log, _, _ := openLog(t, text)
+		for n := range 20 {
+			if err := log.Write(&accesslog.Record{Action: accesslog.ActionAccess, Decision: accesslog.DecisionDeny, RequestID: fmt.Sprint(n)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := log.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(with)
+	write(fmt.Sprintf("\n  file: %s/access.log\n", dir)) // as one that was killed at once has left it
+	write(with)
+	write(with) // which owes nothing
+	collector.stop()
+	if got, want := collector.has(), read(t, dir+"/access.log"); got != want {
+		t.Errorf("the collector has %d records, the file %d; or in another order", strings.Count(got, "\n"), strings.Count(want, "\n"))
+	}
+	other := &siem{}
+	other.start(t)
+	write(strings.NewReplacer(collector.address, other.address, "/spool", "/new").Replace(with)) // gets nothing of old
+	other.stop()
+	if n := strings.Count(other.has(), "\n"); n != 22 {
+		t.Errorf("a new collector has %d records, want 22", n)
 	}
 }

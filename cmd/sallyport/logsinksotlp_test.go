@@ -103,8 +103,8 @@ func TestRecordsReachACollectorThatSpeaksOTLP(t *testing.T) {
 		t.Errorf("%d denials, the first is %s (%v)", len(said), said[0], err)
 	}
 	for _, c := range sinks.collectors {
-		if stats := c.stats(); stats.rejected != 0 || stats.delivered == 0 || stats.spool.Bytes != 0 {
-			t.Errorf("%s: %+v", c.name, stats)
+		if stats := c.Stats(); stats.Rejected != 0 || stats.Delivered == 0 || stats.Spool.Bytes != 0 {
+			t.Errorf("%s: %+v", c.Name(), stats)
 		}
 	}
 }

@@ -33,6 +33,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/sallyport/sallyport/proxy/sidecar/launch"
 )
 
 // stdio is how a command talks to whoever started it.
@@ -47,6 +49,9 @@ type stdio struct {
 // elsewhere runs.
 func main() {
 	harden() // before there is anything in memory to protect
+	if launch.Helper(os.Args) {
+		os.Exit(help(os.Stderr))
+	}
 	silence()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
@@ -54,6 +59,16 @@ func main() {
 	code := run(ctx, os.Args[1:], stdio{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Env: os.LookupEnv})
 	profiled()
 	os.Exit(code)
+}
+
+// help is the life of a process that starts programs for a confined one, and its exit code.
+func help(errors io.Writer) int {
+	giveBack()
+	if err := launch.Help(); err != nil {
+		explain(errors, "sallyport", err)
+		return exitFailure
+	}
+	return exitOK
 }
 
 // silence has nothing come out of log's own logger: net/http writes there, of a backend

@@ -257,4 +257,7 @@ func TestRulesAndDashboardKnowTheirMetrics(t *testing.T) {
 }
 
 // unwatched are metrics that other questions are asked of.
-var unwatched = []string{"sallyport_secret_driver_remembered", "sallyport_source_read_seconds", "sallyport_upstream_requests_in_flight"}
+var unwatched = []string{
+	"sallyport_app_answering", "sallyport_app_check_passing", "sallyport_app_orphans_total", "sallyport_app_running", "sallyport_app_start_time_seconds",
+	"sallyport_secret_driver_remembered", "sallyport_source_read_seconds", "sallyport_upstream_requests_in_flight",
+}

@@ -34,7 +34,7 @@ there, hands signals on to it, and ends it after the last request was answered.`
 			if err := identity.require(cmd, "config", "vault-addr"); err != nil {
 				return err
 			}
-			tuneCollector(std.Env)
+			tuneCollector(sidecarHeadroom, std.Env)
 			log := newRecordedLogger(std.Err, "sidecar")
 			err := runSidecar(cmd.Context(), source(from), &identity, std, command, log)
 			return identity.closing(cmd.Context(), log, err)
@@ -71,6 +71,9 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, std s
 			return nil, err
 		}
 		logConfig(log, name, cfg.Warnings())
+		if err := checkConfinement(cfg); err != nil {
+			return nil, err
+		}
 		return cfg, (sockets{inherited, cfg.ReusePort}).checkFree(ctx, addresses{work: cfg.Listen, admin: cfg.Admin})
 	}
 	clock, hup := newStopwatch(), catchHangup()
@@ -116,21 +119,37 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, std s
 	}
 	var application *app
 	if err == nil {
-		application, err = newApp(command, cfg, appOutput{std, out}, rendered, log)
+		application, err = newApp(ctx, command, cfg, appSurroundings{std, out, rendered}, log)
+	}
+	if err == nil {
+		err = s.confine(from, identity, len(command) > 0)
 	}
 	if err != nil {
 		closeIdentity(certificates)
-		return err
+		return errors.Join(err, application.close())
 	}
+	defer func() {
+		if err := application.close(); err != nil {
+			log.Debug("ending the helper", "error", err)
+		}
+	}()
+	clock.lap("confinement")
 	l := &life{
 		service: "sidecar", tracer: tracer, startup: clock, hangup: hup, probe: newTokenProbe(client, s.refresh), log: log, client: client, access: access, metrics: newRegistry("sidecar"), calls: identity.calls,
 		certificates: []heldCertificates{{certificates, "the gateway reaches the tool"}}, app: application, rendered: rendered, more: rendered.artefacts,
 		sockets: sockets{inherited, cfg.ReusePort}, listen: addresses{work: cfg.Listen, admin: cfg.Admin}, tls: s.tls(), handler: s,
 		announce: cfg.Stop.Announce.Duration, drain: cfg.Stop.Drain.Duration,
 		strangers: slog.LevelWarn, // nobody but the gateway has business here
+		beside:    []func(context.Context){giveBackOnce},
 		followed: []followed{watchConfig(watcher{client, s.refresh, log}, from, start, func(_ context.Context, text []byte) error {
 			return s.useText(string(from), text)
 		}, nil)},
+	}
+	if application != nil {
+		l.parts = l.besideApp()
+	}
+	if rendered != nil {
+		l.parts = append(l.parts, part{"secrets", rendered.part})
 	}
 	return l.run(ctx)
 }

@@ -556,7 +556,7 @@ func (p *process) ready(t *testing.T, admin string) {
 	t.Helper()
 	p.eventually(t, "/readyz says ready", func() (string, bool) {
 		_, body, err := get(admin, "/readyz")
-		return body + fmt.Sprint(err), body == "ready\n"
+		return body + fmt.Sprint(err), strings.HasPrefix(body, "ready\n")
 	})
 }
 

@@ -25,6 +25,8 @@ type statusDocument struct {
 	HardStop  *artefact     `json:"first_hard_stop,omitempty"`
 	Artefacts []artefact    `json:"artefacts"`
 	Followed  []followState `json:"followed,omitempty"`
+	// Parts are what must be well beside an application.
+	Parts []partState `json:"parts,omitempty"`
 	// Upstreams are where a gateway sends requests. They never make it unready.
 	Upstreams []upstreamState `json:"upstreams,omitempty"`
 }
@@ -45,6 +47,7 @@ func (l *life) status() statusDocument {
 		doc.HardStop = &first
 	}
 	doc.Followed = l.follows()
+	doc.Parts = l.partStates()
 	if l.tools != nil {
 		doc.Upstreams = upstreamStates(l.tools.Upstreams())
 	}
@@ -121,6 +124,11 @@ func printStatus(w io.Writer, doc statusDocument) error {
 	fmt.Fprintf(out, "%s %s, up %s: %s\n", doc.Service, doc.Version, readable(doc.Now.Sub(doc.Started)), state)
 	for _, line := range append(doc.Unready, doc.Remarks...) {
 		fmt.Fprintf(out, "- %s\n", line)
+	}
+	for _, p := range doc.Parts {
+		if p.OK { // else it stands above
+			fmt.Fprintf(out, "- %s: %s\n", p.Name, p.Says)
+		}
 	}
 	if doc.HardStop != nil {
 		fmt.Fprintf(out, "first hard stop %s, in %s\n", describeStop(*doc.HardStop), readable(doc.HardStop.Until.Sub(doc.Now)))

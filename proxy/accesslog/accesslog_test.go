@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -180,9 +181,9 @@ func TestPathsThatDifferLookDifferent(t *testing.T) {
 		"/\xfc": `"/%FC"`, "/\xfd": `"/%FD"`, "/%FC": `"/%25FC"`, "/%25FC": `"/%2525FC"`, "/ü": `"/ü"`, "/\ufffd": "\"/\ufffd\"", "/\xc3": `"/%C3"`,
 		"/a\xffb\n": `"/a%FFb\u000a"`, "/100%": `"/100%25"`,
 	} {
-		got := string(appendPath(nil, give))
+		got := string(appendText(nil, give, maxValue, true))
 		if got != want {
-			t.Errorf("appendPath(%q) = %s, want %s", give, got, want)
+			t.Errorf("path %q = %s, want %s", give, got, want)
 		}
 		if other, twice := seen[got]; twice {
 			t.Errorf("%q looks like %q: %s", give, other, got)
@@ -200,7 +201,12 @@ func TestLongValuesAreCutBetweenCharacters(t *testing.T) {
 		{"two-byte character across the limit", ascii[1:] + "ü", ascii[1:] + "…"},
 		{"four-byte character across the limit", ascii[3:] + "😀", ascii[3:] + "…"},
 		{"a megabyte of three-byte characters", strings.Repeat("東", 1<<20/3), strings.Repeat("東", maxValue/3) + "…"},
-		{"a megabyte of stray bytes", strings.Repeat("\x80", 1<<20), strings.Repeat("\ufffd", maxValue) + "…"},
+		{"a megabyte of stray bytes", strings.Repeat("\x80", 1<<20), strings.Repeat("\ufffd", maxValue/6) + "…"},
+		{"what is only too long as it is written", strings.Repeat("\x1b", maxValue/6+1), strings.Repeat("\x1b", maxValue/6) + "…"},
+		{"an escape across the limit", ascii[5:] + "\x1bb", ascii[5:] + "…"},
+		{"an escape in two halves across the limit", ascii[11:] + "\U000e0001", ascii[11:] + "…"},
+		{"a quotation mark across the limit", ascii[1:] + `"`, ascii[1:] + "…"},
+		{"an escape that just fits", ascii[6:] + "\x1b", ascii[6:] + "\x1b"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -278,7 +284,7 @@ func TestOpen(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			var w io.WriteCloser
+			var w *os.File
 			synctest.Test(t, func(t *testing.T) { // a line that stays unfinished is waited for
 				var err error
 				if w, err = Open(name); err != nil {
@@ -334,13 +340,14 @@ func TestOpenWaitsForALineThatIsBeingWritten(t *testing.T) {
 	}
 }
 
-func TestOpenOfStandardOutputAndOfNowhere(t *testing.T) {
-	w, err := Open("-")
-	if err != nil || w.Close() != nil {
-		t.Fatalf("Open(-) = %v", err)
+func TestWhatIsNotOpened(t *testing.T) {
+	dir := t.TempDir()
+	precious, link := filepath.Join(dir, "precious"), filepath.Join(dir, "access.log")
+	if err := errors.Join(os.WriteFile(precious, nil, 0o600), os.Symlink(precious, link)); err != nil {
+		t.Fatal(err)
 	}
-	if _, err := os.Stdout.WriteString(""); err != nil {
-		t.Errorf("standard output was closed: %v", err)
+	if _, err := Open(link); !errors.Is(err, syscall.ELOOP) || !strings.Contains(err.Error(), "is a symbolic link") {
+		t.Errorf("Open of a symbolic link = %v", err)
 	}
 	if _, err := Open(filepath.Join(t.TempDir(), "no", "access.log")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("Open in a directory that is not there = %v", err)
@@ -374,10 +381,14 @@ func FuzzAppendJSON(f *testing.F) {
 		if err := json.Unmarshal(line, &got); err != nil {
 			t.Fatalf("%v: %s", err, line)
 		}
-		if len(user) <= maxValue && utf8.ValidString(user) && user != got.User {
+		if len(line) > longestLine {
+			t.Fatalf("a line of %d bytes", len(line))
+		}
+		const escaped = 6 // bytes for one
+		if len(user)*escaped <= maxLate && utf8.ValidString(user) && user != got.User {
 			t.Fatalf("%q came back as %q", user, got.User)
 		}
-		if back, err := url.PathUnescape(got.Path); len(path) <= maxValue && (err != nil || path != back) {
+		if back, err := url.PathUnescape(got.Path); len(path)*escaped <= maxLate && (err != nil || path != back) {
 			t.Fatalf("%q came back as %q (%v)", path, got.Path, err)
 		}
 	})

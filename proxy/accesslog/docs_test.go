@@ -159,7 +159,7 @@ func TestEveryFieldIsDescribed(t *testing.T) {
 		}
 	}
 	for _, name := range keysOfLog(t) {
-		if !slices.Contains(always(), name) {
+		if !slices.Contains(always(), name) && written[name] == nil {
 			written[name] = map[Scope]any{}
 		}
 	}

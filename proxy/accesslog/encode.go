@@ -7,20 +7,39 @@ import (
 	"unicode/utf8"
 )
 
-// maxValue bounds one value of a record, in bytes; what is longer is cut and
-// ends with an ellipsis.
-const maxValue = 2048
+// What one value of a record may be long, in bytes as it stands in the line: what a
+// stranger sends may be six times as long there. What is longer is cut, between two
+// characters as they are written, and ends with an ellipsis.
+const (
+	maxValue  = 2048
+	maxMethod = 64
+	maxHost   = 512
+	maxAgent  = 1024
+	// maxList is what all entries of a list may be together.
+	maxList = 4096
+)
+
+// What a whole record may be long. Values that come once it has so many bytes are cut
+// to maxLate; a stranger has less, since anybody may be one, as often as they like.
+const (
+	mostOfStranger = 4 << 10
+	mostOfPerson   = 16 << 10
+	maxLate        = 256
+)
 
 // timeFormat has a fixed width, so that lines sort.
 const timeFormat = "2006-01-02T15:04:05.000000Z"
 
 // AppendJSON appends r as one line, newline included, to dst.
 func (r *Record) AppendJSON(dst []byte, service string) []byte {
-	e := encoder{buf: append(dst, `{"@timestamp":"`...)}
+	e := encoder{buf: append(dst, `{"@timestamp":"`...), late: len(dst) + mostOfPerson}
 	e.buf = r.Time.UTC().AppendFormat(e.buf, timeFormat)
 	if r.Event != nil {
 		r.Event.encode(&e, r.Action, service)
 		return append(e.buf, "}\n"...)
+	}
+	if r.User == "" {
+		e.late = len(dst) + mostOfStranger
 	}
 	e.buf = append(e.buf, `","ecs.version":"8.17.0","event.kind":"event"`...)
 	k := kindOf(r.Action)
@@ -54,10 +73,10 @@ func (r *Record) who(e *encoder) {
 
 func (r *Record) what(e *encoder) {
 	e.optional("sallyport.route", r.Route)
-	e.text("http.request.method", r.Method)
-	e.text("url.domain", r.Host)
+	e.atMost(maxMethod, "http.request.method", r.Method)
+	e.atMost(maxHost, "url.domain", r.Host)
 	e.key("url.path")
-	e.buf = appendPath(e.buf, r.Path)
+	e.buf = appendText(e.buf, r.Path, e.room(maxValue), true)
 	e.optional("url.query", r.Query)
 	e.optional("http.version", r.Protocol)
 	e.text("client.address", r.ClientAddress)
@@ -69,7 +88,9 @@ func (r *Record) what(e *encoder) {
 	e.optional("tls.client.x509.serial_number", r.ClientSerial)
 	e.optional("sallyport.via", r.Via)
 	e.optional("sallyport.peer", r.Peer)
-	e.optional("user_agent.original", r.UserAgent)
+	if r.UserAgent != "" {
+		e.atMost(maxAgent, "user_agent.original", r.UserAgent)
+	}
 }
 
 func (r *Record) result(e *encoder) {
@@ -102,7 +123,10 @@ func outcome(decision string, status int) string {
 }
 
 // encoder appends members of one JSON object.
-type encoder struct{ buf []byte }
+type encoder struct {
+	buf  []byte
+	late int // the length of buf from which on values are short; 0 for any
+}
 
 func (e *encoder) key(name string) {
 	e.buf = append(e.buf, ',', '"')
@@ -120,10 +144,20 @@ func (e *encoder) number(name string, n int64) {
 	e.buf = strconv.AppendInt(e.buf, n, 10)
 }
 
-func (e *encoder) text(name, value string) {
-	e.key(name)
-	e.buf = appendString(e.buf, value)
+// room is how long a value may be here that may be so long elsewhere.
+func (e *encoder) room(most int) int {
+	if e.late > 0 && len(e.buf) > e.late {
+		return min(most, maxLate)
+	}
+	return most
 }
+
+func (e *encoder) atMost(most int, name, value string) {
+	e.key(name)
+	e.buf = appendText(e.buf, value, e.room(most), false)
+}
+
+func (e *encoder) text(name, value string) { e.atMost(maxValue, name, value) }
 
 func (e *encoder) optional(name, value string) {
 	if value != "" {
@@ -131,16 +165,22 @@ func (e *encoder) optional(name, value string) {
 	}
 }
 
+// list ends with an ellipsis as an entry of its own if there is no room for all.
 func (e *encoder) list(name string, values []string) {
 	if len(values) == 0 {
 		return
 	}
 	e.key(name)
+	start := len(e.buf)
 	sep := byte('[')
 	for _, v := range values {
 		e.buf = append(e.buf, sep)
-		e.buf = appendString(e.buf, v)
 		sep = ','
+		before := len(e.buf)
+		if e.buf = appendText(e.buf, v, e.room(maxValue), false); len(e.buf)-start > e.room(maxList) {
+			e.buf = append(e.buf[:before], `"…"`...)
+			break
+		}
 	}
 	e.buf = append(e.buf, ']')
 }
@@ -153,35 +193,34 @@ const (
 // appendString appends s as a JSON string (RFC 8259 section 7) in which no
 // character acts on a terminal, a viewer or a parser of lines. Bytes that are no UTF-8
 // become U+FFFD.
-func appendString(dst []byte, s string) []byte { return appendText(dst, s, false) }
+func appendString(dst []byte, s string) []byte { return appendText(dst, s, maxValue, false) }
 
-// appendPath does so with a path, of which two that differ never look the same: bytes
-// that are no UTF-8 are percent-encoded, and so is the percent sign itself.
-func appendPath(dst []byte, s string) []byte { return appendText(dst, s, true) }
-
-func appendText(dst []byte, s string, percent bool) []byte {
-	cut := len(s) > maxValue
+// appendText does so with at most so many bytes between the quotation marks. With percent
+// it is a path, of which two that differ never look the same: bytes that are no UTF-8 are
+// percent-encoded, and so is the percent sign itself.
+func appendText(dst []byte, s string, most int, percent bool) []byte {
+	cut := len(s) > most // nothing is shorter in the line
 	if cut {
-		s = s[:boundary(s, maxValue)]
+		s = s[:boundary(s, most)]
 	}
 	dst = append(dst, '"')
+	most += len(dst)
 	for i := 0; i < len(s); {
-		c := s[i]
-		if c < utf8.RuneSelf && (c != '%' || !percent) {
-			dst = appendASCII(dst, c)
-			i++
+		before := len(dst)
+		if n := plainASCII(s[i:], percent); n > 0 {
+			dst = append(dst, s[i:i+n]...)
+			i += n
+			if len(dst) > most {
+				dst, cut = dst[:most], true
+				break
+			}
 			continue
 		}
-		r, size := utf8.DecodeRuneInString(s[i:])
-		switch {
-		case percent && size == 1:
-			dst = append(dst, '%', upperHex[c>>4], upperHex[c&15])
-		case size == 1:
-			dst = append(dst, `\ufffd`...)
-		case harmless(r):
-			dst = append(dst, s[i:i+size]...)
-		default:
-			dst = appendEscaped(dst, r)
+		var size int
+		dst, size = appendOther(dst, s[i:], percent)
+		if len(dst) > most {
+			dst, cut = dst[:before], true
+			break
 		}
 		i += size
 	}
@@ -189,6 +228,36 @@ func appendText(dst []byte, s string, percent bool) []byte {
 		dst = append(dst, "…"...)
 	}
 	return append(dst, '"')
+}
+
+// plainASCII is how many bytes at the start of s stand in the line as they are.
+func plainASCII(s string, percent bool) int {
+	for i := range len(s) {
+		c := s[i]
+		if c < ' ' || c >= 0x7f || c == '"' || c == '\\' || percent && c == '%' {
+			return i
+		}
+	}
+	return len(s)
+}
+
+// appendOther appends the first character of s, which does not stand in the line as it is
+// or is no ASCII, and returns how many bytes of s that is.
+func appendOther(dst []byte, s string, percent bool) (out []byte, size int) {
+	c := s[0]
+	if c < utf8.RuneSelf && (c != '%' || !percent) {
+		return appendASCII(dst, c), 1
+	}
+	r, size := utf8.DecodeRuneInString(s)
+	switch {
+	case percent && size == 1:
+		return append(dst, '%', upperHex[c>>4], upperHex[c&15]), 1
+	case size == 1:
+		return append(dst, `\ufffd`...), 1
+	case harmless(r):
+		return append(dst, s[:size]...), size
+	}
+	return appendEscaped(dst, r), size
 }
 
 // boundary returns the last place in s, at or before limit, where no character

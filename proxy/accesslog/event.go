@@ -12,6 +12,10 @@ type Event struct {
 	// Failed says that what was tried did not come about: "event.outcome" is failure.
 	Failed bool
 	Reason string // "event.reason": a stable code
+	// Decision is "sallyport.decision": what became of all requests that the line stands
+	// for, and Repeated how many those are. Empty for any other line.
+	Decision string
+	Repeated Repeated
 
 	RequestID string // "http.request.id" of the request that brought it about
 	Client    string // "client.address" of whoever asked
@@ -76,16 +80,27 @@ func (v *Event) encode(e *encoder, action Action, service string) {
 	e.text("event.outcome", result)
 	e.text("service.name", service)
 	e.optional("http.request.id", v.RequestID)
+	e.optional("sallyport.decision", v.Decision)
 	e.optional("event.reason", v.Reason)
 	e.optional("user.name", v.User)
 	e.optional("sallyport.session.id", v.SessionID)
 	e.optional("sallyport.subject.id", v.SubjectID)
 	e.optional("sallyport.idp", v.IdP)
 	e.optional("client.address", v.Client)
+	v.Repeated.encode(e)
 	v.Object.encode(e)
 	v.Certificate.encode(e)
 	v.Vault.encode(e)
 	e.optional("error.message", v.Cause)
+}
+
+func (r *Repeated) encode(e *encoder) {
+	if r.Count == 0 {
+		return
+	}
+	e.number("sallyport.refused.count", r.Count)
+	e.text("event.start", r.From.UTC().Format(timeFormat))
+	e.text("event.end", r.To.UTC().Format(timeFormat))
 }
 
 func (o *Object) encode(e *encoder) {

@@ -48,7 +48,7 @@ func fieldsOfAll() []Field {
 
 func fieldsOfWho() []Field {
 	return []Field{
-		{"sallyport.decision", "keyword", `"allow"`, OfRequests, "`allow`, `deny`, `signin` where a sign-on is needed, or `step_up` where another one is"},
+		{"sallyport.decision", "keyword", `"allow"`, OfAll, "`allow`, `deny`, `signin` where a sign-on is needed, or `step_up` where another one is; on events `deny` on `refused_again` alone"},
 		{"rule.name", "keyword", `"group:engineers"`, OfRequests, "what in the route's rule decided, behind the name of the rule if it was [one of its own](routing.md#rules), as in `admin/group:admins`; at a sidecar `peer:NAME`"},
 		{"user.name", "keyword", `"alice@example.com"`, OfAll, "who, from the session; at a sidecar as the gateway says it, percent-encoded; or a [pseudonym](#pseudonyms)"},
 		{"user.roles", "keyword[]", `["engineers"]`, OfRequests, "the groups that the session has"},
@@ -97,6 +97,9 @@ func fieldsOfResults() []Field {
 
 func fieldsOfEvents() []Field {
 	return []Field{
+		{"sallyport.refused.count", "long", `412`, OfEvents, "on `refused_again`: how many requests the line stands for"},
+		{"event.start", "date", `"2026-11-22T20:29:01.000000Z"`, OfEvents, "on `refused_again` and `log_gap`: when the first of them was"},
+		{"event.end", "date", `"2026-11-22T20:29:05.000000Z"`, OfEvents, "on `refused_again` and `log_gap`: when the last of them was"},
 		{"sallyport.object.kind", "keyword", `"session_keys"`, OfEvents, "what has changed: `configuration`, `session_keys`, `saml_keys`, `assertion_keys`, `idp_metadata`, `credential`, `pseudonym_key`, `certificate`, `trusted_roots`, `own_metadata`"},
 		{"sallyport.object.name", "keyword", `"secret/sallyport/session"`, OfEvents, "where it is, or its name"},
 		{"sallyport.object.version", "keyword", `"8"`, OfEvents, "the version that came: in use if `event.outcome` is `success`"},
@@ -124,8 +127,6 @@ func fieldsOfLog() []Field {
 		{"sallyport.log.key", "keyword", `"11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="`, OfLog, "on `log_start`: the public key that checkpoints are signed with while Vault is away"},
 		{"sallyport.log.checkpoints", "object", `{"every":60,"records":10000,"signer":"transit/transit/log"}`, OfLog, "on `log_start`: how often checkpoints come, in seconds and records, and which key in Vault signs"},
 		{"sallyport.log.dropped", "long", `17`, OfLog, "on `log_gap`: how many records were lost"},
-		{"event.start", "date", `"2026-11-22T20:29:01.000000Z"`, OfLog, "on `log_gap`: when the first of them was"},
-		{"event.end", "date", `"2026-11-22T20:29:05.000000Z"`, OfLog, "on `log_gap`: when the last of them was"},
 		{"sallyport.log.checkpoint", "object", `{"instance":"` + instance + `","sequence":1000}`, OfLog, "on `checkpoint`: what is signed, by which key, and the signature"},
 		{"sallyport.log.instance", "keyword", `"` + instance + `"`, OfAll, "the run of the process that wrote the line; with the next two the seal, which ends every line"},
 		{"sallyport.log.sequence", "long", `813`, OfAll, "the line's number in its instance, from 1, without holes"},

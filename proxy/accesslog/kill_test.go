@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -128,14 +129,15 @@ func killUnderLoad(t *testing.T, log string, durability Durability) []uint64 {
 	if durability == DurabilityFsync {
 		least = 500
 	}
-	for deadline, total := time.Now().Add(20*time.Second), uint64(0); total < least && time.Now().Before(deadline); <-time.After(time.Millisecond) {
+	for deadline, total := time.Now().Add(time.Minute), uint64(0); (total < least || slices.Contains(recorded, 0)) && time.Now().Before(deadline); <-time.After(time.Millisecond) {
 		total = 0
 		text, err := os.ReadFile(counters)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i := range recorded {
-			total += binary.NativeEndian.Uint64(text[8*i:])
+			recorded[i] = binary.NativeEndian.Uint64(text[8*i:])
+			total += recorded[i]
 		}
 	}
 	if err := cmd.Process.Kill(); err != nil {

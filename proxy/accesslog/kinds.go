@@ -31,6 +31,7 @@ const (
 	ActionStart        Action = "process_start"      // it serves
 	ActionStop         Action = "process_stop"       // it stops, or has
 	ActionOperator     Action = "operator_request"   // somebody at the host asked for something
+	ActionRepeated     Action = "refused_again"      // many refusals of one address that have no lines of their own
 )
 
 // Kind is what all lines with one action have in common.
@@ -75,6 +76,7 @@ func Kinds() []Kind {
 		{ActionPortal, false, false, "the door's own pages", aboutWeb, typeAccess},
 		{ActionAuditView, false, false, "somebody looks into the log on the [audit page](audit-page.md), or tries to: `url.query` is what was looked for", aboutWeb, typeAccess},
 		{ActionRefused, false, false, "a request that was refused before it was known what for", aboutWeb, typeAccess},
+		{ActionRepeated, true, false, "further requests of one address were refused, for the same `event.reason`, within [ten seconds](#one-line-for-many) of one that has its line: `sallyport.refused.count` says how many. No other line stands for more than one decision", aboutWeb, typeAccess},
 		{ActionRevoked, true, false, "a session has ended before its time, by `event.reason`: `logout` of the person, `logout_request` of the identity provider, `replaced` by another person's sign-on in the same browser", `["session"]`, typeEnd},
 		{ActionConfig, true, false, "a configuration was read at the start, a newer one is in use, or was refused: then `event.outcome` is `failure` and `error.message` says why", aboutConfiguration, typeChange},
 		{ActionKeys, true, false, "the same of the secrets that the gateway lives from: keys of sessions, of SAML, of assertions, metadata of identity providers, credentials for tools", aboutConfiguration, typeChange},

@@ -91,6 +91,10 @@ func exampleEvents() []Record {
 func exampleOfEvents() []Event {
 	return []Event{
 		{
+			Action: ActionRepeated, Failed: true, Decision: DecisionDeny, Reason: "rate_limited", Client: "192.0.2.7",
+			Repeated: Repeated{412, exampleTime.Add(-9 * time.Second), exampleTime},
+		},
+		{
 			Action: ActionRevoked, Reason: "logout_request", RequestID: "k5z3q7m2w4xa6bcd", User: "alice@example.com", SessionID: "9f2c4kq7zw3mxa6b",
 			SubjectID: "m5xq2a7cw4zk6bd3", IdP: "https://idp.example.com/metadata",
 		},

@@ -23,8 +23,9 @@ const (
 // batch. No lane waits for another.
 type lane struct {
 	sink       Sink
-	beside     bool // nobody waits for it
-	deny       bool // nobody is let in while it fails
+	judge      Judge // the same, if it is one
+	beside     bool  // nobody waits for it
+	deny       bool  // nobody is let in while it fails
 	durability Durability
 	limit      int // how many bytes wait at most, if beside
 	log        *slog.Logger
@@ -233,8 +234,14 @@ func (a *lane) fail(err error) {
 
 // fault is why nobody may be let in; nil if somebody may.
 func (a *lane) fault() error {
-	if failure := a.failure.Load(); failure != nil && a.deny {
+	if !a.deny {
+		return nil
+	}
+	if failure := a.failure.Load(); failure != nil {
 		return *failure
+	}
+	if a.judge != nil {
+		return a.judge.Err()
 	}
 	return nil
 }

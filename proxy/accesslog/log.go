@@ -17,6 +17,7 @@ import (
 type Log struct {
 	cfg   Config
 	queue queue
+	folds folds
 	lanes []*lane
 	stop  stopping
 
@@ -103,8 +104,9 @@ func newLog(cfg Config) *Log {
 }
 
 func (l *Log) lane(sink Sink, beside bool) *lane {
+	judge, _ := sink.(Judge)
 	return &lane{
-		sink: sink, beside: beside, deny: !beside && !l.cfg.Drop, durability: l.cfg.Durability, limit: l.cfg.Buffer,
+		sink: sink, judge: judge, beside: beside, deny: !beside && !l.cfg.Drop, durability: l.cfg.Durability, limit: l.cfg.Buffer,
 		log: l.cfg.Log, stop: l.stop, settle: l.settle,
 	}
 }
@@ -120,15 +122,32 @@ func (l *Log) Head() Head {
 // Write puts r among the lines to be written, and waits until it is only if durability
 // says so. What a record of somebody who was let in finds no room for, it waits for,
 // as long as [ErrFull] does not say that it was lost: as any other record is at once.
+// Refusals that [Record.Fold] is about may be counted in place of that.
 // The log itself tells its logger of failures, so that not every request has to.
 func (l *Log) Write(r *Record) error {
+	if r.fold != "" && l.folded(r) {
+		return nil
+	}
 	buf := lines.Get().(*[]byte) //nolint:forcetypeassert // nothing else is put there
 	*buf = l.line((*buf)[:0], r)
-	_, err := l.put(*buf, r.Decision == DecisionAllow)
+	_, err := l.put(*buf, l.whose(r))
 	if cap(*buf) <= keptLine {
 		lines.Put(buf)
 	}
 	return err
+}
+
+// whose is how r counts.
+func (l *Log) whose(r *Record) whose {
+	switch {
+	case r.Decision == DecisionAllow && !l.cfg.Drop:
+		return mustStay
+	case r.Decision == DecisionAllow:
+		return ofAdmitted
+	case r.User != "":
+		return ofRefused
+	}
+	return ofStranger
 }
 
 // lines are the buffers that lines are made in, so that none waits for another's
@@ -137,13 +156,11 @@ var lines = sync.Pool{New: func() any { return new([]byte) }}
 
 const keptLine = 16 << 10
 
-// put puts a line among those to be written; admitted says that it must not be lost.
-// It returns the sequence number that the line will have: lines are sealed in the order
+// put puts a line among those to be written. It returns the sequence number that the line will have: lines are sealed in the order
 // in which they are put in.
-func (l *Log) put(line []byte, admitted bool) (number uint64, err error) {
-	admitted = admitted && !l.cfg.Drop
-	number, start, err := l.queue.put(line, admitted)
-	if errors.Is(err, ErrFull) && admitted {
+func (l *Log) put(line []byte, of whose) (number uint64, err error) {
+	number, start, err := l.queue.put(line, of)
+	if errors.Is(err, ErrFull) && of == mustStay {
 		number, start, err = l.putLater(line)
 	}
 	if err != nil {
@@ -155,23 +172,36 @@ func (l *Log) put(line []byte, admitted bool) (number uint64, err error) {
 		go l.work()
 	}
 	if l.cfg.Durability == DurabilityFsync {
-		err = l.untilSafe(number, admitted)
+		err = l.untilSafe(number, of == mustStay)
 	}
 	return number, err
 }
 
 // putNow is put for a line that must not be lost, and that nobody can wait for.
 func (l *Log) putNow(line []byte) error {
-	_, start, err := l.queue.put(line, !l.cfg.Drop)
+	err := l.putAtOnce(line, l.own())
 	if err != nil {
 		l.queue.lose()
 		l.dropped.Add(1)
-		return err
 	}
+	return err
+}
+
+// own is how a line counts that is about no request.
+func (l *Log) own() whose {
+	if l.cfg.Drop {
+		return ofAdmitted
+	}
+	return mustStay
+}
+
+// putAtOnce puts in a line, or says that there is no room for it.
+func (l *Log) putAtOnce(line []byte, of whose) error {
+	_, start, err := l.queue.put(line, of)
 	if start {
 		go l.work()
 	}
-	return nil
+	return err
 }
 
 // putLater waits for room.
@@ -179,11 +209,11 @@ func (l *Log) putLater(line []byte) (number uint64, start bool, err error) {
 	ctx, cancel := context.WithTimeout(l.stop, patience)
 	defer cancel()
 	for {
-		room := func() bool { return l.queue.closed || l.queue.fits(len(line), true) }
+		room := func() bool { return l.queue.closed || l.queue.fits(len(line), mustStay) }
 		if l.queue.wait(ctx, room) != nil {
 			return 0, false, ErrFull
 		}
-		if number, start, err = l.queue.put(line, true); !errors.Is(err, ErrFull) {
+		if number, start, err = l.queue.put(line, mustStay); !errors.Is(err, ErrFull) {
 			return number, start, err
 		}
 	}
@@ -215,8 +245,8 @@ func (l *Log) fails() bool {
 // more; it is not lost.
 var ErrLate = errors.New("writing access log: a record is not synced in time")
 
-// Err returns why nobody may be let in, or nil: the last batch could not be written, or
-// the buffer is nearly full. It is always nil if the configuration says Drop. The log
+// Err returns why nobody may be let in, or nil: the last batch could not be written, a sink
+// has hardly any room, or the buffer is nearly full. It is always nil if the configuration says Drop. The log
 // tries again by itself.
 func (l *Log) Err() error {
 	if l.cfg.Drop {
@@ -244,6 +274,7 @@ func (l *Log) Flush(ctx context.Context) error {
 // Close writes the last record, and closes the sinks when everything is written, or
 // when ctx ends; what is not written then is lost. No request may be under way.
 func (l *Log) Close(ctx context.Context) error {
+	last := l.folds.take(true)
 	q := &l.queue
 	q.mu.Lock()
 	if q.closed {
@@ -252,6 +283,9 @@ func (l *Log) Close(ctx context.Context) error {
 	}
 	q.closed = true
 	q.endGap(q.used.Load())
+	for _, one := range last { // they are few
+		q.add(l.repeated(one))
+	}
 	if q.begun {
 		q.add(l.cfg.appendEnd(nil, time.Now()))
 	}

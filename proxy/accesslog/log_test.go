@@ -157,7 +157,7 @@ func TestNothingIsAllocatedForARecord(t *testing.T) {
 	line := r.AppendJSON(nil, "gateway")
 	cost := testing.AllocsPerRun(50, func() {
 		for n := range records {
-			if _, err := l.put(line, true); err != nil {
+			if _, err := l.put(line, mustStay); err != nil {
 				t.Error(err)
 			}
 			if n%together == 0 {

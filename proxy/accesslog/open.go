@@ -2,21 +2,23 @@ package accesslog
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 	"time"
 )
 
-// Open returns the writer that a configuration names: standard output for "-",
-// else a file that lines are appended to, readable by its owner and group. A
-// line that an earlier process left unfinished is ended, so that it spoils only
-// itself.
-func Open(name string) (io.WriteCloser, error) {
-	if name == "-" {
-		return nopCloser{os.Stdout}, nil
+// Open opens a file that lines are appended to, readable by its owner and group. A line
+// that an earlier process left unfinished is ended, so that it spoils only itself. A name
+// that is a symbolic link is not followed: whoever may write to the directory could have
+// the log written to any file.
+func Open(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NOFOLLOW, 0o640) //nolint:gosec // whoever ships the log reads it by its group
+	if errors.Is(err, syscall.ELOOP) {
+		return nil, fmt.Errorf("opening access log: %q is a symbolic link, expected the file itself, or \"-\" for the standard output: %w", name, err)
 	}
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640) //nolint:gosec // whoever ships the log reads it by its group
 	if err != nil {
 		return nil, fmt.Errorf("opening access log: %w", err)
 	}
@@ -57,7 +59,7 @@ func seemsToEndInside(f *os.File) bool {
 	if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
 		return false
 	}
-	reader, err := os.Open(f.Name()) //nolint:gosec // the operator names the file
+	reader, err := os.OpenFile(f.Name(), os.O_RDONLY|syscall.O_NOFOLLOW, 0)
 	if err != nil {
 		return true
 	}
@@ -69,10 +71,6 @@ func seemsToEndInside(f *os.File) bool {
 	_, err = reader.ReadAt(last[:], info.Size()-1)
 	return err != nil || last[0] != '\n'
 }
-
-type nopCloser struct{ io.Writer }
-
-func (nopCloser) Close() error { return nil }
 
 // lastLines is how much of the end of a file is looked through for its last record: a
 // record is never as long.

@@ -14,5 +14,5 @@ func (l *Log) WriteCheckpoint(object []byte) (sequence uint64, err error) {
 	e.begin(time.Now(), ActionCheckpoint, l.cfg.Service)
 	e.key("sallyport.log.checkpoint")
 	e.buf = append(e.buf, object...)
-	return l.put(append(e.buf, "}\n"...), true)
+	return l.put(append(e.buf, "}\n"...), l.own())
 }

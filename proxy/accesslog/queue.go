@@ -24,9 +24,24 @@ var (
 	ErrClosed = errors.New("writing access log: the log is closed")
 )
 
-// queue is the lines that wait for the writer. Its limit is kept for new requests;
-// lines of those who were let in find as much room again, so that what was in hand
-// when the disk became full is recorded when it is not any more.
+// whose says whose line it is, and by that how much room there is for it.
+type whose int
+
+const (
+	// ofStranger: anybody may have as many of those as they like.
+	ofStranger whose = iota
+	// ofRefused is of somebody who is signed in, and was refused.
+	ofRefused
+	// ofAdmitted is of somebody who was let in, and may be lost.
+	ofAdmitted
+	// mustStay must not be lost.
+	mustStay
+)
+
+// queue is the lines that wait for the writer. Lines of those who were let in find twice
+// the room of its limit, so that what was in hand when the disk became full is recorded
+// when it is not any more. Nobody is let in from three quarters of the limit on; those
+// who are not let in anyway cannot bring it about, for their lines find less room.
 type queue struct {
 	limit   int64
 	service string
@@ -62,17 +77,17 @@ type gap struct {
 
 // put adds a line, and reports the number of the line and whether a writer has to be
 // started for it.
-func (q *queue) put(line []byte, admitted bool) (number uint64, start bool, err error) {
+func (q *queue) put(line []byte, of whose) (number uint64, start bool, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
 		return 0, false, ErrClosed
 	}
-	if !q.fits(len(line), admitted) {
+	if !q.fits(len(line), of) {
 		return 0, false, ErrFull
 	}
 	q.begin()
-	q.endGap(q.limit / 2)
+	q.endGap(q.limit / 4)
 	q.add(line)
 	start, q.running = !q.running, true
 	return q.added, start, nil
@@ -100,13 +115,17 @@ func (q *queue) add(line []byte) {
 
 // fits reports whether there is room. Once lines are lost, room must be made before
 // more are taken, so that one gap is one record. The caller holds mu.
-func (q *queue) fits(length int, admitted bool) bool {
+func (q *queue) fits(length int, of whose) bool {
 	limit := q.limit
 	switch {
-	case admitted:
+	case of == mustStay:
 		limit *= 2
 	case q.gap.count > 0:
+		limit /= 4
+	case of == ofStranger:
 		limit /= 2
+	case of == ofRefused:
+		limit = limit * 3 / 4
 	}
 	return q.used.Load()+int64(length) <= limit
 }
@@ -147,7 +166,7 @@ func (q *queue) tell() gap {
 func (q *queue) take(empty []byte) (lines []byte, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.endGap(q.limit / 2)
+	q.endGap(q.limit / 4)
 	if len(q.pending) == 0 {
 		q.running = false
 		q.wake()

@@ -122,6 +122,8 @@ type Record struct {
 	// known are further names of the person, which no line has in clear if names are
 	// pseudonyms.
 	known [2]string
+	// fold is whose refusals are counted together; see Fold.
+	fold string
 }
 
 // Knows notes how the person is called besides: an address, a name for display. Neither

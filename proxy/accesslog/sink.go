@@ -32,8 +32,17 @@ type Sink interface {
 	Name() string
 }
 
+// Judge is a Sink that knows better than by a Write that has failed whether there is room
+// for more records. Err says why nobody should be let in whose records it is to get; it is
+// called for every request, concurrently.
+type Judge interface {
+	Err() error
+}
+
 // Syncer is a Sink whose batches outlive the machine only after a Sync; it is called
-// between two Writes, as [Durability] says.
+// between two Writes, as [Durability] says, and again after an error. Nil says that all
+// that was written is on disk: after a sync that failed the system may have dropped what
+// it could not write, and the next succeeds without it.
 type Syncer interface {
 	Sync(ctx context.Context) error
 }

@@ -27,11 +27,13 @@ const (
 
 // TestEveryTaskIsIntroducedByItself goes through the life of a service: start,
 // loss of a task, growth, update. Each task gets a token that works, and no two
-// get the same.
+// get the same. Before, while the engine is in no Swarm, it runs a sidecar with its
+// application in one container.
 func TestEveryTaskIsIntroducedByItself(t *testing.T) {
 	s := newStand(t)
 	s.provision(t)
 	s.testWithoutASwarm(t)
+	s.testContainer(t)
 	s.run(t, "docker", "swarm", "init", "--advertise-addr", address)
 	s.install(t)
 	s.importImage(t)

@@ -115,6 +115,14 @@ func (s *selection) add(line []byte) {
 	s.some.Count++
 }
 
+// Err implements accesslog.Judge.
+func (s *selection) Err() error {
+	if judge, ok := s.Sink.(accesslog.Judge); ok {
+		return judge.Err()
+	}
+	return nil
+}
+
 // Sync implements accesslog.Syncer.
 func (s *selection) Sync(ctx context.Context) error {
 	if syncer, ok := s.Sink.(accesslog.Syncer); ok {

@@ -32,8 +32,12 @@ type Check struct {
 	Start time.Duration
 }
 
-// eager is how often an application is asked that has just been started.
-const eager = 250 * time.Millisecond
+// An application that has just been started is asked again after eager, and twice as long
+// each time, up to seldom.
+const (
+	eager  = 10 * time.Millisecond
+	seldom = 250 * time.Millisecond
+)
 
 // complete fills in the defaults.
 func (k Check) complete() (Check, error) {
@@ -68,7 +72,7 @@ func (k Check) complete() (Check, error) {
 func (c *Child) check(ctx context.Context, unhealthy chan<- error) {
 	k := c.cfg.Check
 	probe := c.prober()
-	began, failures := time.Now(), 0
+	began, failures, soon := time.Now(), 0, eager
 	for {
 		err := probe(ctx)
 		if ctx.Err() != nil {
@@ -88,7 +92,7 @@ func (c *Child) check(ctx context.Context, unhealthy chan<- error) {
 		}
 		wait := k.Every
 		if c.State().Check == Starting {
-			wait = min(wait, eager)
+			wait, soon = min(wait, soon), min(2*soon, seldom)
 		}
 		if !pause(ctx, wait) {
 			return

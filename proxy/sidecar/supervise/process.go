@@ -49,7 +49,7 @@ func launch(prog program, reaper *Reaper) (*process, error) {
 	attr := &os.ProcAttr{Dir: prog.dir, Env: prog.env, Files: prog.files[:], Sys: attributes(prog.user)}
 	p := &process{exited: make(chan struct{}), reaped: make(chan struct{}), name: prog.argv[0]}
 	err := reaper.starting(p, func() (err error) {
-		p.proc, err = os.StartProcess(path, prog.argv, attr)
+		p.proc, err = reaper.starter()(path, prog.argv, attr)
 		return err
 	})
 	if err != nil {

@@ -23,6 +23,10 @@ import (
 type Reaper struct {
 	log     *slog.Logger
 	orphans atomic.Int64
+	// start starts programs in place of os.StartProcess, and helper is the process that does
+	// so for this one; nil and 0 for none. Set by Through, before anything is started.
+	start  StartFunc
+	helper int
 
 	mu  sync.Mutex // held while a process is started, so that own has whoever can have ended
 	own map[int]*process
@@ -38,6 +42,22 @@ func NewReaper(log *slog.Logger) (*Reaper, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &Reaper{log: log, own: map[int]*process{}}, nil
+}
+
+// StartFunc is [os.StartProcess], or starts the same program as a child of this process by
+// other means.
+type StartFunc func(name string, argv []string, attr *os.ProcAttr) (*os.Process, error)
+
+// Through has programs started by start, and leaves the process with the number helper alone,
+// which does so. It is to be called before anything is started.
+func (r *Reaper) Through(start StartFunc, helper int) { r.start, r.helper = start, helper }
+
+// starter is how programs are started.
+func (r *Reaper) starter() StartFunc {
+	if r == nil || r.start == nil {
+		return os.StartProcess
+	}
+	return r.start
 }
 
 // Run waits for orphans until ctx ends.
@@ -127,6 +147,7 @@ func (r *Reaper) rest(p *process) []int {
 	others := map[int]bool{}
 	if r != nil {
 		family[os.Getpid()] = true
+		others[r.helper] = true
 		r.mu.Lock()
 		for pid, own := range r.own {
 			if own != p {

@@ -4,16 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/proxy/accesslog/sink/disk"
 )
 
 // Config says how a file is written. It must not be modified after Open.
@@ -24,13 +22,16 @@ type Config struct {
 	Path string
 	// Size is how many bytes it may have before a new one is begun; 0 for any number.
 	Size int64
-	// Every is how often a new one is begun, counted from midnight UTC; 0 for never.
+	// Every is how often a new one is begun, at its multiples in UTC, which
+	// are counted from midnight if it divides a day; 0 for never.
 	Every time.Duration
 	// Keep is how many old files are kept, and KeepFor how long; 0 for all, and for ever.
 	Keep    int
 	KeepFor time.Duration
 	// Compress has old files compressed.
 	Compress bool
+	// NeverSynced says that Sync is not called: nothing is kept for it.
+	NeverSynced bool
 	// Log is required.
 	Log *slog.Logger
 }
@@ -50,10 +51,11 @@ type File struct {
 	regular bool
 	period  time.Time // of the first record in f; zero while it is empty
 	written int       // how much of the batch in hand is in f
-	syncs   bool      // whoever writes wants it synced
 	again   time.Time // when to try again what has failed
+	unsynced
 
-	step func(name string) // tests stop here; nil otherwise
+	step func(name string)      // tests stop here; nil otherwise
+	sync func(f *os.File) error // disk.Sync, but in tests
 }
 
 // tryAgain is how long a rotation that failed is left alone.
@@ -78,10 +80,11 @@ func Start(ctx context.Context, cfg Config) (*File, error) {
 // Open opens the file, or makes it. What an earlier process has left unfinished at its
 // end is ended. Old files are put away only while Run runs.
 func Open(cfg Config) (*File, error) {
-	f := &File{cfg: cfg, tidy: make(chan struct{}, 1)}
+	f := &File{cfg: cfg, tidy: make(chan struct{}, 1), sync: disk.Sync}
 	if err := f.alone(f.open); err != nil {
 		return nil, err
 	}
+	f.name = f.regular
 	return f, nil
 }
 
@@ -90,32 +93,31 @@ func (f *File) Name() string { return f.cfg.Name }
 
 // Write implements accesslog.Sink.
 func (f *File) Write(_ context.Context, b *accesslog.Batch) error {
+	if len(f.text) > mostUnsynced {
+		if err := f.flush(); err != nil {
+			return err
+		}
+	}
 	if f.written == 0 {
 		if err := f.prepare(int64(len(b.Lines)), time.Now()); err != nil {
 			return err
 		}
 	}
-	rest := b.Lines[f.written:]
-	n, err := f.f.Write(rest)
-	f.written += n
-	if err == nil && n < len(rest) {
-		err = io.ErrShortWrite
+	before := f.written
+	n, err := accesslog.WriteRest(f.f, b.Lines, before)
+	f.written = n
+	if f.regular && !f.cfg.NeverSynced {
+		err = errors.Join(err, f.add(f.f, b.Lines[before:n]))
 	}
 	if err != nil {
-		return fmt.Errorf("writing access log: %w", err)
+		return err
 	}
 	f.written = 0
 	return nil
 }
 
-// Sync implements accesslog.Syncer. What cannot be synced, such as a pipe, needs none.
-func (f *File) Sync(context.Context) error {
-	f.syncs = true
-	if err := f.f.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOTSUP) {
-		return fmt.Errorf("syncing access log: %w", err)
-	}
-	return nil
-}
+// Sync implements accesslog.Syncer.
+func (f *File) Sync(context.Context) error { return f.flush() }
 
 // Close implements accesslog.Sink.
 func (f *File) Close() error {
@@ -199,13 +201,9 @@ func (f *File) alone(do func() error) error {
 // caller is alone, as with reopen.
 func (f *File) open() error {
 	for {
-		w, err := accesslog.Open(f.cfg.Path)
+		opened, err := accesslog.Open(f.cfg.Path)
 		if err != nil {
 			return err
-		}
-		opened, ok := w.(*os.File)
-		if !ok {
-			return fmt.Errorf("opening access log: %q is not a file", f.cfg.Path)
 		}
 		info, err := opened.Stat()
 		if err != nil {
@@ -233,20 +231,16 @@ func (f *File) open() error {
 // reopen is open in place of the file that is open; if it fails, that stays.
 func (f *File) reopen() error {
 	before, regular, period := f.f, f.regular, f.period
-	if f.syncs {
-		if err := before.Sync(); err != nil {
-			return fmt.Errorf("syncing access log: %w", err)
+	if !f.cfg.NeverSynced {
+		if err := f.flush(); err != nil {
+			return err
 		}
 	}
 	if err := f.open(); err != nil {
 		f.f, f.regular, f.period = before, regular, period
 		return err
 	}
-	if f.syncs {
-		if err := syncDir(filepath.Dir(f.cfg.Path)); err != nil {
-			f.cfg.Log.Warn("directory of the access log cannot be synced", "sink", f.cfg.Name, "error", err)
-		}
-	}
+	f.name = true
 	_ = before.Close() // was synced, if anybody wanted it
 	f.wake()
 	return nil
@@ -265,13 +259,4 @@ func (f *File) reached(name string) {
 	if f.step != nil {
 		f.step(name)
 	}
-}
-
-// syncDir has the names in a directory outlive the machine.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

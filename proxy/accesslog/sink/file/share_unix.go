@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sallyport/sallyport/proxy/accesslog/sink/disk"
 )
 
 // share marks a file as one that is written to, for as long as it is open. errBusy if
@@ -50,7 +52,7 @@ func alone(path string, do func() error) error {
 // claim opens a file to read, and has it for itself; errBusy if somebody writes to it, or
 // has put another in its place meanwhile.
 func claim(path string) (*os.File, error) {
-	f, err := os.Open(path)
+	f, err := disk.Open(path, os.O_RDONLY, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -58,6 +60,12 @@ func claim(path string) (*os.File, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// setTime sets when an open file was written last.
+func setTime(f *os.File, at time.Time) error {
+	stamp := unix.NsecToTimeval(at.UnixNano())
+	return unix.Futimes(int(f.Fd()), []unix.Timeval{stamp, stamp})
 }
 
 // own has an open file for itself, and sees to it that it is still the one at the path:
@@ -73,7 +81,7 @@ func own(f *os.File, path string) error {
 	if err != nil {
 		return err
 	}
-	if now, err := os.Stat(path); err != nil || !os.SameFile(opened, now) {
+	if now, err := os.Lstat(path); err != nil || !os.SameFile(opened, now) {
 		return errBusy
 	}
 	return nil

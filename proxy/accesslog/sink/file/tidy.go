@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/sallyport/sallyport/proxy/accesslog/sink/disk"
 )
 
 const (
@@ -156,7 +158,7 @@ func (f *File) compress(ctx context.Context, path string) error {
 		}
 		f.reached("archived")
 		// The name must outlive the machine before the other may go.
-		if err := syncDir(filepath.Dir(path)); err != nil {
+		if err := disk.SyncDir(filepath.Dir(path)); err != nil {
 			return err
 		}
 		return os.Remove(path)
@@ -186,7 +188,7 @@ func archive(ctx context.Context, name string, source *os.File) (err error) {
 	if err != nil {
 		return err
 	}
-	out, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640) //nolint:gosec // as the log itself
+	out, err := disk.Create(name, 0o640)
 	if err != nil {
 		return err
 	}
@@ -199,10 +201,10 @@ func archive(ctx context.Context, name string, source *os.File) (err error) {
 	if err := errors.Join(err, zip.Close()); err != nil {
 		return err
 	}
-	if err := out.Sync(); err != nil {
+	if err := setTime(out, info.ModTime()); err != nil {
 		return err
 	}
-	return os.Chtimes(name, info.ModTime(), info.ModTime())
+	return disk.Sync(out)
 }
 
 // copySlowly rests after each gulp for as long as it took.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/proxy/accesslog/logfile"
+	"github.com/sallyport/sallyport/proxy/accesslog/sink/courier"
 	"github.com/sallyport/sallyport/proxy/otlp"
 )
 
@@ -51,7 +52,7 @@ func (s *Sink) insist(ctx, sending context.Context, lines [][]byte) error {
 		var failed *otlp.Error
 		switch {
 		case err == nil:
-			s.taken(len(lines))
+			s.Taken(len(lines))
 			return nil
 		case sending.Err() != nil:
 			return sending.Err()
@@ -66,8 +67,8 @@ func (s *Sink) insist(ctx, sending context.Context, lines [][]byte) error {
 		case failed.Content:
 			return s.rejected(lines, err)
 		}
-		s.away(err)
-		if err := sleep(ctx, max(failed.After, pause/2+rand.N(pause/2))); err != nil { //nolint:gosec // spreads load
+		s.Away(err)
+		if err := courier.Sleep(ctx, max(failed.After, pause/2+rand.N(pause/2))); err != nil { //nolint:gosec // spreads load
 			return err
 		}
 	}
@@ -90,8 +91,8 @@ func (s *Sink) rejected(lines [][]byte, cause error) error {
 	if errors.As(cause, &partial) {
 		count = min(max(partial.Rejected, 0), count)
 	}
-	s.counts.rejected.Add(uint64(count))
-	s.taken(len(lines) - int(count))
+	s.Courier.Rejected(int(count))
+	s.Taken(len(lines) - int(count))
 	first, _ := logfile.Parse(lines[0])
 	last, _ := logfile.Parse(lines[len(lines)-1])
 	if count == 0 {
@@ -102,34 +103,4 @@ func (s *Sink) rejected(lines [][]byte, cause error) error {
 	s.cfg.Log.Error("collector of access log does not take records: it will never have them", "sink", s.cfg.Name, "rejected", count,
 		"instance", first.Instance.String(), "first", first.Sequence, "last", last.Sequence, "cause", cause.Error())
 	return nil
-}
-
-// away notes that the collector takes nothing for now, and tells so once.
-func (s *Sink) away(cause error) {
-	s.counts.failures.Add(1)
-	if s.since.CompareAndSwap(0, time.Now().UnixNano()) {
-		s.cfg.Log.Warn("collector of access log is away; records wait on disk", "sink", s.cfg.Name, "collector", s.cfg.Collector.Address(), "error", cause)
-		return
-	}
-	s.cfg.Log.Debug("collector of access log is still away", "sink", s.cfg.Name, "error", cause)
-}
-
-// taken notes that the collector has taken records, and tells once that it is back.
-func (s *Sink) taken(records int) {
-	s.counts.delivered.Add(uint64(records)) //nolint:gosec // counts records
-	if since := s.since.Swap(0); since != 0 {
-		s.cfg.Log.Info("collector of access log is back", "sink", s.cfg.Name, "away", time.Since(time.Unix(0, since)))
-	}
-}
-
-// sleep waits for d; its error is that of ctx.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -7,11 +7,14 @@ import (
 	"io"
 	"os"
 	"time"
+
+	"github.com/sallyport/sallyport/proxy/accesslog/sink/disk"
 )
 
 // Append adds an entry and returns when it outlives the machine. When there is no
 // room it returns ErrFull, or has the oldest entries leave. An entry without lines
-// is none. After an error nothing of the entry is in the spool.
+// is none. After an error nothing of the entry is in the spool: whoever appends it again
+// has it written again, also where the system has dropped what it could not sync.
 func (s *Spool) Append(e Entry) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
@@ -29,6 +32,9 @@ func (s *Spool) append(e Entry) error {
 	}
 	if len(e.Lines) > maxEntry || e.Lines[len(e.Lines)-1] != '\n' {
 		return fmt.Errorf("spooling %d bytes: expected whole lines of at most %d", len(e.Lines), maxEntry)
+	}
+	if e.Instance == "" {
+		e.Instance, e.Last = s.head.Instance, s.head.Last
 	}
 	s.frame = appendEntry(s.frame[:0], e, time.Now())
 	length := int64(len(s.frame))
@@ -63,7 +69,7 @@ func (s *Spool) put(end int64) error {
 		err = io.ErrShortWrite
 	}
 	if err == nil {
-		err = s.current.Sync()
+		err = s.sync(s.current)
 	}
 	if err == nil {
 		return nil
@@ -88,7 +94,7 @@ func (s *Spool) place(length int64) error {
 			return nil
 		}
 		var err error
-		s.current, err = os.OpenFile(last.name(s.dir), os.O_RDWR, 0)
+		s.current, err = disk.Open(last.name(s.dir), os.O_RDWR, 0)
 		return err
 	}
 	return s.begin(max(last.number, acked.segment) + 1)
@@ -100,7 +106,11 @@ func (s *Spool) begin(number uint64) error {
 	if err != nil {
 		return err
 	}
-	if err := syncDir(s.dir); err != nil {
+	// The header alone: if the sync of an entry fails, that is written again, and this not.
+	if err = s.sync(f); err == nil {
+		err = disk.SyncDir(s.dir)
+	}
+	if err != nil {
 		return errors.Join(err, f.Close(), os.Remove(f.Name()))
 	}
 	if s.current != nil {
@@ -198,13 +208,4 @@ func countLines(path string, from, to int64) (lines uint64) {
 		from += h.size()
 	}
 	return lines
-}
-
-// syncDir has the names in a directory outlive the machine.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -16,7 +16,7 @@ type Entry struct {
 	// them.
 	Lines []byte
 	// Instance and Last say how far the log of this instance is in the spool with this
-	// entry; lines that a filter left out count.
+	// entry; lines that a filter left out count. Without an instance it is as far as before.
 	Instance string
 	Last     uint64
 }

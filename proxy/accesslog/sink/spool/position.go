@@ -6,6 +6,8 @@ import (
 	"hash/crc32"
 	"io"
 	"os"
+
+	"github.com/sallyport/sallyport/proxy/accesslog/sink/disk"
 )
 
 // position is a place between two entries.
@@ -35,7 +37,7 @@ const (
 // openLedger opens the file and reads the newer of its places; the zero position if
 // there is none.
 func openLedger(path string) (*ledger, position, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := disk.Open(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, position{}, err
 	}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+
+	"github.com/sallyport/sallyport/proxy/accesslog/sink/disk"
 )
 
 // Chunk is what Read has read: whole lines, in the order in which they came. It is the
@@ -114,7 +116,7 @@ func (s *Spool) file(number uint64) (*os.File, error) {
 		return s.open, nil
 	}
 	s.unopen()
-	f, err := os.Open(segment{number: number}.name(s.dir))
+	f, err := disk.Open(segment{number: number}.name(s.dir), os.O_RDONLY, 0)
 	if err != nil {
 		return nil, err
 	}

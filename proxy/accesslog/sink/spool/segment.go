@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/sallyport/sallyport/proxy/accesslog/sink/disk"
 )
 
 // A segment is a file of entries, behind a header that says how far the log was in
@@ -36,7 +38,7 @@ func createSegment(dir string, number uint64, before Head) (*os.File, segment, e
 	raw = binary.BigEndian.AppendUint64(raw, before.Last)
 	raw = appendInstance(raw, before.Instance)
 	raw = binary.BigEndian.AppendUint32(raw, crc32.Checksum(raw, castagnoli))
-	f, err := os.OpenFile(s.name(dir), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := disk.Create(s.name(dir), 0o600)
 	if err != nil {
 		return nil, s, err
 	}
@@ -63,7 +65,7 @@ func readSegmentHeader(f *os.File) (Head, error) {
 // mend finds out how far a segment is whole, cuts the rest off, and says how far the
 // log is in it. A file that is no segment is removed; size is 0 then.
 func mend(path string) (size int64, head Head, cut int64, err error) {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	f, err := disk.Open(path, os.O_RDWR, 0)
 	if err != nil {
 		return 0, head, 0, err
 	}

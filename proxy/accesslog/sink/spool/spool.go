@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/sallyport/sallyport/proxy/accesslog/sink/disk"
 )
 
 // Config is what a spool needs. It must not be modified after Open.
@@ -42,6 +44,9 @@ type Spool struct {
 	lock    *os.File
 	ledger  *ledger
 	segment int64 // how large a segment grows
+	fresh   bool  // nobody has used the folder before
+
+	sync func(*os.File) error // disk.Sync, but in tests
 
 	writing sync.Mutex // one Append at a time; guards current, frame and head
 	current *os.File   // that of the last segment; nil until something is appended
@@ -97,7 +102,7 @@ func Open(cfg Config) (*Spool, error) {
 func openIn(cfg Config, slot int) (s *Spool, err error) {
 	s = &Spool{
 		cfg: cfg, dir: slotName(cfg.Directory, slot),
-		segment: min(max(cfg.Size/32, smallestSegment), largestSegment),
+		segment: min(max(cfg.Size/32, smallestSegment), largestSegment), sync: disk.Sync,
 	}
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return nil, err
@@ -113,7 +118,10 @@ func openIn(cfg Config, slot int) (s *Spool, err error) {
 
 // recover finds what there is, and cuts off what the end of the last process has torn.
 func (s *Spool) recover() (err error) {
-	if s.ledger, s.acked, err = openLedger(filepath.Join(s.dir, "acknowledged")); err != nil {
+	ledger := filepath.Join(s.dir, "acknowledged")
+	_, err = os.Lstat(ledger)
+	s.fresh = errors.Is(err, os.ErrNotExist)
+	if s.ledger, s.acked, err = openLedger(ledger); err != nil {
 		return err
 	}
 	if s.segments, err = listSegments(s.dir); err != nil {

@@ -79,7 +79,7 @@ action(type="omfile" file=%q template="line")
 	}
 	cmd := r.cmd
 	t.Cleanup(func() { r.end(cmd, syscall.SIGKILL) })
-	for range 500 {
+	for range 6000 { // a minute
 		if r.listens(t, in("port")) {
 			return
 		}
@@ -225,7 +225,7 @@ func TestRsyslogMissesNothing(t *testing.T) {
 
 func (r *rsyslog) untilAllIsSent(t *testing.T, sink *Sink) {
 	t.Helper()
-	for range 1000 {
+	for range 6000 { // a minute
 		if sink.Stats().Spool.Bytes == 0 {
 			return
 		}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/sallyport/sallyport/proxy/accesslog/sink/courier"
 	"github.com/sallyport/sallyport/proxy/accesslog/sink/spool"
 )
 
@@ -22,17 +23,12 @@ const (
 	silentTime = time.Second
 )
 
-var (
-	// errNothing says that nothing came to be sent.
-	errNothing = errors.New("nothing to send")
-	errClosed  = errors.New("the collector has closed the connection")
-)
+var errClosed = errors.New("the collector has closed the connection")
 
 // session sends what there is on one connection, for a while, and returns nil once the
-// collector has taken it. It waits for something to send, at most for so long: without,
-// nobody is called.
-func (s *Sink) session(ctx, sending context.Context, patience time.Duration) error {
-	chunk, err := s.read(ctx, patience)
+// collector has taken it. It waits for something to send: without, nobody is called.
+func (s *Sink) session(ctx, sending context.Context) error {
+	chunk, err := s.Read(ctx, 0, atOnce)
 	if err != nil {
 		return err
 	}
@@ -55,9 +51,9 @@ func (s *Sink) session(ctx, sending context.Context, patience time.Duration) err
 		if sent >= sessionBytes || left <= 0 {
 			break
 		}
-		chunk, err = s.read(ctx, left)
+		chunk, err = s.Read(ctx, left, atOnce)
 	}
-	if err != nil && !errors.Is(err, errNothing) {
+	if err != nil && !errors.Is(err, courier.ErrNothing) {
 		return err
 	}
 	if err := s.finish(c); err != nil {
@@ -66,20 +62,8 @@ func (s *Sink) session(ctx, sending context.Context, patience time.Duration) err
 	if err := s.cfg.Spool.Ack(last); err != nil {
 		return err
 	}
-	s.succeeded(records)
+	s.Taken(records)
 	return nil
-}
-
-// read returns what is to be sent, or errNothing if nothing comes in time, or ctx has
-// ended and nothing is left.
-func (s *Sink) read(ctx context.Context, patience time.Duration) (spool.Chunk, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	chunk, err := s.cfg.Spool.Read(ctx, atOnce)
-	if err != nil && ctx.Err() != nil {
-		return chunk, errNothing
-	}
-	return chunk, err
 }
 
 // send sends the records of a chunk.

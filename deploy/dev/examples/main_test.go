@@ -145,6 +145,11 @@ func environment(more ...string) []string {
 // start runs a program until the tests end or it is stopped.
 func start(name, folder string, env []string, path string, args ...string) (*process.Child, error) {
 	path, args = program(path, args...)
+	return startAsUs(name, folder, env, path, args...)
+}
+
+// startAsUs is start as who runs the tests.
+func startAsUs(name, folder string, env []string, path string, args ...string) (*process.Child, error) {
 	path, err := exec.LookPath(path)
 	if err != nil {
 		return nil, fmt.Errorf("%w: run `make packages` as root", err)

@@ -3,13 +3,13 @@ package examples
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -21,9 +21,13 @@ func TestAPasswordThatChangesIsReadAgainOnSIGHUP(t *testing.T) {
 	t.Parallel()
 	d := house.postgres
 	s := runExample(t, &house, "python-sighup", map[string]string{"DB_HOST=postgres": "DB_HOST=127.0.0.1", "DB_PORT=5432": "DB_PORT=" + d.port})
-	secret := filepath.Join(s.memory["/app/secrets"], "db.json")
-	if mode := modeOf(t, secret); mode != 0o400 {
-		t.Errorf("the file has mode %o", mode)
+	folder := s.inside(t, "/app/secrets")
+	if file, dir := modeOf(t, filepath.Join(folder, "db.json")), modeOf(t, folder); file != 0o400 || dir != 0o700 {
+		t.Errorf("the file has mode %o, its folder %o", file, dir)
+	}
+	var mounted syscall.Statfs_t
+	if err := syscall.Statfs(folder, &mounted); err != nil || mounted.Blocks*uint64(mounted.Bsize) != 20<<20 { //nolint:gosec // the size of a block
+		t.Errorf("the folder is of %d bytes, %v; expected a tmpfs of 20 MB", mounted.Blocks*uint64(mounted.Bsize), err) //nolint:gosec // likewise
 	}
 	client := s.gateway(t)
 	users := map[string]bool{}
@@ -55,9 +59,7 @@ func TestAPasswordThatChangesIsReadAgainOnSIGHUP(t *testing.T) {
 	if err := s.child.Stop(patience); err != nil {
 		t.Error(err)
 	}
-	if _, err := os.Stat(secret); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the file is left behind: %v", err)
-	}
+	nothingLeft(t, s.memory["/app/secrets"])
 	for _, stay := range d.stays(t, "v-approle-reports-") {
 		if !stay.dropped {
 			t.Errorf("%s is left behind", stay.user)

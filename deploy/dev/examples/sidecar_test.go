@@ -48,13 +48,13 @@ func begin(t *testing.T, h *home, example string, at map[string]string) *sidecar
 	here := s.translator(t, container, filepath.Join(shared.memory, id), at)
 	s.copyFiles(t, example, here)
 
-	var args []string
+	var command []string
 	role := container.Command[slices.Index(container.Command, "--role")+1]
 	for _, arg := range container.Command {
 		if arg == "--" { // in a container the token is where it is looked for
-			args = append(args, "--wrapping-token-file", h.introduce(t, role, s.folder))
+			command = append(command, "--wrapping-token-file", h.introduce(t, role, s.folder))
 		}
-		args = append(args, here.Replace(arg))
+		command = append(command, here.Replace(arg))
 	}
 	env := environment("VAULT_ADDR="+h.vault.Address, "VAULT_CACERT="+h.caFile, "VAULT_ROLE_ID="+h.roleID(t, role))
 	_, port, _ := net.SplitHostPort(s.app)
@@ -64,8 +64,12 @@ func begin(t *testing.T, h *home, example string, at map[string]string) *sidecar
 			env = append(env, here.Replace(key+"="+value))
 		}
 	}
+	path, args := program(shared.binary, command...)
+	if example == "python-sighup" { // which is about a container
+		path, args = s.contain(container, shared.binary, command)
+	}
 	var err error
-	if s.child, err = start("sidecar", s.folder, env, shared.binary, args...); err != nil {
+	if s.child, err = startAsUs("sidecar", s.folder, env, path, args...); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -94,8 +94,8 @@ test: packages $(UNPACKED) vault caddy vet ## run every test: unit, integration,
 
 .PHONY: swarm
 swarm: NEEDS := dockerd:docker.io docker:docker.io iptables:iptables ip:iproute2
-swarm: packages ## test the Docker plugin in a real Swarm of its own (as root; touches no engine that runs)
-	@echo "test: the Docker plugin in a real Swarm"
+swarm: packages ## test the Docker plugin and a sidecar in a real engine of its own (as root; touches no engine that runs)
+	@echo "test: the Docker plugin in a real Swarm, and a sidecar in a container"
 	@go -C $(DEV) test -tags swarm -count=1 -timeout 10m ./swarm
 
 .PHONY: fuzz
@@ -172,7 +172,7 @@ vet:
 	@echo "test: go vet"
 	@go vet ./...
 	@go -C $(DEV) vet ./...
-	@go -C $(DEV) vet -tags swarm ./swarm
+	@go -C $(DEV) vet -tags swarm ./swarm/...
 
 # What the tests run besides Go: the race detector's C compiler, the browser, the
 # program that adds a CA to those that the browser trusts, what the scripts of

@@ -44,7 +44,7 @@ type ChildStop struct {
 	// Signal asks it to end. Default TERM.
 	Signal string `yaml:"signal"`
 	// After is how long it may take before it is killed, with all that it has started.
-	// Default 10s, at most 10m.
+	// Default 10s, 100ms to 10m.
 	After Duration `yaml:"after"`
 }
 
@@ -106,7 +106,7 @@ func (c *collector) child(at string, k Child) {
 	}
 	c.count(join(at, "limit"), k.Limit, 1, maxRestarts)
 	c.oneOf(at+".stop.signal", k.Stop.Signal, childStops[:])
-	c.within(at+".stop.after", k.Stop.After, 0, 10*time.Minute)
+	c.within(at+".stop.after", k.Stop.After, 100*time.Millisecond, 10*time.Minute)
 	c.texts(join(at, "forward"), k.Forward, func(name string) string {
 		if !slices.Contains(childForwards[:], name) {
 			return "one of " + strings.Join(childForwards[:], ", ")

@@ -380,14 +380,10 @@ func TestAStreamOfASilentClientEndsWithItsSession(t *testing.T) {
 			defer words.Close()
 			res := through.begin(through.request(http.MethodPost, w.origin(headersHost)+"/talk", body))
 			b.post(w.origin(doorHost)+"/.sallyport/sign_out", "same-origin", nil)
-			begun := time.Now()
 			if rest, err := io.ReadAll(res.Body); err == nil {
 				t.Errorf("HTTP/%s: the stream ends as if it were whole: %q", version, rest)
 			}
 			receive(t, gone, "the end at the backend")
-			if took := time.Since(begun); took > 5*time.Second {
-				t.Errorf("HTTP/%s: it took %v", version, took)
-			}
 		}
 	}
 }

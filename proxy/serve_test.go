@@ -54,7 +54,12 @@ func TestABrokenListenerEndsNoRequestThatIsInHand(t *testing.T) {
 	var body []byte
 	var client sync.WaitGroup
 	client.Go(func() {
-		res, err := http.Get("http://" + inner.Addr().String())
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+inner.Addr().String(), http.NoBody)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		res, err := (&http.Transport{}).RoundTrip(request)
 		if err != nil {
 			t.Error(err)
 			return

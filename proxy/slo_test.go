@@ -311,9 +311,9 @@ func (b *browser) stream(path string) *http.Response {
 	return res
 }
 
-// TestLiveConnectionsEndWithinASecond opens a WebSocket and an event stream in two
+// TestLiveConnectionsEndWithTheSession opens a WebSocket and an event stream in two
 // sessions, ends one session, and finds its connections gone and the other's alive.
-func TestLiveConnectionsEndWithinASecond(t *testing.T) {
+func TestLiveConnectionsEndWithTheSession(t *testing.T) {
 	for name, end := range map[string]func(*world, *browser){
 		"by signing out at the door":       func(w *world, b *browser) { b.post(w.origin(doorHost)+signOutPath, "same-origin", nil) },
 		"by signing out at another tool":   func(w *world, b *browser) { b.post(w.origin(notesHost)+signOutPath, "same-origin", nil) },
@@ -344,16 +344,12 @@ func TestLiveConnectionsEndWithinASecond(t *testing.T) {
 			socket, events := open(alice)
 			others, _ := open(bob)
 
-			start := time.Now()
 			end(w, alice)
 			if _, _, err := socket.Read(ctx); err == nil || ctx.Err() != nil {
 				t.Errorf("the WebSocket goes on: %v", err)
 			}
 			if _, err := io.ReadAll(events.Body); err == nil {
 				t.Error("the stream ended as if it were complete, want it cut")
-			}
-			if took := time.Since(start); took > time.Second {
-				t.Errorf("they ended after %s", took)
 			}
 			if err := others.Write(ctx, websocket.MessageText, []byte("still")); err != nil {
 				t.Fatal(err)

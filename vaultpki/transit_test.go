@@ -166,8 +166,8 @@ func TestBoard(t *testing.T) {
 		t.Errorf("names of an empty board: %v, %v", names, err)
 	}
 	for _, name := range []string{"b", "a", "b"} {
-		if err := board.Put(t.Context(), name, map[string]string{"checkpoint": "of " + name}); err != nil {
-			t.Fatal(err)
+		if taken, err := board.Put(t.Context(), name, map[string]string{"checkpoint": "of " + name}); err != nil || taken {
+			t.Fatal(taken, err)
 		}
 	}
 	names, err := board.Names(t.Context())
@@ -192,13 +192,81 @@ func TestBoard(t *testing.T) {
 	}
 	_, err = other.Names(t.Context())
 	checkReason(t, "listing", err, vaultpki.ReasonDenied, "provision plan")
-	checkReason(t, "writing", other.Put(t.Context(), "b", nil), vaultpki.ReasonDenied, "provision plan")
+	_, err = other.Put(t.Context(), "b", nil)
+	checkReason(t, "writing", err, vaultpki.ReasonDenied, "provision plan")
+	checkReason(t, "removing", other.Remove(t.Context(), "b"), vaultpki.ReasonDenied, "may delete")
 	for _, bad := range []string{"a/b", "", "..", "a*"} {
 		if _, err := board.Get(t.Context(), bad); vaultpki.ReasonOf(err) != vaultpki.ReasonConfig {
 			t.Errorf("the name %q: %v", bad, err)
 		}
-		if err := board.Put(t.Context(), bad, nil); vaultpki.ReasonOf(err) != vaultpki.ReasonConfig {
+		if _, err := board.Put(t.Context(), bad, nil); vaultpki.ReasonOf(err) != vaultpki.ReasonConfig {
 			t.Errorf("the name %q: %v", bad, err)
 		}
+		if err := board.Remove(t.Context(), bad); vaultpki.ReasonOf(err) != vaultpki.ReasonConfig {
+			t.Errorf("the name %q: %v", bad, err)
+		}
+	}
+}
+
+// TestABoardTellsWhoElseWrites: somebody else's version is replaced, and told of; and all
+// versions can be read.
+func TestABoardTellsWhoElseWrites(t *testing.T) {
+	t.Parallel()
+	client := operator(t, serverOfTests())
+	boards := [2]*vaultpki.Board{}
+	for n := range boards {
+		var err error
+		if boards[n], err = vaultpki.NewBoard(client, "secret", "board-of-two/log"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for n, step := range []struct {
+		by    int
+		taken bool
+	}{{0, false}, {0, false}, {1, true}, {0, true}, {0, false}} {
+		taken, err := boards[step.by].Put(t.Context(), "a", map[string]string{"checkpoint": fmt.Sprint(n)})
+		if err != nil || taken != step.taken {
+			t.Errorf("step %d: taken is %v, %v", n, taken, err)
+		}
+	}
+	versions, err := boards[0].Versions(t.Context(), "a")
+	var got []string
+	for _, kv := range versions {
+		text, _ := kv.Optional("checkpoint")
+		got = append(got, text)
+	}
+	if diff := cmp.Diff([]string{"0", "1", "2", "3", "4"}, got); diff != "" || err != nil {
+		t.Errorf("versions: %v (-want +got):\n%s", err, diff)
+	}
+	if err := boards[0].Remove(t.Context(), "a"); err != nil {
+		t.Error(err)
+	}
+	if names, err := boards[0].Names(t.Context()); err != nil || len(names) > 0 {
+		t.Errorf("names after the removal: %v, %v", names, err)
+	}
+}
+
+// TestABoardKnowsItsOwnLostAnswer: a write whose answer did not come is nobody else's.
+func TestABoardKnowsItsOwnLostAnswer(t *testing.T) {
+	t.Parallel()
+	front := newStandIn(t)
+	client, err := vaultpki.WithToken(vaultpki.Server{Address: front.URL, CAFile: front.CAFile}, vault.RootToken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	board, err := vaultpki.NewBoard(client, "secret", "board-of-lost/log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, f := range []fault{nil, dropAfter, nil, dropAfter, once(dropAfter), dropBefore, nil} {
+		front.on("secret/data/board-of-lost/log/a", f)
+		if taken, _ := board.Put(t.Context(), "a", map[string]string{"checkpoint": fmt.Sprint(n)}); taken {
+			t.Errorf("step %d: an own write is taken for somebody else's", n)
+		}
+	}
+	kv, err := board.Get(t.Context(), "a")
+	if text, _ := kv.Optional("checkpoint"); err != nil || text != "6" {
+		t.Errorf("what is there in the end: %q, %v", text, err)
 	}
 }

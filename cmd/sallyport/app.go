@@ -133,6 +133,13 @@ func (a *app) close() error {
 	return a.helper.Close()
 }
 
+// release is close at the end of a life, of which nothing hangs on how the helper ends.
+func (a *app) release(log *slog.Logger) {
+	if err := a.close(); err != nil {
+		log.Debug("ending the helper", "error", err)
+	}
+}
+
 // appCheck is how an application is asked.
 func appCheck(k config.ChildCheck) *supervise.Check {
 	check := &supervise.Check{Command: k.Command, Every: k.Every.Duration, Timeout: k.Timeout.Duration, Failures: k.Failures, Start: k.Start.Duration}

@@ -30,9 +30,9 @@ func toolMain() {
 		_, _ = io.WriteString(w, "hello "+r.Header.Get("X-Forwarded-User"))
 	})
 	mux.HandleFunc("/env", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(os.Environ()) })
-	mux.HandleFunc("/pid", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, os.Getpid()) })
+	mux.HandleFunc("/pid", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, os.Getpid()) })
 	mux.HandleFunc("/hold", func(w http.ResponseWriter, r *http.Request) {
-		fmt.Println("held")
+		say("held")
 		select {
 		case <-held:
 			_, _ = io.WriteString(w, "let go, "+r.Header.Get("X-Forwarded-User"))
@@ -44,16 +44,19 @@ func toolMain() {
 	mux.HandleFunc("/exit", func(http.ResponseWriter, *http.Request) { os.Exit(5) })
 	listener, err := net.Listen("tcp", os.Args[1])
 	if err != nil {
-		fmt.Println(err)
+		say(err)
 		os.Exit(1)
 	}
-	fmt.Println("up")
+	say("up")
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: patience}
 	go func() { _ = server.Serve(listener) }()
 	<-ctx.Done()
 	_ = server.Shutdown(context.Background())
-	fmt.Println("down")
+	say("down")
 }
+
+// say writes a line of the tool's.
+func say(what ...any) { _, _ = fmt.Fprintln(os.Stdout, what...) }
 
 // supervised is a sidecar that runs a tool.
 type supervised struct {
@@ -123,6 +126,14 @@ func TestSidecarRunsItsApp(t *testing.T) {
 	for _, want := range []string{"sallyport_app_running 1", "sallyport_app_answering 1", "sallyport_app_check_passing 1", "sallyport_app_restarts_total 0", "sallyport_ready 1"} {
 		if !strings.Contains(metrics, "\n"+want+"\n") {
 			t.Errorf("/metrics has no %q, %v", want, err)
+		}
+	}
+
+	for command, want := range map[string]string{"health": body, "status": "- app: runs since "} {
+		flag := map[string]string{"health": "--url=http://" + p.admin + "/readyz", "status": "--admin-url=http://" + p.admin}[command]
+		asked := s.start(t, command, flag)
+		if code := asked.wait(t); code != exitOK || !strings.Contains(asked.out.String(), want) {
+			t.Errorf("%s: exit code %d, %q, expected %q", command, code, asked.out.String(), want)
 		}
 	}
 

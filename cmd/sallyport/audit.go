@@ -24,7 +24,7 @@ func auditCommand(std stdio) *cobra.Command {
 		Use:   "audit",
 		Short: "Ask the access log who has done what",
 	}
-	cmd.AddCommand(queryCommand(std), tailCommand(std), reportCommand(std), joinCommand(std), revealCommand(std), verifyCommand(std), auditKeysCommand(std))
+	cmd.AddCommand(queryCommand(std), tailCommand(std), reportCommand(std), joinCommand(std), revealCommand(std), verifyCommand(std), auditKeysCommand(std), boardCommand(std))
 	demandAction(cmd)
 	return cmd
 }

@@ -62,17 +62,7 @@ func (f *signerFlags) publicKeys(ctx context.Context, client *vaultpki.Client) (
 	if err != nil {
 		return nil, err
 	}
-	texts, err := key.PublicKeys(ctx)
-	if err != nil {
-		return nil, err
-	}
-	keys := checkpoint.Keys{}
-	for version, text := range texts {
-		if keys[checkpoint.KeyID(mount, name, version)], err = checkpoint.ParseKey(text); err != nil {
-			return nil, fmt.Errorf("reading version %d of %s: %w", version, f.key, err)
-		}
-	}
-	return keys, nil
+	return transitSigner{key, mount, name}.keys(ctx)
 }
 
 // verifyFlags are those of audit verify.

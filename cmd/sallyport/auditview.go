@@ -11,6 +11,7 @@ import (
 	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy"
 	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/proxy/accesslog/checkpoint"
 	"github.com/sallyport/sallyport/proxy/auditpage"
 )
 
@@ -77,6 +78,13 @@ func (v *auditView) Close() error { return nil }
 
 // Name implements accesslog.Sink.
 func (v *auditView) Name() string { return "audit_page" }
+
+// signedBy has the files verified by public keys that Vault gives; nil: by none.
+func (v *auditView) signedBy(keys func(context.Context) (checkpoint.Keys, error)) {
+	if v != nil {
+		v.checks.Use(keys)
+	}
+}
 
 // beside is what runs for the page as long as the process serves.
 func (v *auditView) beside() []func(context.Context) {

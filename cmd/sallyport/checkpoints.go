@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -37,7 +38,8 @@ func vaultOf(client *vaultpki.Client, kvMount string, cfg config.Checkpoints) (c
 	if err != nil {
 		return checkpoint.Vault{}, err
 	}
-	return checkpoint.Vault{Signer: transitSigner{key, cfg.Mount, cfg.Key}, Board: vaultBoard{board}}, nil
+	signer := transitSigner{key, cfg.Mount, cfg.Key}
+	return checkpoint.Vault{Signer: signer, Board: vaultBoard{board}, Keys: signer.keys}, nil
 }
 
 // transitSigner names versions of a transit key as checkpoints do.
@@ -52,19 +54,45 @@ func (s transitSigner) Sign(ctx context.Context, message func(key string) []byte
 	return checkpoint.KeyID(s.mount, s.name, version), signature, err
 }
 
+// keys reads the public keys of all versions.
+func (s transitSigner) keys(ctx context.Context) (checkpoint.Keys, error) {
+	texts, err := s.key.PublicKeys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	keys := checkpoint.Keys{}
+	for version, text := range texts {
+		if keys[checkpoint.KeyID(s.mount, s.name, version)], err = checkpoint.ParseKey(text); err != nil {
+			return nil, fmt.Errorf("reading version %d of %s/%s: %w", version, s.mount, s.name, err)
+		}
+	}
+	return keys, nil
+}
+
 // vaultBoard reads fields as checkpoints do.
 type vaultBoard struct{ *vaultpki.Board }
 
 // Get implements [checkpoint.Board].
-func (b vaultBoard) Get(ctx context.Context, name string) (field func(string) string, err error) {
+func (b vaultBoard) Get(ctx context.Context, name string) (checkpoint.Entry, error) {
 	kv, err := b.Board.Get(ctx, name)
-	if err != nil {
-		return nil, err
+	return entryOf(kv), err
+}
+
+// Versions implements [checkpoint.History].
+func (b vaultBoard) Versions(ctx context.Context, name string) ([]checkpoint.Entry, error) {
+	versions, err := b.Board.Versions(ctx, name)
+	var all []checkpoint.Entry
+	for _, kv := range versions {
+		all = append(all, entryOf(kv))
 	}
-	return func(name string) string {
+	return all, err
+}
+
+func entryOf(kv vaultpki.KV) checkpoint.Entry {
+	return checkpoint.Entry{Written: kv.Created, Field: func(name string) string {
 		value, _ := kv.Optional(name)
 		return value
-	}, nil
+	}}
 }
 
 // signedLog is an access log as a checkpointer sees it.

@@ -56,7 +56,44 @@ func TestTheLogIsSignedByVault(t *testing.T) {
 		t.Fatalf("exit code %d\n%s", code, p.err.String())
 	}
 	s.checkNoSecret(t, p)
+	whole := read(t, file)
 	s.checkVerified(t, file)
+	s.checkBoard(t, whole)
+}
+
+// checkBoard lists what is published, and replaces it by what was published before, which
+// shows; nothing is removed that is young, or that Vault has not signed.
+func (s *stand) checkBoard(t *testing.T, log string) {
+	t.Helper()
+	auditor := s.auditorToken(t)
+	board := func(token string, code int, want ...string) {
+		t.Helper()
+		p := s.start(t, "audit", "board", "--token-file", token, "--prune", "--older-than", "1d")
+		if got := p.wait(t); got != code {
+			t.Errorf("exit code %d, expected %d\n%s", got, code, p.err.String())
+		}
+		for _, part := range want {
+			if !strings.Contains(p.out.String(), part) {
+				t.Errorf("expected %q in\n%s", part, p.out.String())
+			}
+		}
+	}
+	board(auditor, exitOK, "  ended  right", "1 published, 0 removed\n")
+	var listed struct{ Data struct{ Keys []string } }
+	s.call(t, "LIST", "secret/metadata/sallyport/log", nil, &listed)
+	at := "secret/data/sallyport/log/" + listed.Data.Keys[0]
+	_, object, _ := strings.Cut(log, `"sallyport.log.checkpoint":`)
+	object, _, _ = strings.Cut(object, `,"sallyport.log.instance"`)
+	s.call(t, "POST", at, map[string]any{"data": map[string]string{"checkpoint": object}}, nil)
+	file := s.write(t, "whole.log", log)
+	p := s.start(t, "audit", "verify", file, "--vault", "--token-file", auditor)
+	if code, out := p.wait(t), p.out.String(); code != exitTampered || !strings.Contains(out, "replaced_checkpoint: ") {
+		t.Errorf("an older checkpoint in the place of the last: exit code %d\n%s%s", code, out, p.err.String())
+	}
+	board(auditor, exitOK, "  not ended  right", "1 published, 0 removed\n")
+	old := strings.Replace(object, `"time":"2`, `"time":"1`, 1) // not signed any more
+	s.call(t, "POST", at, map[string]any{"data": map[string]string{"checkpoint": old, "ended": "true"}}, nil)
+	board(auditor, exitOK, "forged checkpoint", "1 published, 0 removed\n")
 }
 
 // TestAKilledGatewaysLogIsWhole kills a gateway while it answers, and starts another on

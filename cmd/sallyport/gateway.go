@@ -82,6 +82,7 @@ func runGateway(ctx context.Context, from source, identity *identityFlags, out i
 	if err := recorded.signed.by(client, start.cfg, recorded.access); err != nil {
 		return err
 	}
+	recorded.view.signedBy(recorded.signed.vault.Keys)
 	g := newLiveGateway(client, recorded.access, log)
 	g.view = recorded.view
 	if g.tracer, err = newTracer("gateway", recorded.access.Head().Instance, start.cfg.Tracing, &identity.shown, log); err != nil {

@@ -128,24 +128,30 @@ func (l *life) run(ctx context.Context) error {
 	})
 	group.Go(func() error {
 		defer end() // when the work is over, everything else may stop
-		serving, stop := context.WithCancel(ctx)
-		defer stop()
-		defer context.AfterFunc(background, stop)() // a broken admin listener ends the work too
-		told := onEnd(serving, func() {
-			l.stopping.Store(true)
-			l.app.retire()
-			l.log.Info("stopping", "announce", l.announce.String(), "drain", l.drain.String())
-			l.notify(context.WithoutCancel(ctx), handover.Stopping)
-		})
-		defer told() // it stands before "stopped", in every log
-		if l.app != nil {
-			return l.serveApp(serving, stop, open)
-		}
-		return l.serve(serving, open)
+		return l.work(ctx, background, open)
 	})
 	err = group.Wait()
 	l.log.Info("stopped", "clean", err == nil)
 	return err
+}
+
+// work answers requests until ctx or background ends, and the application has, if there is
+// one.
+func (l *life) work(ctx, background context.Context, open listeners) error {
+	serving, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(background, stop)() // a broken admin listener ends the work too
+	told := onEnd(serving, func() {
+		l.stopping.Store(true)
+		l.app.retire()
+		l.log.Info("stopping", "announce", l.announce.String(), "drain", l.drain.String())
+		l.notify(context.WithoutCancel(ctx), handover.Stopping)
+	})
+	defer told() // it stands before "stopped", in every log
+	if l.app != nil {
+		return l.serveApp(serving, stop, open)
+	}
+	return l.serve(serving, open)
 }
 
 // register has metrics told.

@@ -36,7 +36,7 @@ there, hands signals on to it, and ends it after the last request was answered.`
 			}
 			tuneCollector(sidecarHeadroom, std.Env)
 			log := newRecordedLogger(std.Err, "sidecar")
-			err := runSidecar(cmd.Context(), source(from), &identity, std, command, log)
+			err := runSidecar(cmd.Context(), sidecarStart{source(from), &identity, command}, std, log)
 			return identity.closing(cmd.Context(), log, err)
 		},
 	}
@@ -58,8 +58,16 @@ func appArgs(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
+// sidecarStart is what a command line says.
+type sidecarStart struct {
+	from     source
+	identity *identityFlags
+	command  []string // of the application; empty for none
+}
+
 // runSidecar is the life of a sidecar, in the order of runGateway.
-func runSidecar(ctx context.Context, from source, identity *identityFlags, std stdio, command []string, log *slog.Logger) error {
+func runSidecar(ctx context.Context, how sidecarStart, std stdio, log *slog.Logger) error {
+	from, identity, command := how.from, how.identity, how.command
 	inherited, err := inheritSockets(socketHTTPS, socketAdmin)
 	if err != nil {
 		return err
@@ -128,11 +136,7 @@ func runSidecar(ctx context.Context, from source, identity *identityFlags, std s
 		closeIdentity(certificates)
 		return errors.Join(err, application.close())
 	}
-	defer func() {
-		if err := application.close(); err != nil {
-			log.Debug("ending the helper", "error", err)
-		}
-	}()
+	defer application.release(log)
 	clock.lap("confinement")
 	l := &life{
 		service: "sidecar", tracer: tracer, startup: clock, hangup: hup, probe: newTokenProbe(client, s.refresh), log: log, client: client, access: access, metrics: newRegistry("sidecar"), calls: identity.calls,

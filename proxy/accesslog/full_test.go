@@ -374,3 +374,23 @@ func TestNobodyWaitsForASyncThatFails(t *testing.T) {
 		})
 	}
 }
+
+// TestALateCheckpointHasItsPlace: it is written once the disk takes it, and no other one is
+// needed in its place.
+func TestALateCheckpointHasItsPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		l := newLog(Config{Service: "gateway", Sinks: []Sink{g}, Durability: DurabilityFsync})
+		sequence, err := l.WriteCheckpoint([]byte(`{"instance":"x"}`))
+		if err != nil || sequence == 0 {
+			t.Errorf("sequence number %d, %v", sequence, err)
+		}
+		g.release()
+		if err := l.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Contains(g.bytes(), []byte(`"sallyport.log.checkpoint":{"instance":"x"}`)) {
+			t.Errorf("the log has\n%s", g.bytes())
+		}
+	})
+}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"fmt"
+	"net/url"
 	"strings"
 	"sync"
 )
@@ -93,6 +94,9 @@ func (p *Pseudonyms) hide(r Record) Record {
 	names := [...]string{r.User, r.known[0], r.known[1]}
 	private := r.Action == ActionSignIn || r.Action == ActionSignOut
 	r.User, r.Rule, r.Cause, r.known = p.Of(r.User), p.rule(r.Rule), p.cause(r.Cause, names[:], private), [2]string{}
+	if r.Action == ActionAuditView {
+		r.Query = p.searched(r.Query)
+	}
 	if r.Event != nil {
 		v := *r.Event
 		v.Cause = p.cause(v.Cause, []string{v.User}, false)
@@ -100,6 +104,27 @@ func (p *Pseudonyms) hide(r Record) Record {
 		r.Event = &v
 	}
 	return r
+}
+
+// searched is a search of the audit page without the name of the person that it is about.
+func (p *Pseudonyms) searched(query string) string {
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return ""
+	}
+	for _, param := range []string{"person", "text", "rule"} {
+		for n, value := range values[param] {
+			name, isRule := strings.CutPrefix(value, userRule)
+			switch {
+			case strings.HasPrefix(name, PseudonymPrefix), param == "rule" && !isRule:
+			case isRule:
+				values[param][n] = userRule + p.Of(name)
+			default:
+				values[param][n] = p.Of(name)
+			}
+		}
+	}
+	return values.Encode()
 }
 
 // cause is the text of an error without names: those that are known, everything that looks

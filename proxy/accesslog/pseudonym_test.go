@@ -131,3 +131,24 @@ func BenchmarkLine(b *testing.B) {
 		})
 	}
 }
+
+// TestASearchForAPersonIsPseudonymised: the record of an auditor's visit names nobody.
+func TestASearchForAPersonIsPseudonymised(t *testing.T) {
+	p := testPseudonyms(t, 1)
+	bob := p.Of("bob")
+	for query, want := range map[string]string{
+		"person=bob&tool=notes":    "person=" + bob + "&tool=notes",
+		"person=" + bob:            "person=" + bob,
+		"text=bob":                 "text=" + bob,
+		"rule=user%3Abob":          "rule=user%3A" + bob,
+		"rule=group%3Aa":           "rule=group%3Aa",
+		"person=bob&person=bob;x=": "",
+	} {
+		if got := p.hide(Record{Action: ActionAuditView, Query: query}).Query; got != want {
+			t.Errorf("%s: %q, expected %q", query, got, want)
+		}
+	}
+	if got := p.hide(Record{Action: ActionAccess, Query: "page=2"}).Query; got != "page=2" {
+		t.Errorf("of a tool: %q", got)
+	}
+}

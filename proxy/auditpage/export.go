@@ -54,14 +54,11 @@ func (v *visit) export(ctx context.Context, w http.ResponseWriter) error {
 // collect finds what is exported, before the first byte is sent: an export is whole, or
 // an error.
 func (v *visit) collect(ctx context.Context) ([]Record, error) {
-	select {
-	case v.page.searches <- struct{}{}:
-	default:
-		return nil, ErrBusy
+	ctx, leave, err := v.page.searching(ctx, v.who.User, exportTime)
+	if err != nil {
+		return nil, err
 	}
-	defer func() { <-v.page.searches }()
-	ctx, cancel := context.WithTimeoutCause(ctx, exportTime, ErrSlow)
-	defer cancel()
+	defer leave()
 	found, _, err := v.page.cfg.Store.Find(ctx, &v.asked.Search, v.asked.before, MaxExport)
 	return found, err
 }

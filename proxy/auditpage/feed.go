@@ -2,22 +2,27 @@ package auditpage
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"os"
-	"strings"
+	"sync/atomic"
 )
 
 // Feed hands the lines of the access log on to Recent, in a goroutine of its own. Whoever
 // writes the log never waits for it: what finds no room is counted, and not shown.
 type Feed struct {
-	to    *Recent
-	queue chan string
+	to      *Recent
+	queue   chan string
+	waiting atomic.Int64 // bytes in queue, and those that are being handed on
 }
 
-// feedQueue is how many batches of lines may wait.
-const feedQueue = 256
+// feedQueue is how many batches of lines may wait, and feedBytes how many bytes of them.
+const (
+	feedQueue = 256
+	feedBytes = 8 << 20
+)
 
 // NewFeed returns one that hands on while Run runs.
 func NewFeed(to *Recent) *Feed {
@@ -27,11 +32,15 @@ func NewFeed(to *Recent) *Feed {
 // Offer takes whole lines, each with its line break, which are not kept. It never waits.
 // It is safe for concurrent use.
 func (f *Feed) Offer(lines []byte) {
-	select {
-	case f.queue <- string(lines):
-	default:
-		f.to.Missing(strings.Count(string(lines), "\n"))
+	if f.waiting.Add(int64(len(lines))) <= feedBytes {
+		select {
+		case f.queue <- string(lines):
+			return
+		default:
+		}
 	}
+	f.waiting.Add(-int64(len(lines)))
+	f.to.Missing(bytes.Count(lines, []byte("\n")))
 }
 
 // Run hands lines on until ctx ends.
@@ -42,6 +51,7 @@ func (f *Feed) Run(ctx context.Context) {
 			return
 		case lines := <-f.queue:
 			f.to.Add(lines)
+			f.waiting.Add(-int64(len(lines)))
 		}
 	}
 }

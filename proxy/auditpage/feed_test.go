@@ -30,6 +30,32 @@ func TestFeedNeverWaits(t *testing.T) {
 	})
 }
 
+// TestFeedIsBoundedInBytes: batches of a megabyte are fewer, and room is given back.
+func TestFeedIsBoundedInBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := NewRecent(DefaultMemory)
+		f := NewFeed(m)
+		batch := []byte(strings.Repeat("x", 1<<20-1) + "\n")
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		for round := range int64(2) {
+			for range feedBytes>>20 + 5 {
+				f.Offer(batch)
+			}
+			if e, _ := m.Extent(t.Context()); e.Missed < 5*(round+1) || f.waiting.Load() > feedBytes {
+				t.Errorf("round %d: %d missed, %d bytes wait", round, e.Missed, f.waiting.Load())
+			}
+			if round == 0 {
+				go f.Run(ctx)
+			}
+			synctest.Wait()
+			if left := f.waiting.Load(); left != 0 {
+				t.Errorf("round %d: %d bytes wait in the end", round, left)
+			}
+		}
+	})
+}
+
 // TestFeedBeginsWithTheFile: as far as there is room, and with nothing that it is given
 // besides.
 func TestFeedBeginsWithTheFile(t *testing.T) {

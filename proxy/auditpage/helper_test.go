@@ -57,10 +57,14 @@ var visitor = Viewer{User: "carol@example.com", Name: "Carol"}
 
 // get asks for a path of the page.
 func get(ctx context.Context, p *Page, path, query string) (*httptest.ResponseRecorder, Visit) {
+	return getAs(ctx, p, path, query, visitor.User)
+}
+
+func getAs(ctx context.Context, p *Page, path, query, person string) (*httptest.ResponseRecorder, Visit) {
 	w := httptest.NewRecorder()
 	r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/.sallyport/audit"+path, nil)
 	r.URL.RawQuery = query
-	v := p.Serve(ctx, w, r, path, visitor)
+	v := p.Serve(ctx, w, r, path, Viewer{User: person, Name: visitor.Name})
 	return w, v
 }
 

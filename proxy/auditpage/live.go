@@ -68,23 +68,27 @@ func (v *visit) newsOnly() *Search {
 	return &s
 }
 
-// watchers are those who are told of new records.
+// watchers are those who are told of new records, or who search: so many in all, and each
+// person so often.
 type watchers struct {
+	most, each int
+
 	mu  sync.Mutex
 	all int            // guarded by mu
 	of  map[string]int // by person; guarded by mu
 }
 
-// enter takes a place for a person, and reports whether there was one.
-func (w *watchers) enter(person string) bool {
+// enter takes a place for a person if there is one, and reports whether there was one at
+// all, and for that person.
+func (w *watchers) enter(person string) (all, mine bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.all >= liveInAll || w.of[person] >= livePerPerson {
-		return false
+	if all, mine = w.all < w.most, w.of[person] < w.each; !all || !mine {
+		return all, mine
 	}
 	w.all++
 	w.of[person]++
-	return true
+	return true, true
 }
 
 func (w *watchers) leave(person string) {
@@ -103,7 +107,7 @@ func (v *visit) stream(ctx context.Context, w http.ResponseWriter, r *http.Reque
 		http.Error(w, "This address is not complete.", http.StatusBadRequest)
 		return ErrQuery
 	}
-	if !v.page.watchers.enter(v.who.User) {
+	if all, mine := v.page.watchers.enter(v.who.User); !all || !mine {
 		w.Header().Set("Retry-After", strconv.Itoa(liveRefresh))
 		http.Error(w, "Too many pages are told of new records.", http.StatusServiceUnavailable)
 		return ErrBusy

@@ -43,7 +43,7 @@ type Page struct {
 	script    template.JS
 	policy    string // the Content-Security-Policy of all but the live page
 	scripted  string // that of the live page
-	searches  chan struct{}
+	searchers watchers
 	watchers  watchers
 }
 
@@ -52,6 +52,8 @@ const (
 	// each may take.
 	searchesAtOnce = 4
 	searchTime     = 3 * time.Second
+	// searchesPerPerson is how many of them may be one person's, exports included.
+	searchesPerPerson = 2
 	// searchRetry is when somebody may try again who was turned away, in seconds.
 	searchRetry = "2"
 )
@@ -80,12 +82,12 @@ func New(cfg Config) (*Page, error) {
 	policy := "default-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'; style-src " + hashSource(style)
 	return &Page{
 		cfg: cfg, templates: templates,
-		style:    template.CSS(style), //nolint:gosec // our own embedded files, not input
-		script:   template.JS(script), //nolint:gosec // the same
-		policy:   policy,
-		scripted: policy + "; connect-src 'self'; script-src " + hashSource(script),
-		searches: make(chan struct{}, searchesAtOnce),
-		watchers: watchers{of: map[string]int{}},
+		style:     template.CSS(style), //nolint:gosec // our own embedded files, not input
+		script:    template.JS(script), //nolint:gosec // the same
+		policy:    policy,
+		scripted:  policy + "; connect-src 'self'; script-src " + hashSource(script),
+		searchers: watchers{most: searchesAtOnce, each: searchesPerPerson, of: map[string]int{}},
+		watchers:  watchers{most: liveInAll, each: livePerPerson, of: map[string]int{}},
 	}, nil
 }
 
@@ -147,6 +149,9 @@ func (p *Page) Unattended(path string) bool { return path == pathLive || path ==
 func (p *Page) Serve(ctx context.Context, w http.ResponseWriter, r *http.Request, path string, who Viewer) Visit {
 	v := &visit{page: p, who: who, asked: parse(r.URL.Query(), p.cfg.Now()), path: path, head: r.Method == http.MethodHead}
 	protect(w.Header())
+	if foreign(r) && len(v.asked.values) > 0 && !p.Background(path) {
+		return Visit{Err: v.show(ctx, w, "trouble.html", v.led)}
+	}
 	var err error
 	switch path {
 	case pathEvents:
@@ -163,6 +168,20 @@ func (p *Page) Serve(ctx context.Context, w http.ResponseWriter, r *http.Request
 		err = v.show(ctx, w, "search.html", v.search)
 	}
 	return Visit{Query: v.asked.values.Encode(), Err: err}
+}
+
+// again is the label of what may be tried again.
+const again = "Try again"
+
+// foreign reports whether a page of another site, or of another host of the same, has made
+// r (Fetch Metadata section 2.4). A browser that says nothing is taken at its word: whether
+// it may fetch here at all is for the caller.
+func foreign(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "", "none", "same-origin":
+		return false
+	}
+	return true
 }
 
 // visit is one request on its way.
@@ -209,14 +228,15 @@ func (p *Page) address(path, query string) string {
 }
 
 // searching takes a place among the searches, and bounds the time of one.
-func (p *Page) searching(ctx context.Context) (bound context.Context, leave func(), err error) {
-	select {
-	case p.searches <- struct{}{}:
-	default:
+func (p *Page) searching(ctx context.Context, person string, time time.Duration) (bound context.Context, leave func(), err error) {
+	switch all, mine := p.searchers.enter(person); {
+	case !mine:
+		return nil, nil, ErrYours
+	case !all:
 		return nil, nil, ErrBusy
 	}
-	bound, cancel := context.WithTimeoutCause(ctx, searchTime, ErrSlow)
-	return bound, func() { cancel(); <-p.searches }, nil
+	bound, cancel := context.WithTimeoutCause(ctx, time, ErrSlow)
+	return bound, func() { cancel(); p.searchers.leave(person) }, nil
 }
 
 // show draws a page from what fill finds, or says why there is nothing to be found.
@@ -228,7 +248,7 @@ func (v *visit) show(ctx context.Context, w http.ResponseWriter, name string, fi
 		status, cause = http.StatusBadRequest, ErrQuery // the page itself says what is wrong
 	case errors.Is(cause, ErrQuery):
 		status, name, title = http.StatusBadRequest, "trouble.html", "Search again"
-		data = trouble{"This address is not complete", "It was shortened on its way here, or is older than what this gateway holds.", v.page.address(pathSearch, "")}
+		data = trouble{"This address is not complete", "It was shortened on its way here, or is older than what this gateway holds.", v.page.address(pathSearch, ""), again}
 	case cause != nil:
 		status, name, title = http.StatusServiceUnavailable, "trouble.html", "Not now"
 		data = troubles(cause, v.page.address(v.path, v.asked.values.Encode()))
@@ -243,7 +263,7 @@ func (v *visit) show(ctx context.Context, w http.ResponseWriter, name string, fi
 
 // filled is what fill finds, while it has the place of a search.
 func (v *visit) filled(ctx context.Context, fill func(context.Context) (title string, data any, err error)) (title string, data any, err error) {
-	ctx, leave, err := v.page.searching(ctx)
+	ctx, leave, err := v.page.searching(ctx, v.who.User, searchTime)
 	if err != nil {
 		return "", nil, err
 	}
@@ -251,12 +271,21 @@ func (v *visit) filled(ctx context.Context, fill func(context.Context) (title st
 	return fill(ctx)
 }
 
-// trouble is why there is nothing to be seen, and what to do.
-type trouble struct{ Title, Message, Again string }
+// trouble is why there is nothing to be seen, and what to do; Label is of the way to do it.
+type trouble struct{ Title, Message, Again, Label string }
 
-func troubles(cause error, again string) trouble {
-	t := trouble{"The log cannot be searched now", "Sallyport's operators can see why. Everything is still recorded.", again}
+// led is the page for whoever another site has led here to search: it has not been
+// searched, and it would not be they who did.
+func (v *visit) led(context.Context) (title string, data any, err error) {
+	return "Search", trouble{"Another site has led you to this search", "Searches are in the access log under your name. Look at the address, and go on if it is what you want to look for.",
+		v.page.address(v.path, v.asked.values.Encode()), "Search"}, nil
+}
+
+func troubles(cause error, at string) trouble {
+	t := trouble{"The log cannot be searched now", "Sallyport's operators can see why. Everything is still recorded.", at, again}
 	switch {
+	case errors.Is(cause, ErrYours):
+		t.Title, t.Message = "Two of your searches are under way", "Each person may have two at once, in all windows. Try again when one has ended, in a few seconds."
 	case errors.Is(cause, ErrBusy):
 		t.Title, t.Message = "Too many searches at once", "Others are searching at this moment. Try again in a few seconds."
 	case errors.Is(cause, ErrSlow), errors.Is(cause, context.DeadlineExceeded):

@@ -252,16 +252,26 @@ func TestSearchesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPageOver(t, endless{}, NewRecent(DefaultMemory))
 		codes := make(chan string, 2*searchesAtOnce)
-		ask := func(path string) {
-			w, visit := get(t.Context(), p, path, "last=all")
+		ask := func(path, person string) {
+			w, visit := getAs(t.Context(), p, path, "last=all", person)
 			codes <- strconv.Itoa(w.Code) + " " + visit.Err.Error() + " " + w.Header().Get("Retry-After")
 		}
-		for range searchesAtOnce {
-			go ask(pathSearch)
+		for range searchesPerPerson {
+			go ask(pathSearch, "alice@example.com")
 		}
 		synctest.Wait()
 		for _, path := range []string{pathSearch, pathDenials, pathCSV} {
-			ask(path)
+			ask(path, "alice@example.com")
+			if got := <-codes; got != "503 "+ErrYours.Error()+" 2" {
+				t.Errorf("one more of hers, of %s: %s", path, got)
+			}
+		}
+		for range searchesAtOnce - searchesPerPerson {
+			go ask(pathSearch, "bob@example.com")
+		}
+		synctest.Wait()
+		for _, path := range []string{pathSearch, pathDenials, pathCSV} {
+			ask(path, "carol@example.com")
 			if got := <-codes; got != "503 "+ErrBusy.Error()+" 2" {
 				t.Errorf("one more, of %s: %s", path, got)
 			}
@@ -272,7 +282,7 @@ func TestSearchesAreBounded(t *testing.T) {
 				t.Errorf("a slow search: %s", got)
 			}
 		}
-		go ask(pathCSV)
+		go ask(pathCSV, "alice@example.com")
 		<-time.After(exportTime)
 		if got := <-codes; got != "503 "+ErrSlow.Error()+" 2" {
 			t.Errorf("a slow export: %s", got)

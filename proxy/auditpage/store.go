@@ -3,6 +3,7 @@ package auditpage
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -66,6 +67,8 @@ type Extent struct {
 var (
 	// ErrBusy says that as many searches are under way as may be.
 	ErrBusy = errors.New("too many searches are under way")
+	// ErrYours says that as many of one person's are.
+	ErrYours = fmt.Errorf("%w: one person's", ErrBusy)
 	// ErrSlow says that a search has taken longer than it may.
 	ErrSlow = errors.New("search took too long")
 )

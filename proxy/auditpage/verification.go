@@ -15,6 +15,9 @@ type Verification struct {
 	// Records were found whole, in Files.
 	Records int64
 	Files   int
+	// Signatures says that checkpoints were verified with Vault's public keys; else only
+	// the chain was.
+	Signatures bool
 	// Findings are what is wrong, the gravest first; nil for nothing. More says how many
 	// others there are.
 	Findings []Finding
@@ -40,6 +43,9 @@ type Chain struct {
 	Signed   uint64
 	SignedAt time.Time
 	Signer   string
+	// Verified is the number of the last record that Vault's signature was verified for,
+	// the last time; 0 for none.
+	Verified uint64
 }
 
 // Uncovered is how many records no checkpoint covers yet.

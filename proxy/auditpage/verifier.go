@@ -15,15 +15,16 @@ import (
 	"github.com/sallyport/sallyport/proxy/accesslog/checkpoint"
 )
 
-// Verifier verifies the chain in the files of the log again and again in the background,
-// slowly: what it says is for auditors to look closer, and no proof. A gateway may not read
-// the key by which signatures are verified. Safe for concurrent use.
+// Verifier verifies the files of the log again and again in the background, slowly: the
+// chain, and signatures if it has keys for them. What it says is for auditors to look
+// closer, and no proof. Safe for concurrent use, but for Use.
 type Verifier struct {
 	cfg  VerifierConfig
 	last atomic.Pointer[Verification]
 	// head is what this process had written when the files were verified before: they have
 	// it by now, however slow the disk is. Run's alone.
 	head Written
+	keys func(context.Context) (checkpoint.Keys, error) // nil: none
 }
 
 // VerifierConfig is what a Verifier needs. It must not be changed after NewVerifier.
@@ -50,6 +51,14 @@ func NewVerifier(cfg VerifierConfig) *Verifier {
 	v := &Verifier{cfg: cfg}
 	v.last.Store(&Verification{On: true})
 	return v
+}
+
+// Use has signatures verified by the public keys that are read when they are needed; nil
+// leaves it at the chain. It is called before Run, once at most.
+func (v *Verifier) Use(keys func(context.Context) (checkpoint.Keys, error)) {
+	if v != nil {
+		v.keys = keys
+	}
 }
 
 // Run verifies until ctx ends.
@@ -113,7 +122,14 @@ func (v *Verifier) report(ctx context.Context) (*verify.Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	return verify.Verify(ctx, verify.Config{Files: files, ChainOnly: true, Partial: true, Pace: pace(ctx)})
+	cfg := verify.Config{Files: files, ChainOnly: true, Partial: true, Unpromised: true, Pace: pace(ctx)}
+	if v.keys != nil {
+		// Without the keys the page says that only the chain was verified.
+		if cfg.Keys, err = v.keys(ctx); err == nil {
+			cfg.ChainOnly = false
+		}
+	}
+	return verify.Verify(ctx, cfg)
 }
 
 // pace has whoever calls it rest for longer than they have worked.
@@ -131,6 +147,7 @@ const maxFindings = 100
 // read takes over what a report says. head is what this process had written long before:
 // if the files have less of it, their end was cut off.
 func (n *Verification) read(r *verify.Report, head Written) {
+	n.Signatures = r.SignaturesChecked
 	n.Records, n.Files = int64(r.Records), len(r.Files) //nolint:gosec // counts records
 	for _, f := range r.Findings[:min(len(r.Findings), maxFindings)] {
 		n.Findings = append(n.Findings, Finding{Kind: string(f.Kind), Where: f.Place, What: f.Detail})
@@ -140,6 +157,9 @@ func (n *Verification) read(r *verify.Report, head Written) {
 	for _, i := range r.Instances {
 		at, _ := time.Parse(time.RFC3339Nano, i.LastTime) // the zero time is none
 		n.Chains = append(n.Chains, Chain{Instance: i.ID, First: i.First, Last: i.Last, At: at, Ended: i.Ended, Signed: max(i.Covered, i.OwnCovered)})
+		if r.SignaturesChecked {
+			n.Chains[len(n.Chains)-1].Verified = i.Covered
+		}
 		if i.ID == head.Instance {
 			there = i.Last
 		}

@@ -3,6 +3,7 @@ package auditpage
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"log/slog"
 	"os"
@@ -30,27 +31,35 @@ func (f feeding) Write(_ context.Context, b *accesslog.Batch) error {
 // sealed writes a log with that many records beside its first, whose file it names.
 func sealed(t *testing.T, records int) (name string, m *Recent, more func(records int)) {
 	t.Helper()
+	name, m, log := sealedLog(t, records)
+	return name, m, func(records int) { write(t, log, records) }
+}
+
+func sealedLog(t *testing.T, records int) (name string, m *Recent, log *accesslog.Log) {
+	t.Helper()
 	name, m = filepath.Join(t.TempDir(), "access.log"), NewRecent(DefaultMemory)
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = f.Close() })
-	log := accesslog.Prepare(accesslog.Config{Service: "sallyport-gateway", Sinks: []accesslog.Sink{accesslog.NewOutput("output", struct{ *os.File }{f}), feeding{m}}})
-	more = func(records int) {
-		t.Helper()
-		for range records {
-			r := accesslog.Record{Time: time.Now(), Action: accesslog.ActionAccess, Decision: accesslog.DecisionAllow, Path: "/x"}
-			if err := log.Write(&r); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := log.Flush(t.Context()); err != nil {
+	log = accesslog.Prepare(accesslog.Config{Service: "sallyport-gateway", Sinks: []accesslog.Sink{accesslog.NewOutput("output", struct{ *os.File }{f}), feeding{m}}})
+	write(t, log, records)
+	return name, m, log
+}
+
+// write writes records of requests.
+func write(t *testing.T, log *accesslog.Log, records int) {
+	t.Helper()
+	for range records {
+		r := accesslog.Record{Time: time.Now(), Action: accesslog.ActionAccess, Decision: accesslog.DecisionAllow, Path: "/x"}
+		if err := log.Write(&r); err != nil {
 			t.Fatal(err)
 		}
 	}
-	more(records)
-	return name, m, more
+	if err := log.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestVerifierFindsWhatWasChanged(t *testing.T) {
@@ -118,6 +127,66 @@ func TestVerifierKnowsWhatIsSigned(t *testing.T) {
 	got := v.Status().Chains[0]
 	if got.Signed != 8 || got.Uncovered() != 3 || got.Signer != made.Key || !got.SignedAt.Equal(noon) {
 		t.Errorf("chain %+v", got)
+	}
+}
+
+// TestVerifierVerifiesSignatures, if it has the keys, and says so if it has not.
+func TestVerifierVerifiesSignatures(t *testing.T) {
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, _, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const id = "transit/transit/log/v1"
+	given := func(key ed25519.PublicKey, err error) func(context.Context) (checkpoint.Keys, error) {
+		return func(context.Context) (checkpoint.Keys, error) { return checkpoint.Keys{id: key}, err }
+	}
+	tests := map[string]struct {
+		keys       func(context.Context) (checkpoint.Keys, error)
+		signatures bool
+		verified   uint64
+		findings   int
+		says       string
+	}{
+		"with Vault's key":          {given(public, nil), true, 4, 0, "verified up to 4"},
+		"with another one":          {given(other, nil), true, 0, 1, "forged_checkpoint"},
+		"with one that is not read": {given(nil, errors.New("denied")), false, 0, 0, "The chain alone was verified here"},
+		"without":                   {nil, false, 0, 0, "not verified here"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			file, m, log := sealedLog(t, 3)
+			head := log.Head()
+			parsed, err := checkpoint.HeadOf(head.Instance, head.Sequence, head.Hash)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := &checkpoint.Checkpoint{Head: parsed, Time: time.Now().UTC().Truncate(time.Microsecond), Key: id}
+			c.Signature = ed25519.Sign(private, c.Message())
+			if _, err := log.WriteCheckpoint(c.AppendJSON(nil)); err != nil {
+				t.Fatal(err)
+			}
+			if err := log.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			v := NewVerifier(VerifierConfig{File: file, Recent: m, Log: slog.New(slog.DiscardHandler)})
+			v.Use(test.keys)
+			v.verify(t.Context())
+			s := v.Status()
+			if s.Signatures != test.signatures || len(s.Findings) != test.findings || len(s.Chains) != 1 || s.Chains[0].Verified != test.verified {
+				t.Errorf("status %+v", s)
+			}
+			p, err := New(Config{Base: "/.sallyport/audit", Home: "/", Store: m, Recent: m, Verified: v.Status})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if w, _ := get(t.Context(), p, pathVerification, ""); !strings.Contains(w.Body.String(), test.says) {
+				t.Errorf("expected %q in\n%s", test.says, w.Body.String())
+			}
+		})
 	}
 }
 

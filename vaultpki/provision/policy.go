@@ -103,6 +103,7 @@ func (s Spec) gatewayPolicy() string {
 	if s.Transit.Key != "" {
 		rules = append(rules,
 			allow(s.Transit.Mount+"/sign/"+s.Transit.Key, "update"),
+			allow(s.Transit.Mount+"/keys/"+s.Transit.Key, "read"), // the public halves
 			allow(s.KVMount+"/data/"+s.Transit.LogPath+"/*", "create", "read", "update"),
 			allow(s.KVMount+"/metadata/"+s.Transit.LogPath+"/*", "list"))
 	}

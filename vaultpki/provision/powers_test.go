@@ -378,7 +378,9 @@ func checkCheckpointPowers(t *testing.T, gateway, verifier string) {
 		{call{"PUT", "transit-kv/destroy/sallyport/log/abc", 0, map[string]any{"versions": []int{1}}}, false, false},
 		{call{"PUT", "transit-transit/sign/checkpoints", 0, map[string]string{"input": "aGFzaA=="}}, true, false},
 		{call{"PUT", "transit-transit/sign/checkpoints/sha2-256", 0, map[string]string{"input": "aGFzaA=="}}, false, false},
-		{call{"GET", "transit-transit/keys/checkpoints", 0, nil}, false, true},
+		{call{"GET", "transit-transit/keys/checkpoints", 0, nil}, true, true}, // the public halves
+		{call{"GET", "transit-transit/keys/other", 0, nil}, false, false},
+		{call{"GET", "transit-transit/keys?list=true", 0, nil}, false, false},
 		{call{"PUT", "transit-transit/keys/checkpoints/rotate", 0, nil}, false, false},
 		{call{"PUT", "transit-transit/keys/checkpoints/config", 0, map[string]any{"min_decryption_version": 1}}, false, false},
 		{call{"PUT", "transit-transit/keys/other", 0, nil}, false, false},

@@ -119,7 +119,7 @@ func TestPoliciesAllowThisAndNothingElse(t *testing.T) {
 				"read secret/data/sallyport/audit",
 				"update sys/audit-hash/file",
 				"read secret/data/tools/notes",
-				"update transit/sign/checkpoints",
+				"update transit/sign/checkpoints", "read transit/keys/checkpoints",
 				"create,read,update secret/data/sallyport/log/*", "list secret/metadata/sallyport/log/*",
 			}, own, []string{"update sys/capabilities-self"})},
 		"sidecar": {s.sidecarPolicy(s.Sidecars[0]), slices.Concat([]string{

@@ -26,7 +26,8 @@ type Log interface {
 	// Flush waits until all records that are sealed are written, or ctx ends.
 	Flush(ctx context.Context) error
 	// WriteCheckpoint puts a checkpoint among the records to be written, and returns the
-	// sequence number that it will have.
+	// sequence number that it will have. An error says that it has no place there: one that
+	// is written late has.
 	WriteCheckpoint(object []byte) (sequence uint64, err error)
 }
 
@@ -49,6 +50,9 @@ type Vault struct {
 	Signer Signer
 	// Board is where checkpoints are published; nil for nowhere.
 	Board Board
+	// Keys reads the public keys that Signer and those of other instances sign with. What
+	// others have published counts if one of them has signed it; nil: nothing does.
+	Keys func(ctx context.Context) (Keys, error)
 }
 
 // How often checkpoints are made unless it is said.
@@ -304,12 +308,16 @@ func (c *Checkpointer) publish(ctx context.Context, cp *Checkpoint, ended bool) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, boardTimeout)
 	defer cancel()
-	if err := Publish(ctx, c.vault.Board, cp, ended); err != nil {
+	taken, err := Publish(ctx, c.vault.Board, cp, ended)
+	if taken {
+		c.cfg.Log.Error("somebody else has written in the place of this instance's checkpoints", "event", "checkpoint_replaced", "name", cp.Instance.String())
+	}
+	if err != nil {
 		c.cfg.Log.Warn("a checkpoint of the access log is not published", "error", err)
 		return // Vault is away: what the others say has to wait
 	}
 	if !ended {
-		c.others.poll(ctx, c.vault.Board, cp.Instance)
+		c.others.poll(ctx, c.vault, cp.Instance)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -28,13 +29,23 @@ type fakeVault struct {
 	version int
 	away    bool
 	slow    time.Duration
-	board   map[string]map[string]string
+	board   map[string][]version // all that was written at a name
 	gets    int
+}
+
+// version is something that was written on the board.
+type version struct {
+	fields  map[string]string
+	written time.Time
+}
+
+func (v version) entry() checkpoint.Entry {
+	return checkpoint.Entry{Field: func(name string) string { return v.fields[name] }, Written: v.written}
 }
 
 func newVault() *fakeVault {
 	_, key, _ := ed25519.GenerateKey(nil)
-	return &fakeVault{key: key, version: 1, board: map[string]map[string]string{}}
+	return &fakeVault{key: key, version: 1, board: map[string][]version{}}
 }
 
 var errAway = errors.New("vault is away")
@@ -62,14 +73,19 @@ func (v *fakeVault) Sign(ctx context.Context, message func(string) []byte) (stri
 	return id, ed25519.Sign(v.key, message(id)), nil
 }
 
-func (v *fakeVault) Put(ctx context.Context, name string, fields map[string]string) error {
+func (v *fakeVault) Put(ctx context.Context, name string, fields map[string]string) (taken bool, err error) {
 	if err := v.call(ctx); err != nil {
-		return err
+		return false, err
 	}
+	v.put(name, fields)
+	return false, nil
+}
+
+// put writes whatever somebody likes.
+func (v *fakeVault) put(name string, fields map[string]string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.board[name] = fields
-	return nil
+	v.board[name] = append(v.board[name], version{fields, time.Now()})
 }
 
 func (v *fakeVault) Names(ctx context.Context) ([]string, error) {
@@ -81,18 +97,32 @@ func (v *fakeVault) Names(ctx context.Context) ([]string, error) {
 	return slices.Sorted(maps.Keys(v.board)), nil
 }
 
-func (v *fakeVault) Get(ctx context.Context, name string) (func(string) string, error) {
+func (v *fakeVault) Get(ctx context.Context, name string) (checkpoint.Entry, error) {
+	all, err := v.Versions(ctx, name)
+	if err != nil {
+		return checkpoint.Entry{}, err
+	}
+	return all[len(all)-1], nil
+}
+
+func (v *fakeVault) Versions(ctx context.Context, name string) (all []checkpoint.Entry, err error) {
 	if err := v.call(ctx); err != nil {
 		return nil, err
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.gets++
-	fields, ok := v.board[name]
-	if !ok {
+	for _, version := range v.board[name] {
+		all = append(all, version.entry())
+	}
+	if len(all) == 0 {
 		return nil, errors.New("no such secret")
 	}
-	return func(name string) string { return fields[name] }, nil
+	return all, nil
+}
+
+func (v *fakeVault) publicKeys(ctx context.Context) (checkpoint.Keys, error) {
+	return v.keys(), v.call(ctx)
 }
 
 func (v *fakeVault) set(away bool, slow time.Duration) {
@@ -131,12 +161,17 @@ type replica struct {
 
 func start(t *testing.T, v *fakeVault, cfg checkpoint.Config) *replica {
 	t.Helper()
+	return startWith(t, v, cfg, v.publicKeys)
+}
+
+func startWith(t *testing.T, v *fakeVault, cfg checkpoint.Config, keys func(context.Context) (checkpoint.Keys, error)) *replica {
+	t.Helper()
 	cfg.SignerName = signerName
 	maker, err := checkpoint.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &replica{maker: maker, vault: checkpoint.Vault{Signer: v, Board: v}}
+	r := &replica{maker: maker, vault: checkpoint.Vault{Signer: v, Board: v, Keys: keys}}
 	r.log = heads{accesslog.Prepare(accesslog.Config{
 		Service: "gateway", Sinks: []accesslog.Sink{accesslog.NewOutput("output", &r.out)}, Start: maker.AppendStart,
 	})}
@@ -337,7 +372,7 @@ func TestReplicasVouchForEachOther(t *testing.T) {
 		// a's log is cut behind its second record.
 		lines := bytes.SplitAfter(a.out.Bytes(), []byte("\n"))
 		a.out.set(bytes.Join(lines[:2], nil))
-		v.board = map[string]map[string]string{} // and what was published is gone
+		v.board = map[string][]version{} // and what was published is gone
 		if report := verified(t, v, a, b); report.FindingCount != 1 || report.Findings[0].Kind != verify.Truncated {
 			t.Errorf("cut: %v", report.Findings)
 		}
@@ -350,8 +385,8 @@ func TestReplicasVouchForEachOther(t *testing.T) {
 func TestTheBoardHasWhateverSomebodyWroteThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newVault()
-		v.board["abc"] = map[string]string{"checkpoint": "{}"}
-		v.board["aaaaaaaaaaaaaaaaaaaaaaaaaa"] = map[string]string{}
+		v.put("abc", map[string]string{"checkpoint": "{}"})
+		v.put("aaaaaaaaaaaaaaaaaaaaaaaaaa", map[string]string{})
 		r := start(t, v, checkpoint.Config{})
 		pass(2 * time.Second)
 		r.write(1)
@@ -361,36 +396,157 @@ func TestTheBoardHasWhateverSomebodyWroteThere(t *testing.T) {
 		}
 		r.end(t)
 		all, faults, err := checkpoint.Published(t.Context(), v)
-		if err != nil || len(all) != 1 || len(faults) != 2 {
+		if err != nil || len(all) != 3 || len(faults) != 2 {
 			t.Errorf("published: %v, %v, %v", all, faults, err)
 		}
 	})
 }
 
-func TestACheckpointNamesTheNewestOfMany(t *testing.T) {
+// publish puts a checkpoint of another instance on the board, signed by whom one likes.
+func (v *fakeVault) publish(t *testing.T, n int, sequence uint64, key ed25519.PrivateKey, ended bool) {
+	t.Helper()
+	head, err := checkpoint.HeadOf(instanceOf(n), sequence, strings.Repeat("A", 43))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &checkpoint.Checkpoint{Head: head, Time: time.Now().UTC().Truncate(time.Microsecond), Key: signerName + "/v1"}
+	c.Signature = ed25519.Sign(key, c.Message())
+	if _, err := checkpoint.Publish(t.Context(), v, c, ended); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// named are the others that the latest checkpoint names.
+func (r *replica) named(t *testing.T) (names []string) {
+	t.Helper()
+	all := r.checkpoints(t)
+	for _, other := range all[len(all)-1].Others {
+		names = append(names, other.Instance.String())
+	}
+	return names
+}
+
+// TestNobodyIsCrowdedOut: of many that run, those that are known for longest are named, and
+// those that have ended come last.
+func TestNobodyIsCrowdedOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newVault()
-		for n := range 500 {
-			head, err := checkpoint.HeadOf(instanceOf(n), 1, strings.Repeat("A", 43))
-			if err != nil {
-				t.Fatal(err)
-			}
-			c := &checkpoint.Checkpoint{Head: head, Time: time.Now().Add(-time.Duration(n) * time.Second), Key: signerName + "/v1", Signature: []byte("x")}
-			if err := checkpoint.Publish(t.Context(), v, c, n%2 == 0); err != nil {
-				t.Fatal(err)
-			}
+		const running = 40
+		for n := range running {
+			v.publish(t, n, 1, v.key, false)
 		}
 		r := start(t, v, checkpoint.Config{})
+		pass(2 * time.Second)
+		for n := range 300 { // newer ones
+			v.publish(t, running+n, 1, v.key, n%3 == 0)
+		}
 		for range 4 {
 			r.write(1)
 			pass(2 * time.Minute)
 		}
-		all := r.checkpoints(t)
-		last := all[len(all)-1]
-		if len(last.Others) != checkpoint.MaxOthers || last.Others[0].Instance.String() != instanceOf(0) || last.Others[63].Instance.String() != instanceOf(63) {
-			t.Errorf("%d others are named: %v", len(last.Others), last.Others)
+		names := r.named(t)
+		if len(names) != checkpoint.MaxOthers {
+			t.Fatalf("%d others are named", len(names))
+		}
+		for n := range running {
+			if !slices.Contains(names, instanceOf(n)) {
+				t.Errorf("instance %d, which was there first, is not named", n)
+			}
 		}
 		r.end(t)
+	})
+}
+
+// TestInventedInstancesAreNotNamed: what nobody has signed with a key of Vault's counts for
+// nothing, and is told of.
+func TestInventedInstancesAreNotNamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVault()
+		var told bytes.Buffer
+		r := start(t, v, checkpoint.Config{Log: slog.New(slog.NewTextHandler(&told, nil))})
+		_, mallory, _ := ed25519.GenerateKey(nil)
+		for n := range checkpoint.MaxOthers {
+			v.publish(t, n, 1, mallory, false)
+		}
+		v.publish(t, 99, 1, v.key, false)
+		for range 2 {
+			r.write(1)
+			pass(2 * time.Minute)
+		}
+		r.end(t)
+		if names := r.named(t); !slices.Equal(names, []string{instanceOf(99)}) {
+			t.Errorf("named: %v", names)
+		}
+		if n := strings.Count(told.String(), "event=checkpoint_forged"); n != 10 {
+			t.Errorf("told %d times:\n%s", n, &told)
+		}
+	})
+}
+
+// TestACheckpointIsNotReplacedByAnOlderOne: neither for the others, nor for who verifies.
+func TestACheckpointIsNotReplacedByAnOlderOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVault()
+		r := start(t, v, checkpoint.Config{})
+		pass(2 * time.Second)
+		v.publish(t, 1, 5, v.key, false)
+		old := v.board[instanceOf(1)][0]
+		pass(time.Hour)
+		v.publish(t, 1, 9, v.key, false)
+		r.write(1)
+		pass(2 * time.Minute)
+		v.put(instanceOf(1), old.fields)
+		for range 2 {
+			r.write(1)
+			pass(2 * time.Minute)
+		}
+		all := r.checkpoints(t)
+		if others := all[len(all)-1].Others; len(others) != 1 || others[0].Sequence != 9 {
+			t.Errorf("named: %v", others)
+		}
+		r.end(t)
+		published, faults, err := checkpoint.Published(t.Context(), v)
+		if err != nil || len(faults) != 1 || !errors.Is(faults[0], checkpoint.ErrReplaced) || len(published) < 3 {
+			t.Errorf("published: %d, %v, %v", len(published), faults, err)
+		}
+		v.board[instanceOf(1)] = v.board[instanceOf(1)][2:] // what was before is not kept
+		if _, faults, _ := checkpoint.Published(t.Context(), v); len(faults) != 1 || !errors.Is(faults[0], checkpoint.ErrReplaced) {
+			t.Errorf("an old one by itself: %v", faults)
+		}
+	})
+}
+
+// TestWithoutKeysNobodyIsNamed, until they can be read.
+func TestWithoutKeysNobodyIsNamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVault()
+		v.publish(t, 1, 1, v.key, false)
+		var told bytes.Buffer
+		denied := true
+		r := startWith(t, v, checkpoint.Config{Log: slog.New(slog.NewTextHandler(&told, nil))}, func(ctx context.Context) (checkpoint.Keys, error) {
+			if denied {
+				return nil, errAway
+			}
+			return v.keys(), v.call(ctx)
+		})
+		look := func() []string {
+			for range 2 {
+				r.write(1)
+				pass(2 * time.Minute)
+			}
+			return r.named(t)
+		}
+		if names := look(); len(names) > 0 {
+			t.Errorf("named: %v", names)
+		}
+		denied = false
+		if names := look(); len(names) != 1 {
+			t.Errorf("named once there are keys: %v", names)
+		}
+		r.end(t)
+		if n := strings.Count(told.String(), "public keys of checkpoints cannot be read"); n != 1 {
+			t.Errorf("told %d times:\n%s", n, &told)
+		}
 	})
 }
 

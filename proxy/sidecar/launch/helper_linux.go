@@ -100,7 +100,7 @@ func (h *helper) serve() error {
 	}
 	pid, err := h.start(req, files)
 	if err != nil {
-		return h.tell(answer{Error: err.Error()})
+		return h.tell(refusal(err))
 	}
 	return h.tell(answer{PID: pid})
 }

@@ -177,10 +177,7 @@ func (l *Launcher) ask(message any, files []*os.File) (pid int, err error) {
 	if err := readText(l.conn, head, &told); err != nil {
 		return 0, fmt.Errorf("reading the helper's answer: %w", err)
 	}
-	if told.Error != "" {
-		return 0, errors.New(told.Error)
-	}
-	return told.PID, nil
+	return told.PID, told.err()
 }
 
 // reap waits for a process that did not become a program, which nobody else knows: a child of

@@ -7,8 +7,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -227,12 +229,12 @@ func signalOf(state *os.ProcessState) syscall.Signal {
 
 func TestTheHelperStartsNothingElse(t *testing.T) {
 	known := []string{self(t), asReport, "/x"}
-	text := filepath.Join(t.TempDir(), "text")
+	text, missing := filepath.Join(t.TempDir(), "text"), "/no/such/program"
 	if err := os.WriteFile(text, []byte("no program"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	l := launcher(t, Config{
-		Commands: []Command{{Argv: known}, {Argv: []string{"no-such-program"}}, {Argv: []string{"/"}}, {Argv: []string{text}}}, Names: []string{"PASSWORD"},
+		Commands: []Command{{Argv: known}, {Argv: []string{"no-such-program"}}, {Argv: []string{"/"}}, {Argv: []string{text}}, {Argv: []string{missing}}}, Names: []string{"PASSWORD"},
 	})
 	somebody := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	tests := map[string]struct {
@@ -258,6 +260,12 @@ func TestTheHelperStartsNothingElse(t *testing.T) {
 			}
 		})
 	}
+	t.Run("and says why as the kernel does", func(t *testing.T) {
+		_, err := start(l, []string{missing})
+		if !errors.Is(err, fs.ErrNotExist) || err.Error() != "launch "+missing+": no such file or directory" {
+			t.Errorf("error %v", err)
+		}
+	})
 	t.Run("and leaves nothing to be reaped", func(t *testing.T) {
 		var info unix.Siginfo
 		if err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOWAIT|unix.WNOHANG, nil); err != nil || info.Signo != 0 {

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // maxMessage is more than the kernel gives a program at its start: 2 MiB of arguments and
@@ -59,6 +61,32 @@ type request struct {
 type answer struct {
 	PID   int    `json:"pid"`
 	Error string `json:"error,omitempty"`
+	// Errno is the kernel's number of Error, 0 if it has none.
+	Errno syscall.Errno `json:"errno,omitempty"`
+}
+
+// refusal is the answer with an error, without what the standard library says around it.
+func refusal(err error) answer {
+	var look *exec.Error
+	if errors.As(err, &look) {
+		err = look.Err
+	}
+	told := answer{Error: err.Error()}
+	if errors.As(err, &told.Errno) {
+		told.Error = told.Errno.Error()
+	}
+	return told
+}
+
+// err is the error of an answer, nil if it has none.
+func (a answer) err() error {
+	switch {
+	case a.Errno != 0:
+		return a.Errno
+	case a.Error != "":
+		return errors.New(a.Error)
+	}
+	return nil
 }
 
 // judge returns the command that a request means, or what is wrong with the request. own is

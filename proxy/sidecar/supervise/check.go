@@ -126,7 +126,7 @@ func (c *Child) passes(before CheckState) {
 func (c *Child) fails(err error, unhealthy chan<- error) {
 	c.note(func(s *State) { s.Check = Failing })
 	c.cfg.Log.Warn("app does not pass its check", "restarts", c.cfg.Restart != Never, "error", err)
-	if c.cfg.Restart == Never {
+	if c.cfg.Restart == Never || c.isRetired() { // the last requests may still be answered
 		return
 	}
 	select {

@@ -157,6 +157,22 @@ func TestSlowStartIsNoFailure(t *testing.T) {
 	<-r.Answering()
 }
 
+// TestRetiredMayAnswerItsLast has an application fail its check while a stop is under way:
+// it is not ended for that.
+func TestRetiredMayAnswerItsLast(t *testing.T) {
+	app := newAnswering(t, 200)
+	r := run(t, Config{Command: sh("exec sleep 1000"), Check: often(Check{HTTP: app.URL, Failures: 1}), Restart: Always, Backoff: quick})
+	r.logged(t, "app passes its check", 1)
+	r.Retire()
+	app.status.Store(500)
+	r.logged(t, "app does not pass its check", 1)
+	app.status.Store(200)
+	r.logged(t, "app passes its check", 2) // by the same process
+	if s := r.State(); !s.OK() || s.Restarts != 0 || s.Last != nil {
+		t.Errorf("state %+v", s)
+	}
+}
+
 // TestChecksThatAreNone are refused.
 func TestChecksThatAreNone(t *testing.T) {
 	for name, check := range map[string]Check{

@@ -27,7 +27,7 @@ func startSupervisor(t *testing.T, after string, before []string, command ...str
 		t.Fatal(err)
 	}
 	argv := append(append(before, self), command...)
-	s := &supervisor{Cmd: exec.Command(argv[0], argv[1:]...), out: newWritten(), err: newWritten(), done: make(chan error, 1)} //nolint:gosec,noctx // a test's own command, which it ends
+	s := &supervisor{Cmd: exec.Command(argv[0], argv[1:]...), out: newWritten(), err: newWritten(), done: make(chan error, 1)}
 	s.Env = append(os.Environ(), asSupervisor+"="+after)
 	s.Stdout, s.Stderr, s.WaitDelay = s.out, s.err, time.Second
 	if err := s.Start(); err != nil {

@@ -8,8 +8,9 @@ import (
 // TestBackoff doubles up to the most, and spreads.
 func TestBackoff(t *testing.T) {
 	b := Backoff{First: time.Second, Most: 10 * time.Second}
-	for before, most := range []time.Duration{1, 2, 4, 8, 10, 10, 10} {
-		least, most := most*time.Second/2, most*time.Second
+	for before, seconds := range []int{1, 2, 4, 8, 10, 10, 10} {
+		most := time.Duration(seconds) * time.Second
+		least := most / 2
 		seen := map[time.Duration]bool{}
 		for range 100 {
 			wait := b.wait(before)

@@ -100,7 +100,7 @@ func (p *process) result() *ExitedError {
 		return e
 	}
 	e.Code = p.status.ExitCode()
-	if status, ok := p.status.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+	if status, ok := p.status.Sys().(syscall.WaitStatus); ok && status.Signaled() { //nolint:misspell // the standard library's name
 		e.Signal = status.Signal()
 	}
 	return e

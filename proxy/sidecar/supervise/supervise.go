@@ -191,7 +191,7 @@ func (c *Child) once(ctx context.Context) (over bool, err error) {
 	if err != nil {
 		return c.judge(ctx, err, 0)
 	}
-	cause, next := c.watch(ctx, p)
+	next, cause := c.watch(ctx, p)
 	began := p.began
 	c.end(p)
 	switch {
@@ -215,7 +215,7 @@ var errExited = errors.New("it has ended")
 
 // watch returns why the application is to be ended, or has ended: because of cause, or
 // for a restart, or, if both are nil, because ctx has ended.
-func (c *Child) watch(ctx context.Context, p *process) (cause error, next *request) {
+func (c *Child) watch(ctx context.Context, p *process) (next *request, cause error) {
 	checking, stop := context.WithCancel(ctx)
 	unhealthy := make(chan error, 1)
 	var checks sync.WaitGroup
@@ -228,13 +228,13 @@ func (c *Child) watch(ctx context.Context, p *process) (cause error, next *reque
 	defer stop()
 	select {
 	case <-p.exited:
-		return errExited, nil
+		return nil, errExited
 	case <-ctx.Done():
 		return nil, nil
 	case next = <-c.requests:
-		return nil, next
+		return next, nil
 	case cause = <-unhealthy:
-		return cause, nil
+		return nil, cause
 	}
 }
 

@@ -27,6 +27,8 @@ type run struct {
 	firstPlace          logfile.Place
 	lastPlace           logfile.Place
 	firstTime, lastTime string
+	cadence             cadence
+	early               early
 }
 
 // shadow is a stretch of records that are there again.
@@ -217,7 +219,7 @@ func (v *verifier) extend(i *instance, to *run, r *entry) {
 	}
 	to.last, to.lastHash, to.lastPlace = r.Sequence, r.hash, r.place
 	i.run = to
-	v.seen(i, to, r, true)
+	v.seen(i, to, r)
 }
 
 // edited says that the last record of a run is not the one that its successor names.
@@ -242,7 +244,7 @@ func (v *verifier) begin(i *instance, n int, r *entry) bool {
 		firstPlace: r.place, lastPlace: r.place, firstTime: string(r.RawTime()),
 	}
 	i.runs = slices.Insert(i.runs, n, i.run)
-	v.seen(i, i.run, r, false)
+	v.seen(i, i.run, r)
 	return true
 }
 
@@ -257,6 +259,7 @@ func (v *verifier) join(i *instance) {
 	if next.firstPrevious != i.run.lastHash {
 		v.edited(i, i.run, next.first, next.firstPlace)
 	}
+	v.meet(i, i.run, next)
 	i.run.last, i.run.lastHash, i.run.lastPlace, i.run.lastTime = next.last, next.lastHash, next.lastPlace, next.lastTime
 	i.runs = slices.Delete(i.runs, n+1, n+2)
 	v.runs--
@@ -283,16 +286,15 @@ func (v *verifier) endShadow(i *instance) {
 }
 
 // seen is what every record goes through that is not there again. Time and the
-// records that say something of the log are looked at; follows says whether the one
-// before it is known.
-func (v *verifier) seen(i *instance, in *run, r *entry, follows bool) {
+// records that say something of the log are looked at.
+func (v *verifier) seen(i *instance, in *run, r *entry) {
 	i.sum.Records++
 	i.had.add(r.Sequence, r.place)
 	if i.ringed {
 		i.ring.add(r.Sequence, r.hash)
 	}
 	in.setLast(r.RawTime())
-	v.special(i, r, follows)
+	v.special(i, in, r)
 }
 
 // setLast keeps the time of the last record, without making a string of each.

@@ -141,7 +141,7 @@ func (v *verifier) settleRepeat(i *instance, c *claim, same bool) {
 // published takes what is published in Vault into account.
 func (v *verifier) published() {
 	for _, err := range v.cfg.PublishedFaults {
-		v.report.find(Finding{Kind: Forged, Detail: "published in Vault: " + err.Error()})
+		v.report.find(Finding{Kind: kindOf(err), Detail: "published in Vault: " + err.Error()})
 	}
 	for _, c := range v.cfg.Published {
 		if err := v.cfg.Keys.Verify(c); err != nil && !v.cfg.ChainOnly {

@@ -17,8 +17,7 @@ import (
 type life struct {
 	key     checkpoint.Keys // its own, under checkpoint.InstanceKey; nil if not known
 	promise checkpoint.Promise
-	end     uint64 // the number of its last record; 0 if that is not there
-	cadence cadence
+	end     uint64                  // the number of its last record; 0 if that is not there
 	good    map[uint64]logfile.Hash // of records that a right checkpoint is about
 	cut     *claim                  // the farthest beyond its end
 	unknown map[string]uint64       // checkpoints by keys that were not given
@@ -57,31 +56,25 @@ const (
 
 // special looks at the records that say something of the log, and at the time of all
 // others.
-func (v *verifier) special(i *instance, r *entry, follows bool) {
+func (v *verifier) special(i *instance, in *run, r *entry) {
 	action := r.Member("event.action")
 	if first := r.Sequence == 1; first != (string(action) == actionStart) {
 		v.report.find(at(Inserted, r.place, "%s is the first record of an instance, and nothing else is", actionStart).about(i.id, r.Sequence, 0))
 	} else if first && r.Previous != (logfile.Hash{}) {
 		v.report.find(at(Edited, r.place, "the first record names one before it").about(i.id, 1, 0))
 	}
-	if !follows {
-		i.life.cadence = cadence{}
-	}
 	switch string(action) {
 	case actionStart:
-		v.start(i, r)
+		v.start(i, in, r)
 	case actionEnd:
 		i.life.end = r.Sequence
 	case actionGap:
 		v.gap(i, r)
 	case actionCheckpoint:
-		v.checkpoint(i, r)
+		v.checkpoint(i, in, r)
 		return
 	}
-	if i.life.cadence.missed(r, i.life.promise) {
-		v.report.find(at(MissingCheckpoint, r.place, "no checkpoint for records since %d, and one is promised %s", i.life.cadence.since, promised(i.life.promise)).
-			about(i.id, r.Sequence, 0))
-	}
+	v.onTime(i, in, r)
 }
 
 func promised(p checkpoint.Promise) string {
@@ -89,7 +82,7 @@ func promised(p checkpoint.Promise) string {
 }
 
 // start reads the first record of an instance.
-func (v *verifier) start(i *instance, r *entry) {
+func (v *verifier) start(i *instance, in *run, r *entry) {
 	if value := r.Member(checkpoint.KeyMember); value != nil {
 		key, err := base64.StdEncoding.DecodeString(logfile.Text(value))
 		if err != nil || len(key) != ed25519.PublicKeySize {
@@ -104,7 +97,9 @@ func (v *verifier) start(i *instance, r *entry) {
 			v.report.find(at(Forged, r.place, "%v", err).about(i.id, r.Sequence, 0))
 		}
 		i.life.promise, i.sum.Promise = promise, promised(promise)
-		i.life.cadence = cadence{known: err == nil}
+		in.cadence = cadence{known: err == nil}
+		in.cadence.notBefore(r.Time())
+		in.early.over = true
 	}
 	if value := r.Member("sallyport.log.predecessor"); value != nil {
 		head, err := checkpoint.ParseHead(value)
@@ -125,7 +120,7 @@ func (v *verifier) gap(i *instance, r *entry) {
 }
 
 // checkpoint judges a checkpoint, and has what it says compared with the records.
-func (v *verifier) checkpoint(i *instance, r *entry) {
+func (v *verifier) checkpoint(i *instance, in *run, r *entry) {
 	c, err := checkpoint.Parse(r.Member(checkpoint.Member))
 	switch {
 	case err != nil:
@@ -142,7 +137,7 @@ func (v *verifier) checkpoint(i *instance, r *entry) {
 		v.report.find(at(Forged, r.place, "%v", err).about(i.id, r.Sequence, 0))
 		return
 	}
-	i.life.cadence.checkpoint(c, r.Sequence, i.life.promise)
+	in.checkpoint(c, r.Sequence, i.life.promise)
 	kind := claimVault
 	if c.Key == checkpoint.InstanceKey {
 		if kind = claimOwn; i.life.key == nil {
@@ -195,57 +190,13 @@ func (v *verifier) unknown(i *instance, c *checkpoint.Checkpoint, place logfile.
 
 // kindOf is the kind of finding for a checkpoint that does not count.
 func kindOf(err error) Kind {
-	if errors.Is(err, checkpoint.ErrUnknownKey) {
+	switch {
+	case errors.Is(err, checkpoint.ErrUnknownKey):
 		return UnknownSigner
+	case errors.Is(err, checkpoint.ErrReplaced):
+		return Replaced
 	}
 	return Forged
-}
-
-// grace is what a checkpoint may be late, for its signature and for a host that is
-// busy.
-const grace = time.Minute
-
-// cadence watches whether checkpoints come as promised.
-type cadence struct {
-	known   bool   // where the last one was, or that there was none
-	since   uint64 // the first record that waits for one; 0 if none does
-	due     string // when it has to be there, as it stands in records
-	counts  string // from when on it has to be there because of how many wait
-	waiting uint64 // from this number on, too many do
-}
-
-// missed reports whether a checkpoint should have been there before a record; once
-// for each that is missing.
-func (c *cadence) missed(r *entry, p checkpoint.Promise) bool {
-	if !c.known {
-		return false
-	}
-	if c.since == 0 {
-		// A record has the time at which its request came; it was written when that ended.
-		c.from(r.Sequence, r.Time().Add(time.Duration(logfile.Number(r.Member("event.duration")))), p)
-		return false
-	}
-	now := r.RawTime()
-	if string(now) <= c.due && (r.Sequence < c.waiting || string(now) <= c.counts) {
-		return false
-	}
-	c.known = false
-	return true
-}
-
-// from has records wait for a checkpoint from a sequence number and a time on.
-func (c *cadence) from(since uint64, start time.Time, p checkpoint.Promise) {
-	c.since, c.waiting = since, since+2*p.Records
-	c.due = start.Add(2*p.Every + grace).UTC().Format(logfile.TimeFormat)
-	c.counts = start.Add(grace).UTC().Format(logfile.TimeFormat)
-}
-
-// checkpoint is one that is there, in the record of that number.
-func (c *cadence) checkpoint(cp *checkpoint.Checkpoint, sequence uint64, p checkpoint.Promise) {
-	*c = cadence{known: p.Every > 0}
-	if c.known && sequence > cp.Sequence+1 {
-		c.from(cp.Sequence+1, cp.Time, p)
-	}
 }
 
 // absent remembers that an instance is named, and has no record.
@@ -342,7 +293,7 @@ func (v *verifier) unsigned(i *instance, last *run) {
 	case !whole || i.sum.Covered > 0 || len(i.life.unknown) > 0:
 	case i.sum.OwnCheckpoints > 0:
 		v.report.find(at(MissingCheckpoint, i.runs[0].firstPlace, "the instance has none by Vault, so that nobody vouches for its own key").about(i.id, 1, last.last))
-	case i.life.promise == (checkpoint.Promise{}) && len(v.cfg.Keys) > 0 && !v.cfg.ChainOnly:
+	case i.life.promise == (checkpoint.Promise{}) && len(v.cfg.Keys) > 0 && !v.cfg.ChainOnly && !v.cfg.Unpromised:
 		v.report.find(at(MissingCheckpoint, i.runs[0].firstPlace, "the instance has none, and promises none").about(i.id, 1, last.last))
 	case i.life.promise != (checkpoint.Promise{}) && (i.life.end > 0 || lasted(i.runs[0], last) > grace):
 		v.report.find(at(MissingCheckpoint, i.runs[0].firstPlace, "the instance has none, and has promised them %s", promised(i.life.promise)).

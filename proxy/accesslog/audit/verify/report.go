@@ -31,6 +31,11 @@ const (
 	Forged Kind = "forged_checkpoint"
 	// MissingCheckpoint is a stretch without the checkpoints that were promised.
 	MissingCheckpoint Kind = "missing_checkpoint"
+	// Backwards is a record that says it was written long before the checkpoint that it
+	// stands behind.
+	Backwards Kind = "time_backwards"
+	// Replaced is a published checkpoint that somebody put in the place of a later one.
+	Replaced Kind = "replaced_checkpoint"
 	// UnknownSigner is a checkpoint by a key that was not given.
 	UnknownSigner Kind = "unknown_signer"
 	// MissingInstance is an instance that others name, and that has no record.

@@ -35,6 +35,9 @@ type Config struct {
 	// behind the last record of an instance, and instances that are not there, are notes
 	// and no findings.
 	Partial bool
+	// Unpromised says that an instance that promises no checkpoints is no finding, if
+	// there is none in it: signing was asked for later.
+	Unpromised bool
 	// Pace, if not nil, is called after every few thousand lines, and may wait: who has
 	// other things to do verifies slowly.
 	Pace func()

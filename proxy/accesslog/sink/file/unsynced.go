@@ -68,7 +68,7 @@ func (u *unsynced) again(f *os.File) error {
 	if _, err := unix.FcntlInt(fd, unix.F_SETFL, flags&^unix.O_APPEND); err != nil {
 		return err
 	}
-	err = u.rewrite(int(fd)) //nolint:gosec // a descriptor
+	err = u.rewrite(int(fd))
 	_, back := unix.FcntlInt(fd, unix.F_SETFL, flags)
 	return errors.Join(err, back)
 }

@@ -36,6 +36,8 @@ func TestProcesses(t *testing.T) {
 			"a gateway stops in time":                    testGatewayDrainEnds,
 			"a gateway stops at once when told twice":    testGatewayStopsAtOnce,
 			"a sidecar starts and stops":                 testSidecar,
+			"an app starts with its secrets":             testAppSecrets,
+			"an app does not start without its secrets":  testAppSecretsFail,
 			"a sidecar is confined":                      testConfinement,
 			"a sidecar's app is not confined":            testAppNotConfined,
 			"a sidecar is small":                         testSmall,

@@ -26,8 +26,8 @@ func TestAPasswordThatChangesIsReadAgainOnSIGHUP(t *testing.T) {
 		t.Errorf("the file has mode %o, its folder %o", file, dir)
 	}
 	var mounted syscall.Statfs_t
-	if err := syscall.Statfs(folder, &mounted); err != nil || mounted.Blocks*uint64(mounted.Bsize) != 20<<20 { //nolint:gosec // the size of a block
-		t.Errorf("the folder is of %d bytes, %v; expected a tmpfs of 20 MB", mounted.Blocks*uint64(mounted.Bsize), err) //nolint:gosec // likewise
+	if err := syscall.Statfs(folder, &mounted); err != nil || mounted.Blocks*uint64(mounted.Bsize) != 20<<20 {
+		t.Errorf("the folder is of %d bytes, %v; expected a tmpfs of 20 MB", mounted.Blocks*uint64(mounted.Bsize), err)
 	}
 	client := s.gateway(t)
 	users := map[string]bool{}

@@ -56,10 +56,12 @@ plugin: ## make the Docker plugin for Swarm in .build/plugin, for `docker plugin
 	@cp deploy/swarm/plugin.json $(OUT)/plugin/config.json
 
 .PHONY: vault
-vault: server ## find or build a Vault server and its Kubernetes auth method; links to them in .build
-	@exec $(OUT)/ensurevault -module $(DEV)/vault -plugin -link $(OUT)/vault-plugin-auth-kubernetes
+vault: server ## find or build a Vault server and the plugins that tests have it run; links to them in .build
+	@$(OUT)/ensurevault -module $(DEV)/vault -plugin kubernetes -link $(OUT)/vault-plugin-auth-kubernetes
+	@$(OUT)/ensurevault -module $(DEV)/vault -plugin mysql -link $(OUT)/vault-plugin-database-mysql
+	@$(OUT)/ensurevault -module $(DEV)/vault -plugin postgresql -link $(OUT)/vault-plugin-database-postgresql
 
-# The demo does without the auth method.
+# The demo does without the plugins.
 .PHONY: server
 server:
 	@CGO_ENABLED=0 go -C $(DEV) build -trimpath -o $(OUT)/ensurevault ./ensurevault
@@ -157,6 +159,14 @@ AWAY ?= 10m
 away: vault ## have a collector of the access log away at full load, and see that it misses nothing (AWAY=10m)
 	@go test ./cmd/sallyport -run '^TestCollectorIsAway$$' -count=1 -v -away $(AWAY) -timeout 0
 
+# The notes applications of deploy/examples under load for so long, with credentials of
+# a minute.
+EXAMPLES ?= 1h
+
+.PHONY: examples
+examples: packages vault ## run the examples' notes under load while their credentials change (EXAMPLES=1h)
+	@go -C $(DEV) test ./examples -run '^TestCredentialsChangeUnderLoadWithoutAFailedRequest$$' -count=1 -v -examples $(EXAMPLES) -timeout 0
+
 .PHONY: vet
 vet:
 	@echo "test: go vet"
@@ -191,6 +201,12 @@ NEEDS += nginx:nginx
 # The collector of package syslog. Where an init system runs, the package starts one for the
 # machine's own log; the tests start their own, on loopback.
 NEEDS += rsyslogd:rsyslog /usr/share/doc/rsyslog-gnutls:rsyslog-gnutls
+
+# What the examples are made with: two databases, three applications. Where an init
+# system runs, the package of PostgreSQL starts a server; the tests start their own, on
+# loopback.
+EXAMPLE := python3-flask python3-pymysql python3-psycopg2 postgresql
+NEEDS += mariadbd:mariadb-server-core mariadb:mariadb-client-core setpriv:util-linux ssh-keygen:openssh-client $(foreach package,$(EXAMPLE),/usr/share/doc/$(package):$(package))
 
 .PHONY: packages
 packages:

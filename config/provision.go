@@ -186,6 +186,10 @@ type ProvisionSidecar struct {
 	ConfigPath string `yaml:"config_path"`
 	// SPIFFEIDs are what the certificate may be named beside Name.
 	SPIFFEIDs []string `yaml:"spiffe_ids"`
+	// Policies are yours, by name, which the AppRole grants beside its own: what lets
+	// the sidecar have secrets for its tool. They are not made here, and may be written
+	// later. Default none.
+	Policies []string `yaml:"policies"`
 	// Access bounds what the AppRole grants.
 	Access Access `yaml:"access"`
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"path"
+	"regexp"
 	"time"
 )
 
@@ -145,7 +146,20 @@ func (c *collector) provisionSidecar(at string, s ProvisionSidecar) {
 	c.role(join(at, "pki_role"), s.PKIRole)
 	c.optionalPath(join(at, "config_path"), s.ConfigPath)
 	c.texts(join(at, "spiffe_ids"), s.SPIFFEIDs, judgeSPIFFE)
+	c.texts(join(at, "policies"), s.Policies, judgePolicy)
 	c.access(join(at, "access"), s.Access)
+}
+
+// policyName is what Vault does not write in another way: it makes names small.
+var policyName = regexp.MustCompile(`^[a-z0-9][a-z0-9_./-]{0,127}$`)
+
+// judgePolicy refuses what Vault would take for another name, and root, which no AppRole
+// can grant.
+func judgePolicy(name string) string {
+	if name == "root" || !policyName.MatchString(name) {
+		return "the name of a policy in small letters, digits, and -_./, other than root"
+	}
+	return ""
 }
 
 func (c *collector) provisionDriver(at string, d ProvisionDriver) {

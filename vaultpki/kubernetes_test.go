@@ -1,15 +1,12 @@
 package vaultpki_test
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -140,7 +137,7 @@ type kubernetes struct {
 // newKubernetes starts a Vault of the test's own: another server needs no plugins.
 func newKubernetes(t *testing.T) *kubernetes {
 	t.Helper()
-	plugin, err := vaulttest.KubernetesPlugin()
+	plugin, err := vaulttest.Plugin(vaulttest.KubernetesPlugin)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,12 +146,9 @@ func newKubernetes(t *testing.T) *kubernetes {
 		t.Fatal(err)
 	}
 	t.Cleanup(k.vault.Stop)
-	raw, err := os.ReadFile(plugin)
-	if err != nil {
+	if err := k.vault.Register(t.Context(), "auth", "kubernetes", plugin); err != nil {
 		t.Fatal(err)
 	}
-	sum := sha256.Sum256(raw)
-	k.prepare(t, "PUT", "sys/plugins/catalog/auth/kubernetes", map[string]string{"sha256": hex.EncodeToString(sum[:]), "command": filepath.Base(plugin)})
 	k.prepare(t, "POST", "sys/auth/kubernetes", map[string]string{"type": "kubernetes"})
 	k.prepare(t, "PUT", "sys/policies/acl/own-token", map[string]string{"policy": `path "auth/token/renew-self" { capabilities = ["update"] }`})
 	k.prepare(t, "POST", "auth/kubernetes/config", map[string]any{

@@ -322,7 +322,7 @@ func refineSidecars(sidecars []provision.Sidecar, vault *config.Provision) []pro
 				*field = value
 			}
 		}
-		sidecar.IDs, sidecar.Access = said.SPIFFEIDs, accessOf(said.Access)
+		sidecar.IDs, sidecar.Policies, sidecar.Access = said.SPIFFEIDs, said.Policies, accessOf(said.Access)
 	}
 	for i := range sidecars {
 		sidecars[i].Revocation = vault.Revocation

@@ -43,17 +43,23 @@ func Binary() (string, error) {
 	return "", errors.New("no Vault binary: run `make vault` or set " + BinaryVariable)
 }
 
-// KubernetesPlugin returns the path of Vault's Kubernetes auth method as a plugin,
-// which the minimal build of the server is without: what .build links to in the
-// repository that the working directory lies in.
-func KubernetesPlugin() (string, error) {
+// Plugins that the minimal build of the server is without.
+const (
+	KubernetesPlugin = "vault-plugin-auth-kubernetes"
+	MySQLPlugin      = "vault-plugin-database-mysql"
+	PostgreSQLPlugin = "vault-plugin-database-postgresql"
+)
+
+// Plugin returns the path of one of them: what .build links to in the repository
+// that the working directory lies in. All lie in one folder.
+func Plugin(name string) (string, error) {
 	root, ok := repositoryRoot()
 	if !ok {
-		return "", errors.New("finding Vault's Kubernetes auth plugin: not in the repository")
+		return "", fmt.Errorf("finding Vault's plugin %s: not in the repository", name)
 	}
-	path, err := filepath.EvalSymlinks(filepath.Join(root, ".build", "vault-plugin-auth-kubernetes"))
+	path, err := filepath.EvalSymlinks(filepath.Join(root, ".build", name))
 	if err != nil {
-		return "", fmt.Errorf("no Kubernetes auth plugin for Vault: run `make vault`: %w", err)
+		return "", fmt.Errorf("no plugin %s for Vault: run `make vault`: %w", name, err)
 	}
 	return path, nil
 }

@@ -17,6 +17,8 @@ package vaulttest
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,8 +36,8 @@ type Options struct {
 	Dir string
 	// Addr is the listen address; default is a free port of 127.0.0.1.
 	Addr string
-	// PluginDir is where the server may run plugins from, such as the folder of
-	// [KubernetesPlugin]; default is none. Links that lead out of it do not count.
+	// PluginDir is where the server may run plugins from, such as the folder of what
+	// [Plugin] returns; default is none. Links that lead out of it do not count.
 	PluginDir string
 }
 
@@ -301,6 +303,18 @@ func (s *Server) Resume() error { return s.proc.resume() }
 // answer's JSON is decoded into out unless that is nil.
 func (s *Server) Call(ctx context.Context, method, path string, body, out any) error {
 	return s.api.call(ctx, request{method: method, path: path, token: s.RootToken, body: body}, out)
+}
+
+// Register has the server run the program at path, which lies in its PluginDir, as
+// its plugin called name of a kind: auth, database or secret.
+func (s *Server) Register(ctx context.Context, kind, name, path string) error {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("reading a plugin: %w", err)
+	}
+	sum := sha256.Sum256(raw)
+	body := map[string]string{"sha256": hex.EncodeToString(sum[:]), "command": filepath.Base(path)}
+	return s.Call(ctx, "PUT", "sys/plugins/catalog/"+kind+"/"+name, body, nil)
 }
 
 // freeAddr returns a loopback address whose port was free a moment ago.

@@ -114,7 +114,7 @@ func TestBinaryComesFromTheVariableFirst(t *testing.T) {
 	}
 }
 
-func TestKubernetesPluginIsWhatTheRepositoryLinksTo(t *testing.T) {
+func TestPluginIsWhatTheRepositoryLinksTo(t *testing.T) {
 	root, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -131,15 +131,15 @@ func TestKubernetesPluginIsWhatTheRepositoryLinksTo(t *testing.T) {
 		}
 	}
 	t.Chdir(below)
-	if _, err := KubernetesPlugin(); err == nil || !strings.Contains(err.Error(), "run `make vault`") {
+	if _, err := Plugin(MySQLPlugin); err == nil || !strings.Contains(err.Error(), "run `make vault`") {
 		t.Errorf("a missing plugin: error %v, expected one that says what to run", err)
 	}
-	if err := os.Symlink(built, filepath.Join(root, ".build", "vault-plugin-auth-kubernetes")); err != nil {
+	if err := os.Symlink(built, filepath.Join(root, ".build", MySQLPlugin)); err != nil {
 		t.Fatal(err)
 	}
 	// A server runs nothing that a link leads to out of its plugin folder.
-	if got, err := KubernetesPlugin(); err != nil || got != built {
-		t.Errorf("KubernetesPlugin() = %q, %v; expected %q", got, err, built)
+	if got, err := Plugin(MySQLPlugin); err != nil || got != built {
+		t.Errorf("Plugin() = %q, %v; expected %q", got, err, built)
 	}
 }
 

@@ -76,6 +76,9 @@ func (s Spec) names() map[string]string {
 		texts["Role of sidecar "+sidecar.Name] = sidecar.Role
 		texts["PKIRole of sidecar "+sidecar.Name] = sidecar.PKIRole
 		texts["ConfigPath of sidecar "+sidecar.Name] = sidecar.ConfigPath
+		for i, policy := range sidecar.Policies {
+			texts[fmt.Sprintf("Policies[%d] of sidecar %s", i, sidecar.Name)] = policy
+		}
 	}
 	for i, path := range s.CredentialPaths {
 		texts[fmt.Sprintf("CredentialPaths[%d]", i)] = path

@@ -82,9 +82,9 @@ func assertionRole(mount, name, dnsName string, ttl time.Duration) role {
 	return r
 }
 
-// appRole logs a process in by one SecretID, once, for a token that its policy
-// alone empowers.
-func appRole(mount, name string, a Access) role {
+// appRole logs a process in by one SecretID, once, for a token that its policy, and
+// those of more, alone empower.
+func appRole(mount, name string, a Access, more ...string) role {
 	period, ttl := a.TokenTTL, time.Duration(0)
 	if a.TokenMaxTTL > 0 {
 		// The process ends there, or logs in again by its heir.
@@ -96,7 +96,7 @@ func appRole(mount, name string, a Access) role {
 		"secret_id_ttl":           a.SecretIDTTL,
 		"secret_id_bound_cidrs":   append([]string{}, a.SecretIDCIDRs...),
 		"token_bound_cidrs":       append([]string{}, a.TokenCIDRs...),
-		"token_policies":          []string{name},
+		"token_policies":          append([]string{name}, more...),
 		"token_no_default_policy": true,
 		"token_period":            period,
 		"token_ttl":               ttl,

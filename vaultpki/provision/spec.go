@@ -76,6 +76,7 @@ type Sidecar struct {
 	Name       string   // the DNS name or SPIFFE ID in its certificate; required
 	IDs        []string // SPIFFE IDs that the certificate may have beside it; none
 	ConfigPath string   // KV path of its configuration; "sallyport/sidecar/" and the label of Name
+	Policies   []string // what its AppRole grants beside its own policy: others' policies, which are not made here; none
 	Revocation bool     // it may revoke certificates that it shows
 	Access     Access   // what its AppRole grants
 }
@@ -252,7 +253,7 @@ func New(spec Spec) (*Desired, error) {
 		add(
 			pkiRole(s.BackendMount, sidecar.PKIRole, append([]string{sidecar.Name}, sidecar.IDs...), "server", s.CertTTL),
 			policy{name: sidecar.Role, text: s.sidecarPolicy(sidecar)},
-			appRole(s.AuthMount, sidecar.Role, sidecar.Access),
+			appRole(s.AuthMount, sidecar.Role, sidecar.Access, sidecar.Policies...),
 		)
 	}
 	add(policy{name: s.IntroducerPolicy, text: s.introducerPolicy()}, policy{name: s.Driver.Policy, text: s.driverPolicy()})

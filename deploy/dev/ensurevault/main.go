@@ -1,11 +1,11 @@
 // Command ensurevault makes sure that this machine has a Vault server for the
-// demo and the tests, and links to it; or, with -plugin, that it has the Kubernetes
-// auth method that the tests have a server run.
+// demo and the tests, and links to it; or, with -plugin, that it has one of the
+// plugins that the tests have a server run.
 //
 //	ensurevault -module deploy/dev/vault -link .build/vault
-//	ensurevault -module deploy/dev/vault -plugin -link .build/vault-plugin-auth-kubernetes
+//	ensurevault -module deploy/dev/vault -plugin kubernetes -link .build/vault-plugin-auth-kubernetes
 //
-// Standard output carries progress and, but for the plugin, one last line that says
+// Standard output carries progress and, but for a plugin, one last line that says
 // which server it is.
 package main
 
@@ -30,7 +30,7 @@ func main() { program.Main("ensurevault", run) }
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("ensurevault", flag.ContinueOnError)
 	module := flags.String("module", "deploy/dev/vault", "folder of the module that builds Vault")
-	plugin := flags.Bool("plugin", false, "make sure of the Kubernetes auth method and not of a server")
+	plugin := flags.String("plugin", "", "make sure of this plugin, kubernetes, mysql or postgresql, and not of a server")
 	link := flags.String("link", "", "symbolic link to make to what was found or built")
 	if err := program.Parse(flags, args, stderr); err != nil {
 		return err
@@ -40,8 +40,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return fmt.Errorf("finding the cache folder: %w", err)
 	}
 	ensure := vaultbin.Ensure
-	if *plugin {
-		ensure = vaultbin.EnsurePlugin
+	if *plugin != "" {
+		ensure = func(ctx context.Context, cfg vaultbin.Config) (vaultbin.Binary, error) {
+			return vaultbin.EnsurePlugin(ctx, cfg, *plugin)
+		}
 	}
 	bin, err := ensure(ctx, vaultbin.Config{
 		ModuleDir: *module,
@@ -57,7 +59,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 			return err
 		}
 	}
-	if *plugin {
+	if *plugin != "" {
 		return nil
 	}
 	return say(stdout, bin)

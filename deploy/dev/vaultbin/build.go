@@ -35,13 +35,22 @@ func server() program {
 	}
 }
 
-// plugin is the Kubernetes auth method, which the server is built without. It
-// shares most packages with the server, and so its build cache.
-func plugin() program {
+// plugins are what the tests have a server run that was built without them: the
+// Kubernetes auth method and two databases. Each shares most packages with the
+// server, and so its build cache.
+func plugins() map[string]program {
+	const module = "github.com/hashicorp/vault"
+	return map[string]program{
+		"kubernetes": plugin("vault-plugin-auth-kubernetes", "Vault's Kubernetes auth method", module+"-plugin-auth-kubernetes/cmd/vault-plugin-auth-kubernetes"),
+		"mysql":      plugin("vault-plugin-database-mysql", "Vault's plugin for MySQL and MariaDB", module+"/plugins/database/mysql/mysql-database-plugin"),
+		"postgresql": plugin("vault-plugin-database-postgresql", "Vault's plugin for PostgreSQL", module+"/plugins/database/postgresql/postgresql-database-plugin"),
+	}
+}
+
+func plugin(name, noun, pkg string) program {
 	return program{
-		name: "vault-plugin-auth-kubernetes", label: "plugin", noun: "Vault's Kubernetes auth method", packages: "~700", ask: askPlugin,
-		pkg:    "github.com/hashicorp/vault-plugin-auth-kubernetes/cmd/vault-plugin-auth-kubernetes",
-		notice: "building Vault's Kubernetes auth method (seconds after Vault's own build, else minutes).",
+		name: name, label: "plugin", noun: noun, pkg: pkg, packages: "~700", ask: askPlugin,
+		notice: "building " + noun + " (seconds after Vault's own build, else minutes).",
 	}
 }
 

@@ -1,6 +1,7 @@
 // Package vaultbin finds a Vault server to run in the demo and in the tests, and
-// builds one when the machine has none. For the tests it builds the Kubernetes
-// auth method as a plugin, too, which the server that it builds does without.
+// builds one when the machine has none. For the tests it builds plugins, too, which
+// the server that it builds does without: the Kubernetes auth method, and those of
+// the database engine for MySQL and for PostgreSQL.
 //
 // It prefers what the operator already has: a vault or bao on PATH, asked for its
 // version before it is believed. Otherwise it builds the module next to it (fixed
@@ -17,7 +18,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 )
@@ -47,11 +50,16 @@ func Ensure(ctx context.Context, cfg Config) (Binary, error) {
 	return cached(ctx, cfg, server())
 }
 
-// EnsurePlugin returns Vault's Kubernetes auth method as a plugin, at the version
-// that belongs to the server of Ensure, building it if it must: as Ensure does,
-// but whatever is on PATH. Its folder may be a server's plugin_directory.
-func EnsurePlugin(ctx context.Context, cfg Config) (Binary, error) {
-	return cached(ctx, cfg, plugin())
+// EnsurePlugin returns one of Vault's plugins, kubernetes, mysql or postgresql, at the
+// version that belongs to the server of Ensure, building it if it must: as Ensure does,
+// but whatever is on PATH. All lie in one folder, which may be a server's
+// plugin_directory.
+func EnsurePlugin(ctx context.Context, cfg Config, name string) (Binary, error) {
+	what, known := plugins()[name]
+	if !known {
+		return Binary{}, fmt.Errorf("looking for a plugin: found %q, expected one of %q", name, slices.Sorted(maps.Keys(plugins())))
+	}
+	return cached(ctx, cfg, what)
 }
 
 // onPath asks vault, then bao. A program of that name that does not answer like a

@@ -122,27 +122,42 @@ func TestEnsureBuildsOnceAndThenUsesTheCache(t *testing.T) {
 }
 
 func TestPluginIsBuiltOnceBesideTheServerOfItsVersion(t *testing.T) {
+	for name, want := range map[string]struct{ file, said string }{
+		"kubernetes": {"vault-plugin-auth-kubernetes", "Vault's Kubernetes auth method"},
+		"mysql":      {"vault-plugin-database-mysql", "Vault's plugin for MySQL and MariaDB"},
+		"postgresql": {"vault-plugin-database-postgresql", "Vault's plugin for PostgreSQL"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			server, err := Ensure(t.Context(), m.config(new(bytes.Buffer)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.program(t, "vault", "echo Vault v1.0.0") // one on PATH brings no plugin along
+			var first, second bytes.Buffer
+			for _, out := range []*bytes.Buffer{&first, &second} {
+				plugin, err := EnsurePlugin(t.Context(), m.config(out), name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if path := filepath.Join(filepath.Dir(server.Path), want.file); plugin.Path != path {
+					t.Errorf("plugin at %s, want %s", plugin.Path, path)
+				}
+			}
+			if !strings.Contains(first.String(), "plugin: building "+want.said) || second.Len() > 0 {
+				t.Errorf("the build says %q, finding it again %q", &first, &second)
+			}
+			if n := m.built(t); n != 2 {
+				t.Errorf("%d builds, want one of the server and one of the plugin", n)
+			}
+		})
+	}
+}
+
+func TestPluginThatNobodyKnowsIsRefused(t *testing.T) {
 	m := newMachine(t)
-	server, err := Ensure(t.Context(), m.config(new(bytes.Buffer)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.program(t, "vault", "echo Vault v1.0.0") // one on PATH brings no plugin along
-	var first, second bytes.Buffer
-	for _, out := range []*bytes.Buffer{&first, &second} {
-		plugin, err := EnsurePlugin(t.Context(), m.config(out))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if want := filepath.Join(filepath.Dir(server.Path), "vault-plugin-auth-kubernetes"); plugin.Path != want {
-			t.Errorf("plugin at %s, want %s", plugin.Path, want)
-		}
-	}
-	if !strings.Contains(first.String(), "plugin: building Vault's Kubernetes auth method") || second.Len() > 0 {
-		t.Errorf("the build says %q, finding it again %q", &first, &second)
-	}
-	if n := m.built(t); n != 2 {
-		t.Errorf("%d builds, want one of the server and one of the plugin", n)
+	if _, err := EnsurePlugin(t.Context(), m.config(new(bytes.Buffer)), "oracle"); err == nil || !strings.Contains(err.Error(), `found "oracle", expected one of`) {
+		t.Errorf("error %v, expected one that names what there is", err)
 	}
 }
 
@@ -155,7 +170,7 @@ func TestPluginThatDoesNotAnswerAsOneIsRefused(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			m := newMachine(t)
 			m.goCommand(t, tt.build+`; chmod +x "$4"`)
-			_, err := EnsurePlugin(t.Context(), m.config(new(bytes.Buffer)))
+			_, err := EnsurePlugin(t.Context(), m.config(new(bytes.Buffer)), "kubernetes")
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, want %q in it", err, tt.want)
 			}

@@ -98,7 +98,8 @@ func (f *boardFlags) run(ctx context.Context, std stdio) error {
 	}
 	return f.tell(std, keys, all, func(p checkpoint.Posted) (bool, error) {
 		old := p.Checkpoint != nil && time.Since(p.Time) > age
-		if !f.prune || !old || !p.Ended && !f.killed || keys.Verify(p.Checkpoint) != nil {
+		forged := p.Checkpoint == nil || keys.Verify(p.Checkpoint) != nil // and shown as that
+		if !f.prune || !old || !p.Ended && !f.killed || forged {
 			return false, nil
 		}
 		return true, board.Remove(ctx, p.Name)

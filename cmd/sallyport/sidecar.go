@@ -36,7 +36,7 @@ there, hands signals on to it, and ends it after the last request was answered.`
 			}
 			tuneCollector(sidecarHeadroom, std.Env)
 			log := newRecordedLogger(std.Err, "sidecar")
-			err := runSidecar(cmd.Context(), sidecarStart{source(from), &identity, command}, std, log)
+			err := runSidecar(cmd.Context(), sidecarStart{source(from), &identity, command, newStopwatch()}, std, log)
 			return identity.closing(cmd.Context(), log, err)
 		},
 	}
@@ -63,11 +63,12 @@ type sidecarStart struct {
 	from     source
 	identity *identityFlags
 	command  []string // of the application; empty for none
+	clock    *stopwatch
 }
 
 // runSidecar is the life of a sidecar, in the order of runGateway.
 func runSidecar(ctx context.Context, how sidecarStart, std stdio, log *slog.Logger) error {
-	from, identity, command := how.from, how.identity, how.command
+	from, identity := how.from, how.identity
 	inherited, err := inheritSockets(socketHTTPS, socketAdmin)
 	if err != nil {
 		return err
@@ -87,7 +88,7 @@ func runSidecar(ctx context.Context, how sidecarStart, std stdio, log *slog.Logg
 		}
 		return cfg, checkAppBind(cfg)
 	}
-	clock, hup := newStopwatch(), catchHangup()
+	clock, hup := how.clock, catchHangup()
 	defer hup.release()
 	start, client, err := loadConfig(ctx, from, parse, func() (*vaultpki.Client, error) { return identity.timedLogin(ctx, log, clock) })
 	if err != nil && !eventsOf(log).waits() { // else there is something to record of a start that fails
@@ -119,22 +120,8 @@ func runSidecar(ctx context.Context, how sidecarStart, std stdio, log *slog.Logg
 	clock.lap("certificates")
 	identity.shown.Store(certificates)
 	s := &liveSidecar{certificates: certificates, access: access, tracer: tracer, log: log}
-	err = s.use(cfg)
-	var rendered *appSecrets
-	if err == nil {
-		rendered, err = newAppSecrets(ctx, cfg, client, len(command) > 0, log)
-	}
+	rendered, application, err := s.standUp(ctx, cfg, client, how, appSurroundings{std: std, lines: out})
 	defer rendered.close(context.WithoutCancel(ctx))
-	if rendered != nil {
-		clock.lap("secrets")
-	}
-	var application *app
-	if err == nil {
-		application, err = newApp(ctx, command, cfg, appSurroundings{std, out, rendered}, log)
-	}
-	if err == nil {
-		err = s.confine(from, identity, len(command) > 0)
-	}
 	if err != nil {
 		closeIdentity(certificates)
 		return errors.Join(err, application.close())
@@ -160,4 +147,26 @@ func runSidecar(ctx context.Context, how sidecarStart, std stdio, log *slog.Logg
 		l.parts = append(l.parts, part{"secrets", rendered.part})
 	}
 	return l.run(ctx)
+}
+
+// standUp has in place what stands before the guard and beside it, in this order: the guard
+// itself, the application's secrets, the helper that will start it; then this process is
+// confined. What is there of it when it fails is the caller's to end, too.
+func (s *liveSidecar) standUp(ctx context.Context, cfg *config.Sidecar, client *vaultpki.Client, how sidecarStart, around appSurroundings) (*appSecrets, *app, error) {
+	if err := s.use(cfg); err != nil {
+		return nil, nil, err
+	}
+	supervises := len(how.command) > 0
+	rendered, err := newAppSecrets(ctx, cfg, client, supervises, s.log)
+	if err != nil {
+		return rendered, nil, err
+	}
+	if around.rendered = rendered; rendered != nil {
+		how.clock.lap("secrets")
+	}
+	application, err := newApp(ctx, how.command, cfg, around, s.log)
+	if err != nil {
+		return rendered, application, err
+	}
+	return rendered, application, s.confine(how.from, how.identity, supervises)
 }

@@ -47,6 +47,7 @@ type lane struct {
 	running bool    // a goroutine writes
 	due     bool    // it is to sync
 	armed   bool    // a timer will have it sync
+	retired bool    // the log is closed
 	losing  bool    // the last batch found no room
 }
 
@@ -184,9 +185,19 @@ func (a *lane) syncLater() {
 func (a *lane) order() (start bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.retired {
+		return false
+	}
 	a.due = true
 	start, a.running = !a.running, true
 	return start
+}
+
+// retire has nothing begin any more: a sync that comes late finds the sink closed.
+func (a *lane) retire() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.retired = true
 }
 
 // atRest reports whether nobody writes.

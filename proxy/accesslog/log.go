@@ -295,16 +295,17 @@ func (l *Log) Close(ctx context.Context) error {
 	if start {
 		go l.work()
 	}
-	err := l.finish(ctx)
+	_ = l.finish(ctx) // what is missing is told below
 	close(l.stop)
-	if err != nil {
-		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastRetry)
-		defer cancel()
-		if q.wait(late, l.atRest) != nil { // a sink does not give up: nobody may close it under its writer
-			return l.missing()
-		}
+	for _, a := range l.lanes {
+		a.retire()
 	}
-	err = l.missing()
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastRetry)
+	defer cancel()
+	if q.wait(late, l.atRest) != nil { // a sink does not give up: nobody may close it under its writer
+		return l.missing()
+	}
+	err := l.missing()
 	return errors.Join(err, l.closeSinks())
 }
 

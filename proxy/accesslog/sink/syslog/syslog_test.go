@@ -349,7 +349,7 @@ func TestWhatACollectorHasNotReadIsSentAgain(t *testing.T) {
 	want := linesOf(all)
 	c := collector{rude: 150}
 	c.start(t)
-	s := newSink(t, t.TempDir(), &c, 20*time.Millisecond)
+	s := newSink(t, t.TempDir(), &c, 5*time.Second)
 	feed(t, s, all)
 	c.await(t, func(messages []string) bool { return len(messages) >= 300 })
 	c.stop()

@@ -27,7 +27,8 @@ LINT := $(abspath .build/bin/golangci-lint)
 # A number of inputs (5000x) or a time (1m) for each fuzz target. A number is the
 # default because the end of a time can fail a busy machine's run (go.dev/issue/75804).
 FUZZTIME ?= 5000x
-TEST_FLAGS ?= -race -count=1 -timeout 30m
+# Tests that run processes wait more than they work: more of them than cores run at once.
+TEST_FLAGS ?= -race -count=1 -parallel 4 -timeout 30m
 
 .PHONY: help
 help: ## list the targets

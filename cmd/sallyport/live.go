@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -355,10 +356,10 @@ func needsRestart(before, after *config.Gateway, known map[string]config.IdP) er
 		{"access_log.durability", before.AccessLog.Durability, after.AccessLog.Durability},
 		{"access_log.on_failure", before.AccessLog.OnFailure, after.AccessLog.OnFailure},
 		{"access_log.buffer_mib", strconv.Itoa(before.AccessLog.BufferMiB), strconv.Itoa(after.AccessLog.BufferMiB)},
-		{"access_log.rotate", fmt.Sprint(before.AccessLog.Rotate), fmt.Sprint(after.AccessLog.Rotate)},
-		{"access_log.checkpoints", fmt.Sprint(before.AccessLog.Checkpoints), fmt.Sprint(after.AccessLog.Checkpoints)},
-		{"access_log.sinks", fmt.Sprint(before.AccessLog.Sinks), fmt.Sprint(after.AccessLog.Sinks)},
-		{"tracing", fmt.Sprint(before.Tracing), fmt.Sprint(after.Tracing)},
+		several("access_log.rotate", before.AccessLog.Rotate, after.AccessLog.Rotate),
+		several("access_log.checkpoints", before.AccessLog.Checkpoints, after.AccessLog.Checkpoints),
+		several("access_log.sinks", before.AccessLog.Sinks, after.AccessLog.Sinks),
+		several("tracing", before.Tracing, after.Tracing),
 		{"stop.announce", before.Stop.Announce.String(), after.Stop.Announce.String()},
 		{"stop.drain", before.Stop.Drain.String(), after.Stop.Drain.String()},
 		{"limits.connections", strconv.Itoa(before.Limits.Connections), strconv.Itoa(after.Limits.Connections)},
@@ -372,9 +373,9 @@ func needsRestart(before, after *config.Gateway, known map[string]config.IdP) er
 		{"access_log.pseudonymise", strconv.FormatBool(before.AccessLog.Pseudonymise), strconv.FormatBool(after.AccessLog.Pseudonymise)},
 		{"vault.audit_path", before.Vault.AuditPath, after.Vault.AuditPath},
 		{"vault.audit_device", before.Vault.AuditDevice, after.Vault.AuditDevice},
-		{"vault.edge_pki", fmt.Sprint(before.Vault.EdgePKI), fmt.Sprint(after.Vault.EdgePKI)},
-		{"vault.edge_acme", fmt.Sprint(before.Vault.EdgeACME), fmt.Sprint(after.Vault.EdgeACME)},
-		{"vault.backend_pki", fmt.Sprint(before.Vault.BackendPKI), fmt.Sprint(after.Vault.BackendPKI)},
+		several("vault.edge_pki", before.Vault.EdgePKI, after.Vault.EdgePKI),
+		several("vault.edge_acme", before.Vault.EdgeACME, after.Vault.EdgeACME),
+		several("vault.backend_pki", before.Vault.BackendPKI, after.Vault.BackendPKI),
 		{"vault.client_name", string(before.Vault.ClientName), string(after.Vault.ClientName)},
 	}...))
 }
@@ -382,12 +383,21 @@ func needsRestart(before, after *config.Gateway, known map[string]config.IdP) er
 // setting is a key and its value before and after a change.
 type setting struct{ key, before, after string }
 
+// several is a setting that has keys of its own.
+func several(key string, before, after any) setting {
+	return setting{key + ".*", fmt.Sprint(before), fmt.Sprint(after)}
+}
+
 // fixed refuses a change of any of these settings.
 func fixed(settings []setting) error {
 	var faults []error
 	for _, s := range settings {
-		if s.before != s.after {
-			faults = append(faults, fmt.Errorf("%s changes from %q to %q, which needs a restart", s.key, s.before, s.after))
+		switch key, isSeveral := strings.CutSuffix(s.key, ".*"); {
+		case s.before == s.after:
+		case isSeveral:
+			faults = append(faults, fmt.Errorf("%s: something of it changes, which needs a restart", key))
+		default:
+			faults = append(faults, fmt.Errorf("%s changes from %q to %q, which needs a restart", key, s.before, s.after))
 		}
 	}
 	if len(faults) == 0 {

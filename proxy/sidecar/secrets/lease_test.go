@@ -29,6 +29,7 @@ type engine struct {
 	ttl, max time.Duration
 	away     error // what every call fails with
 	denied   map[string]bool
+	refused  map[string]string // what Vault says with a 400, by path
 	session  secrets.Session
 
 	serial int
@@ -73,6 +74,8 @@ func (e *engine) Do(_ context.Context, call secrets.Call) (*secrets.Answer, erro
 		return nil, e.away
 	case e.denied[call.Path]:
 		return nil, refusal(secrets.Denied, "permission denied")
+	case e.refused[call.Path] != "":
+		return nil, refusal(secrets.Refused, "vault answered 400: "+e.refused[call.Path])
 	case strings.HasPrefix(call.Path, "sys/internal/ui/mounts/"):
 		return &secrets.Answer{Data: map[string]any{"path": "database/", "type": "database"}}, nil
 	case call.Path == "sys/leases/renew":

@@ -15,6 +15,8 @@ const (
 	tendBound  = 15 * time.Second
 	// endBound is how much revoking may delay a stop.
 	endBound = 5 * time.Second
+	// lastDelay is between attempts to do that.
+	lastDelay = time.Second
 )
 
 // Run keeps everything fresh until ctx ends, then returns nil. Before it returns it ends
@@ -147,11 +149,13 @@ func (s *Secrets) tend(ctx context.Context, i *item, now time.Time) tended {
 		(i.again.IsZero() || now.Before(i.again))
 	if renews {
 		answer, err := s.cfg.Vault.Do(ctx, i.lease.renewal())
-		if kind := kindOf(err); err == nil || kind == Away || kind == Denied {
+		switch kind := kindOf(err); {
+		case err != nil && isGone(err):
+			result.gone = err
+		case err == nil || kind != Refused || !i.lease.isLate(now):
 			result.renewed, result.err = answer, err
 			return result
 		}
-		result.gone = err
 	}
 	got, err := s.fetcher.fetch(ctx, i.question)
 	result.got, result.err = &got, err
@@ -250,6 +254,9 @@ func (s *Secrets) finish(ctx context.Context, r *retired, now time.Time) bool {
 		if r.awaited() {
 			s.log.Error("credentials of the application ended before it could be told of those after them", "path", r.path)
 		}
+		if r.fault != nil {
+			s.tellUnrevoked(r.path, r.lease, r.fault)
+		}
 		return true
 	}
 	if r.due.IsZero() && r.moved() {
@@ -269,9 +276,19 @@ func (s *Secrets) finish(ctx context.Context, r *retired, now time.Time) bool {
 		s.tellDenied(r.path, err)
 		return true
 	}
+	if r.failures == 0 { // the next that is told is that it was given up
+		s.tellUnrevoked(r.path, r.lease, err)
+	}
 	r.failures++
+	r.fault = err
 	r.due = now.Add(backoff(r.failures))
 	return false
+}
+
+// tellUnrevoked says that credentials live longer than they need, and why.
+func (s *Secrets) tellUnrevoked(path string, l *lease, err error) {
+	s.log.Warn("revoking a lease of the application did not succeed: it lives on until it ends", "path", path, "cause", err.Error(),
+		"fresh_until", l.expires.UTC().Format(time.RFC3339))
 }
 
 // tellDenied says that credentials live longer than they need.
@@ -310,14 +327,17 @@ func (s *Secrets) undo(ctx context.Context) {
 	var group sync.WaitGroup
 	for l, path := range leases {
 		group.Go(func() {
-			switch err := revoke(ctx, s.cfg.Vault, l); {
+			err := revoke(ctx, s.cfg.Vault, l)
+			for err != nil && kindOf(err) == Refused && sleep(ctx, lastDelay) { // the database may be back soon
+				err = revoke(ctx, s.cfg.Vault, l)
+			}
+			switch {
 			case err == nil:
 				s.log.Info("a lease of the application was revoked", "path", path)
 			case kindOf(err) == Denied:
 				s.tellDenied(path, err)
 			default:
-				s.log.Warn("revoking a lease of the application did not succeed: it lives on until it ends", "path", path, "cause", err.Error(),
-					"fresh_until", l.expires.UTC().Format(time.RFC3339))
+				s.tellUnrevoked(path, l, err)
 			}
 		})
 	}

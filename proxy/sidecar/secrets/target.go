@@ -37,6 +37,7 @@ type retired struct {
 	// due is when they are revoked; zero as long as somebody may use them.
 	due      time.Time
 	failures int
+	fault    error // of the last attempt to revoke them
 }
 
 // moved says whether nobody uses the credentials any more.

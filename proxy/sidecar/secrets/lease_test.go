@@ -99,6 +99,12 @@ func (e *engine) Do(_ context.Context, call secrets.Call) (*secrets.Answer, erro
 			Data: map[string]any{"username": fmt.Sprintf("user-%d", e.serial), "password": fmt.Sprintf("password-%d", e.serial), "n": json.Number("1")},
 		}, nil
 	}
+	if call.Path == "auth/approle/role/notes/secret-id" { // has an end, and no lease
+		e.serial++
+		return &secrets.Answer{Data: map[string]any{
+			"secret_id": fmt.Sprintf("id-%d", e.serial), "secret_id_ttl": json.Number(fmt.Sprint(e.ttl.Seconds())),
+		}}, nil
+	}
 	return nil, refusal(secrets.Absent, "nothing")
 }
 
@@ -143,13 +149,18 @@ type bubble struct {
 
 func newBubble(t *testing.T, e *engine, change secrets.Action) *bubble {
 	t.Helper()
+	return newBubbleOf(t, e, change, database)
+}
+
+func newBubbleOf(t *testing.T, e *engine, change secrets.Action, template string) *bubble {
+	t.Helper()
 	dir := memory(t)
 	b := &bubble{engine: e, app: &app{}, file: filepath.Join(dir, "a"), log: &journal{}}
 	s, err := secrets.New(t.Context(), secrets.Config{
 		Vault: e, App: b.app, Log: b.log.logger(), Grace: 10 * time.Second,
 		Files: []secrets.File{
-			{Path: b.file, Template: database, OnChange: change},
-			{Path: filepath.Join(dir, "b"), Template: database + "!", OnChange: change},
+			{Path: b.file, Template: template, OnChange: change},
+			{Path: filepath.Join(dir, "b"), Template: template + "!", OnChange: change},
 		},
 	})
 	if err != nil {

@@ -62,6 +62,7 @@ func (s *Secrets) next() time.Time {
 	}
 	for _, r := range s.retired {
 		sooner(r.due)
+		sooner(r.renew)
 	}
 	if s.acting == nil {
 		for _, c := range s.changes {
@@ -203,11 +204,12 @@ func (s *Secrets) replace(i *item, got found, gone bool, now time.Time) bool {
 	if i.lease != nil {
 		s.counts.replacements++
 		s.log.Info("credentials of the application were replaced", "path", i.question.path, "before_their_end", max(time.Until(i.lease.expires), 0).Round(time.Second).String())
-		if !gone {
-			s.retire(i, now)
-		}
+	}
+	if gone {
+		i.lease.expires = now // nobody can use it any more
 	}
 	if changed {
+		s.retire(i, now)
 		i.found = got
 	} else {
 		i.ends, i.again = got.ends, got.again
@@ -234,55 +236,6 @@ func (s *Secrets) postpone(i *item, err error, now time.Time) {
 	}
 	i.due = now.Add(delay)
 	s.log.Warn("a secret of the application could not be kept fresh", append(told, "next_try", delay.Round(time.Millisecond).String())...)
-}
-
-// sweep revokes the credentials that nobody uses any more, and forgets those that ended.
-func (s *Secrets) sweep(ctx context.Context, now time.Time) {
-	kept := s.retired[:0]
-	for _, r := range s.retired {
-		if !s.finish(ctx, r, now) {
-			kept = append(kept, r)
-		}
-	}
-	clear(s.retired[len(kept):])
-	s.retired = kept
-}
-
-// finish says whether retired credentials need no more attention.
-func (s *Secrets) finish(ctx context.Context, r *retired, now time.Time) bool {
-	if !now.Before(r.lease.expires) {
-		if r.awaited() {
-			s.log.Error("credentials of the application ended before it could be told of those after them", "path", r.path)
-		}
-		if r.fault != nil {
-			s.tellUnrevoked(r.path, r.lease, r.fault)
-		}
-		return true
-	}
-	if r.due.IsZero() && r.moved() {
-		r.due = now.Add(s.cfg.Grace)
-	}
-	if r.due.IsZero() || now.Before(r.due) {
-		return false
-	}
-	ctx, cancel := context.WithTimeout(ctx, tendBound)
-	defer cancel()
-	err := revoke(ctx, s.cfg.Vault, r.lease)
-	switch {
-	case err == nil:
-		s.log.Info("replaced credentials of the application were revoked", "path", r.path)
-		return true
-	case kindOf(err) == Denied:
-		s.tellDenied(r.path, err)
-		return true
-	}
-	if r.failures == 0 { // the next that is told is that it was given up
-		s.tellUnrevoked(r.path, r.lease, err)
-	}
-	r.failures++
-	r.fault = err
-	r.due = now.Add(backoff(r.failures))
-	return false
 }
 
 // tellUnrevoked says that credentials live longer than they need, and why.
@@ -317,7 +270,9 @@ func (s *Secrets) undo(ctx context.Context) {
 	defer cancel()
 	leases := map[*lease]string{}
 	for _, r := range s.retired {
-		leases[r.lease] = r.path
+		if r.lives(time.Now()) {
+			leases[r.lease] = r.path
+		}
 	}
 	for _, i := range s.items {
 		if i.lease != nil {

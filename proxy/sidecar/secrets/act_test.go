@@ -90,6 +90,39 @@ func TestACommandIsRunWithoutAShell(t *testing.T) {
 	}
 }
 
+// TestACommandMayTellOfWhatWas: the credentials before a change live on for a while, and the
+// log has neither them nor the new ones, whether they are texts, numbers or in lists.
+func TestACommandMayTellOfWhatWas(t *testing.T) {
+	path, log := "app/past", &journal{}
+	put := func(text string, number int) {
+		t.Helper()
+		fields := map[string]any{"password": text, "pin": number, "keys": []any{text + "-key", map[string]any{"pin": number + 1}}}
+		if err := vault.Call(t.Context(), "POST", "secret/data/"+path, map[string]any{"data": fields}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("former", 471100)
+	s, err := secrets.New(t.Context(), secrets.Config{
+		Vault: session{login(t, vault, "app")}, App: &app{}, Exec: execute, Refresh: 50 * time.Millisecond, Log: log.logger(),
+		Files: []secrets.File{{
+			Path: filepath.Join(memory(t), "f"), Template: `{{ with secret "secret/app/past" }}{{ .Data.data.password }}{{ end }}`,
+			OnChange: secrets.Action{Verb: secrets.Command, Debounce: -1, Command: []string{
+				"/bin/sh", "-c", `echo is: $(for n in r-key ''; do echo "forme$n latte$n"; done) former 471100 $((471100 + 1)) latter 815000 $((815000 + 1))`,
+			}},
+		}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	running(t, s)
+	put("latter", 815000)
+	await(t, "the line about it", func() bool { return strings.Contains(log.String(), "was told") })
+	const want = `"output":"is: [redacted] [redacted] forme latte [redacted] [redacted] [redacted] [redacted] [redacted] [redacted]"`
+	if !strings.Contains(log.String(), want) {
+		t.Errorf("the log has no output, or a secret:\n%s", log)
+	}
+}
+
 // TestACommandThatFailsIsTriedAgain, and one that does not end is killed; floods are cut.
 func TestACommandThatFailsIsTriedAgain(t *testing.T) {
 	flag := filepath.Join(t.TempDir(), "flag")

@@ -85,7 +85,7 @@ func (s *Secrets) acted(ctx context.Context, o outcome, now time.Time) {
 	s.acting = nil
 	verb := c.action.Verb
 	if o.output != "" {
-		o.output = hider(s.items)(o.output)
+		o.output = s.hide(o.output)
 		o.output = o.output[:min(len(o.output), maxToldOutput)]
 	}
 	if ctx.Err() != nil {
@@ -132,5 +132,5 @@ func (s *Secrets) postponeChange(c *change, o outcome, now time.Time) {
 	c.due = now.Add(delay)
 	s.changes[name] = c
 	s.log.Error("the application could not be told of its new secrets", "action", name,
-		"cause", hider(s.items)(o.err.Error()), "output", o.output, "attempt", c.attempt, "next_try", delay.Round(time.Millisecond).String())
+		"cause", s.hide(o.err.Error()), "output", o.output, "attempt", c.attempt, "next_try", delay.Round(time.Millisecond).String())
 }

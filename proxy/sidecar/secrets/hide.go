@@ -2,6 +2,7 @@ package secrets
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"slices"
 	"strings"
 
@@ -15,17 +16,38 @@ const shortestHidden = 4
 // hidden is put in the place of a secret.
 const hidden = "[redacted]"
 
-// hider returns a function that takes the values of items out of a text: each value, what
-// it is the base64 of, its own base64, and the lines of one that has several.
-func hider(items map[string]*item) func(string) string {
+// mostPast is how many replaced values are remembered to be hidden: what tells of a change
+// may tell of the value before, and that may be good for a while.
+const mostPast = 64
+
+// remember keeps a value that is replaced, or not asked for any more, from being told.
+func (s *Secrets) remember(value any) {
+	s.past = append(s.past, value)
+	if len(s.past) > mostPast {
+		s.past = slices.Delete(s.past, 0, 1)
+	}
+}
+
+// hide takes every value that is held, or was until a while ago, out of a text.
+func (s *Secrets) hide(text string) string {
+	values := slices.Clone(s.past)
+	for _, i := range s.items {
+		values = append(values, i.value)
+	}
+	return hider(values)(text)
+}
+
+// hider returns a function that takes secrets out of a text: each value, what it is the
+// base64 of, its own base64, and the lines of one that has several.
+func hider(secrets []any) func(string) string {
 	var values []string
 	add := func(value string) {
 		if len(value) >= shortestHidden {
 			values = append(values, value)
 		}
 	}
-	for _, i := range items {
-		texts(i.value, func(value string) {
+	for _, secret := range secrets {
+		texts(secret, func(value string) {
 			add(value)
 			add(strings.TrimSpace(value))
 			add(base64.StdEncoding.EncodeToString([]byte(value)))
@@ -52,6 +74,12 @@ func texts(value any, visit func(string)) {
 	switch v := value.(type) {
 	case string:
 		visit(v)
+	case json.Number:
+		visit(v.String())
+	case []string:
+		for _, name := range v {
+			visit(name)
+		}
 	case map[string]any:
 		for _, field := range v {
 			texts(field, visit)

@@ -22,7 +22,7 @@ type rendering struct {
 func (s *Secrets) render(ctx context.Context, t *target) (rendering, error) {
 	output, used, err := t.source.render(
 		func(q question) (any, error) { return s.answer(ctx, q) },
-		func(text string) string { return hider(s.items)(text) })
+		s.hide)
 	r := rendering{target: t, output: output, used: map[string]bool{}}
 	for _, key := range used {
 		r.used[key] = true
@@ -152,6 +152,7 @@ func (s *Secrets) drop(now time.Time) {
 			continue
 		}
 		delete(s.items, key)
+		s.remember(i.value)
 		s.retire(i, now)
 	}
 }

@@ -43,7 +43,7 @@ func TestWhoHasDeadCredentialsIsNotFresh(t *testing.T) {
 				if state := b.s.State(); state.Fresh(time.Now()) || len(state.Faults) != 1 || state.Retired > 0 {
 					t.Errorf("state %+v, and the application has only what ended", state)
 				}
-				if n := strings.Count(b.log.String(), "ended before it could be told"); n > 2 { // credentials, each once
+				if n := strings.Count(b.log.String(), "ended before it could be told"); n > b.s.State().Replacements {
 					t.Errorf("the log says %d times that they ended", n)
 				}
 				b.app.refuses(nil)

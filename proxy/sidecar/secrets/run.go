@@ -210,6 +210,7 @@ func (s *Secrets) replace(i *item, got found, gone bool, now time.Time) bool {
 	}
 	if changed {
 		s.retire(i, now)
+		s.remember(i.value)
 		i.found = got
 	} else {
 		i.ends, i.again = got.ends, got.again

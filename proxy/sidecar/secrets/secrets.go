@@ -23,6 +23,7 @@ type Secrets struct {
 	targets  []*target
 	items    map[string]*item // by the key of their question
 	retired  []*retired
+	past     []any              // values that were replaced, the oldest first
 	changes  map[string]*change // by the name of their action
 	acting   *change            // the one that is being done
 	done     chan outcome       // of acting; has room for one

@@ -110,7 +110,7 @@ func (s *Secrets) targetFaults() []string {
 	}
 	for name, c := range s.changes {
 		if c.fault != nil {
-			faults = append(faults, hider(s.items)(fmt.Sprintf("action %s: %v", name, c.fault)))
+			faults = append(faults, s.hide(fmt.Sprintf("action %s: %v", name, c.fault)))
 		}
 	}
 	return faults

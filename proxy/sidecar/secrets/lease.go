@@ -107,7 +107,7 @@ func (l *lease) ends(session Session) time.Time {
 
 // revoke ends a lease now, as far as Vault can be asked.
 func revoke(ctx context.Context, vault Vault, l *lease) error {
-	if _, err := vault.Do(ctx, l.revocation()); err != nil && !isGone(err) {
+	if _, err := vault.Do(ctx, l.revocation()); err != nil && !l.isGone(err) {
 		return err
 	}
 	return nil
@@ -117,15 +117,20 @@ func revoke(ctx context.Context, vault Vault, l *lease) error {
 // more. Vault answers 400 to every one that fails, also while the database behind the
 // engine does not answer; only what it says tells those apart, and what is not understood
 // is no end: credentials that may live are renewed, and revoked, again.
-func isGone(err error) bool {
+//
+// A token is asked about with itself: that it is denied its own renewal as one that Vault
+// does not know is its end, and not a lack of its policies.
+func (l *lease) isGone(err error) bool {
+	says := strings.ToLower(err.Error())
 	switch kindOf(err) {
 	case Absent:
 		return true
 	case Refused:
-		says := strings.ToLower(err.Error())
 		return !strings.Contains(says, "failed to re") && // to renew or revoke entry: what follows is the engine's
 			(strings.Contains(says, "lease not found") || strings.Contains(says, "lease expired"))
-	case Away, Denied:
+	case Denied:
+		return l.token != "" && (strings.Contains(says, "invalid token") || strings.Contains(says, "bad token"))
+	case Away:
 	}
 	return false
 }

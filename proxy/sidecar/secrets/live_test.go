@@ -18,9 +18,15 @@ import (
 // wait.
 func live(t *testing.T, template string, grace time.Duration) (*secrets.Secrets, *app, string, func()) {
 	t.Helper()
+	return liveTold(t, template, grace, &journal{})
+}
+
+// liveTold is live with a log.
+func liveTold(t *testing.T, template string, grace time.Duration, log *journal) (*secrets.Secrets, *app, string, func()) {
+	t.Helper()
 	file, told := filepath.Join(memory(t), "f"), &app{}
 	s, err := secrets.New(t.Context(), secrets.Config{
-		Vault: session{login(t, vault, "app")}, App: told, Refresh: 100 * time.Millisecond, Grace: grace,
+		Vault: session{login(t, vault, "app")}, App: told, Refresh: 100 * time.Millisecond, Grace: grace, Log: log.logger(),
 		Files: []secrets.File{{Path: file, Template: template, OnChange: secrets.Action{Verb: secrets.Signal, Signal: syscall.SIGHUP, Debounce: -1}}},
 	})
 	if err != nil {
@@ -61,10 +67,12 @@ func TestARealLeaseIsRenewedReplacedAndRevoked(t *testing.T) {
 	}
 }
 
-// TestARealLeaseThatIsRevoked is replaced when its renewal finds that out.
+// TestARealLeaseThatIsRevoked is replaced when its renewal finds that out, and not taken for
+// one that may not be renewed.
 func TestARealLeaseThatIsRevoked(t *testing.T) {
 	t.Parallel()
-	s, told, file, _ := live(t, `{{ with secret "auth/token/create" "policies=default" "ttl=4s" "period=4s" }}{{ .Auth.ClientToken }}{{ end }}`, time.Second)
+	log := &journal{}
+	s, told, file, _ := liveTold(t, `{{ with secret "auth/token/create" "policies=default" "ttl=4s" "period=4s" }}{{ .Auth.ClientToken }}{{ end }}`, time.Second, log)
 	first := content(t, file)
 	if err := vault.Call(t.Context(), "POST", "auth/token/revoke", map[string]string{"token": first}, nil); err != nil {
 		t.Fatal(err)
@@ -75,6 +83,9 @@ func TestARealLeaseThatIsRevoked(t *testing.T) {
 	}
 	if s.State().Replacements != 1 {
 		t.Errorf("%d replacements", s.State().Replacements)
+	}
+	if says := log.String(); !strings.Contains(says, "is gone before its time") || strings.Contains(says, "does not let") {
+		t.Errorf("the log:\n%s", says)
 	}
 }
 

@@ -168,7 +168,7 @@ func (s *Secrets) prolong(ctx context.Context, r *retired, now time.Time) {
 	case err == nil:
 		s.counts.renewals++
 		r.tries, r.renew = 0, r.lease.due()
-	case isGone(err):
+	case r.lease.isGone(err):
 		r.lease.expires = now
 	case kindOf(err) == Denied:
 		r.renew = time.Time{}

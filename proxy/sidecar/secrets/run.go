@@ -151,7 +151,7 @@ func (s *Secrets) tend(ctx context.Context, i *item, now time.Time) tended {
 	if renews {
 		answer, err := s.cfg.Vault.Do(ctx, i.lease.renewal())
 		switch kind := kindOf(err); {
-		case err != nil && isGone(err):
+		case err != nil && i.lease.isGone(err):
 			result.gone = err
 		case err == nil || kind != Refused || !i.lease.isLate(now):
 			result.renewed, result.err = answer, err

@@ -161,9 +161,14 @@ func (s *appSecrets) Signal(signal os.Signal) error {
 	return nil
 }
 
-// Restart implements [secrets.App].
+// Restart implements [secrets.App]. One that is being ended has what it has until then, and
+// so have its last requests.
 func (s *appSecrets) Restart(ctx context.Context, env []string, stdin []byte) error {
-	return s.app.Load().child.Restart(ctx, env, stdin)
+	err := s.app.Load().child.Restart(ctx, env, stdin)
+	if errors.Is(err, supervise.ErrEnded) {
+		<-ctx.Done()
+	}
+	return err
 }
 
 // actionFolder is where commands are run.

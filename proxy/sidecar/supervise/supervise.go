@@ -93,6 +93,7 @@ var (
 type Child struct {
 	cfg      Config
 	requests chan *request
+	retiring chan struct{} // closed by Retire
 	ended    chan struct{}
 
 	// Of Run's goroutine alone.
@@ -147,7 +148,7 @@ func New(cfg Config) (*Child, error) {
 		return nil, err
 	}
 	c := &Child{
-		cfg: cfg, requests: make(chan *request), ended: make(chan struct{}), answering: make(chan struct{}),
+		cfg: cfg, requests: make(chan *request), retiring: make(chan struct{}), ended: make(chan struct{}), answering: make(chan struct{}),
 		env: cfg.Env, stdin: cfg.Stdin,
 	}
 	if cfg.Check != nil {
@@ -197,7 +198,7 @@ func (c *Child) once(ctx context.Context) (over bool, err error) {
 	switch {
 	case next != nil:
 		c.use(next)
-		return false, nil
+		return c.isRetired(), nil
 	case ctx.Err() != nil && cause == nil, c.isRetired():
 		c.cfg.Log.Info("app has ended", "pid", p.pid, "exit", p.result().String())
 		return true, nil
@@ -304,17 +305,23 @@ func (c *Child) finish() {
 
 // Retire says that a stop is under way: if the application ends from now on, before the
 // end of Run's context has it do so, that is no failure, and it is not started again. A
-// service manager may tell all processes at once to end.
+// service manager may tell all processes at once to end. Nor is it restarted: it answers
+// the last requests.
 func (c *Child) Retire() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.retired = true
+	if !c.isRetired() {
+		close(c.retiring)
+	}
 }
 
 func (c *Child) isRetired() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.retired
+	select {
+	case <-c.retiring:
+		return true
+	default:
+		return false
+	}
 }
 
 // Signal sends a signal to the application; not to what it has started.
@@ -329,11 +336,17 @@ func (c *Child) Signal(signal os.Signal) error {
 
 // Restart ends the application in order and starts it with another addition to its
 // environment and another standard input; it returns when that is executed, or why it is
-// not. It is not counted by [Config.Limit], and does not wait as after a failure.
+// not: [ErrEnded] after Retire. It is not counted by [Config.Limit], and does not wait as
+// after a failure.
 func (c *Child) Restart(ctx context.Context, env []string, stdin []byte) error {
+	if c.isRetired() {
+		return ErrEnded
+	}
 	r := &request{slices.Clone(env), slices.Clone(stdin), make(chan error, 1)}
 	select {
 	case c.requests <- r:
+	case <-c.retiring:
+		return ErrEnded
 	case <-c.ended:
 		return ErrEnded
 	case <-ctx.Done():

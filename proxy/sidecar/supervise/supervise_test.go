@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"context"
 	"errors"
 	"net"
 	"os"
@@ -138,6 +139,39 @@ func TestRetiredIsNotStartedAgain(t *testing.T) {
 	r.Retire()
 	if err := r.end(t); err != nil {
 		t.Errorf("it ended with %v", err)
+	}
+}
+
+// TestRetiredIsNotRestarted has a restart asked for while a stop is under way, and before it.
+func TestRetiredIsNotRestarted(t *testing.T) {
+	flag := filepath.Join(t.TempDir(), "flag")
+	script := "trap 'echo ending; while [ ! -e " + flag + " ]; do sleep 0.01; done; exit 0' TERM; echo \"up $A\"; while :; do sleep 0.01; done"
+	late := run(t, Config{Command: sh(script)})
+	late.out.wait(t, "up", 1)
+	late.Retire()
+	if err := late.Restart(t.Context(), []string{"A=again"}, nil); !errors.Is(err, ErrEnded) {
+		t.Errorf("a restart in a stop: %v", err)
+	}
+	if s := late.State(); !s.Running || s.Last != nil {
+		t.Errorf("state %+v", s)
+	}
+	early := run(t, Config{Command: sh(script)})
+	early.out.wait(t, "up", 1)
+	restarted := make(chan error, 1)
+	go func() { restarted <- early.Restart(context.Background(), []string{"A=again"}, nil) }()
+	early.out.wait(t, "ending", 1)
+	early.Retire()
+	if err := os.WriteFile(flag, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	late.stop() // early has been asked to end
+	if err := <-restarted; !errors.Is(err, ErrEnded) {
+		t.Errorf("a restart that a stop came upon: %v", err)
+	}
+	for _, r := range []*running{late, early} {
+		if err := r.end(t); err != nil || strings.Contains(r.out.String(), "up again") {
+			t.Errorf("it ended with %v, and has written %q", err, r.out.String())
+		}
 	}
 }
 

@@ -144,13 +144,23 @@ func (p *place) sweep(root *os.Root) error {
 		return p.fail(fmt.Errorf("looking into its folder: %w", err), "")
 	}
 	for _, name := range names {
-		if strings.HasPrefix(name, p.temps()) {
-			if err := root.Remove(name); err != nil {
-				return p.fail(fmt.Errorf("removing what was left of an earlier process: %w", err), "")
-			}
+		if !p.isTemp(name) {
+			continue
+		}
+		// In a folder where everybody may put files somebody else may have one of that name:
+		// it is none of ours, and no reason not to start.
+		if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.EPERM) {
+			return p.fail(fmt.Errorf("removing what was left of an earlier process: %w", err), "")
 		}
 	}
 	return nil
+}
+
+// isTemp recognises what put names, and nothing else: another process may write to the same
+// folder, and to a file whose name begins with that of this one.
+func (p *place) isTemp(name string) bool {
+	random, begins := strings.CutPrefix(name, p.temps())
+	return begins && len(random) == len(rand.Text()) && strings.Trim(random, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == ""
 }
 
 // put makes content the content of the file, at once and as a whole: whoever opens the

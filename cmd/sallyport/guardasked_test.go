@@ -7,10 +7,12 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -42,6 +44,15 @@ func testExposedApp(t *testing.T, s *stand) {
 		t.Error(indifferent.err.String())
 	}
 
+	indifferent.write(t, app, "")
+	indifferent.signal(t, syscall.SIGHUP)
+	indifferent.eventually(t, "it does not begin to care while it is so", func() (string, bool) {
+		return "", slices.ContainsFunc(indifferent.log(), func(line logLine) bool {
+			cause, _ := line.fields["cause"].(string)
+			return line.Msg == "new version refused, the one before stays in use" && listensEverywhere(port, cause)
+		})
+	})
+
 	late := &guarding{s: s, listen: free(t), admin: free(t), file: filepath.Join(t.TempDir(), "sidecar.yaml")}
 	late.write(t, app, "")
 	intro := s.introduce(t, sidecarRole)
@@ -61,6 +72,21 @@ func testExposedApp(t *testing.T, s *stand) {
 	exposed(t, parent, port, parent.wait(t))
 	if out := parent.out.String(); !strings.Contains(out, "up\n") || !strings.Contains(out, "down\n") {
 		t.Errorf("the application was not ended in order:\n%s", out)
+	}
+}
+
+// testExposedSocket has an application open a socket to everybody, of a sidecar that is
+// confined already.
+func testExposedSocket(t *testing.T, s *stand) {
+	folder := socketFolder(t, 0o755)
+	socket := filepath.Join(folder, "app.sock")
+	g := s.startGuard(t, "unix:"+socket, "")
+	echo(t, "unix", socket)
+	if err := os.Chmod(socket, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if code := g.wait(t); code != exitExposed || !strings.Contains(g.err.String(), socket) {
+		t.Errorf("exit code %d, expected %d and the socket's name\n%s", code, exitExposed, g.err.String())
 	}
 }
 

@@ -41,6 +41,7 @@ func TestProcesses(t *testing.T) {
 			"a sidecar passes what is no HTTP":           testTCP,
 			"a sidecar changes who may come":             testGatewaysChange,
 			"a sidecar's app is exposed":                 testExposedApp,
+			"a sidecar's socket is exposed":              testExposedSocket,
 			"a sidecar demands assertions":               testGuardDemandsAssertions,
 			"a sidecar is confined":                      testConfinement,
 			"a sidecar's app is not confined":            testAppNotConfined,

@@ -71,17 +71,24 @@ func (c *Certificates) Admit(cs tls.ConnectionState, allowed []string) (string, 
 // signs assertions: it leads to a root of this mount, and the leaf has that one name and
 // that one use, which no certificate for handshakes has (see [AssertionUsage]).
 func (c *Certificates) CheckAssertionKey(chain []*x509.Certificate, name string) error {
+	err := CheckAssertionKey(chain, c.trust.Load().pool, name, time.Now())
+	var unknown x509.UnknownAuthorityError
+	if errors.As(err, &unknown) {
+		c.askForRoots() // the gateway may have been the first to learn of a new one
+	}
+	return err
+}
+
+// CheckAssertionKey is that of [Certificates], for whoever has the roots that are trusted,
+// and says it for a time.
+func CheckAssertionKey(chain []*x509.Certificate, roots *x509.CertPool, name string, at time.Time) error {
 	if len(chain) == 0 {
 		return errors.New("checking the key of an assertion: there is no certificate")
 	}
 	if err := checkUsage(chain[0], AssertionUsage); err != nil {
 		return fmt.Errorf("checking the key of an assertion: %w", err)
 	}
-	if err := checkChain(chain, AssertionUsage, c.trust.Load(), time.Now()); err != nil {
-		var unknown x509.UnknownAuthorityError
-		if errors.As(err, &unknown) {
-			c.askForRoots() // the gateway may have been the first to learn of a new one
-		}
+	if err := checkChain(chain, AssertionUsage, &trust{pool: roots}, at); err != nil {
 		return fmt.Errorf("checking the key of an assertion: %w", err)
 	}
 	if own, err := soleName(chain[0]); err != nil || !sameName(own, name) {

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -387,6 +388,10 @@ func TestStreamsOfPeersOffTheListAreCut(t *testing.T) {
 		}
 		if end := w.line(t); !strings.Contains(end["error.message"].(string), off.Error()) {
 			t.Errorf("%s: line %v", path, end)
+		}
+		// The guard hangs up, too: a client that says nothing more keeps no connection open.
+		if _, err := io.Copy(io.Discard, answers); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: the connection is still open", path)
 		}
 	}
 }

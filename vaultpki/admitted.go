@@ -46,12 +46,9 @@ func (a *admitted) add(by *trust, leaf *x509.Certificate) {
 // of a root or of a name, and lives longer than a certificate. It is cheap enough
 // to be asked for each request.
 func (c *Certificates) Admit(cs tls.ConnectionState, allowed []string) (string, error) {
-	name, err := PeerName(cs)
+	name, err := allowedName(cs, allowed)
 	if err != nil {
 		return "", err
-	}
-	if !slices.ContainsFunc(allowed, func(a string) bool { return sameName(a, name) }) {
-		return "", fmt.Errorf("admitting the peer: its name is %q, expected one of %q", name, allowed)
 	}
 	leaf, by := cs.PeerCertificates[0], c.trust.Load()
 	if now := time.Now(); now.After(leaf.NotAfter) {
@@ -64,6 +61,32 @@ func (c *Certificates) Admit(cs tls.ConnectionState, allowed []string) (string, 
 		return "", fmt.Errorf("admitting the peer: %w", err)
 	}
 	c.admitted.add(by, leaf)
+	return name, nil
+}
+
+// Keep is Admit for what a client was let in for and has under way: a certificate that has
+// ended since, as each does, ends nothing, nor what becomes of its authority afterwards. Its
+// name must be allowed still; and as long as it would be good, its root be trusted.
+func (c *Certificates) Keep(cs tls.ConnectionState, allowed []string) error {
+	if _, err := allowedName(cs, allowed); err != nil {
+		return err
+	}
+	if time.Now().After(cs.PeerCertificates[0].NotAfter) {
+		return nil
+	}
+	_, err := c.Admit(cs, allowed)
+	return err
+}
+
+// allowedName returns a client's name, which must be one of those.
+func allowedName(cs tls.ConnectionState, allowed []string) (string, error) {
+	name, err := PeerName(cs)
+	if err != nil {
+		return "", err
+	}
+	if !slices.ContainsFunc(allowed, func(a string) bool { return sameName(a, name) }) {
+		return "", fmt.Errorf("admitting the peer: its name is %q, expected one of %q", name, allowed)
+	}
 	return name, nil
 }
 

@@ -151,7 +151,9 @@ const judgeEvery = 10 * time.Second
 
 // judge cuts what is under way for peers that are let in no longer.
 func (s *liveSidecar) judge() {
-	if cut := s.living.Judge(s.current.Load().admit); cut > 0 {
+	gateways := s.current.Load().cfg.Gateways
+	keep := func(cs tls.ConnectionState) error { return s.certificates.Keep(cs, gateways) }
+	if cut := s.living.Judge(keep); cut > 0 {
 		s.log.Info("peers are let in no longer: what they had under way was cut", "cut", cut)
 	}
 }

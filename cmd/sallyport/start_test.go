@@ -45,7 +45,6 @@ func TestProcesses(t *testing.T) {
 			"a sidecar demands assertions":               testGuardDemandsAssertions,
 			"a sidecar is confined":                      testConfinement,
 			"a sidecar's app is not confined":            testAppNotConfined,
-			"a sidecar is small":                         testSmall,
 			"an upgrade side by side loses nothing":      testUpgradeBeside,
 			"an ingress asks who may pass":               testForwardAuth,
 			"an upgrade by sockets loses nothing":        testUpgradeBySocket,

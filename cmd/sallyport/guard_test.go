@@ -73,7 +73,10 @@ func (s *stand) startGuard(t *testing.T, app, more string) *guarding {
 
 func (g *guarding) write(t *testing.T, app, more string) {
 	t.Helper()
-	config := fmt.Sprintf("name: %s\napp: %s\nlisten: %q\nadmin: %q\nstop: {announce: 0s, drain: 20s}\n%s", sidecarName, app, g.listen, g.admin, more)
+	if !strings.Contains(more, "stop:") {
+		more += "stop: {announce: 0s, drain: 20s}\n"
+	}
+	config := fmt.Sprintf("name: %s\napp: %s\nlisten: %q\nadmin: %q\n%s", sidecarName, app, g.listen, g.admin, more)
 	if err := os.WriteFile(g.file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -139,7 +139,7 @@ func testGuardDemandsAssertions(t *testing.T, s *stand) {
 		_, _ = io.WriteString(w, "hello "+r.Header.Get("X-Forwarded-User"))
 	}))
 	t.Cleanup(app.Close)
-	g := s.startGuard(t, app.URL, "health_path: /healthz\nassertion: {routes: [notes], issuer: \"https://"+doorHost+"\"}\n")
+	g := s.startGuard(t, app.URL, "stop: {announce: 1m}\nhealth_path: /healthz\nassertion: {routes: [notes], issuer: \"https://"+doorHost+"\"}\n")
 	https, admin := free(t), free(t)
 	yaml := strings.Replace(gatewayYAML(https, admin, ""), "https://127.0.0.1:1", "https://"+g.listen, 1)
 	gateway := s.startGateway(t, gatewayRole, s.introduce(t, gatewayRole).file, writeFile(t, t.TempDir(), "gateway.yaml", yaml))
@@ -176,6 +176,12 @@ func testGuardDemandsAssertions(t *testing.T, s *stand) {
 	}
 	g.lines(t, 1, fields{"event.reason": "health", "url.path": "/healthz", "rule.name": "peer:" + clientName})
 	g.refuses(t, s.clientOf(t, strangerName)) // at any path
+	g.signal(t, syscall.SIGTERM)
+	g.eventually(t, "it is stopping", func() (string, bool) { return "", g.told("stopping") == 1 })
+	if status, body, err := askGuard(t, g, another, "/healthz", nil); err != nil || status != http.StatusServiceUnavailable || body != "not ready\n" {
+		t.Errorf("/healthz of one that stops: status %d, %q, %v", status, body, err)
+	}
+	g.lines(t, 1, fields{"event.reason": "health", "error.message": "stopping"})
 	if len(seen) > 0 {
 		t.Errorf("%d refused requests, or those about health, reached the tool", len(seen))
 	}

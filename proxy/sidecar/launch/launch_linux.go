@@ -34,6 +34,9 @@ func Start(ctx context.Context, cfg Config) (*Launcher, error) {
 		return nil, fmt.Errorf("making a socket pair: %w", err)
 	}
 	defer theirs.Close()
+	if err := KeepDescriptors(); err != nil {
+		return nil, errors.Join(err, ours.Close())
+	}
 	helper := exec.CommandContext(context.WithoutCancel(ctx), "/proc/self/exe", helperArgument)
 	helper.Args[0] = os.Args[0]
 	helper.ExtraFiles = []*os.File{theirs}

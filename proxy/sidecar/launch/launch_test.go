@@ -200,6 +200,46 @@ func TestAStartedProgramIsAChildOfTheGuard(t *testing.T) {
 	}
 }
 
+// TestADescriptorOfSomebodyElseGoesNoFurther has one open that whoever started the guard has
+// left so.
+func TestADescriptorOfSomebodyElseGoesNoFurther(t *testing.T) {
+	for range 3 { // one of them is beyond the helper's socket
+		left, err := unix.Dup(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = unix.Close(left) })
+	}
+	argv := []string{"ls", "/proc/self/fd"}
+	l := launcher(t, Config{Commands: []Command{{Argv: argv}}})
+	helpers, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", l.PID()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range helpers {
+		ours, _ := os.Readlink("/proc/self/fd/1")
+		if at, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", l.PID(), fd.Name())); at == ours && !slices.Contains([]string{"0", "1", "2"}, fd.Name()) {
+			t.Errorf("the helper has %s as its descriptor %s", at, fd.Name())
+		}
+	}
+	r, w := pipe(t)
+	p, err := start(l, argv, nil, w, os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	got, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if state, err := p.Wait(); err != nil || !state.Success() {
+		t.Error(state, err)
+	}
+	if want := "0\n1\n2\n3\n"; string(got) != want { // the last is what ls reads
+		t.Errorf("the program has the descriptors %q, expected %q", got, want)
+	}
+}
+
 func TestASignalReachesAStartedProgram(t *testing.T) {
 	l := launcher(t, Config{Commands: []Command{{Argv: []string{self(t), asSleep}}}})
 	r, w := pipe(t)

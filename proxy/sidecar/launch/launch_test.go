@@ -200,6 +200,35 @@ func TestAStartedProgramIsAChildOfTheGuard(t *testing.T) {
 	}
 }
 
+// TestBytesArriveAsTheyAre has names and values of no encoding, as file systems have them.
+func TestBytesArriveAsTheyAre(t *testing.T) {
+	t.Setenv("KEPT", "caf\xe9")
+	dir := filepath.Join(t.TempDir(), "dossier-\xe9")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	argv := []string{"sh", "-c", `printf '%s\n' "$1" "$KEPT" "$PASSWORD" "$PWD"`, "sh", "\xff&\xc3"}
+	l := launcher(t, Config{Commands: []Command{{Argv: argv, Dir: dir}}, Names: []string{"PASSWORD"}})
+	r, w := pipe(t)
+	p, err := l.StartProcess(argv[0], argv, &os.ProcAttr{
+		Dir: dir, Env: []string{"KEPT=caf\xe9", "PASSWORD=\x80<\xfe"}, Files: []*os.File{nil, w, os.Stderr},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	got, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if state, err := p.Wait(); err != nil || !state.Success() {
+		t.Error(state, err)
+	}
+	if want := "\xff&\xc3\ncaf\xe9\n\x80<\xfe\n" + dir + "\n"; string(got) != want {
+		t.Errorf("the program sees %q, expected %q", got, want)
+	}
+}
+
 // TestADescriptorOfSomebodyElseGoesNoFurther has one open that whoever started the guard has
 // left so.
 func TestADescriptorOfSomebodyElseGoesNoFurther(t *testing.T) {
@@ -423,10 +452,10 @@ func TestAHelperThatIsGoneIsAnError(t *testing.T) {
 
 // FuzzRequest has a helper judge whatever it may be sent.
 func FuzzRequest(f *testing.F) {
-	f.Add([]byte(`{"command":0,"env":["A=1","PASSWORD=x"]}`))
+	f.Add([]byte(`{"command":0,"env":["QT0x","UEFTU1dPUkQ9eA=="]}`))
 	f.Add([]byte(`{"command":1}`))
-	f.Add([]byte(`{"command":-1,"env":["LD_PRELOAD=/x"]}`))
-	f.Add([]byte(`{"command":0,"env":["=","A=1\u0000"]}`))
+	f.Add([]byte(`{"command":-1,"env":["TERfUFJFTE9BRD0veA=="]}`))
+	f.Add([]byte(`{"command":0,"env":["PQ==","QT0xAA=="]}`))
 	cfg := Config{Commands: []Command{{Argv: []string{"/bin/app", "x"}}}, Names: []string{"PASSWORD"}}
 	own := []string{"A=1", "B=2"}
 	f.Fuzz(func(t *testing.T, text []byte) {

@@ -352,6 +352,64 @@ func TestTheHelperStartsNothingElse(t *testing.T) {
 	})
 }
 
+// TestAProgramWithTheHelpersNameHoldsNobodyUp has programs look like what a start that has
+// failed leaves: one that was started and runs, one that was started and has ended, and one
+// that somebody else has started and runs.
+func TestAProgramWithTheHelpersNameHoldsNobodyUp(t *testing.T) {
+	named := func(then string) []string {
+		return []string{"sh", "-c", "printf " + helperName + " >/proc/$$/comm; echo named; " + then}
+	}
+	runs, ends, missing := named("read line"), named("exit 7"), []string{"/no/such/program"}
+	l := launcher(t, Config{Commands: []Command{{Argv: runs}, {Argv: ends}, {Argv: missing}}})
+	input, feed := pipe(t)
+	defer feed.Close()
+	r, w := pipe(t)
+	running, err := start(l, runs, input, w, os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, err := start(l, ends, input, w, os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign := exec.Command(runs[0], runs[1:]...)
+	foreign.Stdin, foreign.Stdout = input, w
+	if err := foreign.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	lines := bufio.NewReader(r)
+	for range 3 {
+		if _, err := lines.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var info unix.Siginfo
+	if err := unix.Waitid(unix.P_PID, ended.Pid, &info, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
+		t.Fatal(err)
+	}
+	failed := make(chan error, 1)
+	go func() {
+		_, err := start(l, missing)
+		failed <- err
+	}()
+	select {
+	case err := <-failed:
+		if !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("error %v", err)
+		}
+	case <-time.After(patience):
+		t.Error("a start that has failed waits for a program that runs")
+	}
+	feed.Close()
+	for want, p := range map[int]*os.Process{1: running, 7: ended} { // read has reached the end of its input
+		if state, err := p.Wait(); err != nil || state.ExitCode() != want {
+			t.Errorf("it ended with %v (%v), expected code %d", state, err, want)
+		}
+	}
+	_ = foreign.Wait() // may have been reaped
+}
+
 // TestAnApplicationIsNotConfinedWithItsGuard has a confined guard start applications, and
 // kills it.
 func TestAnApplicationIsNotConfinedWithItsGuard(t *testing.T) {

@@ -51,7 +51,7 @@ func TestHandshakesGiveTheirPlaceAway(t *testing.T) {
 					}
 					all = append(all, one)
 				}
-				time.Sleep(test.after)
+				<-time.After(test.after)
 				last := under.begin(context.Background(), from{address: test.comes})
 				if (last != nil) != test.served {
 					t.Fatalf("it is served: %t, expected %t", last != nil, test.served)

@@ -231,7 +231,7 @@ func awaitEnd(pid int, until time.Time) {
 	if err != nil {
 		return // before Linux 5.3, or it has been reaped
 	}
-	defer unix.Close(held)
+	defer func() { _ = unix.Close(held) }()                        // only watched
 	ended := []unix.PollFd{{Fd: int32(held), Events: unix.POLLIN}} //nolint:gosec // a descriptor
 	for {
 		left := max(time.Until(until), 0)

@@ -141,7 +141,7 @@ func constraints() map[string]schema {
 		"assertion.routes[]":                   {Pattern: routeName.String()},
 		"tcp.connections":                      between(1, maxTCP),
 		"secrets.files[]":                      {Required: []string{"path"}},
-		"secrets.files[].path":                 {Pattern: "^/.+$"},
+		"secrets.files[].path":                 {Pattern: "^/.+/.+$"},
 		"secrets.files[].mode":                 {Pattern: secretMode.String()},
 		"secrets.files[].on_change.action":     oneOf(secretActions[:]),
 		"secrets.files[].on_change.signal":     oneOf(secretSignals[:]),

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"io/fs"
 	"net/netip"
 	"net/url"
@@ -35,7 +36,8 @@ func (s *Secrets) HasStdin() bool { return s.Stdin != none }
 
 // SecretFile is one file, with one of Template and TemplateFile.
 type SecretFile struct {
-	// Path is absolute. Its folder is in memory. Required.
+	// Path is absolute, and not in the root folder. Its folder is in memory, and is kept by a
+	// sidecar that is confined, with all that is in it. Required.
 	Path string `yaml:"path"`
 	// Template is in the language of consul-template.
 	Template string `yaml:"template"`
@@ -146,8 +148,11 @@ func (c *collector) secrets(at string, s Secrets) {
 
 // secretFile reports what is wrong with one file.
 func (c *collector) secretFile(at string, f SecretFile) {
-	if !path.IsAbs(f.Path) || path.Clean(f.Path) != f.Path || !isPrintable(f.Path) || path.Dir(f.Path) == f.Path {
+	switch {
+	case !path.IsAbs(f.Path) || path.Clean(f.Path) != f.Path || !isPrintable(f.Path) || path.Dir(f.Path) == f.Path:
 		c.refuse(join(at, "path"), "an absolute path without . and .., such as /run/secrets/db.ini")
+	case path.Dir(f.Path) == "/": // the sidecar would have to keep the whole file system to replace it
+		c.refuse(join(at, "path"), "a file in a folder of its own, such as /run/secrets/db.ini")
 	}
 	switch {
 	case f.Template == "" && f.TemplateFile == "":
@@ -164,6 +169,18 @@ func (c *collector) secretFile(at string, f SecretFile) {
 	}
 	c.secretMode(at, f)
 	c.secretChange(join(at, "on_change"), f.OnChange)
+}
+
+// wideFolders tells of files in folders directly below the root, such as /etc: a sidecar
+// that is confined keeps the whole folder, since a file in it takes the place of another.
+func (s *Secrets) wideFolders(at string) []string {
+	var warnings []string
+	for i, f := range s.Files {
+		if folder := path.Dir(f.Path); path.Dir(folder) == "/" {
+			warnings = append(warnings, fmt.Sprintf("%s.path: the sidecar keeps all of %s, to replace the file; a folder of its own, such as /run/secrets, holds less", entry(join(at, "files"), i), folder))
+		}
+	}
+	return warnings
 }
 
 // secretMode reports a mode that shows a secret to whom it is not for.

@@ -252,7 +252,7 @@ func (o Origin) URL() *url.URL {
 
 // isLoopback reports whether host can only be reached from this machine (or
 // this network namespace). "localhost" counts, as RFC 6761 section 6.3 demands
-// that resolvers treat it so.
+// that resolvers treat it so; a sidecar asks none for it.
 func isLoopback(host string) bool {
 	if host == "localhost" {
 		return true

@@ -80,7 +80,11 @@ var bareNames = [...]string{"username", "uid", oidUID}
 // Warnings returns what is allowed but probably not meant, or loosens the
 // sidecar's guard; see [Gateway.Warnings].
 func (s *Sidecar) Warnings() []string {
-	return append(unsafeKeys(reflect.ValueOf(s).Elem(), ""), s.PKI.warnings("pki")...)
+	warnings := unsafeKeys(reflect.ValueOf(s).Elem(), "")
+	if !s.Confine.UnsafeOff {
+		warnings = append(warnings, s.Secrets.wideFolders("secrets")...)
+	}
+	return append(warnings, s.PKI.warnings("pki")...)
 }
 
 // warnings tells of a window that renewals cannot keep to: one that may stay

@@ -392,6 +392,12 @@ func (l *life) unready() []string {
 			reasons = append(reasons, p.Name+": "+says)
 		}
 	}
+	return append(reasons, l.broken()...)
+}
+
+// broken says why this process itself does no work, whatever stands behind it.
+func (l *life) broken() []string {
+	var reasons []string
 	if err := l.access.Err(); err != nil {
 		reasons = append(reasons, "access log: "+err.Error())
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/proxy/http1"
+	"github.com/sallyport/sallyport/proxy/sidecar/loopback"
 )
 
 const (
@@ -41,7 +42,7 @@ func applicationOf(app *url.URL, scheme string) (application, error) {
 	switch {
 	case app != nil && app.Scheme == "unix" && app.Host == "" && filepath.IsAbs(app.Path) && app.RawQuery == "" && app.Fragment == "":
 		return application{"unix", app.Path, "unix:" + app.Path}, nil
-	case app == nil || app.Scheme != scheme || !loopback(app.Hostname()):
+	case app == nil || app.Scheme != scheme || !isLoopback(app.Hostname()):
 		return application{}, fmt.Errorf("application address %v: expected %s:// and a loopback host, or unix:/path, so that nobody walks round the sidecar", app, scheme)
 	case app.User != nil || app.Path != "" && app.Path != "/" || app.RawQuery != "" || app.Fragment != "":
 		return application{}, fmt.Errorf("application address %s: expected %s://HOST:PORT and nothing else", app.Redacted(), scheme)
@@ -66,7 +67,7 @@ func (a application) target() *url.URL {
 
 // dial connects to the application, whatever address is asked for.
 func (a application) dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	return (&net.Dialer{Timeout: appDialTimeout}).DialContext(ctx, a.network, a.address)
+	return loopback.Dialer{Timeout: appDialTimeout}.DialContext(ctx, a.network, a.address)
 }
 
 // transport is HTTP in the clear, past any proxy that the environment names: HTTP/1.1,
@@ -92,9 +93,9 @@ func (a application) transport(h2c bool) http.RoundTripper {
 	}
 }
 
-// loopback reports whether host is this machine and nothing else.
-func loopback(host string) bool {
-	if host == "localhost" {
+// isLoopback reports whether host is this machine and nothing else.
+func isLoopback(host string) bool {
+	if host == loopback.Name {
 		return true
 	}
 	addr, err := netip.ParseAddr(host)

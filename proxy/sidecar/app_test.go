@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -168,6 +170,28 @@ func TestWebSocketPasses(t *testing.T) {
 	if line["http.response.status_code"] != float64(http.StatusSwitchingProtocols) || line["http.request.body.bytes"].(float64) < 5 || line["http.response.body.bytes"].(float64) < 16 {
 		t.Errorf("line: %v", line)
 	}
+}
+
+// TestLocalhostIsNotLookedUp: whoever answers for names may not choose who gets requests with
+// identities in them.
+func TestLocalhostIsNotLookedUp(t *testing.T) {
+	address, _ := recorder(t)
+	target, err := url.Parse(strings.Replace(address, "127.0.0.1", "localhost", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	app, err := applicationOf(target, "http")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+		DNSStart: func(asked httptrace.DNSStartInfo) { t.Errorf("a resolver is asked for %s", asked.Host) },
+	})
+	conn, err := app.dial(ctx, "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.Close()
 }
 
 func TestEventStreamPasses(t *testing.T) {

@@ -35,22 +35,15 @@ type TCPServer struct {
 	Log *slog.Logger
 }
 
-const (
-	// handshakePatience is how long a handshake may take.
-	handshakePatience = 10 * time.Second
-	// mostHandshakes is how many may be under way: whoever comes to a listener that
-	// strangers keep busy is turned away, and those who were let in are not disturbed.
-	mostHandshakes = 256
-	// acceptPause is how long to wait when the system has no room for a connection.
-	acceptPause = 50 * time.Millisecond
-)
+// acceptPause is how long to wait when the system has no room for a connection.
+const acceptPause = 50 * time.Millisecond
 
 // tcpServing is a TCPServer at work.
 type tcpServing struct {
 	TCPServer
 	conns      sync.WaitGroup
 	carried    atomic.Int64 // connections that are let in
-	handshakes chan struct{}
+	handshakes handshakes
 	ctx        context.Context //nolint:containedctx // ends what is left after the drain
 }
 
@@ -64,7 +57,7 @@ func (s TCPServer) Serve(ctx context.Context) error {
 	}
 	conns, cut := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cut(nil)
-	serving := &tcpServing{TCPServer: s, handshakes: make(chan struct{}, mostHandshakes), ctx: conns}
+	serving := &tcpServing{TCPServer: s, ctx: conns}
 	accepting := make(chan error, 1)
 	go func() { accepting <- serving.accept() }()
 	var err error
@@ -128,12 +121,12 @@ func (s *tcpServing) accept() error {
 		case err != nil:
 			return fmt.Errorf("accepting: %w", err)
 		}
-		select {
-		case s.handshakes <- struct{}{}:
-			s.conns.Go(func() { s.take(conn) })
-		default:
-			_ = conn.Close() // a stranger's, or the strangers' fault
+		one := s.handshakes.begin(s.ctx, conn)
+		if one == nil {
+			_ = conn.Close() // has enough of them under way
+			continue
 		}
+		s.conns.Go(func() { s.take(conn, one) })
 	}
 }
 
@@ -169,12 +162,15 @@ func brokeOff(client *tls.Conn) bool {
 }
 
 // take shakes hands and hands the connection over.
-func (s *tcpServing) take(conn net.Conn) {
+func (s *tcpServing) take(conn net.Conn, one *handshake) {
 	client := tls.Server(&endNoter{Conn: conn}, s.TLS)
-	ctx, cancel := context.WithTimeout(s.ctx, handshakePatience)
+	ctx, cancel := context.WithTimeout(one.ctx, handshakePatience)
 	err := client.HandshakeContext(ctx)
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		err = cause
+	}
 	cancel()
-	<-s.handshakes
+	s.handshakes.leave(one)
 	if err != nil {
 		s.Log.Warn("TLS handshake of a connection failed", "client", conn.RemoteAddr().String(), "cause", err.Error())
 		_ = conn.Close()

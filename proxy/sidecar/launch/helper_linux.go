@@ -32,7 +32,9 @@ func Helper(args []string) bool { return len(args) == 2 && args[1] == helperArgu
 
 // Help starts programs until the guard ends, and returns nil then.
 func Help() error {
-	unix.CloseOnExec(helperSocket)
+	if err := KeepDescriptors(); err != nil { // the socket's among them
+		return err
+	}
 	file := os.NewFile(helperSocket, "helper")
 	conn, err := connOf(file)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,7 +25,12 @@ type Launcher struct {
 	helper *exec.Cmd
 	mu     sync.Mutex // one request at a time, with what it may leave to be reaped
 	conn   *net.UnixConn
+	// started are those that were not yet waited for, and maybe others. Under mu.
+	started map[int]struct{}
 }
+
+// reapPatience is how long a process that could not become a program may take to end.
+const reapPatience = time.Second
 
 // Start starts the helper, which lives until [Launcher.Close] or the end of this process. It
 // is to be called before the process confines itself, by a program whose main begins with
@@ -34,6 +41,9 @@ func Start(ctx context.Context, cfg Config) (*Launcher, error) {
 		return nil, fmt.Errorf("making a socket pair: %w", err)
 	}
 	defer theirs.Close()
+	if err := KeepDescriptors(); err != nil {
+		return nil, errors.Join(err, ours.Close())
+	}
 	helper := exec.CommandContext(context.WithoutCancel(ctx), "/proc/self/exe", helperArgument)
 	helper.Args[0] = os.Args[0]
 	helper.ExtraFiles = []*os.File{theirs}
@@ -42,7 +52,7 @@ func Start(ctx context.Context, cfg Config) (*Launcher, error) {
 	if err := helper.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("starting the helper: %w", err), ours.Close())
 	}
-	l := &Launcher{cfg: cfg, helper: helper, conn: ours}
+	l := &Launcher{cfg: cfg, helper: helper, conn: ours, started: make(map[int]struct{})}
 	if _, err := l.ask(cfg, nil); err != nil {
 		return nil, errors.Join(fmt.Errorf("telling the helper its commands: %w", err), l.Close())
 	}
@@ -109,6 +119,7 @@ func (l *Launcher) StartProcess(name string, argv []string, attr *os.ProcAttr) (
 		l.reap()
 		return nil, pathError(err)
 	}
+	l.remember(pid)
 	return os.FindProcess(pid)
 }
 
@@ -180,23 +191,52 @@ func (l *Launcher) ask(message any, files []*os.File) (pid int, err error) {
 	return told.PID, told.err()
 }
 
+// remember has reap leave a program alone, which is its supervisor's to wait for. The caller
+// holds mu.
+func (l *Launcher) remember(pid int) {
+	maps.DeleteFunc(l.started, func(pid int, _ struct{}) bool { return errors.Is(unix.Kill(pid, 0), unix.ESRCH) })
+	l.started[pid] = struct{}{}
+}
+
 // reap waits for a process that did not become a program, which nobody else knows: a child of
 // this process that still has the helper's name, and ends. The caller holds mu, so that it is
 // none that is about to become one.
+//
+// A program can give itself that name, and live on: so none that was started is waited for,
+// and no other for longer than reapPatience in all. What has not ended by then is left to
+// whoever reaps orphans.
 func (l *Launcher) reap() {
 	folders, err := os.ReadDir("/proc")
 	if err != nil {
 		return
 	}
+	until := time.Now().Add(reapPatience)
 	for _, folder := range folders {
 		pid, err := strconv.Atoi(folder.Name())
-		if err != nil || pid == l.PID() {
+		if _, started := l.started[pid]; err != nil || started || pid == l.PID() {
 			continue
 		}
 		stat, err := os.ReadFile("/proc/" + folder.Name() + "/stat")
 		if _, state, found := bytes.Cut(stat, []byte(" ("+helperName+") ")); err != nil || !found || !bytes.HasPrefix(state[min(1, len(state)):], fmt.Appendf(nil, " %d ", os.Getpid())) {
 			continue
 		}
-		_, _ = unix.Wait4(pid, nil, 0, nil) // a reaper may have been faster
+		awaitEnd(pid, until)
+		_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil) // a reaper may have been faster
+	}
+}
+
+// awaitEnd returns when a child has ended, or at until.
+func awaitEnd(pid int, until time.Time) {
+	held, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return // before Linux 5.3, or it has been reaped
+	}
+	defer func() { _ = unix.Close(held) }()                        // only watched
+	ended := []unix.PollFd{{Fd: int32(held), Events: unix.POLLIN}} //nolint:gosec // a descriptor
+	for {
+		left := max(time.Until(until), 0)
+		if _, err := unix.Poll(ended, int(left.Milliseconds())); !errors.Is(err, unix.EINTR) {
+			return
+		}
 	}
 }

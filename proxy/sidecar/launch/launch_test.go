@@ -200,6 +200,75 @@ func TestAStartedProgramIsAChildOfTheGuard(t *testing.T) {
 	}
 }
 
+// TestBytesArriveAsTheyAre has names and values of no encoding, as file systems have them.
+func TestBytesArriveAsTheyAre(t *testing.T) {
+	t.Setenv("KEPT", "caf\xe9")
+	dir := filepath.Join(t.TempDir(), "dossier-\xe9")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	argv := []string{"sh", "-c", `printf '%s\n' "$1" "$KEPT" "$PASSWORD" "$PWD"`, "sh", "\xff&\xc3"}
+	l := launcher(t, Config{Commands: []Command{{Argv: argv, Dir: dir}}, Names: []string{"PASSWORD"}})
+	r, w := pipe(t)
+	p, err := l.StartProcess(argv[0], argv, &os.ProcAttr{
+		Dir: dir, Env: []string{"KEPT=caf\xe9", "PASSWORD=\x80<\xfe"}, Files: []*os.File{nil, w, os.Stderr},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	got, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if state, err := p.Wait(); err != nil || !state.Success() {
+		t.Error(state, err)
+	}
+	if want := "\xff&\xc3\ncaf\xe9\n\x80<\xfe\n" + dir + "\n"; string(got) != want {
+		t.Errorf("the program sees %q, expected %q", got, want)
+	}
+}
+
+// TestADescriptorOfSomebodyElseGoesNoFurther has one open that whoever started the guard has
+// left so.
+func TestADescriptorOfSomebodyElseGoesNoFurther(t *testing.T) {
+	for range 3 { // one of them is beyond the helper's socket
+		left, err := unix.Dup(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = unix.Close(left) })
+	}
+	argv := []string{"ls", "/proc/self/fd"}
+	l := launcher(t, Config{Commands: []Command{{Argv: argv}}})
+	helpers, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", l.PID()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range helpers {
+		ours, _ := os.Readlink("/proc/self/fd/1")
+		if at, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", l.PID(), fd.Name())); at == ours && !slices.Contains([]string{"0", "1", "2"}, fd.Name()) {
+			t.Errorf("the helper has %s as its descriptor %s", at, fd.Name())
+		}
+	}
+	r, w := pipe(t)
+	p, err := start(l, argv, nil, w, os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	got, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if state, err := p.Wait(); err != nil || !state.Success() {
+		t.Error(state, err)
+	}
+	if want := "0\n1\n2\n3\n"; string(got) != want { // the last is what ls reads
+		t.Errorf("the program has the descriptors %q, expected %q", got, want)
+	}
+}
+
 func TestASignalReachesAStartedProgram(t *testing.T) {
 	l := launcher(t, Config{Commands: []Command{{Argv: []string{self(t), asSleep}}}})
 	r, w := pipe(t)
@@ -281,6 +350,64 @@ func TestTheHelperStartsNothingElse(t *testing.T) {
 			t.Error(state, err)
 		}
 	})
+}
+
+// TestAProgramWithTheHelpersNameHoldsNobodyUp has programs look like what a start that has
+// failed leaves: one that was started and runs, one that was started and has ended, and one
+// that somebody else has started and runs.
+func TestAProgramWithTheHelpersNameHoldsNobodyUp(t *testing.T) {
+	named := func(then string) []string {
+		return []string{"sh", "-c", "printf " + helperName + " >/proc/$$/comm; echo named; " + then}
+	}
+	runs, ends, missing := named("read line"), named("exit 7"), []string{"/no/such/program"}
+	l := launcher(t, Config{Commands: []Command{{Argv: runs}, {Argv: ends}, {Argv: missing}}})
+	input, feed := pipe(t)
+	defer feed.Close()
+	r, w := pipe(t)
+	running, err := start(l, runs, input, w, os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, err := start(l, ends, input, w, os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign := exec.Command(runs[0], runs[1:]...)
+	foreign.Stdin, foreign.Stdout = input, w
+	if err := foreign.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	lines := bufio.NewReader(r)
+	for range 3 {
+		if _, err := lines.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var info unix.Siginfo
+	if err := unix.Waitid(unix.P_PID, ended.Pid, &info, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
+		t.Fatal(err)
+	}
+	failed := make(chan error, 1)
+	go func() {
+		_, err := start(l, missing)
+		failed <- err
+	}()
+	select {
+	case err := <-failed:
+		if !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("error %v", err)
+		}
+	case <-time.After(patience):
+		t.Error("a start that has failed waits for a program that runs")
+	}
+	feed.Close()
+	for want, p := range map[int]*os.Process{1: running, 7: ended} { // read has reached the end of its input
+		if state, err := p.Wait(); err != nil || state.ExitCode() != want {
+			t.Errorf("it ended with %v (%v), expected code %d", state, err, want)
+		}
+	}
+	_ = foreign.Wait() // may have been reaped
 }
 
 // TestAnApplicationIsNotConfinedWithItsGuard has a confined guard start applications, and
@@ -383,10 +510,10 @@ func TestAHelperThatIsGoneIsAnError(t *testing.T) {
 
 // FuzzRequest has a helper judge whatever it may be sent.
 func FuzzRequest(f *testing.F) {
-	f.Add([]byte(`{"command":0,"env":["A=1","PASSWORD=x"]}`))
+	f.Add([]byte(`{"command":0,"env":["QT0x","UEFTU1dPUkQ9eA=="]}`))
 	f.Add([]byte(`{"command":1}`))
-	f.Add([]byte(`{"command":-1,"env":["LD_PRELOAD=/x"]}`))
-	f.Add([]byte(`{"command":0,"env":["=","A=1\u0000"]}`))
+	f.Add([]byte(`{"command":-1,"env":["TERfUFJFTE9BRD0veA=="]}`))
+	f.Add([]byte(`{"command":0,"env":["PQ==","QT0xAA=="]}`))
 	cfg := Config{Commands: []Command{{Argv: []string{"/bin/app", "x"}}}, Names: []string{"PASSWORD"}}
 	own := []string{"A=1", "B=2"}
 	f.Fuzz(func(t *testing.T, text []byte) {

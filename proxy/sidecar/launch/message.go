@@ -13,7 +13,7 @@ import (
 )
 
 // maxMessage is more than the kernel gives a program at its start: 2 MiB of arguments and
-// environment, which JSON writes longer.
+// environment, which base64 writes longer.
 const maxMessage = 16 << 20
 
 // Config is what a helper may start. It must not be modified after [Start].
@@ -21,18 +21,18 @@ type Config struct {
 	Commands []Command `json:"commands"`
 	// Names are those variables of the environment that may have other values than in the
 	// helper's own, which is this process's at the time of [Start].
-	Names []string `json:"names"`
+	Names octets `json:"names"`
 }
 
 // Command is a program that may be started.
 type Command struct {
 	// Argv is the program with its arguments. One without a slash is looked up on the
 	// helper's PATH, each time that it is started.
-	Argv []string `json:"argv"`
+	Argv []string
 	// Dir is the folder that it is started in; "" is this process's own.
-	Dir string `json:"dir"`
+	Dir string
 	// User is who it runs as; nil is the user of this process.
-	User *User `json:"user"`
+	User *User
 }
 
 // User is somebody else, whom only root can choose.
@@ -40,6 +40,54 @@ type User struct {
 	UID    uint32   `json:"uid"`
 	GID    uint32   `json:"gid"`
 	Groups []uint32 `json:"groups"`
+}
+
+// commandMessage is a Command as it is sent.
+type commandMessage struct {
+	Argv octets `json:"argv"`
+	Dir  []byte `json:"dir"`
+	User *User  `json:"user"`
+}
+
+// MarshalJSON implements [json.Marshaler].
+func (c Command) MarshalJSON() ([]byte, error) {
+	return json.Marshal(commandMessage{c.Argv, []byte(c.Dir), c.User}) //nolint:wrapcheck // frame's caller says of what
+}
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (c *Command) UnmarshalJSON(text []byte) error {
+	var sent commandMessage
+	if err := json.Unmarshal(text, &sent); err != nil {
+		return err //nolint:wrapcheck // readText's caller says of what
+	}
+	*c = Command{sent.Argv, string(sent.Dir), sent.User}
+	return nil
+}
+
+// octets are strings as the kernel knows them, of any bytes. JSON would alter what is not
+// UTF-8, so they are sent in base64.
+type octets []string
+
+// MarshalJSON implements [json.Marshaler].
+func (o octets) MarshalJSON() ([]byte, error) {
+	list := make([][]byte, len(o))
+	for i, text := range o {
+		list[i] = []byte(text)
+	}
+	return json.Marshal(list) //nolint:wrapcheck // as Command
+}
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (o *octets) UnmarshalJSON(text []byte) error {
+	var list [][]byte
+	if err := json.Unmarshal(text, &list); err != nil {
+		return err //nolint:wrapcheck // as Command
+	}
+	*o = make(octets, len(list))
+	for i, one := range list {
+		(*o)[i] = string(one)
+	}
+	return nil
 }
 
 // equal says whether two are the same program with the same arguments, folder and user.
@@ -50,8 +98,8 @@ func (c Command) equal(other Command) bool {
 
 // request is what the guard asks for.
 type request struct {
-	Command int      `json:"command"`
-	Env     []string `json:"env"`
+	Command int    `json:"command"`
+	Env     octets `json:"env"`
 	// Group makes the program the leader of a process group, Session of a session.
 	Group   bool `json:"group"`
 	Session bool `json:"session"`

@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"strings"
 	"time"
+
+	"github.com/sallyport/sallyport/proxy/sidecar/loopback"
 )
 
 // Check asks an application whether it answers, by one of HTTP, TCP and Command.
@@ -144,7 +145,7 @@ func (c *Child) prober() func(context.Context) error {
 	switch {
 	case k.HTTP != "":
 		client := &http.Client{
-			Transport:     &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10},
+			Transport:     &http.Transport{DialContext: loopback.Dialer{}.DialContext, DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}
 		ask = func(ctx context.Context) error { return askHTTP(ctx, client, k.HTTP) }
@@ -183,7 +184,7 @@ func askTCP(ctx context.Context, address string) error {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		network, address = "unix", path
 	}
-	conn, err := new(net.Dialer).DialContext(ctx, network, address)
+	conn, err := loopback.Dialer{}.DialContext(ctx, network, address)
 	if err != nil {
 		return err
 	}

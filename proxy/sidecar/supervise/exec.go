@@ -38,7 +38,7 @@ func Exec(ctx context.Context, reaper *Reaper, prog Program) error {
 	if prog.Output != nil {
 		output = prog.Output
 	}
-	p, err := launch(program{prog.Argv, prog.Env, prog.Dir, prog.User, [3]*os.File{nothing, output, output}}, reaper)
+	p, err := spawn(program{prog.Argv, prog.Env, prog.Dir, prog.User, [3]*os.File{nothing, output, output}}, reaper)
 	if err != nil {
 		return &StartError{prog.Argv[0], err}
 	}

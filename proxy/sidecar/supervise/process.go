@@ -8,6 +8,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"github.com/sallyport/sallyport/proxy/sidecar/launch"
 )
 
 // process is one run of a program that we have started. Until reap it keeps its
@@ -32,9 +34,9 @@ type program struct {
 	files     [3]*os.File
 }
 
-// launch executes a program as the leader of a process group of its own. The caller's
+// spawn executes a program as the leader of a process group of its own. The caller's
 // goroutine must be locked to its thread for as long as the program is to live.
-func launch(prog program, reaper *Reaper) (*process, error) {
+func spawn(prog program, reaper *Reaper) (*process, error) {
 	path := prog.argv[0]
 	if !slices.Contains([]byte(path), '/') {
 		found, err := exec.LookPath(path)
@@ -43,7 +45,7 @@ func launch(prog program, reaper *Reaper) (*process, error) {
 		}
 		path = found
 	}
-	if err := keepDescriptors(); err != nil {
+	if err := launch.KeepDescriptors(); err != nil {
 		return nil, err
 	}
 	attr := &os.ProcAttr{Dir: prog.dir, Env: prog.env, Files: prog.files[:], Sys: attributes(prog.user)}
@@ -114,7 +116,7 @@ func (c *Child) start() (*process, error) {
 	if err != nil {
 		return nil, &StartError{c.cfg.Command[0], err}
 	}
-	p, err := launch(prog, c.cfg.Reaper)
+	p, err := spawn(prog, c.cfg.Reaper)
 	pipes.started()
 	if err != nil {
 		pipes.abandon()

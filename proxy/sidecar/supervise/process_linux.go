@@ -2,9 +2,7 @@ package supervise
 
 import (
 	"errors"
-	"math"
 	"os"
-	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -21,25 +19,6 @@ func attributes(user *User) *syscall.SysProcAttr {
 		attr.Credential = &syscall.Credential{Uid: user.UID, Gid: user.GID, Groups: user.Groups}
 	}
 	return attr
-}
-
-// keepDescriptors has no program inherit a descriptor of this process but those that it is
-// given. Ours are so from the beginning; others may have come from whoever started us.
-func keepDescriptors() error {
-	const first = 3
-	if err := unix.CloseRange(first, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err == nil {
-		return nil
-	}
-	names, err := os.ReadDir("/proc/self/fd") // a kernel before 5.11
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if fd, err := strconv.Atoi(name.Name()); err == nil && fd >= first {
-			unix.CloseOnExec(fd)
-		}
-	}
-	return nil
 }
 
 // awaitExit returns when a child of ours has ended, and leaves it to be waited for.

@@ -12,8 +12,6 @@ func supported() error { return errors.New("an application can be supervised on 
 
 func attributes(*User) *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
-func keepDescriptors() error { return nil }
-
 func awaitExit(int) {}
 
 func becomeReaper() error { return supported() }

@@ -104,7 +104,6 @@ type Child struct {
 	failed  history
 
 	mu        sync.Mutex
-	retired   bool     // see Retire
 	process   *process // nil if it does not run
 	state     State
 	answering chan struct{}

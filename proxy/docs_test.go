@@ -93,7 +93,7 @@ func reasonsOf(t *testing.T, file *ast.File) map[string]bool {
 	ast.Inspect(file, func(n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.CallExpr:
-			if nameOf(n.Fun) == "Note" && len(n.Args) == 3 { // that of an exchange
+			if name := nameOf(n.Fun); name == "Note" && len(n.Args) == 3 || name == "refused" && len(n.Args) == 4 { // of an exchange, and a sidecar's
 				add(n.Args[2])
 			}
 		case *ast.KeyValueExpr:

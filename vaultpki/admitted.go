@@ -46,12 +46,9 @@ func (a *admitted) add(by *trust, leaf *x509.Certificate) {
 // of a root or of a name, and lives longer than a certificate. It is cheap enough
 // to be asked for each request.
 func (c *Certificates) Admit(cs tls.ConnectionState, allowed []string) (string, error) {
-	name, err := PeerName(cs)
+	name, err := allowedName(cs, allowed)
 	if err != nil {
 		return "", err
-	}
-	if !slices.ContainsFunc(allowed, func(a string) bool { return sameName(a, name) }) {
-		return "", fmt.Errorf("admitting the peer: its name is %q, expected one of %q", name, allowed)
 	}
 	leaf, by := cs.PeerCertificates[0], c.trust.Load()
 	if now := time.Now(); now.After(leaf.NotAfter) {
@@ -67,21 +64,54 @@ func (c *Certificates) Admit(cs tls.ConnectionState, allowed []string) (string, 
 	return name, nil
 }
 
+// Keep is Admit for what a client was let in for and has under way: a certificate that has
+// ended since, as each does, ends nothing, nor what becomes of its authority afterwards. Its
+// name must be allowed still; and as long as it would be good, its root be trusted.
+func (c *Certificates) Keep(cs tls.ConnectionState, allowed []string) error {
+	if _, err := allowedName(cs, allowed); err != nil {
+		return err
+	}
+	if time.Now().After(cs.PeerCertificates[0].NotAfter) {
+		return nil
+	}
+	_, err := c.Admit(cs, allowed)
+	return err
+}
+
+// allowedName returns a client's name, which must be one of those.
+func allowedName(cs tls.ConnectionState, allowed []string) (string, error) {
+	name, err := PeerName(cs)
+	if err != nil {
+		return "", err
+	}
+	if !slices.ContainsFunc(allowed, func(a string) bool { return sameName(a, name) }) {
+		return "", fmt.Errorf("admitting the peer: its name is %q, expected one of %q", name, allowed)
+	}
+	return name, nil
+}
+
 // CheckAssertionKey says whether a chain, leaf first, certifies at this moment a key that
 // signs assertions: it leads to a root of this mount, and the leaf has that one name and
 // that one use, which no certificate for handshakes has (see [AssertionUsage]).
 func (c *Certificates) CheckAssertionKey(chain []*x509.Certificate, name string) error {
+	err := CheckAssertionKey(chain, c.trust.Load().pool, name, time.Now())
+	var unknown x509.UnknownAuthorityError
+	if errors.As(err, &unknown) {
+		c.askForRoots() // the gateway may have been the first to learn of a new one
+	}
+	return err
+}
+
+// CheckAssertionKey is that of [Certificates], for whoever has the roots that are trusted,
+// and says it for a time.
+func CheckAssertionKey(chain []*x509.Certificate, roots *x509.CertPool, name string, at time.Time) error {
 	if len(chain) == 0 {
 		return errors.New("checking the key of an assertion: there is no certificate")
 	}
 	if err := checkUsage(chain[0], AssertionUsage); err != nil {
 		return fmt.Errorf("checking the key of an assertion: %w", err)
 	}
-	if err := checkChain(chain, AssertionUsage, c.trust.Load(), time.Now()); err != nil {
-		var unknown x509.UnknownAuthorityError
-		if errors.As(err, &unknown) {
-			c.askForRoots() // the gateway may have been the first to learn of a new one
-		}
+	if err := checkChain(chain, AssertionUsage, &trust{pool: roots}, at); err != nil {
 		return fmt.Errorf("checking the key of an assertion: %w", err)
 	}
 	if own, err := soleName(chain[0]); err != nil || !sameName(own, name) {

@@ -52,6 +52,30 @@ func TestPeersAreJudgedByWhatIsTrustedNow(t *testing.T) {
 	try("its certificate has ended", ended, []string{name}, "expired since")
 }
 
+// TestWhatIsUnderWayOutlastsACertificate: certificates end all the time, and nobody is to
+// notice; who is taken off the list, or whose authority is taken away, is meant.
+func TestWhatIsUnderWayOutlastsACertificate(t *testing.T) {
+	old, next := newMountPKI(t), newMountPKI(t)
+	c := clientTrusting(t, old.root)
+	living := admittedState(t, old, func(*x509.Certificate) {})
+	ended := admittedState(t, old, func(leaf *x509.Certificate) { leaf.NotAfter = time.Now().Add(-time.Second) })
+	name := []string{living.PeerCertificates[0].DNSNames[0]}
+	try := func(step string, state tls.ConnectionState, allowed []string, keep bool) {
+		t.Helper()
+		if err := c.Keep(state, allowed); (err == nil) != keep {
+			t.Errorf("%s: %v", step, err)
+		}
+	}
+	try("let in", living, name, true)
+	try("its certificate has ended", ended, name, true)
+	try("that, and its name is allowed no longer", ended, nil, false)
+	try("its name is allowed no longer", living, []string{"other.example.com"}, false)
+	c.trust.Store(trusting(t, next.root))
+	try("its root is trusted no longer", living, name, false)
+	try("nor that of one that has ended", ended, name, true)
+	try("without a certificate", tls.ConnectionState{}, name, false)
+}
+
 func TestWhatIsRememberedOfPeersIsBounded(t *testing.T) {
 	a, by := &admitted{}, &trust{}
 	for range 3 * admittedLimit {

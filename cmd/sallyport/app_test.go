@@ -3,13 +3,16 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -251,7 +254,8 @@ func appDiesWithTheSidecar(t *testing.T, s *stand) {
 	}
 }
 
-// TestEndOfTheCertificateEndsTheSidecar takes Vault away until a certificate has ended.
+// TestEndOfTheCertificateEndsTheSidecar takes Vault away until a certificate has ended. The
+// application has its secrets until it has ended itself.
 func TestEndOfTheCertificateEndsTheSidecar(t *testing.T) {
 	s := newStand(t)
 	const path = "pki-backend/roles/sidecar-notes"
@@ -259,9 +263,19 @@ func TestEndOfTheCertificateEndsTheSidecar(t *testing.T) {
 	s.call(t, "GET", path, nil, &role)
 	role.Data["ttl"], role.Data["max_ttl"], role.Data["not_before_duration"] = "6s", "6s", "1s"
 	s.call(t, "POST", path, role.Data, nil)
+	file := filepath.Join(tmpfs(t), "secret")
+	given := s.superviseTool(t, fmt.Sprintf("{output: prefix}\nsecrets: {files: [{path: %s, template: rendered}]}", file),
+		"/bin/sh", "-c", "trap 'echo has $(cat "+file+"); exit 0' TERM; echo up; while :; do sleep 0.1 & wait; done")
+	given.eventually(t, "it has started", func() (string, bool) { return given.err.String(), strings.Contains(given.out.String(), "up") })
 	p := s.superviseTool(t, "{output: prefix}")
 	p.ready(t, p.admin)
 	s.vault.Stop()
+	if code := given.wait(t); code != exitCertificate || !strings.Contains(given.out.String(), "notes | has rendered\n") {
+		t.Errorf("exit code %d, and the app at its end: %s\n%s", code, given.out.String(), given.err.String())
+	}
+	if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file is left, or %v", err)
+	}
 	if code := p.wait(t); code != exitCertificate || !strings.Contains(p.err.String(), "the certificate has ended at") {
 		t.Errorf("exit code %d\n%s", code, p.err.String())
 	}

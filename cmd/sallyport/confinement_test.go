@@ -2,17 +2,14 @@ package main
 
 import (
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -179,42 +176,4 @@ func testAppNotConfined(t *testing.T, s *stand) {
 	if code := p.wait(t); code != exitOK {
 		t.Errorf("exit code %d\n%s", code, p.err.String())
 	}
-}
-
-// testSmall measures what a sidecar that does nothing has in memory of its own.
-func testSmall(t *testing.T, s *stand) {
-	https, admin := free(t), free(t)
-	yaml := fmt.Sprintf("name: %s\napp: http://127.0.0.1:1\nlisten: %q\nadmin: %q\n", sidecarName, https, admin)
-	p := s.start(t, "sidecar", "--role", sidecarRole, "--role-id", s.roleIDs[sidecarRole], "--wrapping-token-file", s.introduce(t, sidecarRole).file,
-		"--config", writeFile(t, t.TempDir(), "sidecar.yaml", yaml))
-	p.ready(t, admin)
-	const most = 25 << 10 // KiB
-	var last int
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
-		if last = residentKiB(t, p.cmd.Process.Pid, "RssAnon"); last < most {
-			t.Logf("RssAnon %d KiB, VmRSS %d KiB (of a test's binary)", last, residentKiB(t, p.cmd.Process.Pid, "VmRSS"))
-			return
-		}
-		if status, _, err := get(admin, "/livez"); err != nil || status != http.StatusOK {
-			t.Fatal(status, err)
-		}
-	}
-	t.Errorf("a sidecar that does nothing has %d KiB in memory of its own, expected less than %d", last, most)
-}
-
-// residentKiB reads one of the sizes in /proc/PID/status.
-func residentKiB(t *testing.T, pid int, name string) int {
-	t.Helper()
-	if runtime.GOOS != "linux" {
-		t.Fatal("this is measured on Linux alone")
-	}
-	found := regexp.MustCompile(`(?m)^` + name + `:\s+(\d+) kB$`).FindStringSubmatch(read(t, fmt.Sprintf("/proc/%d/status", pid)))
-	if found == nil {
-		t.Fatalf("no %s", name)
-	}
-	size, err := strconv.Atoi(found[1])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return size
 }

@@ -19,29 +19,66 @@ func giveBack() {
 	if err != nil {
 		return
 	}
-	maps, err := os.ReadFile("/proc/self/maps")
+	maps, err := os.ReadFile("/proc/self/smaps")
 	if err != nil {
 		return
 	}
-	for line := range strings.Lines(string(maps)) {
-		if from, to, ok := unwritten(strings.TrimSuffix(line, "\n"), program); ok {
-			_, _, _ = unix.Syscall(unix.SYS_MADVISE, from, to-from, unix.MADV_DONTNEED)
-		}
+	for _, part := range unwritten(string(maps), program) {
+		_, _, _ = unix.Syscall(unix.SYS_MADVISE, part.from, part.to-part.from, unix.MADV_DONTNEED)
 	}
 }
 
-// unwritten reads a line of proc_pid_maps(5), and says whether it is a part of the program
-// that nobody can have written to, so that it is in memory what it is in the file.
-func unwritten(line, program string) (from, to uintptr, ok bool) {
-	fields := strings.Fields(line)
-	if len(fields) < 6 || fields[1] != "r-xp" && fields[1] != "r--p" || !strings.HasSuffix(line, " "+program) {
-		return 0, 0, false
+// pages are the addresses from one on, up to another.
+type pages struct{ from, to uintptr }
+
+// unwritten reads proc_pid_smaps(5), and returns the parts of the program that nobody may
+// write to and nobody has: a linker writes to some before it forbids that, as the race
+// detector's does. They are in memory what they are in the file.
+func unwritten(smaps, program string) (parts []pages) {
+	var part pages // empty if it is none
+	clean := false
+	add := func() {
+		if clean && part.from < part.to {
+			parts = append(parts, part)
+		}
+		part, clean = pages{}, false
 	}
-	low, high, _ := strings.Cut(fields[0], "-")
-	first, err := strconv.ParseUint(low, 16, 64)
+	for line := range strings.Lines(smaps) {
+		line = strings.TrimSuffix(line, "\n")
+		fields := strings.Fields(line)
+		if len(fields) < 2 {
+			continue
+		}
+		switch fields[0] {
+		case "Anonymous:", "Swap:": // what is dirty beside may be so in the file
+			if fields[1] != "0" {
+				part = pages{}
+			}
+			clean = clean || fields[0] == "Anonymous:"
+		default:
+			if strings.HasSuffix(fields[0], ":") {
+				continue
+			}
+			add()
+			if len(fields) >= 6 && (fields[1] == "r-xp" || fields[1] == "r--p") && strings.HasSuffix(line, " "+program) {
+				part = readPages(fields[0])
+			}
+		}
+	}
+	add()
+	return parts
+}
+
+// readPages reads "FROM-TO"; what is not that is empty.
+func readPages(text string) pages {
+	low, high, _ := strings.Cut(text, "-")
+	from, err := strconv.ParseUint(low, 16, 64)
 	if err != nil {
-		return 0, 0, false
+		return pages{}
 	}
-	last, err := strconv.ParseUint(high, 16, 64)
-	return uintptr(first), uintptr(last), err == nil && first < last
+	to, err := strconv.ParseUint(high, 16, 64)
+	if err != nil {
+		return pages{}
+	}
+	return pages{uintptr(from), uintptr(to)}
 }

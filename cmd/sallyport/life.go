@@ -119,6 +119,10 @@ func (l *life) run(ctx context.Context) error {
 	// somebody will ask for readiness, while the last requests are answered.
 	background, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
+	// The application's secrets outlast everything else: whatever the reason for a stop is,
+	// it answers the last requests with them.
+	used, unused := context.WithCancel(context.WithoutCancel(ctx))
+	defer unused()
 	group, background := errgroup.WithContext(background)
 	l.access.Begin()
 	if l.app == nil {
@@ -126,6 +130,7 @@ func (l *life) run(ctx context.Context) error {
 		l.tellServing(ctx, open)
 	}
 	l.keepFresh(background, group)
+	group.Go(func() error { return l.rendered.run(used) })
 	group.Go(func() error {
 		return proxy.Serve(background, proxy.ServerConfig{
 			Listener: open.admin, Handler: l.adminHandler(), Drain: adminDrain, Log: l.log, Strangers: slog.LevelDebug,
@@ -133,6 +138,7 @@ func (l *life) run(ctx context.Context) error {
 	})
 	group.Go(func() error {
 		defer end() // when the work is over, everything else may stop
+		defer unused()
 		return l.work(ctx, background, open)
 	})
 	err = group.Wait()
@@ -351,7 +357,6 @@ func (l *life) keepFresh(ctx context.Context, group *errgroup.Group) {
 	group.Go(func() error { return l.probe.run(ctx) })
 	group.Go(func() error { return l.signed.run(ctx) })
 	group.Go(func() error { return l.tracer.Run(ctx) })
-	group.Go(func() error { return l.rendered.run(ctx) })
 	group.Go(func() error { return l.hangup.obey(ctx, l.log, sleepers...) })
 	if l.tools != nil {
 		group.Go(func() error { return l.tools.Run(ctx) })
@@ -387,6 +392,12 @@ func (l *life) unready() []string {
 			reasons = append(reasons, p.Name+": "+says)
 		}
 	}
+	return append(reasons, l.broken()...)
+}
+
+// broken says why this process itself does no work, whatever stands behind it.
+func (l *life) broken() []string {
+	var reasons []string
 	if err := l.access.Err(); err != nil {
 		reasons = append(reasons, "access log: "+err.Error())
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -33,7 +34,9 @@ type liveSidecar struct {
 	log          *slog.Logger
 	// fits says whether a configuration needs nothing from which this process has confined
 	// itself; nil if it has not.
-	fits    func(*config.Sidecar) error
+	fits func(*config.Sidecar) error
+	// unwell says why the sidecar itself does not work; nil until it serves.
+	unwell  func() error
 	living  sidecar.Living // what is under way, whatever the configuration
 	current atomic.Pointer[sidecarState]
 }
@@ -104,7 +107,7 @@ func (s *liveSidecar) build(state *sidecarState) (err error) {
 		return err
 	}
 	guard := sidecar.Config{
-		App: cfg.App.URL(), H2C: cfg.H2C(), PeerName: state.admit, Living: &s.living, HealthPath: cfg.Health(),
+		App: cfg.App.URL(), H2C: cfg.H2C(), PeerName: state.admit, Living: &s.living, HealthPath: cfg.Health(), Health: s.health,
 		Access: s.access, Tracer: s.tracer, Log: s.log, NoUsers: !cfg.RecordUsers,
 	}
 	if cfg.Headers.On() {
@@ -120,6 +123,14 @@ func (s *liveSidecar) build(state *sidecarState) (err error) {
 	}
 	state.guard, err = sidecar.New(guard)
 	return err
+}
+
+// health says why the sidecar does not work, to whoever asks it for its health_path.
+func (s *liveSidecar) health() error {
+	if s.unwell == nil {
+		return nil
+	}
+	return s.unwell()
 }
 
 // verifier believes the assertions of a gateway by the authority of our own certificate.
@@ -151,7 +162,9 @@ const judgeEvery = 10 * time.Second
 
 // judge cuts what is under way for peers that are let in no longer.
 func (s *liveSidecar) judge() {
-	if cut := s.living.Judge(s.current.Load().admit); cut > 0 {
+	gateways := s.current.Load().cfg.Gateways
+	keep := func(cs tls.ConnectionState) error { return s.certificates.Keep(cs, gateways) }
+	if cut := s.living.Judge(keep); cut > 0 {
 		s.log.Info("peers are let in no longer: what they had under way was cut", "cut", cut)
 	}
 }
@@ -171,6 +184,16 @@ func (s *liveSidecar) attach(l *life) {
 		}
 	})
 	l.guards = append(l.guards, s.watchBind)
+	s.unwell = func() error {
+		reasons := l.broken()
+		if l.stopping.Load() {
+			reasons = append(reasons, "stopping")
+		}
+		if len(reasons) > 0 {
+			return errors.New(strings.Join(reasons, ", "))
+		}
+		return nil
+	}
 	if s.current.Load().cfg.TCP() {
 		l.connections = func(ctx context.Context, open *handover.Listener) error {
 			return sidecar.TCPServer{

@@ -60,11 +60,17 @@ func (ex *Exchange) leaveBody() {
 	_ = ex.body.ReadCloser.Close()
 }
 
-// abandonBody bounds the wait for the rest of a body whose exchange is cut: net/http would
-// read it before it closes the connection, for as long as the client takes.
+// abandonBody ends with a body whose exchange is cut, and bounds the wait for it: net/http
+// would read it before it closes the connection, for as long as the client takes. A deadline
+// alone does not do it, since net/http takes that back when it ends a read that is still
+// under way; a body that is closed it leaves alone.
 func (ex *Exchange) abandonBody() {
-	if ex.body != nil && !ex.body.ended.Load() {
-		_ = http.NewResponseController(ex.ResponseWriter).SetReadDeadline(time.Now().Add(lateBody))
+	if ex.body == nil || ex.body.ended.Load() || ex.status == http.StatusSwitchingProtocols {
+		return
+	}
+	_ = http.NewResponseController(ex.ResponseWriter).SetReadDeadline(time.Now().Add(lateBody))
+	if ex.body.oneWay {
+		_ = ex.body.ReadCloser.Close()
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -376,10 +377,10 @@ func TestStreamsOfPeersOffTheListAreCut(t *testing.T) {
 			t.Fatalf("%s: %v, %v", path, res, err)
 		}
 		w.line(t) // it has begun
-		if cut := living.Judge(peerName); cut != 0 {
+		if cut := living.Judge(func(cs tls.ConnectionState) error { _, err := peerName(cs); return err }); cut != 0 {
 			t.Errorf("%s: %d were cut of those who may come in", path, cut)
 		}
-		if cut := living.Judge(func(tls.ConnectionState) (string, error) { return "", off }); cut != 1 {
+		if cut := living.Judge(func(tls.ConnectionState) error { return off }); cut != 1 {
 			t.Errorf("%s: %d were cut", path, cut)
 		}
 		if got := next(t, gone); got != path {
@@ -387,6 +388,10 @@ func TestStreamsOfPeersOffTheListAreCut(t *testing.T) {
 		}
 		if end := w.line(t); !strings.Contains(end["error.message"].(string), off.Error()) {
 			t.Errorf("%s: line %v", path, end)
+		}
+		// The guard hangs up, too: a client that says nothing more keeps no connection open.
+		if _, err := io.Copy(io.Discard, answers); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: the connection is still open", path)
 		}
 	}
 }

@@ -12,8 +12,8 @@ import (
 var errNoLonger = errors.New("the peer is let in no longer")
 
 // Living is what is under way for peers: requests, streams and connections. A peer that
-// was let in may be let in no longer while they last: its name was taken off the list,
-// its authority is trusted no more, or its certificate has ended. One Living outlives
+// was let in may be let in no longer while they last: its name was taken off the list, or
+// its authority is trusted no more. One Living outlives
 // every change of configuration. The zero value is ready, and safe for concurrent use.
 type Living struct {
 	mu  sync.Mutex // guards all
@@ -48,9 +48,9 @@ func (l *Living) begin(ctx context.Context, of *tls.ConnectionState) (_ context.
 	}
 }
 
-// Judge cuts what is under way for peers that admit has an error for, and returns how
-// much that was. admit is what Config.PeerName is.
-func (l *Living) Judge(admit func(tls.ConnectionState) (string, error)) (cut int) {
+// Judge cuts what is under way for peers that keep has an error for, and returns how much
+// that was.
+func (l *Living) Judge(keep func(tls.ConnectionState) error) (cut int) {
 	l.mu.Lock()
 	all := make([]*life, 0, len(l.all))
 	for one := range l.all {
@@ -58,7 +58,7 @@ func (l *Living) Judge(admit func(tls.ConnectionState) (string, error)) (cut int
 	}
 	l.mu.Unlock()
 	for _, one := range all {
-		if _, err := admit(*one.of); err != nil {
+		if err := keep(*one.of); err != nil {
 			one.cut(fmt.Errorf("%w: %w", errNoLonger, err))
 			cut++
 		}

@@ -351,7 +351,7 @@ func TestConnectionsThatAreInUseGoOn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if cut := c.living.Judge(peerName); cut != 0 {
+	if cut := c.living.Judge(func(cs tls.ConnectionState) error { _, err := peerName(cs); return err }); cut != 0 {
 		t.Errorf("%d were cut of those who may come in", cut)
 	}
 }
@@ -362,7 +362,7 @@ func TestPeersOffTheListAreCut(t *testing.T) {
 	conn := c.connect(t)
 	c.line(t)
 	off := errors.New("its name is no longer on the list")
-	if cut := c.living.Judge(func(tls.ConnectionState) (string, error) { return "", off }); cut != 1 {
+	if cut := c.living.Judge(func(tls.ConnectionState) error { return off }); cut != 1 {
 		t.Fatalf("%d were cut", cut)
 	}
 	if _, err := conn.Read(make([]byte, 1)); err == nil {
@@ -371,7 +371,7 @@ func TestPeersOffTheListAreCut(t *testing.T) {
 	if end := c.line(t); !strings.Contains(end["error.message"].(string), off.Error()) {
 		t.Errorf("end: %v", end)
 	}
-	if cut := c.living.Judge(func(tls.ConnectionState) (string, error) { return "", off }); cut != 0 {
+	if cut := c.living.Judge(func(tls.ConnectionState) error { return off }); cut != 0 {
 		t.Errorf("%d are still under way", cut)
 	}
 }

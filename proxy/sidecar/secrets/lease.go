@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -106,9 +107,34 @@ func (l *lease) ends(session Session) time.Time {
 
 // revoke ends a lease now, as far as Vault can be asked.
 func revoke(ctx context.Context, vault Vault, l *lease) error {
-	_, err := vault.Do(ctx, l.revocation())
-	if kind := kindOf(err); err != nil && (kind == Absent || kind == Refused) {
-		return nil // there is no such lease any more
+	if _, err := vault.Do(ctx, l.revocation()); err != nil && !isGone(err) {
+		return err
 	}
-	return err
+	return nil
+}
+
+// isGone says whether a renewal or revocation failed because there is no such lease any
+// more. Vault answers 400 to every one that fails, also while the database behind the
+// engine does not answer; only what it says tells those apart, and what is not understood
+// is no end: credentials that may live are renewed, and revoked, again.
+func isGone(err error) bool {
+	switch kindOf(err) {
+	case Absent:
+		return true
+	case Refused:
+		says := strings.ToLower(err.Error())
+		return !strings.Contains(says, "failed to re") && // to renew or revoke entry: what follows is the engine's
+			(strings.Contains(says, "lease not found") || strings.Contains(says, "lease expired"))
+	case Away, Denied:
+	}
+	return false
+}
+
+// late is the part of a life that is left when a lease that Vault refuses to renew is
+// replaced, so that the application has moved before its end.
+const late = 1.0 / 4
+
+// isLate says whether hardly any of the life is left.
+func (l *lease) isLate(now time.Time) bool {
+	return l.expires.Sub(now) < time.Duration(late*float64(l.ttl))
 }

@@ -29,6 +29,7 @@ type engine struct {
 	ttl, max time.Duration
 	away     error // what every call fails with
 	denied   map[string]bool
+	refused  map[string]string // what Vault says with a 400, by path
 	session  secrets.Session
 
 	serial int
@@ -73,6 +74,8 @@ func (e *engine) Do(_ context.Context, call secrets.Call) (*secrets.Answer, erro
 		return nil, e.away
 	case e.denied[call.Path]:
 		return nil, refusal(secrets.Denied, "permission denied")
+	case e.refused[call.Path] != "":
+		return nil, refusal(secrets.Refused, "vault answered 400: "+e.refused[call.Path])
 	case strings.HasPrefix(call.Path, "sys/internal/ui/mounts/"):
 		return &secrets.Answer{Data: map[string]any{"path": "database/", "type": "database"}}, nil
 	case call.Path == "sys/leases/renew":
@@ -95,6 +98,12 @@ func (e *engine) Do(_ context.Context, call secrets.Call) (*secrets.Answer, erro
 			LeaseID: id, Lease: min(e.ttl, e.max), Renewable: true,
 			Data: map[string]any{"username": fmt.Sprintf("user-%d", e.serial), "password": fmt.Sprintf("password-%d", e.serial), "n": json.Number("1")},
 		}, nil
+	}
+	if call.Path == "auth/approle/role/notes/secret-id" { // has an end, and no lease
+		e.serial++
+		return &secrets.Answer{Data: map[string]any{
+			"secret_id": fmt.Sprintf("id-%d", e.serial), "secret_id_ttl": json.Number(fmt.Sprint(e.ttl.Seconds())),
+		}}, nil
 	}
 	return nil, refusal(secrets.Absent, "nothing")
 }
@@ -140,13 +149,18 @@ type bubble struct {
 
 func newBubble(t *testing.T, e *engine, change secrets.Action) *bubble {
 	t.Helper()
+	return newBubbleOf(t, e, change, database)
+}
+
+func newBubbleOf(t *testing.T, e *engine, change secrets.Action, template string) *bubble {
+	t.Helper()
 	dir := memory(t)
 	b := &bubble{engine: e, app: &app{}, file: filepath.Join(dir, "a"), log: &journal{}}
 	s, err := secrets.New(t.Context(), secrets.Config{
 		Vault: e, App: b.app, Log: b.log.logger(), Grace: 10 * time.Second,
 		Files: []secrets.File{
-			{Path: b.file, Template: database, OnChange: change},
-			{Path: filepath.Join(dir, "b"), Template: database + "!", OnChange: change},
+			{Path: b.file, Template: template, OnChange: change},
+			{Path: filepath.Join(dir, "b"), Template: template + "!", OnChange: change},
 		},
 	})
 	if err != nil {

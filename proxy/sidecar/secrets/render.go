@@ -155,20 +155,3 @@ func (s *Secrets) drop(now time.Time) {
 		s.retire(i, now)
 	}
 }
-
-// retire keeps the lease of an item that is replaced or dropped until nobody uses it.
-func (s *Secrets) retire(i *item, now time.Time) {
-	if i.lease == nil || !now.Before(i.lease.expires) {
-		return
-	}
-	r := &retired{path: i.question.path, lease: i.lease, needs: map[*target]int{}}
-	for _, t := range s.targets {
-		switch {
-		case t.used[i.question.key()]:
-			r.needs[t] = t.renders + 1 // the next rendering is without it
-		case t.moved < t.renders:
-			r.needs[t] = t.renders
-		}
-	}
-	s.retired = append(s.retired, r)
-}

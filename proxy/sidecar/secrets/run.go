@@ -15,6 +15,8 @@ const (
 	tendBound  = 15 * time.Second
 	// endBound is how much revoking may delay a stop.
 	endBound = 5 * time.Second
+	// lastDelay is between attempts to do that.
+	lastDelay = time.Second
 )
 
 // Run keeps everything fresh until ctx ends, then returns nil. Before it returns it ends
@@ -60,6 +62,7 @@ func (s *Secrets) next() time.Time {
 	}
 	for _, r := range s.retired {
 		sooner(r.due)
+		sooner(r.renew)
 	}
 	if s.acting == nil {
 		for _, c := range s.changes {
@@ -147,11 +150,13 @@ func (s *Secrets) tend(ctx context.Context, i *item, now time.Time) tended {
 		(i.again.IsZero() || now.Before(i.again))
 	if renews {
 		answer, err := s.cfg.Vault.Do(ctx, i.lease.renewal())
-		if kind := kindOf(err); err == nil || kind == Away || kind == Denied {
+		switch kind := kindOf(err); {
+		case err != nil && isGone(err):
+			result.gone = err
+		case err == nil || kind != Refused || !i.lease.isLate(now):
 			result.renewed, result.err = answer, err
 			return result
 		}
-		result.gone = err
 	}
 	got, err := s.fetcher.fetch(ctx, i.question)
 	result.got, result.err = &got, err
@@ -199,11 +204,12 @@ func (s *Secrets) replace(i *item, got found, gone bool, now time.Time) bool {
 	if i.lease != nil {
 		s.counts.replacements++
 		s.log.Info("credentials of the application were replaced", "path", i.question.path, "before_their_end", max(time.Until(i.lease.expires), 0).Round(time.Second).String())
-		if !gone {
-			s.retire(i, now)
-		}
+	}
+	if gone {
+		i.lease.expires = now // nobody can use it any more
 	}
 	if changed {
+		s.retire(i, now)
 		i.found = got
 	} else {
 		i.ends, i.again = got.ends, got.again
@@ -232,46 +238,10 @@ func (s *Secrets) postpone(i *item, err error, now time.Time) {
 	s.log.Warn("a secret of the application could not be kept fresh", append(told, "next_try", delay.Round(time.Millisecond).String())...)
 }
 
-// sweep revokes the credentials that nobody uses any more, and forgets those that ended.
-func (s *Secrets) sweep(ctx context.Context, now time.Time) {
-	kept := s.retired[:0]
-	for _, r := range s.retired {
-		if !s.finish(ctx, r, now) {
-			kept = append(kept, r)
-		}
-	}
-	clear(s.retired[len(kept):])
-	s.retired = kept
-}
-
-// finish says whether retired credentials need no more attention.
-func (s *Secrets) finish(ctx context.Context, r *retired, now time.Time) bool {
-	if !now.Before(r.lease.expires) {
-		if r.awaited() {
-			s.log.Error("credentials of the application ended before it could be told of those after them", "path", r.path)
-		}
-		return true
-	}
-	if r.due.IsZero() && r.moved() {
-		r.due = now.Add(s.cfg.Grace)
-	}
-	if r.due.IsZero() || now.Before(r.due) {
-		return false
-	}
-	ctx, cancel := context.WithTimeout(ctx, tendBound)
-	defer cancel()
-	err := revoke(ctx, s.cfg.Vault, r.lease)
-	switch {
-	case err == nil:
-		s.log.Info("replaced credentials of the application were revoked", "path", r.path)
-		return true
-	case kindOf(err) == Denied:
-		s.tellDenied(r.path, err)
-		return true
-	}
-	r.failures++
-	r.due = now.Add(backoff(r.failures))
-	return false
+// tellUnrevoked says that credentials live longer than they need, and why.
+func (s *Secrets) tellUnrevoked(path string, l *lease, err error) {
+	s.log.Warn("revoking a lease of the application did not succeed: it lives on until it ends", "path", path, "cause", err.Error(),
+		"fresh_until", l.expires.UTC().Format(time.RFC3339))
 }
 
 // tellDenied says that credentials live longer than they need.
@@ -300,7 +270,9 @@ func (s *Secrets) undo(ctx context.Context) {
 	defer cancel()
 	leases := map[*lease]string{}
 	for _, r := range s.retired {
-		leases[r.lease] = r.path
+		if r.lives(time.Now()) {
+			leases[r.lease] = r.path
+		}
 	}
 	for _, i := range s.items {
 		if i.lease != nil {
@@ -310,14 +282,17 @@ func (s *Secrets) undo(ctx context.Context) {
 	var group sync.WaitGroup
 	for l, path := range leases {
 		group.Go(func() {
-			switch err := revoke(ctx, s.cfg.Vault, l); {
+			err := revoke(ctx, s.cfg.Vault, l)
+			for err != nil && kindOf(err) == Refused && sleep(ctx, lastDelay) { // the database may be back soon
+				err = revoke(ctx, s.cfg.Vault, l)
+			}
+			switch {
 			case err == nil:
 				s.log.Info("a lease of the application was revoked", "path", path)
 			case kindOf(err) == Denied:
 				s.tellDenied(path, err)
 			default:
-				s.log.Warn("revoking a lease of the application did not succeed: it lives on until it ends", "path", path, "cause", err.Error(),
-					"fresh_until", l.expires.UTC().Format(time.RFC3339))
+				s.tellUnrevoked(path, l, err)
 			}
 		})
 	}

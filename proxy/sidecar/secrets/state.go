@@ -14,8 +14,8 @@ type State struct {
 	// Targets are the files, variables and inputs that are rendered.
 	Targets int
 	// FreshUntil is how long everything that was rendered is valid if Vault is not heard
-	// of again: the end of the lease, certificate or token that ends first; zero if nothing
-	// has an end.
+	// of again: the end of the lease, certificate or token that ends first, of those that
+	// were replaced as long as the application has them; zero if nothing has an end.
 	FreshUntil time.Time
 	// Leases are those that are kept alive, and Retired those that were replaced and still
 	// live, because the application may use them.
@@ -60,9 +60,9 @@ func (s *Secrets) State() State {
 
 // publish makes what is in use, and the state, visible to everybody.
 func (s *Secrets) publish() {
-	session := s.cfg.Vault.Session()
+	session, now := s.cfg.Vault.Session(), time.Now()
 	st := State{
-		Targets: len(s.targets), Retired: len(s.retired), Pending: len(s.changes),
+		Targets: len(s.targets), Pending: len(s.changes),
 		Renders: maps.Clone(s.counts.renders), RenderFailures: maps.Clone(s.counts.renderFailures),
 		Actions: maps.Clone(s.counts.actions), ActionFailures: maps.Clone(s.counts.actionFailures),
 		Renewals: s.counts.renewals, Replacements: s.counts.replacements,
@@ -85,7 +85,10 @@ func (s *Secrets) publish() {
 	slices.SortFunc(st.Held, func(a, b Held) int { return strings.Compare(a.Path, b.Path) })
 	for _, r := range s.retired {
 		if r.awaited() {
-			st.FreshUntil = earlier(st.FreshUntil, r.lease.ends(session))
+			st.FreshUntil = earlier(st.FreshUntil, r.until(session))
+		}
+		if r.lives(now) {
+			st.Retired++
 		}
 	}
 	st.Faults = append(st.Faults, s.targetFaults()...)
@@ -95,17 +98,6 @@ func (s *Secrets) publish() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.state, s.env, s.stdin = st, env, stdin
-}
-
-// awaited says whether the application is still to be told that the credentials were
-// replaced. When it takes over what it is not told of is its own affair.
-func (r *retired) awaited() bool {
-	for t, need := range r.needs {
-		if t.action.Verb != None && t.moved < need {
-			return true
-		}
-	}
-	return false
 }
 
 // targetFaults says which targets could not be rendered, and which actions failed.

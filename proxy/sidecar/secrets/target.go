@@ -27,28 +27,6 @@ type target struct {
 	fault    error
 }
 
-// retired are credentials that have been replaced. They stay valid until the application
-// has moved.
-type retired struct {
-	path  string
-	lease *lease
-	// needs says which rendering of each target has the credentials after them.
-	needs map[*target]int
-	// due is when they are revoked; zero as long as somebody may use them.
-	due      time.Time
-	failures int
-}
-
-// moved says whether nobody uses the credentials any more.
-func (r *retired) moved() bool {
-	for t, need := range r.needs {
-		if t.moved < need {
-			return false
-		}
-	}
-	return true
-}
-
 // change is an action that is to be done.
 type change struct {
 	action  Action

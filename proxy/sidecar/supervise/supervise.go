@@ -18,6 +18,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 	"runtime"
 	"slices"
 	"sync"
@@ -120,6 +121,13 @@ type request struct {
 func New(cfg Config) (*Child, error) {
 	if len(cfg.Command) == 0 || cfg.Command[0] == "" {
 		return nil, errors.New("there is no command")
+	}
+	// What was ignored when this process was started, as nohup does, the application would
+	// ignore, too. Of these two alone Go leaves it so.
+	for _, sig := range []os.Signal{syscall.SIGHUP, syscall.SIGINT} {
+		if signal.Ignored(sig) {
+			signal.Notify(make(chan os.Signal, 1), sig)
+		}
 	}
 	if cfg.Base == nil {
 		cfg.Base = Inherited(os.Environ())

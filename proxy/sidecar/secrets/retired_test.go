@@ -1,0 +1,116 @@
+package secrets_test
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sallyport/sallyport/proxy/sidecar/secrets"
+)
+
+// refuses has the application refuse, or accept again, what it is told.
+func (a *app) refuses(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.fail = err
+}
+
+// TestWhoHasDeadCredentialsIsNotFresh, whatever has been rendered meanwhile, and is again
+// once told.
+func TestWhoHasDeadCredentialsIsNotFresh(t *testing.T) {
+	for name, end := range map[string]func(e *engine){
+		"revoked":   func(e *engine) { clear(e.leases) },
+		"outlived":  func(e *engine) { e.max = 90 * time.Minute },
+		"a silence": func(e *engine) { e.away = refusal(secrets.Away, "connection refused") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e := newEngine(time.Hour, 100*time.Hour)
+				b := newBubble(t, e, hup)
+				defer b.stop()
+				b.app.refuses(errors.New("no such process"))
+				e.set(func() { end(e) })
+				pass(2 * time.Hour)
+				e.set(func() { e.away, e.max = nil, 100*time.Hour })
+				pass(2 * time.Hour)
+				if user := content(t, b.file); user == "user-1" || !slices.Contains(e.alive(), user) {
+					t.Fatalf("the file has %s, and alive are %v", user, e.alive())
+				}
+				if state := b.s.State(); state.Fresh(time.Now()) || len(state.Faults) != 1 || state.Retired > 0 {
+					t.Errorf("state %+v, and the application has only what ended", state)
+				}
+				if n := strings.Count(b.log.String(), "ended before it could be told"); n > 2 { // credentials, each once
+					t.Errorf("the log says %d times that they ended", n)
+				}
+				b.app.refuses(nil)
+				pass(2 * time.Minute)
+				if state := b.s.State(); !state.Fresh(time.Now()) || len(state.Faults) > 0 {
+					t.Errorf("after it was told: state %+v", state)
+				}
+			})
+		})
+	}
+}
+
+// TestAFileThatCannotBeWrittenIsNotFresh after the end of what it has, also where nobody is
+// told of it, and also without a lease.
+func TestAFileThatCannotBeWrittenIsNotFresh(t *testing.T) {
+	for name, template := range map[string]string{
+		"a lease": database,
+		"an end":  `{{ with secret "auth/approle/role/notes/secret-id" "a=b" }}{{ .Data.secret_id }}{{ end }}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e := newEngine(time.Hour, time.Hour)
+				b := newBubbleOf(t, e, secrets.Action{}, template)
+				defer b.stop()
+				if err := errors.Join(os.Remove(b.file), os.Mkdir(b.file, 0o700)); err != nil {
+					t.Fatal(err)
+				}
+				pass(59 * time.Minute)
+				if !b.s.State().Fresh(time.Now()) {
+					t.Error("not fresh before the end")
+				}
+				pass(2 * time.Minute)
+				if state := b.s.State(); state.Fresh(time.Now()) || len(state.Faults) != 1 {
+					t.Errorf("state %+v, and the file has what ended", state)
+				}
+				if err := os.Remove(b.file); err != nil {
+					t.Fatal(err)
+				}
+				pass(2 * time.Minute)
+				if state := b.s.State(); !state.Fresh(time.Now()) || len(state.Faults) > 0 {
+					t.Errorf("after it was written: state %+v", state)
+				}
+			})
+		})
+	}
+}
+
+// TestReplacedCredentialsAreRenewedUntilTheApplicationHasMoved, if they can be.
+func TestReplacedCredentialsAreRenewedUntilTheApplicationHasMoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEngine(time.Hour, 100*time.Hour)
+		e.refused = map[string]string{"sys/leases/renew": "failed to renew entry"}
+		b := newBubble(t, e, hup)
+		defer b.stop()
+		b.app.refuses(errors.New("no such process"))
+		for len(e.alive()) < 2 {
+			pass(time.Minute)
+		}
+		e.set(func() { e.refused = nil })
+		pass(10 * time.Hour)
+		if alive := e.alive(); !slices.Contains(alive, "user-1") || !b.s.State().Fresh(time.Now()) {
+			t.Errorf("alive are %v, state %+v", alive, b.s.State())
+		}
+		b.app.refuses(nil)
+		pass(2 * time.Minute)
+		if alive := e.alive(); slices.Contains(alive, "user-1") || len(alive) != 1 {
+			t.Errorf("alive are %v after the application was told", alive)
+		}
+	})
+}

@@ -240,7 +240,7 @@ func (t *Template) write(f field, id Identity, groups []string) (values []string
 	case aspectName:
 		text = id.Name
 	case aspectGroups:
-		return t.writeGroups(f, groups)
+		return t.writeGroups(f.separator, groups)
 	}
 	if text == "" {
 		return nil, false
@@ -250,28 +250,24 @@ func (t *Template) write(f field, id Identity, groups []string) (values []string
 }
 
 // writeGroups joins the names. A separator within one (distinguished names have commas)
-// must not read as two groups: neither to the tool, nor, under the name [Groups], to a
-// sidecar, which is not told which of them joins.
-func (t *Template) writeGroups(f field, groups []string) (values []string, changed bool) {
+// must not read as two groups.
+func (t *Template) writeGroups(separator Separator, groups []string) (values []string, changed bool) {
 	if len(groups) == 0 {
 		return nil, false
 	}
-	escape := string(f.separator)
-	switch {
-	case f.name == Groups:
-		escape = anySeparator
-	case f.separator == Lines:
-		escape = string(Comma)
+	escape := separator
+	if separator == Lines {
+		escape = Comma
 	}
 	names := make([]string, len(groups))
 	for i, group := range groups {
-		written, isChanged := t.values.write(group, escape)
+		written, isChanged := t.values.write(group, string(escape))
 		names[i], changed = written, changed || isChanged
 	}
-	if f.separator == Lines {
+	if separator == Lines {
 		return names, changed
 	}
-	return []string{strings.Join(names, string(f.separator))}, changed
+	return []string{strings.Join(names, string(separator))}, changed
 }
 
 // Released returns those of groups that the route's backends may know of.

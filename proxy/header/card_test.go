@@ -73,7 +73,7 @@ func TestProfiles(t *testing.T) {
 		}},
 		{"none at all", Format{AllGroups: true, Profiles: []Profile{}}, http.Header{Person: {"j%C3%B6rg@example.com"}}},
 		{"letters as they are", Format{AllGroups: true, Values: UTF8, Profiles: []Profile{{User: User, Name: PreferredUsername, Groups: Groups, Separator: Semicolon}}}, http.Header{
-			User: {"jörg@example.com"}, PreferredUsername: {"Jörg, the 1st"}, Groups: {"CN=Staff%2CDC=example;a%7Cb%3Bc;engineers"}, Person: {"j%C3%B6rg@example.com"},
+			User: {"jörg@example.com"}, PreferredUsername: {"Jörg, the 1st"}, Groups: {"CN=Staff,DC=example;a|b%3Bc;engineers"}, Person: {"j%C3%B6rg@example.com"},
 		}},
 	}
 	for _, test := range tests {

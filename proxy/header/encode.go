@@ -21,14 +21,15 @@ const (
 )
 
 // write makes s safe as a header value, and reports whether anything had to be
-// encoded. The signs of separators are encoded as well; there are none for what is no list.
-func (v Values) write(s, separators string) (written string, changed bool) {
+// encoded. separator is encoded as well; it is empty for what is no list.
+func (v Values) write(s, separator string) (written string, changed bool) {
 	written = Encode(s)
 	if v == UTF8 {
 		written = encodeUTF8(s)
 	}
-	for _, c := range []byte(separators) {
-		written = strings.ReplaceAll(written, string(rune(c)), string([]byte{'%', upperHex[c>>4], upperHex[c&15]}))
+	if separator != "" && strings.Contains(written, separator) {
+		c := separator[0]
+		written = strings.ReplaceAll(written, separator, string([]byte{'%', upperHex[c>>4], upperHex[c&15]}))
 	}
 	return written, written != s
 }

@@ -25,7 +25,7 @@ func (p Profile) Names() []string {
 }
 
 // Separator is what stands between the names of two groups. Within a name it is
-// percent-encoded; so are the others under the name [Groups].
+// percent-encoded.
 type Separator string
 
 // The separators.
@@ -37,9 +37,6 @@ const (
 	// percent-encoded: many programs join such lines with one.
 	Lines Separator = "lines"
 )
-
-// anySeparator are the signs that may join groups.
-const anySeparator = string(Comma + Pipe + Semicolon)
 
 // Separators are all that there are.
 func Separators() []Separator { return []Separator{Comma, Pipe, Semicolon, Lines} }

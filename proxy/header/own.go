@@ -45,12 +45,12 @@ func withoutSet(out, in http.Header) {
 }
 
 // Told is who a request of the gateway's is of, as it says it under the names of
-// [XForwarded]: the reverse of what a [Template] of that profile writes, whatever joins its
-// groups, since no separator stands within the name of one. The zero Identity is nobody.
+// [XForwarded]: the reverse of what a [Template] of that profile writes, as long as it
+// joins groups with a comma. The zero Identity is nobody.
 func Told(in http.Header) Identity {
 	id := Identity{User: Decode(PersonOf(in)), Email: Decode(in.Get(Email)), Name: Decode(in.Get(PreferredUsername))}
-	for _, groups := range in[Groups] {
-		for group := range strings.FieldsFuncSeq(groups, func(c rune) bool { return strings.ContainsRune(anySeparator, c) }) {
+	if groups := in.Get(Groups); groups != "" {
+		for group := range strings.SplitSeq(groups, ",") {
 			id.Groups = append(id.Groups, Decode(group))
 		}
 	}

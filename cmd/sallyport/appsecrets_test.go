@@ -78,7 +78,8 @@ secrets:
 	p := s.start(t, "sidecar", "--role", role, "--role-id", id, "--wrapping-token-file", s.introduce(t, role).file,
 		"--config", writeFile(t, t.TempDir(), "sidecar.yaml", yaml), "--", "/bin/sh", "-c", script)
 	p.eventually(t, "the app began with its secrets", func() (string, bool) {
-		return p.out.String(), strings.Contains(p.out.String(), "the same\nbegun: 19\n")
+		out := p.out.String()
+		return out, strings.Contains(out, "the same\n") && strings.Contains(out, "begun: 19\n")
 	})
 	part := regexp.MustCompile(`(?m)^- secrets: rendered, and valid until \S+Z without Vault$`)
 	p.eventually(t, "/readyz tells of the secrets", func() (string, bool) {

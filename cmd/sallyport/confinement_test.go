@@ -146,11 +146,12 @@ func testAppNotConfined(t *testing.T, s *stand) {
 	folder, others := t.TempDir(), t.TempDir()
 	secret := writeFile(t, others, "of-the-app", "the app's own\n")
 	yaml := fmt.Sprintf("name: %s\napp: http://127.0.0.1:1\nlisten: %q\nadmin: %q\nchild: {restart: always, backoff: {first: 100ms}, check: {command: [/bin/cat, %s]}}\n", sidecarName, https, admin, secret)
-	script := "cat " + secret + "; grep NoNewPrivs /proc/self/status; echo app $$; exec sleep 1000"
+	// In one line, between which and the next there may be records of the sidecar's.
+	script := `echo "$(cat ` + secret + `) $(grep NoNewPrivs /proc/self/status) app $$"; exec sleep 1000`
 	p := s.start(t, "sidecar", "--role", sidecarRole, "--role-id", s.roleIDs[sidecarRole], "--wrapping-token-file", s.introduce(t, sidecarRole).file,
 		"--config", writeFile(t, folder, "sidecar.yaml", yaml), "--", "/bin/sh", "-c", script)
 	p.ready(t, admin)
-	lines := regexp.MustCompile(`(?m)^the app's own\nNoNewPrivs:\t0\napp (\d+)$`)
+	lines := regexp.MustCompile(`(?m)^the app's own NoNewPrivs:\t0 app (\d+)$`)
 	started := func(times int) int {
 		t.Helper()
 		var found [][]string

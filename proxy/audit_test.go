@@ -136,7 +136,12 @@ func TestAnotherSiteSearchesInNobodysName(t *testing.T) {
 			}
 		}
 	}
-	searched := strings.Count(w.log.text(), `"url.query":"person=bob%40example.com"`)
+	searched := 0
+	for _, r := range w.lines(12, func(r map[string]any) bool { return r["event.action"] == "audit_view" }) {
+		if r["url.query"] == "person=bob%40example.com" {
+			searched++
+		}
+	}
 	if searched != 6 {
 		t.Errorf("%d records of a search, expected 6 of 12 visits", searched)
 	}

@@ -166,17 +166,23 @@ func newBubbleOf(t *testing.T, e *engine, change secrets.Action, template string
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.s = s
+	b.s, b.stop = s, begin(t, s)
+	return b
+}
+
+// begin runs s until the returned function is called, which has to be before the end of the
+// bubble.
+func begin(t *testing.T, s *secrets.Secrets) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
-	b.stop = sync.OnceFunc(func() {
+	return sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	})
-	return b
 }
 
 // pass lets time pass, and everything happen that is due by then.

@@ -21,13 +21,21 @@ import (
 )
 
 // oracle stands in for a Vault that says what a test has it say.
-type oracle func(ctx context.Context, call secrets.Call) (*secrets.Answer, error)
-
-func (o oracle) Do(ctx context.Context, call secrets.Call) (*secrets.Answer, error) {
-	return o(ctx, call)
+type oracle struct {
+	do      func(ctx context.Context, call secrets.Call) (*secrets.Answer, error)
+	session func() secrets.Session // nil for one that lives for ever
 }
 
-func (oracle) Session() secrets.Session { return secrets.Session{} }
+func (o oracle) Do(ctx context.Context, call secrets.Call) (*secrets.Answer, error) {
+	return o.do(ctx, call)
+}
+
+func (o oracle) Session() secrets.Session {
+	if o.session == nil {
+		return secrets.Session{}
+	}
+	return o.session()
+}
 
 // certificateUntil is the answer of an engine that issues one that ends then.
 func certificateUntil(t *testing.T, end time.Time) *secrets.Answer {
@@ -75,7 +83,7 @@ func TestACertificateThatHasEndedIsNone(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var issued atomic.Int32
 				good := certificateUntil(t, time.Now().Add(time.Minute))
-				vault := oracle(func(_ context.Context, call secrets.Call) (*secrets.Answer, error) {
+				vault := oracle{do: func(_ context.Context, call secrets.Call) (*secrets.Answer, error) {
 					if strings.HasPrefix(call.Path, "sys/internal/ui/mounts/") {
 						return &secrets.Answer{Data: map[string]any{"path": "pki/", "type": "pki"}}, nil
 					}
@@ -86,7 +94,7 @@ func TestACertificateThatHasEndedIsNone(t *testing.T) {
 						return nil, refusal(secrets.Away, "it has had enough")
 					}
 					return certificateUntil(t, time.Now().Add(test.life)), nil
-				})
+				}}
 				s, err := secrets.New(t.Context(), secrets.Config{
 					Vault: vault, App: &app{}, Files: []secrets.File{{Path: filepath.Join(memory(t), "a"), Template: test.template}},
 				})
@@ -115,12 +123,12 @@ func TestAMountThatIsNotNamedIsAFault(t *testing.T) {
 		"a number":      {"path": 5},
 	} {
 		t.Run(name, func(t *testing.T) {
-			vault := oracle(func(_ context.Context, call secrets.Call) (*secrets.Answer, error) {
+			vault := oracle{do: func(_ context.Context, call secrets.Call) (*secrets.Answer, error) {
 				if strings.HasPrefix(call.Path, "sys/internal/ui/mounts/") {
 					return &secrets.Answer{Data: data}, nil
 				}
 				return nil, refusal(secrets.Absent, "nothing is here")
-			})
+			}}
 			_, err := secrets.New(t.Context(), secrets.Config{
 				Vault: vault, Files: []secrets.File{{Path: filepath.Join(memory(t), "a"), Template: database}},
 			})
@@ -135,12 +143,12 @@ func TestAMountThatIsNotNamedIsAFault(t *testing.T) {
 // which nobody revokes.
 func TestALeaseWithoutALifeIsRefused(t *testing.T) {
 	for _, life := range []time.Duration{0, -time.Second} {
-		vault := oracle(func(_ context.Context, call secrets.Call) (*secrets.Answer, error) {
+		vault := oracle{do: func(_ context.Context, call secrets.Call) (*secrets.Answer, error) {
 			if strings.HasPrefix(call.Path, "sys/internal/ui/mounts/") {
 				return &secrets.Answer{Data: map[string]any{"path": "database/", "type": "database"}}, nil
 			}
 			return &secrets.Answer{LeaseID: "database/creds/notes/1", Lease: life, Data: map[string]any{"username": "user-1"}}, nil
-		})
+		}}
 		_, err := secrets.New(t.Context(), secrets.Config{
 			Vault: vault, Files: []secrets.File{{Path: filepath.Join(memory(t), "a"), Template: database}},
 		})
@@ -160,7 +168,7 @@ func TestNoNumberOfVaultsIsTooLarge(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var asked atomic.Int32
-				vault := oracle(func(_ context.Context, call secrets.Call) (*secrets.Answer, error) {
+				vault := oracle{do: func(_ context.Context, call secrets.Call) (*secrets.Answer, error) {
 					switch {
 					case strings.HasPrefix(call.Path, "sys/internal/ui/mounts/"):
 						return &secrets.Answer{Data: map[string]any{"path": "database/", "type": "database"}}, nil
@@ -168,7 +176,7 @@ func TestNoNumberOfVaultsIsTooLarge(t *testing.T) {
 						return nil, refusal(secrets.Away, "it has had enough")
 					}
 					return &secrets.Answer{Data: object(t, `{"username": "user", `+data+`}`)}, nil
-				})
+				}}
 				s, err := secrets.New(t.Context(), secrets.Config{
 					Vault: vault, App: &app{}, Files: []secrets.File{{Path: filepath.Join(memory(t), "a"), Template: database}},
 				})

@@ -10,8 +10,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -516,6 +518,101 @@ func TestARestartTellsOfEverything(t *testing.T) {
 		}
 		if diff := cmp.Diff(map[secrets.Verb]int{secrets.Restart: 1}, maps.Clone(s.State().Actions)); diff != "" {
 			t.Error(diff)
+		}
+	})
+}
+
+// TestATokenThatIsReplacedMeanwhileIsNoticed: Vault may be slow to answer, and the session have
+// another token before it does.
+func TestATokenThatIsReplacedMeanwhileIsNoticed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEngine(time.Hour, 100*time.Hour)
+		turned := make(chan struct{})
+		e.session.Turned = turned
+		dir := memory(t)
+		var replaced atomic.Bool
+		vault := oracle{session: e.Session, do: func(ctx context.Context, call secrets.Call) (*secrets.Answer, error) {
+			answer, err := e.Do(ctx, call)
+			if call.Path == "sys/leases/renew" && !replaced.Swap(true) {
+				e.set(func() { e.session = secrets.Session{Since: time.Now(), Turned: make(chan struct{})} })
+				close(turned)
+			}
+			return answer, err
+		}}
+		s, err := secrets.New(t.Context(), secrets.Config{Vault: vault, App: &app{}, Files: []secrets.File{{Path: filepath.Join(dir, "a"), Template: database}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop := begin(t, s)
+		defer stop()
+		for !replaced.Load() {
+			pass(time.Second)
+		}
+		pass(time.Second)
+		if diff := cmp.Diff("user-2", content(t, filepath.Join(dir, "a"))); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// TestARevocationThatHangsHoldsUpNoRenewal: a database that does not answer has Vault wait for
+// it, once for each of its leases.
+func TestARevocationThatHangsHoldsUpNoRenewal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, dir := newEngine(10*time.Minute, 15*time.Minute), memory(t)
+		vault := oracle{session: e.Session, do: func(ctx context.Context, call secrets.Call) (*secrets.Answer, error) {
+			if call.Path == "sys/leases/revoke" {
+				<-ctx.Done()
+				return nil, refusal(secrets.Away, "no answer")
+			}
+			return e.Do(ctx, call)
+		}}
+		cfg := secrets.Config{Vault: vault, App: &app{}, Grace: time.Second}
+		for n := range 30 {
+			template := fmt.Sprintf(`{{ with secret "database/creds/%d" }}{{ .Data.username }}{{ end }}`, n)
+			cfg.Files = append(cfg.Files, secrets.File{Path: filepath.Join(dir, strconv.Itoa(n)), Template: template, OnChange: hup})
+		}
+		s, err := secrets.New(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop := begin(t, s)
+		defer stop()
+		for range 180 { // at every ten seconds of half an hour
+			pass(10 * time.Second)
+			for _, file := range cfg.Files {
+				if user := content(t, file.Path); !slices.Contains(e.alive(), user) {
+					t.Fatalf("the file has %s, and alive are %v", user, e.alive())
+				}
+			}
+		}
+	})
+}
+
+// TestASecretThatComesWithALeaseNowHasItKept, though it is the same as before.
+func TestASecretThatComesWithALeaseNowHasItKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEngine(time.Hour, 100*time.Hour)
+		var leased atomic.Bool
+		vault := oracle{session: e.Session, do: func(ctx context.Context, call secrets.Call) (*secrets.Answer, error) {
+			answer, err := e.Do(ctx, call)
+			if strings.HasPrefix(call.Path, "database/creds/") {
+				answer.Data = map[string]any{"username": "user"}
+				if !leased.Swap(true) {
+					answer.LeaseID = ""
+				}
+			}
+			return answer, err
+		}}
+		s, err := secrets.New(t.Context(), secrets.Config{Vault: vault, App: &app{}, Files: []secrets.File{{Path: filepath.Join(memory(t), "a"), Template: database}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop := begin(t, s)
+		defer stop()
+		pass(2 * time.Minute)
+		if leases := s.State().Leases; leases != 1 {
+			t.Errorf("%d leases are kept", leases)
 		}
 	})
 }

@@ -114,3 +114,25 @@ func TestReplacedCredentialsAreRenewedUntilTheApplicationHasMoved(t *testing.T) 
 		}
 	})
 }
+
+// TestTheDeadAreNotRememberedWithoutEnd by an application that cannot be told for weeks.
+func TestTheDeadAreNotRememberedWithoutEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEngine(time.Minute, 90*time.Second)
+		b := newBubble(t, e, hup)
+		defer b.stop()
+		b.app.refuses(errors.New("no such process"))
+		pass(2 * time.Hour)
+		if n := secrets.Remembered(b.s); n > 40 {
+			t.Errorf("%d replaced credentials are remembered", n)
+		}
+		if b.s.State().Fresh(time.Now()) {
+			t.Error("fresh, and the application has only what ended")
+		}
+		b.app.refuses(nil)
+		pass(2 * time.Minute)
+		if !b.s.State().Fresh(time.Now()) {
+			t.Error("not fresh after it was told")
+		}
+	})
+}

@@ -28,6 +28,7 @@ type Secrets struct {
 	acting   *change            // the one that is being done
 	done     chan outcome       // of acting; has room for one
 	sessions time.Time          // Since of the session that leases are from
+	turn     <-chan struct{}    // Turned of the session that was last looked at
 	counts   counts
 
 	mu    sync.Mutex // guards the rest

@@ -59,13 +59,26 @@ func newAppSecrets(ctx context.Context, cfg *config.Sidecar, client *vaultpki.Cl
 	if !cfg.Secrets.On() {
 		return nil, nil
 	}
-	s := &appSecrets{}
-	settings := secrets.Config{
-		Vault: appVault{client}, Env: map[string]string{}, Variable: inheritedVariable(os.Environ()),
-		Refresh: cfg.Refresh.Duration, Grace: cfg.Secrets.Grace.Duration, UnsafeDisk: cfg.Secrets.UnsafeDisk, Log: log,
+	settings, err := secretSettings(cfg)
+	if err != nil {
+		return nil, &appSecretsError{err}
 	}
+	s := &appSecrets{}
+	settings.Vault, settings.Log = appVault{client}, log
 	if hasApp {
 		settings.App, settings.Exec = s, s.exec
+	}
+	if s.Secrets, err = secrets.New(ctx, settings); err != nil {
+		return nil, &appSecretsError{fmt.Errorf("rendering the application's secrets: %w", err)}
+	}
+	return s, nil
+}
+
+// secretSettings translates a configuration, and reads its templates.
+func secretSettings(cfg *config.Sidecar) (secrets.Config, error) {
+	settings := secrets.Config{
+		Env: map[string]string{}, Variable: inheritedVariable(os.Environ()),
+		Refresh: cfg.Refresh.Duration, Grace: exactly(cfg.Secrets.Grace), UnsafeDisk: cfg.Secrets.UnsafeDisk,
 	}
 	if cfg.Secrets.HasStdin() {
 		settings.Stdin = cfg.Secrets.Stdin
@@ -76,16 +89,19 @@ func newAppSecrets(ctx context.Context, cfg *config.Sidecar, client *vaultpki.Cl
 	for i, file := range cfg.Secrets.Files {
 		wanted, err := secretFile(i, file)
 		if err != nil {
-			return nil, &appSecretsError{err}
+			return settings, err
 		}
 		settings.Files = append(settings.Files, wanted)
 	}
-	rendered, err := secrets.New(ctx, settings)
-	if err != nil {
-		return nil, &appSecretsError{fmt.Errorf("rendering the application's secrets: %w", err)}
+	return settings, nil
+}
+
+// exactly is a duration that may be none: 0 is package secrets' word for its default.
+func exactly(d config.Duration) time.Duration {
+	if d.Duration == 0 {
+		return -1
 	}
-	s.Secrets = rendered
-	return s, nil
+	return d.Duration
 }
 
 // secretFile translates one file of the configuration, and reads its template.
@@ -96,11 +112,8 @@ func secretFile(i int, file config.SecretFile) (secrets.File, error) {
 		Owner: file.User(), Group: file.GroupName(), Mode: file.FileMode(), UnsafeOthers: file.UnsafeOthers,
 		OnChange: secrets.Action{
 			Verb: secrets.Verb(change.Action), Signal: appSignals[change.Signal], URL: change.URL, Command: change.Command,
-			Timeout: change.Timeout.Duration, Debounce: change.Debounce.Duration, Jitter: change.Jitter.Duration,
+			Timeout: change.Timeout.Duration, Debounce: exactly(change.Debounce), Jitter: change.Jitter.Duration,
 		},
-	}
-	if change.Debounce.Duration == 0 {
-		wanted.OnChange.Debounce = -1 // 0 is the package's word for its default
 	}
 	if file.TemplateFile == "" {
 		return wanted, nil

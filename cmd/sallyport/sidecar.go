@@ -68,6 +68,7 @@ type sidecarStart struct {
 
 // runSidecar is the life of a sidecar, in the order of runGateway.
 func runSidecar(ctx context.Context, how sidecarStart, std stdio, log *slog.Logger) error {
+	outlastReaders()
 	from, identity := how.from, how.identity
 	inherited, err := inheritSockets(socketHTTPS, socketAdmin)
 	if err != nil {

@@ -486,6 +486,20 @@ func TestAStartWaitsForVault(t *testing.T) {
 	})
 }
 
+// TestAStartThatIsStoppedSaysSo: that Vault was away is not what ended it.
+func TestAStartThatIsStoppedSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEngine(time.Hour, time.Hour)
+		e.away = refusal(secrets.Away, "connection refused")
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(30*time.Second, cancel)
+		_, err := secrets.New(ctx, secrets.Config{Vault: e, Files: []secrets.File{{Path: filepath.Join(memory(t), "a"), Template: database}}})
+		if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "connection refused") {
+			t.Errorf("error %v, expected both", err)
+		}
+	})
+}
+
 // TestARestartTellsOfEverything that changed with it: no signal follows.
 func TestARestartTellsOfEverything(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -110,15 +110,17 @@ func (s *Secrets) first(ctx context.Context) error {
 			break
 		}
 		left := s.cfg.Wait - time.Since(start)
-		if ctx.Err() != nil || left <= 0 || !isAway(err) {
+		switch {
+		case ctx.Err() != nil:
+			return stopped(ctx, err)
+		case left <= 0 || !isAway(err):
 			return err
-		}
-		if !told {
+		case !told:
 			told = true
 			s.log.Warn("waiting for vault to render the application's secrets", "cause", err.Error(), "time_left", left.Round(time.Second).String())
 		}
 		if !sleep(ctx, min(between(delay, 1, 1.5), left)) {
-			return err
+			return stopped(ctx, err)
 		}
 		delay = min(2*delay, longestFirstDelay)
 	}
@@ -130,6 +132,11 @@ func (s *Secrets) first(ctx context.Context) error {
 	}
 	s.publish()
 	return nil
+}
+
+// stopped is why a rendering ended with ctx: it was asked for, whatever Vault did.
+func stopped(ctx context.Context, err error) error {
+	return fmt.Errorf("%w, and until then: %w", ctx.Err(), err)
 }
 
 // Pace of attempts while Vault is away.

@@ -120,11 +120,13 @@ func (p *place) judge(root *os.Root) error {
 	if info.Mode().Perm()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0 {
 		return p.fail(fmt.Errorf("others may write to its folder, which has mode %s", info.Mode().Perm()), "give the folder mode 0700")
 	}
-	if p.onDisk {
-		return nil
+	if !p.onDisk {
+		if err := checkMemory(folder); err != nil {
+			return p.fail(err, "mount a tmpfs at its folder, or another above: secrets are not put on disks")
+		}
 	}
-	if err := checkMemory(folder); err != nil {
-		return p.fail(err, "mount a tmpfs at its folder, or another above: secrets are not put on disks")
+	if err := checkWritable(folder); err != nil {
+		return p.fail(err, fmt.Sprintf("let the folder belong to user %d: it may have been made, or mounted, for another", os.Geteuid()))
 	}
 	return nil
 }

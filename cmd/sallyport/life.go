@@ -142,7 +142,7 @@ func (l *life) run(ctx context.Context) error {
 		return l.work(ctx, background, open)
 	})
 	err = group.Wait()
-	l.log.Info("stopped", "clean", err == nil)
+	l.log.Info("stopped", "clean", exitCode(err) == exitOK || stoppedEarly(ctx, err))
 	return err
 }
 

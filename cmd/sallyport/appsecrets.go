@@ -216,6 +216,9 @@ func (s *appSecrets) run(ctx context.Context) error {
 	return s.Run(ctx)
 }
 
+// wake has Vault asked for whatever may have changed.
+func (s *appSecrets) wake() { s.Look() }
+
 // close ends what was begun, if it never ran.
 func (s *appSecrets) close(ctx context.Context) {
 	if s != nil && !s.ran.Load() {

@@ -347,6 +347,9 @@ func (l *life) keepFresh(ctx context.Context, group *errgroup.Group) {
 		})
 	}
 	sleepers := []sleeper{l.probe}
+	if l.rendered != nil {
+		sleepers = append(sleepers, l.rendered)
+	}
 	for _, f := range l.followed {
 		sleepers = append(sleepers, f)
 		group.Go(func() error { return f.run(ctx) })

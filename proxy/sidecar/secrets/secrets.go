@@ -27,6 +27,7 @@ type Secrets struct {
 	changes  map[string]*change // by the name of their action
 	acting   *change            // the one that is being done
 	done     chan outcome       // of acting; has room for one
+	looks    chan struct{}      // sent to by Look; has room for one
 	sessions time.Time          // Since of the session that leases are from
 	counts   counts
 
@@ -57,7 +58,7 @@ func New(ctx context.Context, cfg Config) (*Secrets, error) {
 	s := &Secrets{
 		cfg: cfg, log: cfg.Log, actor: newActor(cfg),
 		fetcher: &fetcher{vault: cfg.Vault, mounts: &mounts{vault: cfg.Vault}, refresh: cfg.Refresh},
-		items:   map[string]*item{}, changes: map[string]*change{}, done: make(chan outcome, 1),
+		items:   map[string]*item{}, changes: map[string]*change{}, done: make(chan outcome, 1), looks: make(chan struct{}, 1),
 		counts: counts{renders: map[string]int{}, renderFailures: map[string]int{}, actions: map[Verb]int{}, actionFailures: map[Verb]int{}},
 	}
 	if s.targets, err = cfg.prepare(); err != nil {

@@ -70,8 +70,8 @@ func (p *place) fail(err error, hint string) error {
 	return &Error{Where: "file " + p.file.Path, Err: err, Hint: hint}
 }
 
-// prepare makes the folder if it is absent, and removes what a process that was killed
-// left there.
+// prepare makes the folder if it is absent, removes what a process that was killed left
+// there, and tries whether a file can be given to its owner.
 func (p *place) prepare() error {
 	err := os.Mkdir(p.dir, 0o700)
 	made := err == nil
@@ -91,7 +91,13 @@ func (p *place) prepare() error {
 		}
 		return err
 	}
-	return errors.Join(p.sweep(root), root.Close())
+	return errors.Join(p.sweep(root), p.try(root), root.Close())
+}
+
+// try makes a file without a content, and removes it.
+func (p *place) try(root *os.Root) error {
+	temp := p.temps() + rand.Text()
+	return errors.Join(p.write(root, temp, nil), ignoreAbsent(root.Remove(temp)))
 }
 
 // open opens the folder, if it is one in which secrets may be.

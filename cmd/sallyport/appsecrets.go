@@ -59,26 +59,44 @@ func newAppSecrets(ctx context.Context, cfg *config.Sidecar, client *vaultpki.Cl
 	if !cfg.Secrets.On() {
 		return nil, nil
 	}
-	settings, err := secretSettings(cfg)
-	if err != nil {
-		return nil, &appSecretsError{err}
-	}
 	s := &appSecrets{}
-	settings.Vault, settings.Log = appVault{client}, log
-	if hasApp {
-		settings.App, settings.Exec = s, s.exec
+	settings, err := s.settings(cfg, hasApp)
+	if err != nil {
+		return nil, err
 	}
-	if s.Secrets, err = secrets.New(ctx, settings); err != nil {
+	settings.Vault, settings.Log = appVault{client}, log
+	rendered, err := secrets.New(ctx, settings)
+	if err != nil {
 		return nil, &appSecretsError{fmt.Errorf("rendering the application's secrets: %w", err)}
 	}
+	s.Secrets = rendered
 	return s, nil
 }
 
-// secretSettings translates a configuration, and reads its templates.
-func secretSettings(cfg *config.Sidecar) (secrets.Config, error) {
+// checkAppSecrets finds what would keep the application's secrets from being rendered
+// whatever Vault says: a template, an owner, a folder.
+func checkAppSecrets(cfg *config.Sidecar, hasApp bool) error {
+	if !cfg.Secrets.On() {
+		return nil
+	}
+	settings, err := (&appSecrets{}).settings(cfg, hasApp)
+	if err != nil {
+		return err
+	}
+	if err := secrets.Check(settings); err != nil {
+		return &appSecretsError{fmt.Errorf("preparing the application's secrets: %w", err)}
+	}
+	return nil
+}
+
+// settings are those of the secrets, without Vault and log. It reads template files.
+func (s *appSecrets) settings(cfg *config.Sidecar, hasApp bool) (secrets.Config, error) {
 	settings := secrets.Config{
 		Env: map[string]string{}, Variable: inheritedVariable(os.Environ()),
 		Refresh: cfg.Refresh.Duration, Grace: exactly(cfg.Secrets.Grace), UnsafeDisk: cfg.Secrets.UnsafeDisk,
+	}
+	if hasApp {
+		settings.App, settings.Exec = s, s.exec
 	}
 	if cfg.Secrets.HasStdin() {
 		settings.Stdin = cfg.Secrets.Stdin
@@ -89,7 +107,7 @@ func secretSettings(cfg *config.Sidecar) (secrets.Config, error) {
 	for i, file := range cfg.Secrets.Files {
 		wanted, err := secretFile(i, file)
 		if err != nil {
-			return settings, err
+			return settings, &appSecretsError{err}
 		}
 		settings.Files = append(settings.Files, wanted)
 	}
@@ -202,6 +220,9 @@ func (s *appSecrets) run(ctx context.Context) error {
 	s.ran.Store(true)
 	return s.Run(ctx)
 }
+
+// wake has Vault asked for whatever may have changed.
+func (s *appSecrets) wake() { s.Look() }
 
 // close ends what was begun, if it never ran.
 func (s *appSecrets) close(ctx context.Context) {

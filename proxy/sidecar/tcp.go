@@ -117,6 +117,9 @@ func (t *TCP) handle(ctx context.Context, client *tls.Conn, full bool) {
 	defer client.Close()
 	state := client.ConnectionState()
 	p := &passage{guard: t, client: client, record: t.recordOf(client, &state)}
+	// Before it is let in: who is taken off the list just then is cut, and not overlooked.
+	ctx, forget := t.cfg.Living.begin(ctx, &state)
+	defer forget()
 	if err := p.admit(&state, full); err != nil {
 		p.end(err)
 		return
@@ -127,8 +130,6 @@ func (t *TCP) handle(ctx context.Context, client *tls.Conn, full bool) {
 		return
 	}
 	p.record.Upstream = t.app.name
-	ctx, forget := t.cfg.Living.begin(ctx, &state)
-	defer forget()
 	p.end(p.carry(ctx))
 }
 

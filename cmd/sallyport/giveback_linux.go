@@ -5,27 +5,68 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // giveBack lets go of the memory that a start has needed and a process that only waits does
-// not: garbage, and the pages of this program that were looked at once. The kernel brings
-// back those of the program that are wanted again from its cache, without a disk. What
-// fails is as it was before.
+// not: garbage, and the pages of this program that were looked at once.
 func giveBack() {
 	debug.FreeOSMemory()
-	program, err := os.Readlink("/proc/self/exe")
+	giveBackProgram()
+}
+
+// giveBackProgram lets go of the pages of this program. The kernel brings back those that
+// are wanted again from its cache, without a disk; it brings sixteen at a time, so that a
+// check of a moment leaves megabytes. What fails is as it was before.
+func giveBackProgram() {
+	for _, part := range program() {
+		_, _, _ = unix.Syscall(unix.SYS_MADVISE, part.from, part.to-part.from, unix.MADV_DONTNEED)
+	}
+}
+
+// program is where this program is in memory and stays as it is in its file, which does not
+// change once it runs.
+var program = sync.OnceValue(func() []pages {
+	name, err := os.Readlink("/proc/self/exe")
 	if err != nil {
-		return
+		return nil
 	}
 	maps, err := os.ReadFile("/proc/self/smaps")
 	if err != nil {
-		return
+		return nil
 	}
-	for _, part := range unwritten(string(maps), program) {
-		_, _, _ = unix.Syscall(unix.SYS_MADVISE, part.from, part.to-part.from, unix.MADV_DONTNEED)
+	return unwritten(string(maps), name)
+})
+
+// worked is the processor's time that this process has taken until now; 0 if the kernel
+// does not say.
+func worked() time.Duration {
+	var used unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &used); err != nil {
+		return 0
 	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+}
+
+// mapped reads from proc_pid_statm(5) how many bytes of files this process has in memory; 0
+// if the kernel does not say.
+func mapped() int {
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(text))
+	if len(fields) < 3 {
+		return 0
+	}
+	count, err := strconv.Atoi(fields[2])
+	if err != nil {
+		return 0
+	}
+	return count * os.Getpagesize()
 }
 
 // pages are the addresses from one on, up to another.

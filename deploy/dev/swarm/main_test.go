@@ -27,8 +27,8 @@ const (
 // get there by their gateway.
 const address = "10.99.0.1"
 
-// folder and root are the values of the variables above.
-var folder, root string
+// folder and root are the values of the variables above; example is in the latter.
+var folder, root, example string
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
@@ -37,6 +37,7 @@ func run(m *testing.M) int {
 	if folder == "" {
 		return report(runInside())
 	}
+	example = filepath.Join(root, "deploy", "examples", "python-sighup")
 	if code := report(enter()); code != 0 {
 		return code
 	}
@@ -57,9 +58,9 @@ func runInside() (err error) {
 	if os.Geteuid() != 0 {
 		return errors.New("an engine needs root: run sudo make swarm")
 	}
-	for _, tool := range []string{"dockerd", "docker", "ip"} {
+	for _, tool := range []string{"dockerd", "docker", "ip", "setpriv", "psql"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			return fmt.Errorf("no %s on PATH: run `make swarm` as root once, or: apt-get install docker.io iproute2", tool)
+			return fmt.Errorf("no %s on PATH: run `make swarm` as root once", tool)
 		}
 	}
 	if root, err = filepath.Abs("../../.."); err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"runtime/debug"
 	"time"
 )
 
@@ -50,5 +51,10 @@ func (h thrift) whileIdle(ctx context.Context) {
 
 // giveBackWhileIdle is what a process does that has begun to serve.
 func giveBackWhileIdle(ctx context.Context) {
-	thrift{worked, mapped, giveBack, giveBackProgram}.whileIdle(ctx)
+	file := program()
+	sweep := func() {
+		debug.FreeOSMemory()
+		file.giveBack()
+	}
+	thrift{worked, mapped, sweep, file.giveBack}.whileIdle(ctx)
 }

@@ -2,34 +2,18 @@ package main
 
 import (
 	"os"
-	"runtime/debug"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// giveBack lets go of the memory that a start has needed and a process that only waits does
-// not: garbage, and the pages of this program that were looked at once.
-func giveBack() {
-	debug.FreeOSMemory()
-	giveBackProgram()
-}
+// image is where a program is in memory and stays as it is in its file.
+type image []pages
 
-// giveBackProgram lets go of the pages of this program. The kernel brings back those that
-// are wanted again from its cache, without a disk; it brings sixteen at a time, so that a
-// check of a moment leaves megabytes. What fails is as it was before.
-func giveBackProgram() {
-	for _, part := range program() {
-		_, _, _ = unix.Syscall(unix.SYS_MADVISE, part.from, part.to-part.from, unix.MADV_DONTNEED)
-	}
-}
-
-// program is where this program is in memory and stays as it is in its file, which does not
-// change once it runs.
-var program = sync.OnceValue(func() []pages {
+// program finds this one's. It does not change once the program runs.
+func program() image {
 	name, err := os.Readlink("/proc/self/exe")
 	if err != nil {
 		return nil
@@ -39,7 +23,16 @@ var program = sync.OnceValue(func() []pages {
 		return nil
 	}
 	return unwritten(string(maps), name)
-})
+}
+
+// giveBack lets go of its pages, most of which were looked at once. The kernel brings back
+// those that are wanted again from its cache, without a disk; it brings sixteen at a time,
+// so that a check of a moment leaves megabytes. What fails is as it was before.
+func (i image) giveBack() {
+	for _, part := range i {
+		_, _, _ = unix.Syscall(unix.SYS_MADVISE, part.from, part.to-part.from, unix.MADV_DONTNEED)
+	}
+}
 
 // worked is the processor's time that this process has taken until now; 0 if the kernel
 // does not say.
@@ -75,7 +68,7 @@ type pages struct{ from, to uintptr }
 // unwritten reads proc_pid_smaps(5), and returns the parts of the program that nobody may
 // write to and nobody has: a linker writes to some before it forbids that, as the race
 // detector's does. They are in memory what they are in the file.
-func unwritten(smaps, program string) (parts []pages) {
+func unwritten(smaps, program string) (parts image) {
 	var part pages // empty if it is none
 	clean := false
 	add := func() {

@@ -11,9 +11,9 @@ import (
 const (
 	afterStart     = 3 * time.Second
 	betweenLooks   = 2 * time.Second
-	betweenSweeps  = time.Minute // each collects garbage, too
-	mostUnused     = 8 << 20     // bytes of the program's file that are not worth a look
-	idleProcessing = 0.01        // of a processor: checks, renewals, answers about its health
+	betweenSweeps  = 30 * time.Second // each collects garbage, too
+	mostUnused     = 8 << 20          // bytes of the program's file that are not worth a look
+	idleProcessing = 0.01             // of a processor: checks, renewals, answers about its health
 )
 
 // thrift gives back the memory of a process that stands beside others. Its functions are

@@ -19,7 +19,7 @@ import (
 // composition is a Compose file, as far as its sidecar's container goes. Debian has no
 // Compose: what that would ask of the engine is asked here.
 type composition struct {
-	Services map[string]any
+	Services map[string]map[string]any
 	Configs  map[string]source
 	Secrets  map[string]source
 
@@ -55,22 +55,29 @@ type composed struct {
 	Secrets     []reference
 }
 
-// readComposition reads the file and one of its services.
-func readComposition(t *testing.T, file, name string) (*composition, *composed) {
+// readComposition reads the file and the service that its sidecar is in.
+func readComposition(t *testing.T, file string) (*composition, *composed) {
 	t.Helper()
 	c := &composition{folder: filepath.Dir(file)}
 	if err := yaml.Unmarshal([]byte(read(t, file)), c); err != nil {
 		t.Fatal(err)
 	}
-	raw, err := yaml.Marshal(c.Services[name])
-	if err != nil {
-		t.Fatal(err)
+	for name, service := range c.Services {
+		if command, ok := service["command"].([]any); !ok || command[0] != "sidecar" {
+			continue
+		}
+		raw, err := yaml.Marshal(service)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := &composed{}
+		if err := yaml.UnmarshalWithOptions(raw, found, yaml.Strict()); err != nil {
+			t.Fatalf("service %s of %s: %v", name, file, err)
+		}
+		return c, found
 	}
-	service := &composed{}
-	if err := yaml.UnmarshalWithOptions(raw, service, yaml.Strict()); err != nil {
-		t.Fatalf("service %s of %s: %v", name, file, err)
-	}
-	return c, service
+	t.Fatalf("no sidecar in %s", file)
+	return nil, nil
 }
 
 // arguments are those of `docker create` for the service. Variables are the operator's.

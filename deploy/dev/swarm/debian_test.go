@@ -124,9 +124,10 @@ func (s *stand) archive(t *testing.T, file string, paths map[string]bool) {
 }
 
 // importDebian makes the image.
-func (s *stand) importDebian(t *testing.T, d *debian) {
+func (s *stand) importDebian(t *testing.T) {
 	t.Helper()
-	s.pack(t, "debian.tar", d.closure(t, d.essential...))
+	s.debian = s.packages(t)
+	s.pack(t, "debian.tar", s.debian.closure(t, s.debian.essential...))
 	links := map[string]bool{}
 	for _, name := range top {
 		if info, err := os.Lstat("/" + name); err == nil && info.Mode().Type() == os.ModeSymlink {

@@ -52,40 +52,21 @@ func TestExampleRunsInAContainer(t *testing.T) {
 // prepareReports does what the README has people do once.
 func (s *stand) prepareReports(t *testing.T) {
 	t.Helper()
-	s.run(t, "cp", "--recursive", example, "reports")
-	write(t, "reports/vault-ca.pem", read(t, s.caFile))
-	for _, file := range []string{"vault-ca.pem", "sidecar.yaml"} {
-		if err := os.Chmod(filepath.Join(folder, "reports", file), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	s.buildExample(t, example)
 	s.startPostgreSQL(t)
 	s.query(t, "postgres", "CREATE DATABASE reports")
-	statements := write(t, "reports/database.sql", strings.ReplaceAll(read(t, filepath.Join(example, "database.sql")), "@PASSWORD@", "first-password"))
+	statements := write(t, "reports.sql", strings.ReplaceAll(read(t, filepath.Join(folder, example, "database.sql")), "@PASSWORD@", "first-password"))
 	s.run(t, "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file", statements, administrator+"reports")
 
 	s.registerPlugin(t)
 	s.run(t, "env", "PATH="+filepath.Join(root, ".build")+":/usr/bin:/bin", "VAULT_DB_PASSWORD=first-password", "DB_ADDRESS="+address+":5432", "DB_SSLMODE=disable",
-		"DEFAULT_TTL=10s", "MAX_TTL=20s", "reports/vault.sh")
-	s.buildReports(t)
-}
-
-// buildReports makes the image. Its Dockerfile is whole but for one line: there is no
-// network to install packages from, so they are those of this machine.
-func (s *stand) buildReports(t *testing.T) {
-	t.Helper()
-	installed := s.packages(t)
-	s.importDebian(t, installed)
-	text, names := withoutApt(t, read(t, filepath.Join(folder, "reports", "Dockerfile")), "packages.tar")
-	write(t, "reports/Dockerfile", text)
-	s.pack(t, "reports/packages.tar", installed.closure(t, names...))
-	s.run(t, "docker", "build", "--quiet", "--tag", "reports:latest", "reports")
+		"DEFAULT_TTL=10s", "MAX_TTL=20s", filepath.Join(folder, example, "vault.sh"))
 }
 
 // createReports makes the container as the Compose file says. Its database is elsewhere.
 func (s *stand) createReports(t *testing.T) *reports {
 	t.Helper()
-	file, service := readComposition(t, filepath.Join(folder, "reports", "compose.yml"), "reports")
+	file, service := readComposition(t, filepath.Join(folder, example, "compose.yml"))
 	r := &reports{
 		box:  box{stand: s, name: "reports.backend.sallyport.internal", health: []string{"sallyport", "health"}},
 		role: service.Command[slices.Index(service.Command, "--role")+1], token: file.Secrets["token"].File,

@@ -27,8 +27,8 @@ const (
 // get there by their gateway.
 const address = "10.99.0.1"
 
-// folder and root are the values of the variables above; example is in the latter.
-var folder, root, example string
+// folder and root are the values of the variables above.
+var folder, root string
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
@@ -37,7 +37,6 @@ func run(m *testing.M) int {
 	if folder == "" {
 		return report(runInside())
 	}
-	example = filepath.Join(root, "deploy", "examples", "python-sighup")
 	if code := report(enter()); code != 0 {
 		return code
 	}

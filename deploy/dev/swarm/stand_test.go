@@ -33,6 +33,7 @@ type stand struct {
 	vault  *http.Client
 	caFile string
 	env    []string // for the commands of an operator
+	debian *debian  // what images are made of
 }
 
 // shared is what the tests use, side by side. The first of them starts it.
@@ -42,13 +43,14 @@ var (
 )
 
 // theStand is a Vault that is provisioned for every test, and an engine that has the
-// product's image and is in no Swarm yet. They end with the namespace.
+// product's image and Debian's, and is in no Swarm yet. They end with the namespace.
 func theStand(t *testing.T) *stand {
 	t.Helper()
 	begun.Do(func() {
 		s := newStand(t)
 		s.provision(t)
 		s.importImage(t)
+		s.importDebian(t)
 		shared = s
 	})
 	if shared == nil {
@@ -72,6 +74,7 @@ func newStand(t *testing.T) *stand {
 	s.env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Join(folder, "home"), "DOCKER_HOST=unix://" + socket,
 		"VAULT_ADDR=https://" + address + ":8200", "VAULT_CACERT=" + s.caFile, "VAULT_TOKEN=" + rootToken,
+		"DOCKER_BUILDKIT=0", // which builds on images that no registry has
 	}
 	s.engine = overSocket(socket)
 	eventually(t, "the engine answers", func() error { return call(s.engine, "GET", "http://docker/_ping", nil, nil) })
@@ -221,7 +224,7 @@ func (s *stand) provision(t *testing.T) {
 	t.Helper()
 	route := "  - {name: %[1]s, host: %[1]s.example.com, backend: {url: \"https://%[1]s:8443\"}, allow: {groups: [engineers]}}\n"
 	write(t, "gateway.yaml", "door: {host: door.example.com}\nroutes:\n"+fmt.Sprintf(route, "notes")+fmt.Sprintf(route, "reports"))
-	write(t, "vault.yaml", "secret_driver: {approle: true, kv_paths: [notes/db]}\n"+read(t, filepath.Join(example, "provision.yaml")))
+	write(t, "vault.yaml", "secret_driver: {approle: true, kv_paths: [notes/db]}\n"+read(t, filepath.Join(root, examples, example, "provision.yaml")))
 	s.run(t, "sallyport", "provision", "apply", "--config", "gateway.yaml", "-f", "vault.yaml")
 }
 

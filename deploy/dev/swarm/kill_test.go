@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -47,6 +48,12 @@ func (r *reports) testKill(t *testing.T) {
 		t.Errorf("the container's output has a token, or cannot be read: %v", err)
 	}
 	testNothingContains(t, filepath.Join(folder, "data"), r.roleID(t, r.role), secret.Password, token)
+	eventually(t, "the credentials end with their lease", func() error {
+		if users := r.users(t); len(users) > 0 {
+			return fmt.Errorf("there are %q", users)
+		}
+		return nil
+	})
 }
 
 // testNothingWasWritten compares the container's file system with its image: places that

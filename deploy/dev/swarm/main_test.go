@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -36,6 +37,11 @@ func run(m *testing.M) int {
 	folder, root = os.Getenv(folderVariable), os.Getenv(rootVariable)
 	if folder == "" {
 		return report(runInside())
+	}
+	flag.Parse()
+	// These tests wait for an engine and for leases to end, and less for a processor.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		return report(err)
 	}
 	if code := report(enter()); code != 0 {
 		return code

@@ -155,7 +155,7 @@ func (s *liveSidecar) life(start loaded[config.Sidecar], client *vaultpki.Client
 		sockets: sockets{beside: cfg.ReusePort}, listen: addresses{work: cfg.Listen, admin: cfg.Admin}, tls: s.tls(), handler: s,
 		announce: cfg.Stop.Announce.Duration, drain: cfg.Stop.Drain.Duration,
 		strangers: slog.LevelWarn, // nobody but the gateway has business here
-		beside:    []func(context.Context){giveBackIdle},
+		beside:    []func(context.Context){giveBackWhileIdle},
 		followed: []followed{watchConfig(watcher{client, s.refresh, s.log}, how.from, start, func(_ context.Context, text []byte) error {
 			return s.useText(string(how.from), text)
 		}, nil)},

@@ -99,15 +99,28 @@ swarm: packages ## test the Docker plugin and a sidecar in a real engine of its 
 	@echo "test: the Docker plugin in a real Swarm, and a sidecar in a container"
 	@go -C $(DEV) test -tags swarm -count=1 -timeout 10m ./swarm
 
+# A package is built once for all of its targets, with what tells the fuzzer where an
+# input has come to. Each line of the file targets is one of them; as many as there are
+# cores run at once, each with one worker.
+FUZZ := $(OUT)/fuzz
+
 .PHONY: fuzz
 fuzz: ## run each fuzz target briefly (FUZZTIME=5000x inputs, or 1m)
-	@go test -list '^Fuzz' ./... | awk '/^Fuzz/ {names = names " " $$1} /^ok/ {if (names) print $$2 names; names = ""}' | \
-	while read -r package targets; do \
-		for target in $$targets; do \
-			echo "fuzz: $$package $$target, $(FUZZTIME)"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x "$$package" | grep -v -e '^fuzz: elapsed' -e '^PASS$$'; \
-		done; \
-	done
+	@rm -rf $(FUZZ) && mkdir -p $(FUZZ)
+	@echo "fuzz: building the targets"
+	@go list -f '{{.ImportPath}} {{.Dir}}' ./... | while read -r package dir; do \
+		if ! grep -qs '^func Fuzz' "$$dir"/*_test.go; then continue; fi; \
+		binary=$(FUZZ)/$${package//\//-}.test; \
+		go test -c -fuzz . -o "$$binary" "$$package"; \
+		"$$binary" -test.list '^Fuzz' | sed "s|^|$$package $$dir $$binary |"; \
+	done >$(FUZZ)/targets
+	@cache=$$(go env GOCACHE)/fuzz xargs -P "$$(nproc)" -n 4 bash -euc '\
+		if ! said=$$(cd "$$1" && "$$2" -test.run "^$$" -test.fuzz "^$$3$$" -test.fuzztime $(FUZZTIME) -test.fuzzminimizetime 100x \
+			-test.fuzzcachedir "$$cache/$$0" -test.parallel 1 -test.paniconexit0 -test.timeout 10m 2>&1); then \
+			printf "%s\n" "fuzz: $$0 $$3 has FAILED" "$$said"; exit 255; \
+		fi; \
+		head -n 1 <<<"fuzz: $$0 $$3, $${said##*elapsed: }"' <$(FUZZ)/targets
+	@rm -rf $(FUZZ)
 
 # What the gateway costs, beside others. It wants a quiet machine with two cores, and
 # says how far its rounds lie apart. BENCH="-figures h1,h2 -rounds 9" measures less, or more.

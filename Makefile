@@ -93,14 +93,15 @@ test: packages $(UNPACKED) vault caddy vet ## run every test: unit, integration,
 	@echo "test: the demo and the whole stack in a browser, with the race detector"
 	@go -C $(DEV) test $(TEST_FLAGS) ./...
 	@if [[ $$(id -u) == 0 ]]; then $(MAKE) swarm; else \
-		echo "test: NOT RUN: the Docker plugin in a real Swarm, which needs root: sudo make swarm"; fi
+		echo "test: NOT RUN: the Docker plugin, sidecars and an example in a real engine, which needs root: sudo make swarm"; fi
 	@$(MAKE) fuzz
 	@echo "test: everything passed"
 
 .PHONY: swarm
-swarm: NEEDS := dockerd:docker.io docker:docker.io iptables:iptables ip:iproute2
-swarm: packages ## test the Docker plugin and a sidecar in a real engine of its own (as root; touches no engine that runs)
-	@echo "test: the Docker plugin in a real Swarm, and a sidecar in a container"
+swarm: NEEDS = dockerd:docker.io docker:docker.io iptables:iptables ip:iproute2 setpriv:util-linux /usr/bin/python3:python3 \
+	gunicorn:gunicorn ssh-keygen:openssh-client openssl:openssl $(foreach package,$(EXAMPLE),/usr/share/doc/$(package):$(package))
+swarm: packages ## test the Docker plugin, sidecars and an example in a real engine of its own (as root; touches no engine that runs)
+	@echo "test: the Docker plugin in a real Swarm, and sidecars and an example in containers"
 	@go -C $(DEV) test -tags swarm -count=1 -timeout 10m ./swarm
 
 # A package is built once for all of its targets, with what tells the fuzzer where an

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy/sidecar/secrets"
 )
 
@@ -115,26 +116,33 @@ func testAppSecretsFail(t *testing.T, s *stand) {
 	id := s.appSecretsRole(t, role)
 	s.writeKV(t, "notes/some", map[string]string{"password": "canary-some"})
 	tests := map[string]struct {
-		file string
-		code int
-		says string
+		file  string
+		code  int
+		says  string
+		spent bool // the introduction is
 	}{
 		"a field that is not there": {`{path: ` + memory + `/a, template: '{{ with secret "secret/notes/some" }}{{ .Data.data.passwrd }}{{ end }}'}`,
-			exitAppSecrets, `secrets.files[0].template:1: there is no field "passwrd" in "secret/notes/some"`},
-		"a path that is denied":       {`{path: ` + memory + `/b, template: '{{ secret "secret/other" }}'}`, exitDenied, `hint: grant it in the policy: path "secret/data/other" { capabilities = ["read"] }`},
-		"a secret that is not there":  {`{path: ` + memory + `/c, template: '{{ secret "secret/notes/none" }}'}`, exitBadSecret, `"secret/notes/none": there is no such secret`},
-		"a disk":                      {`{path: ` + t.TempDir() + `/a, template: x}`, exitAppSecrets, "is not in memory"},
-		"a function that reads files": {`{path: ` + memory + `/d, template: '{{ file "/etc/passwd" }}'}`, exitAppSecrets, `function "file" is refused: it reads files`},
+			exitAppSecrets, `secrets.files[0].template:1: there is no field "passwrd" in "secret/notes/some"`, true},
+		"a path that is denied":       {`{path: ` + memory + `/b, template: '{{ secret "secret/other" }}'}`, exitDenied, `hint: grant it in the policy: path "secret/data/other" { capabilities = ["read"] }`, true},
+		"a secret that is not there":  {`{path: ` + memory + `/c, template: '{{ secret "secret/notes/none" }}'}`, exitBadSecret, `"secret/notes/none": there is no such secret`, true},
+		"a disk":                      {`{path: ` + t.TempDir() + `/a, template: x}`, exitAppSecrets, "is not in memory", false},
+		"a function that reads files": {`{path: ` + memory + `/d, template: '{{ file "/etc/passwd" }}'}`, exitAppSecrets, `function "file" is refused: it reads files`, false},
+		"a template without an end":   {`{path: ` + memory + `/e, template: '{{ with secret "secret/notes/some" }}'}`, exitAppSecrets, "secrets.files[0].template:1: unexpected EOF\nhint: end each", false},
+		"a template file":             {`{path: ` + memory + `/f, template_file: ` + memory + `/none}`, exitAppSecrets, "no such file or directory", false},
 	}
 	for name, test := range tests {
 		yaml := fmt.Sprintf("name: %s\napp: http://127.0.0.1:1\nlisten: %q\nadmin: %q\nsecrets: {files: [%s]}\n", sidecarName, free(t), free(t), test.file)
-		p := s.start(t, "sidecar", "--role", role, "--role-id", id, "--wrapping-token-file", s.introduce(t, role).file,
+		introduction := s.introduce(t, role)
+		p := s.start(t, "sidecar", "--role", role, "--role-id", id, "--wrapping-token-file", introduction.file,
 			"--config", writeFile(t, t.TempDir(), "sidecar.yaml", yaml), "--", "/bin/echo", "started")
 		if code := p.wait(t); code != test.code || !strings.Contains(p.err.String(), test.says) {
 			t.Errorf("%s: exit code %d, expected %d and %q\n%s", name, code, test.code, test.says, p.err.String())
 		}
 		if strings.Contains(p.out.String(), "started") {
 			t.Errorf("%s: the app was started", name)
+		}
+		if spent := read(t, introduction.file) == ""; spent != test.spent {
+			t.Errorf("%s: the introduction is used up: %t, expected %t", name, spent, test.spent)
 		}
 		s.checkNoSecret(t, p, "canary-some")
 	}
@@ -158,5 +166,25 @@ func TestExitCodesOfSecrets(t *testing.T) {
 		if code, hint := exitCode(test.err), hintOf(test.err); code != test.code || hint != "do this" {
 			t.Errorf("%s: code %d, hint %q; expected %d", name, code, hint, test.code)
 		}
+	}
+}
+
+// TestNoGraceIsNone: 0 is allowed in a configuration, and means no default.
+func TestNoGraceIsNone(t *testing.T) {
+	cfg, err := config.LoadSidecar("sidecar.yaml", []byte(`name: tool.backend.sallyport.internal
+app: http://127.0.0.1:3000
+secrets:
+  grace: 0s
+  files: [{path: /run/secrets/db.ini, template: x, on_change: {debounce: 0s}}]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings, err := new(appSecrets).settings(cfg, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if settings.Grace >= 0 || settings.Files[0].OnChange.Debounce >= 0 {
+		t.Errorf("grace %s and debounce %s, which package secrets takes for its defaults", settings.Grace, settings.Files[0].OnChange.Debounce)
 	}
 }

@@ -19,7 +19,7 @@ func checkCommand(io stdio) *cobra.Command {
 		Short: "Validate a configuration file, offline",
 		Long: `Validate a configuration file without asking anybody: every fault at once, each
 with its line, the value and what was expected, and warnings for what is allowed
-but deserves a look.`,
+but deserves a look. Of a sidecar, the templates in the file are read, too.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := requireFlags(cmd, "config"); err != nil {
@@ -81,7 +81,10 @@ func checkText(from string, text []byte, kind string) (warnings, needs []string,
 	var cfg warner
 	switch kind {
 	case "sidecar":
-		cfg, err = config.LoadSidecar(from, text)
+		var sidecar *config.Sidecar
+		if sidecar, err = config.LoadSidecar(from, text); err == nil {
+			cfg, err = sidecar, checkTemplates(sidecar)
+		}
 	case "secret-driver":
 		cfg, err = config.LoadSecretDriver(from, text)
 	default:

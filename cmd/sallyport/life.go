@@ -49,6 +49,10 @@ type life struct {
 	// clients; nil for a sidecar.
 	overload   func() (shedding, stuck bool)
 	http2Error func(kind string)
+	// opened and closed are shown the connections of peers; nil for a gateway, whose
+	// clients are strangers.
+	opened func(context.Context, net.Conn) context.Context
+	closed func(net.Conn)
 
 	// asked answers an ingress that asks who may pass, and askTLS lets it in; both
 	// are nil if listen.forwardAuth is empty.
@@ -142,7 +146,7 @@ func (l *life) run(ctx context.Context) error {
 		return l.work(ctx, background, open)
 	})
 	err = group.Wait()
-	l.log.Info("stopped", "clean", err == nil)
+	l.log.Info("stopped", "clean", exitCode(err) == exitOK || stoppedEarly(ctx, err))
 	return err
 }
 
@@ -313,6 +317,7 @@ func (l *life) serve(ctx context.Context, open listeners) error {
 		return l.reception.serve(ctx, proxy.ServerConfig{
 			Listener: open.work, Quiet: open.work.Quiet, TLS: l.tls, Handler: l.handler,
 			Announce: l.announce, Drain: l.drain, Log: l.log, Strangers: l.strangers, HTTP2Error: l.http2Error,
+			Opened: l.opened, Closed: l.closed,
 		}, open.work3)
 	})
 	if open.forwardAuth != nil {
@@ -347,6 +352,9 @@ func (l *life) keepFresh(ctx context.Context, group *errgroup.Group) {
 		})
 	}
 	sleepers := []sleeper{l.probe}
+	if l.rendered != nil {
+		sleepers = append(sleepers, l.rendered)
+	}
 	for _, f := range l.followed {
 		sleepers = append(sleepers, f)
 		group.Go(func() error { return f.run(ctx) })

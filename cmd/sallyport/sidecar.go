@@ -10,6 +10,7 @@ import (
 
 	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/proxy/handover"
 	"github.com/sallyport/sallyport/vaultpki"
 )
 
@@ -27,8 +28,12 @@ The sidecar proves itself to Vault as the gateway does, has its own certificate
 signed, lets in only the gateway, and hands requests on to the application on
 loopback with the identity headers that the gateway set, and no others.
 
-With -- and a command it runs the application, too: it starts it when everything is
-there, hands signals on to it, and ends it after the last request was answered.`,
+With -- and a command it runs the application, too: it renders what that needs of
+Vault, starts it when everything is there, hands signals on to it, and ends it after
+the last request was answered.`,
+		Example: `  sallyport introduce --role sallyport-sidecar-notes --file notes.token
+  sallyport sidecar --config sidecar.yaml --role sallyport-sidecar-notes --role-id ID \
+    --wrapping-token-file notes.token -- gunicorn --bind 127.0.0.1:8000 notes:app`,
 		Args: appArgs,
 		RunE: func(cmd *cobra.Command, command []string) error {
 			if err := identity.require(cmd, "config", "vault-addr"); err != nil {
@@ -48,10 +53,10 @@ there, hands signals on to it, and ends it after the last request was answered.`
 // appArgs takes arguments behind -- alone, and one at least.
 func appArgs(cmd *cobra.Command, args []string) error {
 	switch at := cmd.ArgsLenAtDash(); {
+	case at < 0 && len(args) > 0, at > 0:
+		return usageError{fmt.Errorf("unexpected argument %q, expected none before --, and the application's command behind it", args[0])}
 	case at < 0:
-		return noArgs(cmd, args)
-	case at > 0:
-		return noArgs(cmd, args[:at])
+		return nil
 	case len(args) == 0 || args[0] == "":
 		return usageError{errors.New("nothing stands behind --, expected the application's command")}
 	}
@@ -68,6 +73,7 @@ type sidecarStart struct {
 
 // runSidecar is the life of a sidecar, in the order of runGateway.
 func runSidecar(ctx context.Context, how sidecarStart, std stdio, log *slog.Logger) error {
+	outlastReaders()
 	from, identity := how.from, how.identity
 	inherited, err := inheritSockets(socketHTTPS, socketAdmin)
 	if err != nil {
@@ -75,18 +81,7 @@ func runSidecar(ctx context.Context, how sidecarStart, std stdio, log *slog.Logg
 	}
 	defer inherited.Close()
 	parse := func(name string, text []byte) (*config.Sidecar, error) {
-		cfg, err := config.LoadSidecar(name, text)
-		if err != nil {
-			return nil, err
-		}
-		logConfig(log, name, cfg.Warnings())
-		if err := checkConfinement(cfg); err != nil {
-			return nil, err
-		}
-		if err := (sockets{inherited, cfg.ReusePort}).checkFree(ctx, addresses{work: cfg.Listen, admin: cfg.Admin}); err != nil {
-			return cfg, err
-		}
-		return cfg, checkAppBind(cfg)
+		return how.parse(ctx, name, text, inherited, log)
 	}
 	clock, hup := how.clock, catchHangup()
 	defer hup.release()
@@ -128,25 +123,45 @@ func runSidecar(ctx context.Context, how sidecarStart, std stdio, log *slog.Logg
 	}
 	defer application.release(log)
 	clock.lap("confinement")
+	l := s.life(start, client, how)
+	l.hangup, l.sockets.inherited = hup, inherited
+	l.keepApp(application, rendered)
+	return l.run(ctx)
+}
+
+// parse reads a configuration, and finds what this host would refuse of it before
+// anything is used up.
+func (how sidecarStart) parse(ctx context.Context, name string, text []byte, inherited *handover.Sockets, log *slog.Logger) (*config.Sidecar, error) {
+	cfg, err := config.LoadSidecar(name, text)
+	if err != nil {
+		return nil, err
+	}
+	logConfig(log, name, cfg.Warnings())
+	if err := checkConfinement(cfg); err != nil {
+		return nil, err
+	}
+	if err := (sockets{inherited, cfg.ReusePort}).checkFree(ctx, addresses{work: cfg.Listen, admin: cfg.Admin}); err != nil {
+		return cfg, err
+	}
+	return cfg, checkBeforeLogin(cfg, how.command)
+}
+
+// life is the life of s, with a configuration that was loaded at the start.
+func (s *liveSidecar) life(start loaded[config.Sidecar], client *vaultpki.Client, how sidecarStart) *life {
+	cfg, identity := start.cfg, how.identity
 	l := &life{
-		service: "sidecar", tracer: tracer, startup: clock, hangup: hup, probe: newTokenProbe(client, s.refresh), log: log, client: client, access: access, metrics: newRegistry("sidecar"), calls: identity.calls,
-		certificates: []heldCertificates{{certificates, "the gateway reaches the tool"}}, app: application, rendered: rendered, more: rendered.artefacts,
-		sockets: sockets{inherited, cfg.ReusePort}, listen: addresses{work: cfg.Listen, admin: cfg.Admin}, tls: s.tls(), handler: s,
+		service: "sidecar", tracer: s.tracer, startup: how.clock, probe: newTokenProbe(client, s.refresh), log: s.log, client: client, access: s.access,
+		metrics: newRegistry("sidecar"), calls: identity.calls, certificates: []heldCertificates{{s.certificates, "the gateway reaches the tool"}},
+		sockets: sockets{beside: cfg.ReusePort}, listen: addresses{work: cfg.Listen, admin: cfg.Admin}, tls: s.tls(), handler: s,
 		announce: cfg.Stop.Announce.Duration, drain: cfg.Stop.Drain.Duration,
 		strangers: slog.LevelWarn, // nobody but the gateway has business here
-		beside:    []func(context.Context){giveBackOnce},
-		followed: []followed{watchConfig(watcher{client, s.refresh, log}, from, start, func(_ context.Context, text []byte) error {
-			return s.useText(string(from), text)
+		beside:    []func(context.Context){giveBackWhileIdle},
+		followed: []followed{watchConfig(watcher{client, s.refresh, s.log}, how.from, start, func(_ context.Context, text []byte) error {
+			return s.useText(string(how.from), text)
 		}, nil)},
 	}
 	s.attach(l)
-	if application != nil {
-		l.parts = l.besideApp()
-	}
-	if rendered != nil {
-		l.parts = append(l.parts, part{"secrets", rendered.part})
-	}
-	return l.run(ctx)
+	return l
 }
 
 // standUp has in place what stands before the guard and beside it, in this order: the guard

@@ -13,6 +13,7 @@ import (
 	"io"
 	"log/slog"
 	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -92,7 +93,9 @@ func peerName(cs tls.ConnectionState) (string, error) {
 type lineWriter chan string
 
 func (w lineWriter) Write(p []byte) (int, error) {
-	w <- string(p)
+	for line := range strings.Lines(string(p)) { // of a batch
+		w <- line
+	}
 	return len(p), nil
 }
 
@@ -104,6 +107,7 @@ type world struct {
 	client *http.Client
 	lines  lineWriter
 	log    *bytes.Buffer
+	living Living
 }
 
 // newWorld guards the given application.
@@ -132,6 +136,12 @@ func newWorld(tb testing.TB, app string, change ...func(*Config)) *world {
 	}
 	w.server.EnableHTTP2 = true // for those who ask for it
 	w.server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
+	w.server.Config.ConnContext = w.living.Opened
+	w.server.Config.ConnState = func(conn net.Conn, state http.ConnState) {
+		if state == http.StateClosed {
+			w.living.Closed(conn)
+		}
+	}
 	w.server.StartTLS()
 	tb.Cleanup(w.server.Close)
 	w.dial = &tls.Config{

@@ -40,9 +40,35 @@ func (s *Secrets) wait(ctx context.Context) {
 	select {
 	case <-ctx.Done():
 	case <-timer.C:
-	case <-s.cfg.Vault.Session().Turned:
+	case <-s.turn:
+	case <-s.looks:
+		s.hurry(time.Now())
 	case o := <-s.done:
 		s.acted(ctx, o, time.Now())
+	}
+}
+
+// Look has Vault be asked now what would be asked in time: what is read again and again is
+// read, and leases are renewed, by which one that somebody has revoked is found and replaced.
+// What is valid until its end is not replaced for that. It returns at once.
+func (s *Secrets) Look() {
+	select {
+	case s.looks <- struct{}{}:
+	default: // somebody has just asked for it
+	}
+}
+
+// hurry has due what Look is about, and what has failed.
+func (s *Secrets) hurry(now time.Time) {
+	for _, i := range s.items {
+		if renews := i.lease != nil && i.lease.renews(); renews || i.lease == nil && i.ends.IsZero() && !i.due.IsZero() || i.fault != nil {
+			i.due = now
+		}
+	}
+	for _, t := range s.targets {
+		if !t.again.IsZero() {
+			t.again = now
+		}
 	}
 }
 
@@ -92,13 +118,14 @@ func (s *Secrets) step(ctx context.Context) {
 // turned replaces what ends with a token that was replaced: Vault revokes its leases with
 // it, and that is soon.
 func (s *Secrets) turned(now time.Time) {
-	since := s.cfg.Vault.Session().Since
-	if since.Equal(s.sessions) {
+	session := s.cfg.Vault.Session()
+	s.turn = session.Turned // of a later one, it would be missed that this one was replaced
+	if session.Since.Equal(s.sessions) {
 		return
 	}
-	s.sessions = since
+	s.sessions = session.Since
 	for _, i := range s.items {
-		if i.lease != nil && !i.lease.session.Equal(since) {
+		if i.lease != nil && !i.lease.session.Equal(s.sessions) {
 			i.due = now
 		}
 	}
@@ -200,7 +227,7 @@ func (s *Secrets) take(ctx context.Context, result tended, now time.Time) bool {
 
 // replace puts another answer in the place of an item's, and says whether it differs.
 func (s *Secrets) replace(i *item, got found, gone bool, now time.Time) bool {
-	changed := got.sum != i.sum || i.lease != nil
+	changed := got.sum != i.sum || i.lease != nil || got.lease != nil
 	if i.lease != nil {
 		s.counts.replacements++
 		s.log.Info("credentials of the application were replaced", "path", i.question.path, "before_their_end", max(time.Until(i.lease.expires), 0).Round(time.Second).String())

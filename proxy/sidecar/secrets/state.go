@@ -108,9 +108,9 @@ func (s *Secrets) targetFaults() []string {
 			faults = append(faults, fmt.Sprintf("%s: %v", t.name, t.fault))
 		}
 	}
-	for name, c := range s.changes {
-		if c.fault != nil {
-			faults = append(faults, s.hide(fmt.Sprintf("action %s: %v", name, c.fault)))
+	for _, c := range s.changes {
+		if c.fault != "" {
+			faults = append(faults, c.fault)
 		}
 	}
 	return faults

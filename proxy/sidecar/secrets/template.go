@@ -43,7 +43,7 @@ func newSource(name, text string, variable func(string) (string, bool)) (*source
 	tree := parse.New(name)
 	tree.Mode = parse.SkipFuncCheck
 	if _, err := tree.Parse(text, "", "", s.trees); err != nil {
-		return nil, &Error{Where: name, Err: errors.New(strings.TrimPrefix(strings.TrimPrefix(err.Error(), "template: "), name+":"))}
+		return nil, unreadable(name, err)
 	}
 	for _, tree := range s.trees {
 		if err := s.checkFunctions(tree); err != nil {
@@ -58,6 +58,17 @@ func newSource(name, text string, variable func(string) (string, bool)) (*source
 	}
 	s.engine = engine
 	return s, nil
+}
+
+// unreadable is an error of the template language's own parser, whose words are
+// "template: NAME:LINE: TEXT".
+func unreadable(name string, err error) *Error {
+	line, text, _ := strings.Cut(strings.TrimPrefix(err.Error(), "template: "+name+":"), ": ")
+	e := &Error{Where: name + ":" + line, Err: errors.New(text), Hint: "correct the template: it is in the language of consul-template"}
+	if strings.Contains(text, "unexpected EOF") || strings.Contains(text, "{{end}}") {
+		e.Hint = "end each {{ with }}, {{ if }} and {{ range }} of the template by one {{ end }}"
+	}
+	return e
 }
 
 // checkFunctions finds the first function that is not permitted.

@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"runtime"
 	"syscall"
@@ -12,35 +13,28 @@ type Program struct {
 	Argv []string // no shell reads it
 	Env  []string // all of its environment
 	Dir  string
-	User *User
 	// Output is where both its outputs go; nil for nowhere.
 	Output *os.File
 }
 
-// User is who a program runs as. Only root can choose.
-type User struct {
-	UID, GID uint32
-	Groups   []uint32
-}
-
 // Exec runs a program until it has ended or ctx has; then its process group is killed. It
 // reads nothing of ours, and writes to prog.Output alone. An end other than with exit code 0 is an
-// [*ExitedError]. reaper is that of the process, if it has one.
+// error, which is none of the application's own. reaper is that of the process, if it has one.
 func Exec(ctx context.Context, reaper *Reaper, prog Program) error {
 	runtime.LockOSThread() // see Child.Run
 	defer runtime.UnlockOSThread()
 	nothing, err := null()
 	if err != nil {
-		return &StartError{prog.Argv[0], err}
+		return fmt.Errorf("starting the command %s: %w", prog.Argv[0], err)
 	}
 	defer nothing.Close()
 	output := nothing
 	if prog.Output != nil {
 		output = prog.Output
 	}
-	p, err := spawn(program{prog.Argv, prog.Env, prog.Dir, prog.User, [3]*os.File{nothing, output, output}}, reaper)
+	p, err := spawn(program{prog.Argv, prog.Env, prog.Dir, [3]*os.File{nothing, output, output}}, reaper)
 	if err != nil {
-		return &StartError{prog.Argv[0], err}
+		return fmt.Errorf("starting the command %s: %w", prog.Argv[0], err)
 	}
 	var late error
 	select {
@@ -51,10 +45,11 @@ func Exec(ctx context.Context, reaper *Reaper, prog Program) error {
 	_ = syscall.Kill(-p.pid, syscall.SIGKILL) // and what it has left
 	<-p.exited
 	p.reap()
-	result := p.result()
-	result.Cause = late
-	if result.Success() {
-		return nil
+	switch result := p.result(); {
+	case late != nil:
+		return fmt.Errorf("command %s: %w", prog.Argv[0], late)
+	case !result.Success():
+		return fmt.Errorf("command %s ended with %s", prog.Argv[0], result.String())
 	}
-	return result
+	return nil
 }

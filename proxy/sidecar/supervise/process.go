@@ -30,7 +30,6 @@ type process struct {
 type program struct {
 	argv, env []string
 	dir       string
-	user      *User
 	files     [3]*os.File
 }
 
@@ -48,7 +47,7 @@ func spawn(prog program, reaper *Reaper) (*process, error) {
 	if err := launch.KeepDescriptors(); err != nil {
 		return nil, err
 	}
-	attr := &os.ProcAttr{Dir: prog.dir, Env: prog.env, Files: prog.files[:], Sys: attributes(prog.user)}
+	attr := &os.ProcAttr{Dir: prog.dir, Env: prog.env, Files: prog.files[:], Sys: attributes()}
 	p := &process{exited: make(chan struct{}), reaped: make(chan struct{}), name: prog.argv[0]}
 	err := reaper.starting(p, func() (err error) {
 		p.proc, err = reaper.starter()(path, prog.argv, attr)
@@ -69,14 +68,24 @@ func spawn(prog program, reaper *Reaper) (*process, error) {
 // it.
 func cause(err error) error {
 	var look *exec.Error
+	if errors.As(err, &look) {
+		err = look.Err
+	}
 	var path *os.PathError
-	switch {
-	case errors.As(err, &look):
-		return look.Err
-	case errors.As(err, &path):
-		return path.Err
+	if errors.As(err, &path) {
+		err = path.Err
 	}
 	return err
+}
+
+// CheckCommand looks for the program of a command as a start does, and says what keeps it
+// from being executed, as far as that can be told without doing so. The error is a
+// [*StartError].
+func CheckCommand(command []string) error {
+	if _, err := exec.LookPath(command[0]); err != nil {
+		return &StartError{command[0], cause(err)}
+	}
+	return nil
 }
 
 // signal sends a signal to the process, if it has not ended.
@@ -111,7 +120,7 @@ func (p *process) result() *ExitedError {
 // start starts the application.
 func (c *Child) start() (*process, error) {
 	began := time.Now()
-	prog := program{argv: c.cfg.Command, env: merged(c.cfg.Base, c.env), dir: c.cfg.Dir, user: c.cfg.User}
+	prog := program{argv: c.cfg.Command, env: merged(c.cfg.Base, c.env), dir: c.cfg.Dir}
 	pipes, err := c.plumb(&prog)
 	if err != nil {
 		return nil, &StartError{c.cfg.Command[0], err}

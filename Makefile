@@ -127,13 +127,13 @@ fuzz: ## run each fuzz target briefly (FUZZTIME=5000x inputs, or 1m)
 		head -n 1 <<<"fuzz: $$0 $$3, $${said##*elapsed: }"' <$(FUZZ)/targets
 	@rm -rf $(FUZZ)
 
-# What the gateway costs, beside others. It wants a quiet machine with two cores, and
+# What the gateway and the sidecar cost, beside others. It wants a quiet machine with two cores, and
 # says how far its rounds lie apart. BENCH="-figures h1,h2 -rounds 9" measures less, or more.
 BENCH ?=
 
 .PHONY: bench
 bench: NEEDS := nginx:nginx haproxy:haproxy wrk:wrk h2load:nghttp2-client taskset:util-linux
-bench: packages build server ## measure what the gateway costs beside nginx, haproxy and plain Go (BENCH=…)
+bench: packages build server ## measure what the gateway and the sidecar cost beside nginx, haproxy and plain Go (BENCH=…)
 	@$(GOBUILD) -C $(DEV) build -trimpath -o $(OUT)/bench ./bench
 	@exec $(OUT)/bench $(BENCH)
 
@@ -143,12 +143,13 @@ PROFILE := $(OUT)/profile
 
 .PHONY: pgo
 pgo: NEEDS := wrk:wrk h2load:nghttp2-client taskset:util-linux
-pgo: packages server ## renew cmd/sallyport/default.pgo with a profile of the gateway under load
+pgo: packages server ## renew cmd/sallyport/default.pgo with profiles of the gateway and the sidecar under load
 	@mkdir -p $(PROFILE)
 	@CGO_ENABLED=0 go build -trimpath -tags profile -o $(PROFILE)/sallyport ./cmd/sallyport
 	@CGO_ENABLED=0 go -C $(DEV) build -trimpath -o $(PROFILE)/bench ./bench
-	@$(PROFILE)/bench -peers gateway -figures h1,h2,h2m,100k,10m,new,resumed,signon -rounds 2 -seconds 4 -profile $(PROFILE)/cpu.pprof
-	@cp $(PROFILE)/cpu.pprof cmd/sallyport/default.pgo
+	@$(PROFILE)/bench -peers gateway -figures h1,h2,h2m,100k,10m,new,resumed,signon -rounds 2 -seconds 4 -profile $(PROFILE)
+	@$(PROFILE)/bench -peers sidecar -figures h1,100k,new -rounds 2 -seconds 4 -profile $(PROFILE)
+	@go tool pprof -proto $(PROFILE)/gateway.pprof $(PROFILE)/sidecar.pprof >cmd/sallyport/default.pgo
 
 # A quarter of an hour of a company's life with Vault; see TestSoak.
 SOAK ?= 15m

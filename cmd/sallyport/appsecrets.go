@@ -197,13 +197,20 @@ func (s *appSecrets) close(ctx context.Context) {
 	}
 }
 
-// part is the secrets' part in the answer about health.
+// part is the secrets' part in the answer about health. An absence of Vault alone makes
+// nobody unready, who would be ended for it: the application may work on, with connections
+// that are open, or with a user whom nobody but Vault would drop; whether it does is for
+// its own check to say; and no other start could have more.
 func (s *appSecrets) part() (ok bool, says string) {
 	state := s.State()
 	until := state.FreshUntil.UTC().Format(time.RFC3339)
-	switch {
-	case !state.Fresh(time.Now()):
-		return false, "those of the app ended at " + until
+	switch fresh := state.Fresh(time.Now()); {
+	case !fresh && state.Away:
+		return true, "stale since " + until + ": vault is away, and the app goes on with what it has"
+	case !fresh && state.Excused:
+		return true, "stale since " + until + ": there are others, and the app is about to be told"
+	case !fresh:
+		return false, "stale since " + until
 	case state.FreshUntil.IsZero():
 		return true, "rendered, and none of them ends"
 	}

@@ -44,7 +44,7 @@ func (s *Secrets) answer(ctx context.Context, q question) (any, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerBound)
 	defer cancel()
-	got, err := s.fetcher.fetch(ctx, q)
+	got, err := s.fetcher.fetch(ctx, q, false)
 	if err != nil {
 		return nil, err
 	}

@@ -21,6 +21,7 @@ type retired struct {
 	renew time.Time // when to renew them; zero for never
 	tries int       // of that, since the last success
 	told  bool      // that they ended
+	late  bool      // they had ended when they were replaced
 }
 
 // retire keeps the lease of an item that is replaced or dropped until nobody uses it.
@@ -37,7 +38,8 @@ func (s *Secrets) retire(i *item, now time.Time) {
 			r.needs[t] = t.renders
 		}
 	}
-	r.told = r.ended(now) // by whoever found that out
+	r.late = r.ended(now)
+	r.told = r.late // by whoever found that out
 	if s.prolongs(r) {
 		r.renew = r.lease.due()
 	}

@@ -155,7 +155,7 @@ func (s session) Do(ctx context.Context, call secrets.Call) (*secrets.Answer, er
 	for name := range call.Query {
 		query[name] = call.Query.Get(name)
 	}
-	answer, err := s.client.Ask(ctx, vaultpki.Ask{Method: call.Method, Path: call.Path, Query: query, Body: call.Body, Token: call.Token})
+	answer, err := s.client.Ask(ctx, vaultpki.Ask{Method: call.Method, Path: call.Path, Query: query, Body: call.Body, Token: call.Token, Urgent: call.Urgent})
 	if err != nil {
 		kinds := map[vaultpki.Reason]secrets.Kind{
 			vaultpki.ReasonDenied: secrets.Denied, vaultpki.ReasonMissingSecret: secrets.Absent, vaultpki.ReasonConfig: secrets.Refused,

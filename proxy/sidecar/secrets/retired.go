@@ -114,6 +114,7 @@ func (s *Secrets) finish(ctx context.Context, r *retired, now time.Time) bool {
 	err := revoke(ctx, s.cfg.Vault, r.lease)
 	switch {
 	case err == nil:
+		s.cfg.passed(leaseEnded)
 		s.log.Info("replaced credentials of the application were revoked", "path", r.path)
 		return true
 	case kindOf(err) == Denied:

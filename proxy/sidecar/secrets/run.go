@@ -319,6 +319,7 @@ func (s *Secrets) undo(ctx context.Context) {
 			}
 			switch {
 			case err == nil:
+				s.cfg.passed(leaseEnded)
 				s.log.Info("a lease of the application was revoked", "path", path)
 			case kindOf(err) == Denied:
 				s.tellDenied(path, err)

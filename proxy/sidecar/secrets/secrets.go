@@ -81,7 +81,7 @@ func (s *Secrets) prepare() error {
 	restart := Action{Verb: Restart}
 	restart.setDefaults()
 	for _, file := range s.cfg.Files {
-		place, err := newPlace(file, s.cfg.UnsafeDisk)
+		place, err := newPlace(file, &s.cfg)
 		if err == nil {
 			err = place.prepare()
 		}

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"strings"
@@ -49,9 +48,6 @@ func (e *appSecretsError) exitCode() int {
 	}
 	return exitAppSecrets
 }
-
-// maxTemplateFile bounds a file with a template, in bytes.
-const maxTemplateFile = 1 << 20
 
 // newAppSecrets renders everything once; nil if there is nothing to render. hasApp says
 // that the application is the sidecar's child, which starts when this is done.
@@ -105,16 +101,11 @@ func secretFile(i int, file config.SecretFile) (secrets.File, error) {
 	if file.TemplateFile == "" {
 		return wanted, nil
 	}
-	f, err := os.Open(file.TemplateFile)
+	text, err := readTemplate(file.TemplateFile)
 	if err != nil {
 		return wanted, fmt.Errorf("reading the template of %s: %w", file.Path, err)
 	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxTemplateFile+1))
-	if err != nil {
-		return wanted, fmt.Errorf("reading the template of %s: %w", file.Path, err)
-	}
-	wanted.Template, wanted.Name = string(text), file.TemplateFile
+	wanted.Template, wanted.Name = text, file.TemplateFile
 	return wanted, nil
 }
 

@@ -124,7 +124,7 @@ func testAppSecretsFail(t *testing.T, s *stand) {
 		"a path that is denied":       {`{path: ` + memory + `/b, template: '{{ secret "secret/other" }}'}`, exitDenied, `hint: grant it in the policy: path "secret/data/other" { capabilities = ["read"] }`},
 		"a secret that is not there":  {`{path: ` + memory + `/c, template: '{{ secret "secret/notes/none" }}'}`, exitBadSecret, `"secret/notes/none": there is no such secret`},
 		"a disk":                      {`{path: ` + t.TempDir() + `/a, template: x}`, exitAppSecrets, "is not in memory"},
-		"a function that reads files": {`{path: ` + memory + `/d, template: '{{ file "/etc/passwd" }}'}`, exitAppSecrets, `function "file" is refused: it reads files`},
+		"a function that reads files": {`{path: ` + memory + `/d, template: '{{ file "/etc/passwd" }}'}`, exitUsage, `function "file" is refused: it reads files`},
 	}
 	for name, test := range tests {
 		yaml := fmt.Sprintf("name: %s\napp: http://127.0.0.1:1\nlisten: %q\nadmin: %q\nsecrets: {files: [%s]}\n", sidecarName, free(t), free(t), test.file)

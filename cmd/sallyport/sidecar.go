@@ -75,7 +75,7 @@ func runSidecar(ctx context.Context, how sidecarStart, std stdio, log *slog.Logg
 	}
 	defer inherited.Close()
 	parse := func(name string, text []byte) (*config.Sidecar, error) {
-		cfg, err := config.LoadSidecar(name, text)
+		cfg, err := loadSidecar(name, text)
 		if err != nil {
 			return nil, err
 		}

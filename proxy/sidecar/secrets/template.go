@@ -3,7 +3,10 @@ package secrets
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	texttemplate "text/template"
 	"text/template/parse"
@@ -43,10 +46,10 @@ func newSource(name, text string, variable func(string) (string, bool)) (*source
 	tree := parse.New(name)
 	tree.Mode = parse.SkipFuncCheck
 	if _, err := tree.Parse(text, "", "", s.trees); err != nil {
-		return nil, &Error{Where: name, Err: errors.New(strings.TrimPrefix(strings.TrimPrefix(err.Error(), "template: "), name+":"))}
+		return nil, syntaxFault(name, err)
 	}
-	for _, tree := range s.trees {
-		if err := s.checkFunctions(tree); err != nil {
+	for _, define := range slices.Sorted(maps.Keys(s.trees)) {
+		if err := s.checkFunctions(s.trees[define]); err != nil {
 			return nil, err
 		}
 	}
@@ -66,8 +69,9 @@ func (s *source) checkFunctions(tree *parse.Tree) (err error) {
 		id, isID := node.(*parse.IdentifierNode)
 		if err == nil && isID && !permitted(id.Ident) {
 			location, _ := tree.ErrorContext(node)
+			where, line := lineOf(location)
 			err = &Error{
-				Where: lineOf(location), Err: fmt.Errorf("function %q is refused: %s", id.Ident, whyRefused(id.Ident)),
+				Where: where, Line: line, Err: fmt.Errorf("function %q is refused: %s", id.Ident, whyRefused(id.Ident)),
 				Hint: "a template has the functions of consul-template that ask Vault, and those that ask nobody",
 			}
 		}
@@ -76,12 +80,31 @@ func (s *source) checkFunctions(tree *parse.Tree) (err error) {
 	return err
 }
 
-// lineOf takes the column from a location such as "app.tmpl:3:14".
-func lineOf(location string) string {
-	if end := strings.LastIndexByte(location, ':'); end > 0 {
-		return location[:end]
+// CheckTemplate says what is wrong with a template before anything is asked: its syntax, and
+// functions that are not to be had. Errors call it name; they are of type [*Error].
+func CheckTemplate(name, text string) error {
+	_, err := newSource(name, text, func(string) (string, bool) { return "", false })
+	return err
+}
+
+// syntaxFault takes the line from the parser's words, "template: NAME:LINE: …".
+func syntaxFault(name string, err error) error {
+	line, says, found := strings.Cut(strings.TrimPrefix(err.Error(), "template: "+name+":"), ": ")
+	number, notOne := strconv.Atoi(line)
+	if !found || notOne != nil {
+		return &Error{Where: name, Err: err}
 	}
-	return location
+	return &Error{Where: name + ":" + line, Line: number, Err: errors.New(says)}
+}
+
+// lineOf takes the column from a location such as "app.tmpl:3:14".
+func lineOf(location string) (where string, line int) {
+	where = location
+	if end := strings.LastIndexByte(location, ':'); end > 0 {
+		where = location[:end]
+	}
+	line, _ = strconv.Atoi(where[strings.LastIndexByte(where, ':')+1:]) // 0 if there is none
+	return where, line
 }
 
 // functions take the places of those of consul-template that look something up.

@@ -267,7 +267,7 @@ func testTCPDrainEnds(t *testing.T, s *stand) {
 	if cause, _ := cut["error.message"].(string); !strings.Contains(cause, "the process is stopping") {
 		t.Errorf("the line of what was cut: %v", cut)
 	}
-	if !strings.Contains(g.err.String(), "hint: ") || strings.Contains(g.err.String(), "introduction is used up") {
+	if !strings.HasSuffix(g.err.String(), "drain deadline passed with requests in flight\n") || strings.Contains(g.err.String(), "introduction is used up") {
 		t.Errorf("the explanation:\n%s", g.err.String())
 	}
 }

@@ -42,6 +42,7 @@ func (s *Secrets) wait(ctx context.Context, session Session) {
 	case <-ctx.Done():
 	case <-timer.C:
 	case <-session.Turned:
+		s.hasten(time.Now())
 	case <-session.Back:
 		s.hasten(time.Now())
 	case o := <-s.done:
@@ -77,7 +78,8 @@ func (s *Secrets) next() time.Time {
 	return next
 }
 
-// hasten has everything tried again that did not succeed because Vault was away.
+// hasten has everything tried again that did not succeed because Vault was away, or there
+// was no token.
 func (s *Secrets) hasten(now time.Time) {
 	for _, i := range s.items {
 		if isAway(i.fault) {

@@ -13,7 +13,7 @@ import (
 const (
 	tendAtOnce = 8
 	tendBound  = 15 * time.Second
-	// endBound is how much revoking may delay a stop.
+	// endBound is how much a question that is under way may delay a stop, and then revoking.
 	endBound = 5 * time.Second
 	// lastDelay is between attempts to do that.
 	lastDelay = time.Second
@@ -123,6 +123,23 @@ func (s *Secrets) turned(now time.Time) {
 	}
 }
 
+// asking is the context of a question that may be answered with a lease. When ctx ends the
+// question has a while to be answered: a lease that was granted, and of which nobody has
+// heard, could not be revoked.
+func asking(ctx context.Context, bound time.Duration) (context.Context, context.CancelFunc) {
+	asked, cancel := context.WithTimeout(context.WithoutCancel(ctx), bound)
+	forget := context.AfterFunc(ctx, func() {
+		late := time.NewTimer(endBound)
+		defer late.Stop()
+		select {
+		case <-late.C:
+			cancel()
+		case <-asked.Done():
+		}
+	})
+	return asked, func() { forget(); cancel() }
+}
+
 // tended is what came of tending one item.
 type tended struct {
 	item    *item
@@ -146,7 +163,7 @@ func (s *Secrets) tendAll(ctx context.Context, now time.Time) map[string]bool {
 	group.SetLimit(tendAtOnce)
 	for at, i := range due {
 		group.Go(func() error {
-			ctx, cancel := context.WithTimeout(ctx, tendBound)
+			ctx, cancel := asking(ctx, tendBound)
 			defer cancel()
 			results[at] = s.tend(ctx, i, now)
 			return nil
@@ -186,6 +203,9 @@ func (s *Secrets) tend(ctx context.Context, i *item, now time.Time) tended {
 func (s *Secrets) take(ctx context.Context, result tended, now time.Time) bool {
 	i := result.item
 	if ctx.Err() != nil {
+		if result.got != nil && result.got.lease != nil { // nobody will use it
+			s.retired = append(s.retired, &retired{path: i.question.path, lease: result.got.lease})
+		}
 		return false
 	}
 	if result.gone != nil {

@@ -38,6 +38,11 @@ type ServerConfig struct {
 	// Strangers is the level of those lines: a matter of course before browsers,
 	// an alarm where only the gateway has business. The zero value is Info.
 	Strangers slog.Level
+	// Opened, if not nil, is called with each connection, and returns the context of what
+	// is asked on it; Closed when it was closed, and not for one that was upgraded. Both
+	// are called concurrently.
+	Opened func(context.Context, net.Conn) context.Context
+	Closed func(net.Conn)
 	// HTTP2Error, if not nil, is told of the kinds of faults of HTTP/2 clients. It is
 	// called concurrently.
 	HTTP2Error func(kind string)
@@ -74,11 +79,17 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 		HTTP2:                        http2Limits(cfg),
 		ConnState: func(c net.Conn, state http.ConnState) {
 			handler.fresh.note(c, state)
-			if state == http.StateActive {
+			switch {
+			case state == http.StateActive:
 				listen.Settle(c)
+			case state == http.StateClosed && cfg.Closed != nil:
+				cfg.Closed(c)
 			}
 		},
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			if cfg.Opened != nil {
+				ctx = cfg.Opened(ctx, c)
+			}
 			return context.WithValue(ctx, relay.HolderKey{}, listen.HolderOf(c))
 		},
 		ErrorLog:    slog.NewLogLogger(cfg.Log.Handler(), cfg.Strangers),

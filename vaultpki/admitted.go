@@ -8,36 +8,44 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"weak"
 )
 
-// admittedLimit bounds what is remembered of peers: a handful of gateways have a
-// few certificates each.
-const admittedLimit = 1024
+// admittedLimit bounds what is remembered of peers: a handful of gateways have some
+// hundreds of connections each, with a certificate as crypto/tls has parsed it.
+const admittedLimit = 4096
 
-// admitted remembers which leaves lead to a root that is trusted now, so that a
-// connection need not be verified again for each of its requests. It forgets
-// everything when the trust changes. It is safe for concurrent use.
+// admitted remembers which leaves lead to a root that is trusted now, and the name of
+// each, so that a connection need not be verified again for each of its requests. It
+// forgets everything when the trust changes, and keeps no certificate in memory whose
+// connection has ended. It is safe for concurrent use.
 type admitted struct {
-	mu     sync.Mutex // guards the rest
-	by     *trust
-	leaves map[*x509.Certificate]bool
+	mu    sync.Mutex // guards the rest
+	by    *trust
+	names map[weak.Pointer[x509.Certificate]]string
 }
 
-// knows says whether leaf was found good under that trust.
-func (a *admitted) knows(by *trust, leaf *x509.Certificate) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.by == by && a.leaves[leaf]
-}
-
-// add remembers a leaf that was.
-func (a *admitted) add(by *trust, leaf *x509.Certificate) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.by != by || len(a.leaves) >= admittedLimit {
-		a.by, a.leaves = by, map[*x509.Certificate]bool{}
+// nameOf returns the name of a verified peer whose leaf was found good under that trust.
+func (a *admitted) nameOf(by *trust, cs tls.ConnectionState) (name string, known bool) {
+	if len(cs.VerifiedChains) == 0 || len(cs.VerifiedChains[0]) == 0 {
+		return "", false
 	}
-	a.leaves[leaf] = true
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.by == by {
+		name, known = a.names[weak.Make(cs.VerifiedChains[0][0])]
+	}
+	return name, known
+}
+
+// add remembers a leaf that was, and its name.
+func (a *admitted) add(by *trust, leaf *x509.Certificate, name string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.by != by || len(a.names) >= admittedLimit {
+		a.by, a.names = by, map[weak.Pointer[x509.Certificate]]string{}
+	}
+	a.names[weak.Make(leaf)] = name
 }
 
 // Admit returns the name of a client that connected to [Certificates.GuardTLS],
@@ -46,21 +54,28 @@ func (a *admitted) add(by *trust, leaf *x509.Certificate) {
 // of a root or of a name, and lives longer than a certificate. It is cheap enough
 // to be asked for each request.
 func (c *Certificates) Admit(cs tls.ConnectionState, allowed []string) (string, error) {
-	name, err := allowedName(cs, allowed)
-	if err != nil {
+	by := c.trust.Load()
+	name, known := c.admitted.nameOf(by, cs)
+	if !known {
+		var err error
+		if name, err = PeerName(cs); err != nil {
+			return "", err
+		}
+	}
+	if err := checkAllowed(name, allowed); err != nil {
 		return "", err
 	}
-	leaf, by := cs.PeerCertificates[0], c.trust.Load()
-	if now := time.Now(); now.After(leaf.NotAfter) {
+	leaf, now := cs.VerifiedChains[0][0], time.Now()
+	if now.After(leaf.NotAfter) {
 		return "", errors.New("admitting the peer: its certificate has expired since the handshake")
 	}
-	if c.admitted.knows(by, leaf) {
+	if known {
 		return name, nil
 	}
-	if err := checkChain(cs.PeerCertificates, ClientUsage, by, time.Now()); err != nil {
+	if err := checkChain(cs.PeerCertificates, ClientUsage, by, now); err != nil {
 		return "", fmt.Errorf("admitting the peer: %w", err)
 	}
-	c.admitted.add(by, leaf)
+	c.admitted.add(by, leaf, name)
 	return name, nil
 }
 
@@ -68,26 +83,26 @@ func (c *Certificates) Admit(cs tls.ConnectionState, allowed []string) (string, 
 // ended since, as each does, ends nothing, nor what becomes of its authority afterwards. Its
 // name must be allowed still; and as long as it would be good, its root be trusted.
 func (c *Certificates) Keep(cs tls.ConnectionState, allowed []string) error {
-	if _, err := allowedName(cs, allowed); err != nil {
+	name, err := PeerName(cs)
+	if err != nil {
+		return err
+	}
+	if err := checkAllowed(name, allowed); err != nil {
 		return err
 	}
 	if time.Now().After(cs.PeerCertificates[0].NotAfter) {
 		return nil
 	}
-	_, err := c.Admit(cs, allowed)
+	_, err = c.Admit(cs, allowed)
 	return err
 }
 
-// allowedName returns a client's name, which must be one of those.
-func allowedName(cs tls.ConnectionState, allowed []string) (string, error) {
-	name, err := PeerName(cs)
-	if err != nil {
-		return "", err
-	}
+// checkAllowed says whether a client's name is one of those.
+func checkAllowed(name string, allowed []string) error {
 	if !slices.ContainsFunc(allowed, func(a string) bool { return sameName(a, name) }) {
-		return "", fmt.Errorf("admitting the peer: its name is %q, expected one of %q", name, allowed)
+		return fmt.Errorf("admitting the peer: its name is %q, expected one of %q", name, allowed)
 	}
-	return name, nil
+	return nil
 }
 
 // CheckAssertionKey says whether a chain, leaf first, certifies at this moment a key that

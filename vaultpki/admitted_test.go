@@ -79,15 +79,29 @@ func TestWhatIsUnderWayOutlastsACertificate(t *testing.T) {
 func TestWhatIsRememberedOfPeersIsBounded(t *testing.T) {
 	a, by := &admitted{}, &trust{}
 	for range 3 * admittedLimit {
-		a.add(by, &x509.Certificate{})
+		a.add(by, &x509.Certificate{}, "any")
 	}
-	if len(a.leaves) > admittedLimit {
-		t.Errorf("%d leaves are remembered", len(a.leaves))
+	if len(a.names) > admittedLimit {
+		t.Errorf("%d leaves are remembered", len(a.names))
 	}
 	leaf := &x509.Certificate{}
-	a.add(by, leaf)
-	if !a.knows(by, leaf) || a.knows(&trust{}, leaf) || a.knows(by, &x509.Certificate{}) {
-		t.Error("another trust, or another leaf, passes for the one that was judged")
+	a.add(by, leaf, "gateway")
+	of := func(leaf *x509.Certificate) tls.ConnectionState {
+		return tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}, VerifiedChains: [][]*x509.Certificate{{leaf}}}
+	}
+	if name, known := a.nameOf(by, of(leaf)); !known || name != "gateway" {
+		t.Errorf("%q, %t", name, known)
+	}
+	for what, known := range map[string]func() (string, bool){
+		"another trust": func() (string, bool) { return a.nameOf(&trust{}, of(leaf)) },
+		"another leaf":  func() (string, bool) { return a.nameOf(by, of(&x509.Certificate{})) },
+		"a leaf that nobody has verified": func() (string, bool) {
+			return a.nameOf(by, tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}})
+		},
+	} {
+		if name, known := known(); known {
+			t.Errorf("%s passes for the one that was judged, as %q", what, name)
+		}
 	}
 }
 

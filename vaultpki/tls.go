@@ -79,7 +79,12 @@ func (c *Certificates) GuardTLS(allowed []string) *tls.Config {
 			ClientCAs:              roots,
 			SessionTicketsDisabled: true,
 			VerifyConnection: func(cs tls.ConnectionState) error {
-				return c.checkPeer(cs, ClientUsage, allowed)
+				by := c.trust.Load()
+				name, err := checkPeer(cs, ClientUsage, by, allowed)
+				if err == nil {
+					c.admitted.add(by, cs.PeerCertificates[0], name) // its first request follows
+				}
+				return err
 			},
 		}
 	}
@@ -108,7 +113,7 @@ func (c *Certificates) DialTLS(peer string) *tls.Config {
 		InsecureSkipVerify:   true, //nolint:gosec // VerifyConnection verifies everything, as said above
 		GetClientCertificate: c.clientCertificate,
 		VerifyConnection: func(cs tls.ConnectionState) error {
-			err := c.checkPeer(cs, ServerUsage, []string{peer})
+			_, err := checkPeer(cs, ServerUsage, c.trust.Load(), []string{peer})
 			var unknown x509.UnknownAuthorityError
 			if errors.As(err, &unknown) {
 				c.askForRoots() // the peer may have been the first to learn of a new one
@@ -156,28 +161,27 @@ func (c *Certificates) tlsCertificate(name string) (*tls.Certificate, error) {
 	return &cert.Certificate, nil
 }
 
-// checkPeer judges a connection's peer. crypto/tls calls it on resumed
-// connections too, whose chains it does not build again; so it is done here, in
+// checkPeer judges a connection's peer, and returns its name. crypto/tls calls it on
+// resumed connections too, whose chains it does not build again; so it is done here, in
 // full, each time.
-func (c *Certificates) checkPeer(cs tls.ConnectionState, usage Usage, allowed []string) error {
+func checkPeer(cs tls.ConnectionState, usage Usage, by *trust, allowed []string) (name string, err error) {
 	if len(cs.PeerCertificates) == 0 {
-		return errors.New("checking the peer: it showed no certificate")
+		return "", errors.New("checking the peer: it showed no certificate")
 	}
 	leaf := cs.PeerCertificates[0]
 	if err := checkUsage(leaf, usage); err != nil {
-		return fmt.Errorf("checking the peer: %w", err)
+		return "", fmt.Errorf("checking the peer: %w", err)
 	}
-	if err := checkChain(cs.PeerCertificates, usage, c.trust.Load(), time.Now()); err != nil {
-		return fmt.Errorf("checking the peer: %w", err)
+	if err := checkChain(cs.PeerCertificates, usage, by, time.Now()); err != nil {
+		return "", fmt.Errorf("checking the peer: %w", err)
 	}
-	name, err := soleName(leaf)
-	if err != nil {
-		return fmt.Errorf("checking the peer: %w", err)
+	if name, err = soleName(leaf); err != nil {
+		return "", fmt.Errorf("checking the peer: %w", err)
 	}
 	if !slices.ContainsFunc(allowed, func(a string) bool { return sameName(a, name) }) {
-		return fmt.Errorf("checking the peer: its name is %q, expected one of %q", name, allowed)
+		return "", fmt.Errorf("checking the peer: its name is %q, expected one of %q", name, allowed)
 	}
-	return nil
+	return name, nil
 }
 
 // PeerName returns the name of a client that connected to [Certificates.GuardTLS]:

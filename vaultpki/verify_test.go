@@ -225,13 +225,13 @@ func TestPeerOfAResumedConnectionIsJudgedByItsChain(t *testing.T) {
 				DidResume: true, PeerCertificates: []*x509.Certificate{leaf, test.signer.intermediate},
 				VerifiedChains: [][]*x509.Certificate{{leaf, test.signer.intermediate, test.signer.root}},
 			}
-			err := c.checkPeer(state, ClientUsage, []string{"a.example.com"})
-			if (err == nil) != (test.fault == "") || (err != nil && !strings.Contains(err.Error(), test.fault)) {
-				t.Errorf("checkPeer: %v, expected %q", err, test.fault)
+			name, err := checkPeer(state, ClientUsage, c.trust.Load(), []string{"a.example.com"})
+			if (err == nil) != (test.fault == "") || (err != nil && !strings.Contains(err.Error(), test.fault)) || (err == nil) != (name == "a.example.com") {
+				t.Errorf("checkPeer: %q, %v, expected %q", name, err, test.fault)
 			}
 		})
 	}
-	if err := c.checkPeer(tls.ConnectionState{}, ClientUsage, []string{"a.example.com"}); err == nil {
+	if _, err := checkPeer(tls.ConnectionState{}, ClientUsage, c.trust.Load(), []string{"a.example.com"}); err == nil {
 		t.Error("a peer without a certificate is let in")
 	}
 }

@@ -13,8 +13,8 @@ const (
 	// as much again has been allocated: after every few hundred requests.
 	headroom = 64 << 20
 	// sidecarHeadroom is the same of a sidecar, which is to weigh little on the machine of its
-	// tool, and has the requests of one tool alone.
-	sidecarHeadroom = 8 << 20
+	// tool, has the requests of one tool alone, and gives it back when these have ended.
+	sidecarHeadroom = 32 << 20
 	// headroomShare is the part of the memory limit that headroom may be at most.
 	headroomShare = 4
 	// limitShare is how much of a container's memory the heap may take, in percent;

@@ -49,6 +49,10 @@ type life struct {
 	// clients; nil for a sidecar.
 	overload   func() (shedding, stuck bool)
 	http2Error func(kind string)
+	// opened and closed are shown the connections of peers; nil for a gateway, whose
+	// clients are strangers.
+	opened func(context.Context, net.Conn) context.Context
+	closed func(net.Conn)
 
 	// asked answers an ingress that asks who may pass, and askTLS lets it in; both
 	// are nil if listen.forwardAuth is empty.
@@ -313,6 +317,7 @@ func (l *life) serve(ctx context.Context, open listeners) error {
 		return l.reception.serve(ctx, proxy.ServerConfig{
 			Listener: open.work, Quiet: open.work.Quiet, TLS: l.tls, Handler: l.handler,
 			Announce: l.announce, Drain: l.drain, Log: l.log, Strangers: l.strangers, HTTP2Error: l.http2Error,
+			Opened: l.opened, Closed: l.closed,
 		}, open.work3)
 	})
 	if open.forwardAuth != nil {

@@ -107,7 +107,7 @@ func (s *liveSidecar) build(state *sidecarState) (err error) {
 		return err
 	}
 	guard := sidecar.Config{
-		App: cfg.App.URL(), H2C: cfg.H2C(), PeerName: state.admit, Living: &s.living, HealthPath: cfg.Health(), Health: s.health,
+		App: cfg.App.URL(), H2C: cfg.H2C(), PeerName: state.admit, HealthPath: cfg.Health(), Health: s.health,
 		Access: s.access, Tracer: s.tracer, Log: s.log, NoUsers: !cfg.RecordUsers,
 	}
 	if cfg.Headers.On() {
@@ -184,6 +184,7 @@ func (s *liveSidecar) attach(l *life) {
 		}
 	})
 	l.guards = append(l.guards, s.watchBind)
+	l.opened, l.closed = s.living.Opened, s.living.Closed
 	s.unwell = func() error {
 		reasons := l.broken()
 		if l.stopping.Load() {

@@ -56,7 +56,8 @@ func TestEveryRequestHasItsRecord(t *testing.T) {
 	s := newStand(t)
 	tool := &recordingTool{at: map[string]time.Time{}}
 	https, admin, file := free(t), free(t), filepath.Join(t.TempDir(), "access.log")
-	yaml := gatewayYAML(https, admin, fmt.Sprintf("access_log: {file: %q}\nlimits: {connections_per_address: 20000, strangers_per_second: 10000}\n", file))
+	yaml := gatewayYAML(https, admin, fmt.Sprintf("access_log: {file: %q}\nlimits: {connections_per_address: 20000, strangers_per_second: 10000}\n"+
+		"session: {idle: 8h}\n", file)) // workers keep the cookie that they began with
 	yaml = strings.Replace(yaml, "https://127.0.0.1:1", "https://"+s.tool(t, tool), 1)
 	yaml = strings.Replace(yaml, "    allow:", "    websocket: true\n    allow:", 1)
 	config := writeFile(t, t.TempDir(), "gateway.yaml", yaml)

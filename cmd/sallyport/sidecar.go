@@ -134,7 +134,7 @@ func runSidecar(ctx context.Context, how sidecarStart, std stdio, log *slog.Logg
 		sockets: sockets{inherited, cfg.ReusePort}, listen: addresses{work: cfg.Listen, admin: cfg.Admin}, tls: s.tls(), handler: s,
 		announce: cfg.Stop.Announce.Duration, drain: cfg.Stop.Drain.Duration,
 		strangers: slog.LevelWarn, // nobody but the gateway has business here
-		beside:    []func(context.Context){giveBackOnce},
+		beside:    []func(context.Context){giveBackIdle},
 		followed: []followed{watchConfig(watcher{client, s.refresh, log}, from, start, func(_ context.Context, text []byte) error {
 			return s.useText(string(from), text)
 		}, nil)},

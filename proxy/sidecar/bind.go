@@ -1,22 +1,16 @@
 package sidecar
 
 import (
-	"bufio"
 	"context"
-	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
-	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -32,13 +26,6 @@ type ExposedError struct {
 func (e *ExposedError) Error() string {
 	return fmt.Sprintf("the application can be reached past the sidecar: %s, expected %s", e.Found, e.Expected)
 }
-
-// socketTables are where the kernel lists the TCP sockets of this network namespace:
-// those of every container that shares it, too.
-var socketTables = [...]string{"/proc/net/tcp", "/proc/net/tcp6"}
-
-// mostTable bounds what is read of one: it grows with connections, not with listeners.
-const mostTable = 64 << 20
 
 // CheckBind looks whether the application, at http://HOST:PORT, tcp://HOST:PORT or
 // unix:/PATH, can be reached by anybody else than this machine's sidecar at this moment:
@@ -61,9 +48,16 @@ func CheckBind(app *url.URL) error {
 	if err != nil {
 		return fmt.Errorf("looking for the application's sockets: %w", err)
 	}
-	for _, table := range socketTables {
-		if err := checkTable(table, uint16(port)); err != nil {
-			return err
+	listeners, err := listenersAt(uint16(port))
+	if err != nil {
+		return fmt.Errorf("looking for the application's sockets: %w", err)
+	}
+	for _, address := range listeners {
+		if !address.Unmap().IsLoopback() {
+			return &ExposedError{
+				Found:    "it listens on " + net.JoinHostPort(address.String(), strconv.FormatUint(port, 10)),
+				Expected: fmt.Sprintf("127.0.0.1:%d alone: look for its listen, bind or host setting", port),
+			}
 		}
 	}
 	return nil
@@ -74,76 +68,6 @@ func portOf(app *url.URL) string {
 		return port
 	}
 	return "80"
-}
-
-// checkTable looks for listeners of a port in one table. A kernel without the protocol
-// has none.
-func checkTable(path string, port uint16) error {
-	file, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) && strings.HasSuffix(path, "6") {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("looking for the application's sockets: %w", err)
-	}
-	defer file.Close()
-	listeners, err := listenersOf(io.LimitReader(file, mostTable), port)
-	if err != nil {
-		return fmt.Errorf("looking for the application's sockets in %s: %w", path, err)
-	}
-	for _, address := range listeners {
-		if !address.Unmap().IsLoopback() {
-			return &ExposedError{
-				Found:    "it listens on " + net.JoinHostPort(address.String(), strconv.Itoa(int(port))),
-				Expected: fmt.Sprintf("127.0.0.1:%d alone: look for its listen, bind or host setting", port),
-			}
-		}
-	}
-	return nil
-}
-
-// listenersOf reads a table and returns at which addresses a port is listened on. A line
-// is, in hexadecimal, "0: 0100007F:0BB8 00000000:0000 0A …": number, local address, remote
-// address, state (proc_pid_net(5)).
-func listenersOf(table io.Reader, port uint16) ([]netip.Addr, error) {
-	const listening = "0A"
-	var found []netip.Addr
-	lines := bufio.NewScanner(table)
-	lines.Scan() // the headings
-	for lines.Scan() {
-		fields := strings.Fields(lines.Text())
-		if len(fields) < 4 || fields[3] != listening {
-			continue
-		}
-		address, at, err := parseSocket(fields[1])
-		if err != nil {
-			return nil, err
-		}
-		if at == port {
-			found = append(found, address)
-		}
-	}
-	return found, lines.Err()
-}
-
-// parseSocket reads an address and a port: the address in words of 32 bits, each in the
-// order of this machine.
-func parseSocket(text string) (address netip.Addr, port uint16, err error) {
-	host, at, _ := strings.Cut(text, ":")
-	octets, err := hex.DecodeString(host)
-	if err != nil || len(octets) != 4 && len(octets) != 16 {
-		return netip.Addr{}, 0, fmt.Errorf("no address of a socket: %q", text)
-	}
-	for i := 0; i < len(octets); i += 4 {
-		word := binary.BigEndian.Uint32(octets[i:])
-		binary.NativeEndian.PutUint32(octets[i:], word)
-	}
-	number, err := strconv.ParseUint(at, 16, 16)
-	if err != nil {
-		return netip.Addr{}, 0, fmt.Errorf("no port of a socket: %q", text)
-	}
-	address, _ = netip.AddrFromSlice(octets)
-	return address, uint16(number), nil
 }
 
 // Permissions of everybody else.

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -59,55 +57,6 @@ func TestAppThatOthersReachIsFound(t *testing.T) {
 			t.Errorf("%s: %v", test.address, err)
 		}
 	}
-}
-
-// TestSocketTablesAreRead: whoever is connected from or to the port elsewhere does
-// not listen there.
-func TestSocketTablesAreRead(t *testing.T) {
-	const heading = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
-	for name, test := range map[string]struct {
-		lines string
-		want  []string
-		fault string
-	}{
-		"listeners of the port": {
-			"   0: 0100007F:0BB8 00000000:0000 0A 0:0 0:0 0 0 0\n   1: 00000000:0BB8 00000000:0000 0A 0:0\n   2: 00000000:0BB9 00000000:0000 0A 0:0\n",
-			[]string{"127.0.0.1", "0.0.0.0"}, "",
-		},
-		"connections are none": {"   0: 0200000A:0BB8 0300000A:D431 01 0:0\n   1: 0200000A:0BB8 0300000A:D431 06 0:0\n", nil, ""},
-		"IPv6": {
-			"   0: 00000000000000000000000001000000:0BB8 00000000000000000000000000000000:0000 0A\n   1: 0000000000000000FFFF00000100007F:0BB8 00000000000000000000000000000000:0000 0A\n   2: B80D0120000000000000000001000000:0BB8 00000000000000000000000000000000:0000 0A\n",
-			[]string{"::1", "::ffff:127.0.0.1", "2001:db8::1"}, "",
-		},
-		"nothing":             {"", nil, ""},
-		"no address":          {"   0: 0100007:0BB8 00000000:0000 0A\n", nil, "no address"},
-		"no port":             {"   0: 0100007F:XXXX 00000000:0000 0A\n", nil, "no port"},
-		"a line that is none": {"x\n\n   0: 0100007F\n", nil, ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			got, err := listenersOf(strings.NewReader(heading+test.lines), 3000)
-			var texts []string
-			for _, address := range got {
-				texts = append(texts, address.String())
-			}
-			if !slices.Equal(texts, test.want) || (err == nil) != (test.fault == "") || err != nil && !strings.Contains(err.Error(), test.fault) {
-				t.Errorf("%q, %v; want %q, %q", texts, err, test.want, test.fault)
-			}
-		})
-	}
-}
-
-func FuzzSocketTable(f *testing.F) {
-	f.Add("h\n   0: 0100007F:0BB8 00000000:0000 0A\n", uint16(3000))
-	f.Fuzz(func(t *testing.T, table string, port uint16) {
-		got, err := listenersOf(strings.NewReader(table), port)
-		if err != nil {
-			return
-		}
-		if slices.ContainsFunc(got, func(a netip.Addr) bool { return !a.IsValid() }) {
-			t.Errorf("%q in %q", got, table)
-		}
-	})
 }
 
 func TestSocketsThatOthersMayOpenAreFound(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -360,8 +361,7 @@ func TestStreamsOfPeersOffTheListAreCut(t *testing.T) {
 		gone <- r.URL.Path
 	}))
 	t.Cleanup(app.Close) // once the connections to it are closed
-	living := new(Living)
-	w := newWorld(t, app.URL, func(cfg *Config) { cfg.Living = living })
+	w := newWorld(t, app.URL)
 	off := errors.New("its name is no longer on the list")
 	for path, request := range map[string]string{
 		"/events": wire("GET /events HTTP/1.1", "Host: a", "Accept: text/event-stream"),
@@ -377,10 +377,10 @@ func TestStreamsOfPeersOffTheListAreCut(t *testing.T) {
 			t.Fatalf("%s: %v, %v", path, res, err)
 		}
 		w.line(t) // it has begun
-		if cut := living.Judge(func(cs tls.ConnectionState) error { _, err := peerName(cs); return err }); cut != 0 {
+		if cut := w.living.Judge(func(cs tls.ConnectionState) error { _, err := peerName(cs); return err }); cut != 0 {
 			t.Errorf("%s: %d were cut of those who may come in", path, cut)
 		}
-		if cut := living.Judge(func(tls.ConnectionState) error { return off }); cut != 1 {
+		if cut := w.living.Judge(func(tls.ConnectionState) error { return off }); cut != 1 {
 			t.Errorf("%s: %d were cut", path, cut)
 		}
 		if got := next(t, gone); got != path {
@@ -393,5 +393,44 @@ func TestStreamsOfPeersOffTheListAreCut(t *testing.T) {
 		if _, err := io.Copy(io.Discard, answers); errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("%s: the connection is still open", path)
 		}
+	}
+}
+
+// TestConnectionsAreKnownWhileTheyLast: one that waits for the next request is closed when
+// its peer is let in no longer, and none is kept in mind after its end.
+func TestConnectionsAreKnownWhileTheyLast(t *testing.T) {
+	app, _ := recorder(t)
+	w := newWorld(t, app)
+	off := func(tls.ConnectionState) error { return errors.New("its name is no longer on the list") }
+	silent, idle := w.connect(t), w.connect(t)
+	if _, err := io.WriteString(idle, wire("GET / HTTP/1.1", "Host: a")); err != nil {
+		t.Fatal(err)
+	}
+	answers := bufio.NewReader(idle)
+	res, err := http.ReadResponse(answers, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, res.Body); err != nil {
+		t.Fatal(err)
+	}
+	if cut := w.living.Judge(off); cut != 1 {
+		t.Errorf("%d were cut, want the one that was let in", cut)
+	}
+	if _, err := answers.Peek(1); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("idle: %v", err)
+	}
+	_ = silent.Close()
+	for deadline := time.Now().Add(patience); ; {
+		w.living.mu.Lock()
+		known := len(w.living.all) + len(w.living.http)
+		w.living.mu.Unlock()
+		if known == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d entries of connections that are closed", known)
+		}
+		runtime.Gosched()
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"io"
 	"log/slog"
 	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -104,6 +105,7 @@ type world struct {
 	client *http.Client
 	lines  lineWriter
 	log    *bytes.Buffer
+	living Living
 }
 
 // newWorld guards the given application.
@@ -132,6 +134,12 @@ func newWorld(tb testing.TB, app string, change ...func(*Config)) *world {
 	}
 	w.server.EnableHTTP2 = true // for those who ask for it
 	w.server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
+	w.server.Config.ConnContext = w.living.Opened
+	w.server.Config.ConnState = func(conn net.Conn, state http.ConnState) {
+		if state == http.StateClosed {
+			w.living.Closed(conn)
+		}
+	}
 	w.server.StartTLS()
 	tb.Cleanup(w.server.Close)
 	w.dial = &tls.Config{

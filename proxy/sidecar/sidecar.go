@@ -31,7 +31,9 @@ import (
 	"github.com/sallyport/sallyport/proxy/tracing"
 )
 
-// Config is what a Sidecar needs. It must not be changed after New.
+// Config is what a Sidecar needs. It must not be changed after New. Where peers are to be
+// let in no longer at some time, a [Living] stands beside it, and is told by the server of
+// each connection.
 type Config struct {
 	// App is the application's address, http://HOST:PORT with a loopback host, or
 	// unix:/PATH. Required.
@@ -42,9 +44,6 @@ type Config struct {
 	// PeerName returns the verified name of a connection's peer, or an error
 	// when there is none. Called concurrently. Required.
 	PeerName func(tls.ConnectionState) (string, error)
-	// Living notes what is under way, to be cut when its peer is let in no longer; nil
-	// has everything end by itself.
-	Living *Living
 	// Headers are the names under which the application is told who asks, and which
 	// alone; nil has it told as the gateway has set it.
 	Headers *header.Template
@@ -131,15 +130,12 @@ func (s *Sidecar) forward(ex *relay.Exchange, r *http.Request, card *header.Card
 	ex.Record.Upstream = s.app.name
 	ex.Duplex()
 	ex.Time(s.cfg.Now)
-	living, end := s.cfg.Living.begin(r.Context(), r.TLS)
-	defer end()
-	defer ex.BoundBody(living)() // an upload that is cut waits for nobody
-	defer func() {
-		if cause := context.Cause(living); errors.Is(cause, errNoLonger) {
-			ex.Fail(cause)
-		}
-	}()
-	ctx := context.WithValue(living, relay.TimedKey{}, ex)
+	ctx := r.Context()
+	if living := lifeOf(r); living != nil {
+		defer living.close(ctx, ex)
+	}
+	defer ex.BoundBody(ctx)() // an upload that is cut waits for nobody
+	ctx = context.WithValue(ctx, relay.TimedKey{}, ex)
 	if card != nil {
 		ctx = context.WithValue(ctx, cardKey{}, card)
 	}

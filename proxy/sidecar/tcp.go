@@ -31,7 +31,8 @@ type TCPConfig struct {
 	App *url.URL
 	// PeerName is that of Config. Required.
 	PeerName func(tls.ConnectionState) (string, error)
-	// Living is that of Config.
+	// Living notes what is under way, to be cut when its peer is let in no longer; nil
+	// has everything end by itself.
 	Living *Living
 	// ConnectTimeout is how long the application may take to accept a connection. Zero
 	// means five seconds.

@@ -19,28 +19,41 @@ import (
 // sizes are the bodies that the backend has, by their path.
 var sizes = map[string]int{"/1k": 1 << 10, "/100k": 100 << 10, "/10m": 10 << 20}
 
-// backend answers GET over mutual TLS until ctx ends. It is as cheap as can be, since
-// it shares its core with the load: it looks at no header, and whole answers lie ready.
+// backend answers GET over mutual TLS, and on another port in the clear, until ctx ends.
+// It is as cheap as can be, since it shares its core with the load: it looks at no header,
+// and whole answers lie ready.
 func backend(ctx context.Context, dir string) error {
 	config, err := serverTLS(dir, "backend")
 	if err != nil {
 		return err
 	}
 	config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, config.RootCAs
-	ln, err := tls.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", portBackend), config)
+	secure, err := tls.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", portBackend), config)
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)
 	}
-	defer context.AfterFunc(ctx, func() { ln.Close() })()
+	defer context.AfterFunc(ctx, func() { secure.Close() })()
+	plain, err := new(net.ListenConfig).Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", portPlain))
+	if err != nil {
+		return fmt.Errorf("listening: %w", err)
+	}
+	defer context.AfterFunc(ctx, func() { plain.Close() })()
 	answers := make(map[string][]byte)
 	for path, size := range sizes {
 		head := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nCache-Control: no-store\r\nX-Frame-Options: DENY\r\nServer: bench\r\nContent-Length: %d\r\n\r\n", size)
 		answers[path] = append([]byte(head), bytes.Repeat([]byte("0123456789abcde\n"), size/16)...)
 	}
+	go take(plain, answers)
+	take(secure, answers)
+	return nil
+}
+
+// take answers on each connection of ln, until that is closed.
+func take(ln net.Listener, answers map[string][]byte) {
 	for {
 		c, err := ln.Accept()
 		if errors.Is(err, net.ErrClosed) {
-			return nil
+			return
 		}
 		if err != nil {
 			continue // the peer's

@@ -20,19 +20,6 @@ type figure struct {
 	once    bool   // in the first round only
 }
 
-var figures = []figure{
-	{name: "h1", title: "1 KiB, HTTP/1.1", unit: "µs a request", measure: wrk("/1k", 64, 1)},
-	{name: "h2", title: "1 KiB, HTTP/2, 64 × 1", unit: "µs a request", measure: h2load(64, 1)},
-	{name: "h2m", title: "1 KiB, HTTP/2, 8 × 8", unit: "µs a request", measure: h2load(8, 8)},
-	{name: "100k", title: "100 KiB", unit: "µs a MB", measure: wrk("/100k", 16, 100<<10)},
-	{name: "10m", title: "10 MiB", unit: "µs a MB", measure: wrk("/10m", 4, 10<<20)},
-	{name: "new", title: "new connection, full", unit: "µs a connection", measure: connections(false)},
-	{name: "resumed", title: "new connection, resumed", unit: "µs a connection", measure: connections(true)},
-	{name: "p50", title: "median at 500 a second", unit: "µs", measure: latency},
-	{name: "idle", title: "idle connection", unit: "bytes", measure: idle, once: true},
-	{name: "signon", title: "whole sign-on", unit: "µs", measure: signOn, only: "gateway"},
-}
-
 // spent runs load and returns the processor time of the peer for each of the units
 // that load says were done, in microseconds.
 func spent(p *peer, load func() (units float64, err error)) (float64, error) {
@@ -58,8 +45,8 @@ var (
 func wrk(path string, connections, size int) func(context.Context, *peer, int) (float64, error) {
 	return func(ctx context.Context, p *peer, seconds int) (float64, error) {
 		return spent(p, func() (float64, error) {
-			out, err := p.loading(ctx, "wrk", "-t1", "-c"+strconv.Itoa(connections), "-d"+strconv.Itoa(seconds)+"s", "--timeout", "10s",
-				"-H", "Cookie: "+p.cookie, p.url+path)
+			args := []string{"-t1", "-c" + strconv.Itoa(connections), "-d" + strconv.Itoa(seconds) + "s", "--timeout", "10s"}
+			out, err := p.loading(ctx, "wrk", append(p.saying(args, "-H"), p.url+path)...)
 			if err != nil {
 				return 0, err
 			}
@@ -71,10 +58,31 @@ func wrk(path string, connections, size int) func(context.Context, *peer, int) (
 				return 0, fmt.Errorf("loading %s: wrk prints\n%s", p.name, out)
 			}
 			n, err := strconv.ParseFloat(done[1], 64)
-			if size > 1 {
-				n = n * float64(size) / 1e6
+			return unitsOf(n, size), err
+		})
+	}
+}
+
+// unitsOf are what n requests count for, of size bytes each: themselves, or megabytes.
+func unitsOf(n float64, size int) float64 {
+	if size > 1 {
+		return n * float64(size) / 1e6
+	}
+	return n
+}
+
+// requests is wrk with a client certificate, which that cannot show.
+func requests(path string, connections, size int) func(context.Context, *peer, int) (float64, error) {
+	return func(ctx context.Context, p *peer, seconds int) (float64, error) {
+		return spent(p, func() (float64, error) {
+			n, err := ownLoad(ctx, p, path, seconds, "requests", "-n", strconv.Itoa(connections))
+			if err != nil {
+				return 0, err
 			}
-			return n, err
+			if len(n) != 2 || n[1] > 0 {
+				return 0, fmt.Errorf("loading %s: %v answered, failed", p.name, n)
+			}
+			return unitsOf(n[0], size), nil
 		})
 	}
 }
@@ -83,8 +91,8 @@ func wrk(path string, connections, size int) func(context.Context, *peer, int) (
 func h2load(connections, streams int) func(context.Context, *peer, int) (float64, error) {
 	return func(ctx context.Context, p *peer, seconds int) (float64, error) {
 		return spent(p, func() (float64, error) {
-			out, err := p.loading(ctx, "h2load", "-t1", "-c"+strconv.Itoa(connections), "-m"+strconv.Itoa(streams), "-D", strconv.Itoa(seconds),
-				"-H", "Cookie: "+p.cookie, p.url+"/1k")
+			args := []string{"-t1", "-c" + strconv.Itoa(connections), "-m" + strconv.Itoa(streams), "-D", strconv.Itoa(seconds)}
+			out, err := p.loading(ctx, "h2load", append(p.saying(args, "-H"), p.url+"/1k")...)
 			if err != nil {
 				return 0, err
 			}
@@ -97,14 +105,14 @@ func h2load(connections, streams int) func(context.Context, *peer, int) (float64
 	}
 }
 
-// ownLoad runs a load of this program and returns the numbers that it prints.
-func ownLoad(ctx context.Context, p *peer, seconds int, kind string, more ...string) ([]float64, error) {
+// ownLoad runs a load of this program, its kind and its flags, and returns the numbers that
+// it prints.
+func ownLoad(ctx context.Context, p *peer, path string, seconds int, load ...string) ([]float64, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("finding the bench: %w", err)
 	}
-	args := append([]string{"load", kind, "-url", p.url + "/1k", "-cookie", p.cookie, "-seconds", strconv.Itoa(seconds)}, more...)
-	out, err := p.loading(ctx, program, args...)
+	out, err := p.loading(ctx, program, p.own(path, seconds, load...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +130,7 @@ func ownLoad(ctx context.Context, p *peer, seconds int, kind string, more ...str
 func connections(resumed bool) func(context.Context, *peer, int) (float64, error) {
 	return func(ctx context.Context, p *peer, seconds int) (float64, error) {
 		return spent(p, func() (float64, error) {
-			n, err := ownLoad(ctx, p, seconds, "connections", "-n", "16", "-resume="+strconv.FormatBool(resumed))
+			n, err := ownLoad(ctx, p, "/1k", seconds, "connections", "-n", "16", "-resume="+strconv.FormatBool(resumed))
 			switch {
 			case err != nil:
 				return 0, err
@@ -138,7 +146,7 @@ func connections(resumed bool) func(context.Context, *peer, int) (float64, error
 
 // latency is the median under a load that leaves the proxy idle most of the time.
 func latency(ctx context.Context, p *peer, seconds int) (float64, error) {
-	n, err := ownLoad(ctx, p, seconds, "rate", "-n", "64", "-rate", "500")
+	n, err := ownLoad(ctx, p, "/1k", seconds, "rate", "-n", "64", "-rate", "500")
 	if err != nil {
 		return 0, err
 	}
@@ -148,23 +156,22 @@ func latency(ctx context.Context, p *peer, seconds int) (float64, error) {
 	return n[1], nil
 }
 
-// idleConnections is how many are held.
-const idleConnections = 3000
-
-// idle is what a connection costs that was used once and stays.
-func idle(ctx context.Context, p *peer, _ int) (float64, error) {
-	if _, err := wrk("/1k", 1, 1)(ctx, p, 1); err != nil {
-		return 0, err
+// idle is what a connection costs that was used once and stays, of n that are held.
+func idle(n int) func(context.Context, *peer, int) (float64, error) {
+	return func(ctx context.Context, p *peer, _ int) (float64, error) {
+		if _, err := ownLoad(ctx, p, "/1k", 1, "requests", "-n", "1"); err != nil {
+			return 0, err
+		}
+		<-time.After(time.Second)
+		before := memory(p.child.PID())
+		release, err := p.holding(ctx, n)
+		if err != nil {
+			return 0, err
+		}
+		defer release()
+		<-time.After(time.Second)
+		return float64(memory(p.child.PID())-before) / float64(n), nil
 	}
-	<-time.After(time.Second)
-	before := memory(p.child.PID())
-	release, err := p.holding(ctx, idleConnections)
-	if err != nil {
-		return 0, err
-	}
-	defer release()
-	<-time.After(time.Second)
-	return float64(memory(p.child.PID())-before) / idleConnections, nil
 }
 
 // signOns is how many are made for one value.

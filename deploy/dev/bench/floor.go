@@ -16,18 +16,28 @@ import (
 )
 
 // floor is what Go's own reverse proxy costs, with a transport that keeps its
-// connections: TLS in front, mutual TLS behind, and nothing else.
-func floor(ctx context.Context, dir string, port int) error {
-	front, err := serverTLS(dir, "server")
+// connections, and nothing else. At the door it has TLS in front and mutual TLS behind;
+// beside a tool mutual TLS in front, and plain HTTP behind.
+func floor(ctx context.Context, where, dir string, port int) error {
+	at := door
+	if where == beside.name {
+		at = beside
+	}
+	front, err := serverTLS(dir, at.server)
 	if err != nil {
 		return err
 	}
-	back, err := serverTLS(dir, "client")
-	if err != nil {
-		return err
+	target := &url.URL{Scheme: "http", Host: fmt.Sprintf("127.0.0.1:%d", portPlain)}
+	transport := &http.Transport{MaxIdleConns: 1024, MaxIdleConnsPerHost: 512, IdleConnTimeout: 90 * time.Second, DisableCompression: true}
+	if where == beside.name {
+		front.ClientAuth, front.ClientCAs = tls.RequireAndVerifyClientCert, front.RootCAs
+	} else {
+		target = &url.URL{Scheme: "https", Host: fmt.Sprintf("127.0.0.1:%d", portBackend)}
+		if transport.TLSClientConfig, err = serverTLS(dir, "client"); err != nil {
+			return err
+		}
+		transport.TLSClientConfig.ServerName, transport.TLSClientConfig.ClientSessionCache = backendName, tls.NewLRUClientSessionCache(64)
 	}
-	back.ServerName, back.ClientSessionCache = backendName, tls.NewLRUClientSessionCache(64)
-	target := &url.URL{Scheme: "https", Host: fmt.Sprintf("127.0.0.1:%d", portBackend)}
 	quiet := slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
 	server := &http.Server{
 		Addr: fmt.Sprintf("127.0.0.1:%d", port), TLSConfig: front, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 10 * time.Minute,
@@ -37,9 +47,7 @@ func floor(ctx context.Context, dir string, port int) error {
 			Rewrite:    func(pr *httputil.ProxyRequest) { pr.SetURL(target); pr.SetXForwarded() },
 			BufferPool: new(relay.Buffers),
 			ErrorLog:   quiet,
-			Transport: &http.Transport{
-				TLSClientConfig: back, MaxIdleConns: 1024, MaxIdleConnsPerHost: 512, IdleConnTimeout: 90 * time.Second, DisableCompression: true,
-			},
+			Transport:  transport,
 		},
 	}
 	defer context.AfterFunc(ctx, func() { _ = server.Close() })()

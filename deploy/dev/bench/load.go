@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,14 +29,16 @@ type load struct {
 	tls     *tls.Config
 }
 
-// runLoad is the subcommand: load connections|rate|idle -url U [-cookie C] [-seconds S] …
+// runLoad is the subcommand: load requests|connections|rate|idle -url U [-header H]… [-certificate C] [-seconds S] …
 func runLoad(ctx context.Context, args []string, in io.Reader, stdout, stderr io.Writer) error {
 	if len(args) == 0 {
 		return errors.New("load of which kind?")
 	}
 	flags := flag.NewFlagSet("load", flag.ContinueOnError)
 	address := flags.String("url", "", "address to ask")
-	cookie := flags.String("cookie", "", "NAME=value")
+	var headers []string
+	flags.Func("header", "\"Name: value\", as often as wanted", func(line string) error { headers = append(headers, line); return nil })
+	certificate := flags.String("certificate", "", "file with a certificate and its key to show")
 	seconds := flags.Float64("seconds", 2, "for how long")
 	resume := flags.Bool("resume", false, "resume the TLS sessions of earlier connections")
 	number := flags.Int("n", 16, "connections")
@@ -47,13 +50,22 @@ func runLoad(ctx context.Context, args []string, in io.Reader, stdout, stderr io
 	if err != nil {
 		return fmt.Errorf("reading -url: %w", err)
 	}
-	l := &load{target: u, request: rawRequest(u, *cookie), tls: &tls.Config{
+	l := &load{target: u, request: rawRequest(u, headers), tls: &tls.Config{
 		InsecureSkipVerify: true, ServerName: u.Hostname(), NextProtos: []string{"http/1.1"}, //nolint:gosec // whose time is measured, not whose name
 		CurvePreferences: []tls.CurveID{tls.X25519}, // which all peers know
 	}}
+	if *certificate != "" {
+		pair, err := tls.LoadX509KeyPair(*certificate, *certificate)
+		if err != nil {
+			return fmt.Errorf("reading -certificate: %w", err)
+		}
+		l.tls.Certificates = []tls.Certificate{pair}
+	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(*seconds*float64(time.Second)))
 	defer cancel()
 	switch args[0] {
+	case "requests":
+		return l.requests(ctx, *number, stdout)
 	case "connections":
 		return l.connections(ctx, *number, *resume, stdout)
 	case "rate":
@@ -64,8 +76,9 @@ func runLoad(ctx context.Context, args []string, in io.Reader, stdout, stderr io
 	return fmt.Errorf("load of kind %q?", args[0])
 }
 
-func rawRequest(u *url.URL, cookie string) []byte {
-	return fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: bench\r\nAccept: */*\r\nCookie: %s\r\n\r\n", u.RequestURI(), u.Host, cookie)
+func rawRequest(u *url.URL, headers []string) []byte {
+	lines := append([]string{"GET " + u.RequestURI() + " HTTP/1.1", "Host: " + u.Host, "User-Agent: bench", "Accept: */*"}, headers...)
+	return []byte(strings.Join(lines, "\r\n") + "\r\n\r\n")
 }
 
 // dial makes one connection.
@@ -101,6 +114,33 @@ func (l *load) ask(c *tls.Conn, br *bufio.Reader) error {
 		return fmt.Errorf("status %d", res.StatusCode)
 	}
 	return nil
+}
+
+// requests asks again and again over workers connections that are kept, and prints how
+// many requests were answered, and how many failed.
+func (l *load) requests(ctx context.Context, workers int, stdout io.Writer) error {
+	var done, failed atomic.Int64
+	var wg sync.WaitGroup
+	for range workers {
+		c, err := l.dial(ctx, l.tls)
+		if err != nil {
+			return err
+		}
+		wg.Go(func() {
+			defer c.Close()
+			br := bufio.NewReaderSize(c, 64<<10)
+			for ctx.Err() == nil {
+				if err := l.ask(c, br); err != nil {
+					failed.Add(1)
+					return
+				}
+				done.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	_, err := fmt.Fprintln(stdout, done.Load(), failed.Load())
+	return err
 }
 
 // connections makes one connection for each request, workers at once, and prints how

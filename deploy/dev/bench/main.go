@@ -26,12 +26,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	switch {
 	case len(args) == 2 && args[0] == "backend":
 		return backend(ctx, args[1])
-	case len(args) == 3 && args[0] == "floor":
-		port, err := strconv.Atoi(args[2])
+	case len(args) == 4 && args[0] == "floor":
+		port, err := strconv.Atoi(args[3])
 		if err != nil {
 			return fmt.Errorf("reading a port: %w", err)
 		}
-		return floor(ctx, args[1], port)
+		return floor(ctx, args[2], args[1], port)
 	case len(args) > 0 && args[0] == "load":
 		return runLoad(ctx, args[1:], os.Stdin, stdout, stderr)
 	}
@@ -40,10 +40,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 
 // options are the flags.
 type options struct {
-	rounds, seconds int
-	peers, figures  []string
-	profile         string
-	hold            bool
+	rounds, seconds        int
+	places, peers, figures []string
+	profile                string
+	hold                   bool
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -51,14 +51,15 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.IntVar(&o.rounds, "rounds", 5, "how often everything is measured")
 	flags.IntVar(&o.seconds, "seconds", 2, "how long each load takes")
-	peers := flags.String("peers", "nginx,haproxy,floor,gateway", "who is measured")
+	places := flags.String("places", "door,sidecar", "where is measured")
+	peers := flags.String("peers", "nginx,haproxy,floor,gateway,sidecar", "who is measured")
 	named := flags.String("figures", "", "what is measured; all if empty")
 	flags.StringVar(&o.profile, "profile", "", "file for the gateway's processor profile, of a build with the tag \"profile\"")
 	flags.BoolVar(&o.hold, "hold", false, "start everything, print how to load it, and wait")
 	if err := program.Parse(flags, args, stderr); err != nil {
 		return o, err
 	}
-	o.peers = strings.Split(*peers, ",")
+	o.places, o.peers = strings.Split(*places, ","), strings.Split(*peers, ",")
 	if *named != "" {
 		o.figures = strings.Split(*named, ",")
 	}
@@ -89,30 +90,50 @@ func measure(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	if err := s.startBackend(ctx); err != nil {
 		return err
 	}
-	peers := make([]*peer, len(o.peers))
-	for i, name := range o.peers {
-		if peers[i], err = s.startPeer(ctx, i, name); err != nil {
+	for _, at := range placesOf(o.places) {
+		if err := s.measure(ctx, at, o, stdout, stderr); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// measure starts the peers of one place, measures them, and prints their table.
+func (s *stand) measure(ctx context.Context, at place, o options, stdout, stderr io.Writer) error {
+	var peers []*peer
+	var names []string
+	for i, name := range at.peers {
+		if !slices.Contains(o.peers, name) {
+			continue
+		}
+		p, err := s.startPeer(ctx, at, i, name)
+		if err != nil {
+			return err
+		}
+		defer p.child.Stop(stopWithin) //nolint:errcheck // was measured, and is of no more use
+		peers, names = append(peers, p), append(names, name)
+	}
+	if len(peers) == 0 {
+		return nil
+	}
 	if o.hold {
 		for _, p := range peers {
-			_, _ = fmt.Fprintf(stdout, "%s: process %d, curl -k -H 'Cookie: %s' %s/1k\n", p.name, p.child.PID(), p.cookie, p.url)
+			_, _ = fmt.Fprintf(stdout, "%s: process %d, %s\n", p.name, p.child.PID(), p.byHand())
 		}
 		<-ctx.Done()
 		return nil
 	}
-	measured, err := rounds(ctx, o, peers, stderr)
-	_, printing := io.WriteString(stdout, table(o.peers, measured))
+	measured, err := rounds(ctx, at, o, peers, stderr)
+	_, printing := io.WriteString(stdout, table(at, names, measured))
 	return errors.Join(err, printing)
 }
 
 // rounds measures every figure of every peer, again and again.
-func rounds(ctx context.Context, o options, peers []*peer, progress io.Writer) (map[string]series, error) {
+func rounds(ctx context.Context, at place, o options, peers []*peer, progress io.Writer) (map[string]series, error) {
 	measured := make(map[string]series)
 	var errs []error
 	for round := range o.rounds {
-		for _, f := range figures {
+		for _, f := range at.figures {
 			if o.figures != nil && !slices.Contains(o.figures, f.name) || f.once && round > 0 {
 				continue
 			}
@@ -134,7 +155,7 @@ func rounds(ctx context.Context, o options, peers []*peer, progress io.Writer) (
 				measured[f.name][p.name] = append(measured[f.name][p.name], value)
 			}
 		}
-		_, _ = fmt.Fprintf(progress, "bench: round %d of %d\n", round+1, o.rounds)
+		_, _ = fmt.Fprintf(progress, "bench: %s: round %d of %d\n", at.name, round+1, o.rounds)
 	}
 	return measured, errors.Join(errs...)
 }

@@ -31,41 +31,58 @@ const (
 // The ports, on loopback.
 const (
 	portBackend = 19400
+	portPlain   = 19401 // the same in the clear
 	portGateway = 19450
-	portAdmin   = 19451
+	portSidecar = 19452
+	portAdmin   = 19451 // of both
 	portPeers   = 19410 // and the next ones
 )
 
 // peer is one proxy that runs.
 type peer struct {
-	name   string
-	url    string // without a path
-	cookie string // NAME=value
-	child  *process.Child
-	s      *stand
+	name        string
+	url         string   // without a path
+	headers     []string // of each request, "Name: value"
+	certificate string   // file with what is shown to it, and its key; "" for nothing
+	child       *process.Child
+	s           *stand
 }
 
 // dummySize is the size of the cookie for those who know no session: that of one.
 const dummySize = 320
+
+// ofGateway is what a gateway sends with a request.
+var ofGateway = []string{
+	"Accept-Encoding: gzip", "X-Forwarded-For: 192.0.2.1", "X-Forwarded-Host: bench.example.com", "X-Forwarded-Proto: https",
+	"X-Forwarded-User: alice@example.com", "X-Forwarded-Email: alice@example.com", "X-Forwarded-Groups: engineers", "X-Forwarded-Preferred-Username: Alice",
+	"X-Request-Id: 0123456789abcdef0123456789abcdef",
+}
 
 // address is where something listens, as a browser writes it.
 func address(host string, port int) string {
 	return (&url.URL{Scheme: "https", Host: net.JoinHostPort(host, strconv.Itoa(port))}).String()
 }
 
-// startPeer starts the i-th peer.
-func (s *stand) startPeer(ctx context.Context, i int, name string) (*peer, error) {
-	p := &peer{name: name, url: address(toolHost, portPeers+i), cookie: "session=" + strings.Repeat("x", dummySize), s: s}
+// startPeer starts the i-th peer of a place.
+func (s *stand) startPeer(ctx context.Context, at place, i int, name string) (*peer, error) {
+	port := at.ports + i
+	p := &peer{name: name, url: address(toolHost, port), headers: []string{"Cookie: session=" + strings.Repeat("x", dummySize)}, s: s}
+	if at.name == beside.name {
+		p.url, p.headers, p.certificate = address(backendName, port), ofGateway, s.in("client.pem")
+	}
 	var err error
 	switch name {
 	case "gateway":
 		return s.startGatewayPeer(ctx)
+	case "sidecar":
+		p.url = address(backendName, portSidecar)
+		p.child, err = s.startSidecar(ctx, proxyCore)
 	case "floor":
-		p.child, err = s.self(proxyCore, "floor", name, strconv.Itoa(portPeers+i))
+		p.child, err = s.self(proxyCore, "floor", at.name+"-"+name, at.name, strconv.Itoa(port))
 	case "nginx":
-		p.child, err = s.foreign(i, name, "nginx.conf", "-c")
+		p.child, err = s.foreign(at, port, name, "nginx.conf", "-c")
 	case "haproxy":
-		p.child, err = s.foreign(i, name, "haproxy.cfg", "-db", "-f")
+		p.child, err = s.foreign(at, port, name, "haproxy.cfg", "-db", "-f")
 	default:
 		return nil, fmt.Errorf("no peer is called %q", name)
 	}
@@ -81,10 +98,9 @@ func (s *stand) startGatewayPeer(ctx context.Context) (*peer, error) {
 		return nil, err
 	}
 	p := &peer{name: "gateway", url: address(toolHost, portGateway), child: child, s: s}
-	if p.cookie, err = s.signIn(ctx, p.url+"/1k"); err != nil {
-		return nil, err
-	}
-	return p, nil
+	cookie, err := s.signIn(ctx, p.url+"/1k")
+	p.headers = []string{"Cookie: " + cookie}
+	return p, err
 }
 
 // startBackend starts what everybody asks, and returns when it listens.
@@ -113,7 +129,7 @@ func (s *stand) startBackend(ctx context.Context) error {
 	}
 }
 
-// self starts this program once more, as another part of the bench.
+// self starts this program once more, as another part of the bench. Its log has that name.
 func (s *stand) self(core, part, name string, more ...string) (*process.Child, error) {
 	program, err := os.Executable()
 	if err != nil {
@@ -125,7 +141,7 @@ func (s *stand) self(core, part, name string, more ...string) (*process.Child, e
 }
 
 // foreign starts somebody else's proxy with one of our configurations.
-func (s *stand) foreign(i int, name, configuration string, args ...string) (*process.Child, error) {
+func (s *stand) foreign(at place, port int, name, configuration string, args ...string) (*process.Child, error) {
 	program, err := lookPath(name)
 	if err != nil {
 		return nil, err
@@ -135,14 +151,21 @@ func (s *stand) foreign(i int, name, configuration string, args ...string) (*pro
 		return nil, fmt.Errorf("reading a configuration: %w", err)
 	}
 	var text bytes.Buffer
-	if err := made.Execute(&text, map[string]any{"Dir": s.dir, "Port": portPeers + i, "Backend": portBackend, "Name": backendName}); err != nil {
+	dir := s.in(at.name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making a folder: %w", err)
+	}
+	if err := made.Execute(&text, map[string]any{
+		"Certs": s.dir, "Dir": dir, "Port": port, "Beside": at.name == beside.name, "Server": at.server, "Backend": portBackend, "Plain": portPlain, "Name": backendName,
+	}); err != nil {
 		return nil, fmt.Errorf("filling in a configuration: %w", err)
 	}
-	if err := s.write(configuration, text.String()); err != nil {
+	file := filepath.Join(at.name, configuration)
+	if err := s.write(file, text.String()); err != nil {
 		return nil, err
 	}
 	return s.pinned(proxyCore, process.Spec{
-		Name: name, Path: program, Args: append(args, s.in(configuration)), Env: s.environment(), Log: s.in(name + ".log"),
+		Name: name, Path: program, Args: append(args, s.in(file)), Env: s.environment(), Log: filepath.Join(dir, name+".log"),
 	})
 }
 
@@ -163,6 +186,35 @@ func (p *peer) await(ctx context.Context) error {
 	return p.s.await(ctx, p.child, p.url+"/1k")
 }
 
+// saying appends the headers of a request to args, each behind flag.
+func (p *peer) saying(args []string, flag string) []string {
+	for _, line := range p.headers {
+		args = append(args, flag, line)
+	}
+	return args
+}
+
+// own are the arguments of this program for a load of its own: its kind and its flags.
+func (p *peer) own(path string, seconds int, load ...string) []string {
+	args := append(append([]string{"load"}, load...), "-url", p.url+path, "-seconds", strconv.Itoa(seconds))
+	if p.certificate != "" {
+		args = append(args, "-certificate", p.certificate)
+	}
+	return p.saying(args, "-header")
+}
+
+// byHand is how it is asked from a shell.
+func (p *peer) byHand() string {
+	args := []string{"curl", "-k", p.url + "/1k"}
+	if p.certificate != "" {
+		args = append(args, "--cert", p.certificate)
+	}
+	for _, line := range p.headers {
+		args = append(args, "-H", "'"+line+"'")
+	}
+	return strings.Join(args, " ")
+}
+
 // loading runs a program on the load's core and returns what it prints.
 func (p *peer) loading(ctx context.Context, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "taskset", append([]string{"-c", loadCore, name}, args...)...) //nolint:gosec // the bench's own
@@ -179,7 +231,8 @@ func (p *peer) holding(ctx context.Context, n int) (release func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding the bench: %w", err)
 	}
-	cmd := exec.CommandContext(ctx, "taskset", "-c", loadCore, program, "load", "idle", "-url", p.url+"/1k", "-cookie", p.cookie, "-n", strconv.Itoa(n), "-seconds", "300") //nolint:gosec // the bench's own
+	args := append([]string{"-c", loadCore, program}, p.own("/1k", 300, "idle", "-n", strconv.Itoa(n))...)
+	cmd := exec.CommandContext(ctx, "taskset", args...) //nolint:gosec // the bench's own
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, fmt.Errorf("holding connections: %w", err)

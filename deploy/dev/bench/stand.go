@@ -34,6 +34,7 @@ const (
 	toolHost    = "localhost"
 	backendName = "bench.backend.sallyport.internal"
 	gatewayRole = "sallyport-gateway"
+	sidecarRole = "sallyport-sidecar-bench"
 )
 
 // stand is what every proxy is measured with: a Vault that issues all certificates,
@@ -70,8 +71,10 @@ func (s *stand) prepare(ctx context.Context) error {
 	if err := s.write("token", s.vault.RootToken+"\n"); err != nil {
 		return err
 	}
-	if err := s.write("gateway.yaml", gatewayYAML(s.dir)); err != nil {
-		return err
+	for name, text := range map[string]string{"gateway.yaml": gatewayYAML(s.dir), "sidecar.yaml": sidecarYAML()} {
+		if err := s.write(name, text); err != nil {
+			return err
+		}
 	}
 	if err := s.sallyport(ctx, "provision", "apply", "--config", s.in("gateway.yaml"),
 		"--idp-metadata", s.in("idp.xml"), "--token-file", s.in("token")); err != nil {
@@ -133,6 +136,16 @@ routes:
 `, doorHost, portGateway, portGateway, portAdmin, filepath.Join(dir, "gateway.access"), toolHost, portBackend, backendName)
 }
 
+// sidecarYAML is the sidecar's configuration. Its access log is its standard output, here a
+// file.
+func sidecarYAML() string {
+	return fmt.Sprintf(`name: %s
+listen: 127.0.0.1:%d
+admin: 127.0.0.1:%d
+app: http://127.0.0.1:%d
+`, backendName, portSidecar, portAdmin, portPlain)
+}
+
 // startIdP serves an identity provider on loopback, and writes its metadata.
 func (s *stand) startIdP() error {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -191,8 +204,8 @@ func (s *stand) providerMetadata(ctx context.Context) ([]byte, error) {
 	return io.ReadAll(res.Body)
 }
 
-// client is a browser without cookies that trusts the stand, and knows that every
-// name is on this machine.
+// client is a browser without cookies that trusts the stand, knows that every
+// name is on this machine, and shows the gateway's certificate to whoever demands one.
 func (s *stand) client() *http.Client {
 	return &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -202,7 +215,14 @@ func (s *stand) client() *http.Client {
 			}
 			return new(net.Dialer).DialContext(ctx, network, net.JoinHostPort("127.0.0.1", port))
 		},
-		TLSClientConfig: &tls.Config{RootCAs: s.cas, MinVersion: tls.VersionTLS12}, DisableKeepAlives: true,
+		TLSClientConfig: &tls.Config{
+			RootCAs: s.cas, MinVersion: tls.VersionTLS12,
+			GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+				pair, err := tls.LoadX509KeyPair(s.in("client.crt"), s.in("client.key"))
+				return &pair, err
+			},
+		},
+		DisableKeepAlives: true,
 	}}
 }
 
@@ -285,11 +305,21 @@ func (s *stand) sallyport(ctx context.Context, args ...string) error {
 	return nil
 }
 
-// startGateway introduces the gateway to Vault, starts it on the given core, and
-// returns when it is ready.
+// startGateway starts the gateway on the given core, and returns when it is ready.
 func (s *stand) startGateway(ctx context.Context, core string) (*process.Child, error) {
-	token := s.in("gateway.token")
-	if err := s.sallyport(ctx, "introduce", "--role", gatewayRole, "--file", token, "--token-file", s.in("token")); err != nil {
+	return s.startProduct(ctx, core, "gateway", gatewayRole)
+}
+
+// startSidecar starts a sidecar on the given core, and returns when it is ready.
+func (s *stand) startSidecar(ctx context.Context, core string) (*process.Child, error) {
+	return s.startProduct(ctx, core, "sidecar", sidecarRole)
+}
+
+// startProduct introduces a part of the product to Vault, starts it on the given core with
+// the configuration of its name, and returns when it is ready.
+func (s *stand) startProduct(ctx context.Context, core, part, role string) (*process.Child, error) {
+	token := s.in(part + ".token")
+	if err := s.sallyport(ctx, "introduce", "--role", role, "--file", token, "--token-file", s.in("token")); err != nil {
 		return nil, err
 	}
 	var answer struct {
@@ -297,16 +327,16 @@ func (s *stand) startGateway(ctx context.Context, core string) (*process.Child, 
 			RoleID string `json:"role_id"`
 		}
 	}
-	if err := s.vault.Call(ctx, http.MethodGet, "auth/approle/role/"+gatewayRole+"/role-id", nil, &answer); err != nil {
-		return nil, fmt.Errorf("asking for the gateway's role: %w", err)
+	if err := s.vault.Call(ctx, http.MethodGet, "auth/approle/role/"+role+"/role-id", nil, &answer); err != nil {
+		return nil, fmt.Errorf("asking for the role of the %s: %w", part, err)
 	}
 	env := s.environment()
 	if s.profile != "" {
 		env = append(env, "SALLYPORT_CPU_PROFILE="+s.profile)
 	}
 	child, err := s.pinned(core, process.Spec{
-		Name: "gateway", Path: filepath.Join(s.bin, "sallyport"), Env: env, Log: s.in("gateway.log"),
-		Args: []string{"gateway", "--config", s.in("gateway.yaml"), "--role", gatewayRole, "--role-id", answer.Data.RoleID, "--wrapping-token-file", token},
+		Name: part, Path: filepath.Join(s.bin, "sallyport"), Env: env, Log: s.in(part + ".log"),
+		Args: []string{part, "--config", s.in(part + ".yaml"), "--role", role, "--role-id", answer.Data.RoleID, "--wrapping-token-file", token},
 	})
 	if err != nil {
 		return nil, err

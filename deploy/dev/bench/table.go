@@ -14,10 +14,10 @@ const base = "nginx"
 
 // table is one in Markdown: for each figure and peer the median, its multiple of
 // nginx's (the median of the rounds' ratios), and between what these lie.
-func table(peers []string, measured map[string]series) string {
+func table(at place, peers []string, measured map[string]series) string {
 	var b strings.Builder
-	b.WriteString("\n| figure | " + strings.Join(peers, " | ") + " |\n|---" + strings.Repeat("|---", len(peers)) + "|\n")
-	for _, f := range figures {
+	b.WriteString("\n" + at.title + ":\n\n| figure | " + strings.Join(peers, " | ") + " |\n|---" + strings.Repeat("|---", len(peers)) + "|\n")
+	for _, f := range at.figures {
 		values := measured[f.name]
 		if len(values) == 0 {
 			continue

@@ -6,7 +6,7 @@ import (
 )
 
 func TestTableTellsRatiosRoundByRound(t *testing.T) {
-	got := table([]string{"nginx", "gateway", "floor"}, map[string]series{
+	got := table(door, []string{"nginx", "gateway", "floor"}, map[string]series{
 		"h1":     {"nginx": {10, 40, 20}, "gateway": {20, 60, 44}, "floor": {30, 90}},
 		"signon": {"gateway": {9000}},
 	})

@@ -88,7 +88,11 @@ func (h *home) leased(t *testing.T, life time.Duration) (maria, postgres *sideca
 	// and so would its check.
 	unchecked := h.postgres.here()
 	unchecked["  check: {http: http://127.0.0.1:8000/health}"] = "  restart: never"
-	return runExample(t, h, "notes-mariadb", h.mariadb.here()), runExample(t, h, "notes-postgresql", unchecked)
+	maria, postgres = begin(t, h, "notes-mariadb", h.mariadb.here()), begin(t, h, "notes-postgresql", unchecked)
+	for _, s := range []*sidecar{maria, postgres} {
+		await(t, "the sidecar to be ready", s.child, func() bool { return s.ready(t) })
+	}
+	return maria, postgres
 }
 
 // credentials are those that the application has now.

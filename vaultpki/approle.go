@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"time"
 
@@ -159,7 +160,7 @@ func (a *appRole) introduce(ctx context.Context) (grant, error) {
 	secret, place, file, err := a.delivered()
 	defer file.close()
 	if err != nil {
-		return grant{}, &Error{Reason: ReasonNoToken, Op: a.reading(), Where: place, Err: err, Hint: hintMint}
+		return grant{}, &Error{Reason: ReasonNoToken, Op: a.reading(), Where: place, Err: err, Hint: hintUnread(err)}
 	}
 	hash := fingerprint(secret)
 	if a.spent[hash] {
@@ -201,6 +202,14 @@ func (a *appRole) introduce(ctx context.Context) (grant, error) {
 	return a.redeem(ctx, secretID)
 }
 
+// hintUnread is what to do about an introduction that could not be read.
+func hintUnread(err error) string {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Sprintf("let the file belong to user %d, as whom this process runs, and start again: the introduction in it was not used", os.Geteuid())
+	}
+	return hintMint
+}
+
 // delivered returns the introduction and where it was found; the file, if it was
 // one, is open.
 func (a *appRole) delivered() (secret, place string, file *tokenFile, err error) {
@@ -240,7 +249,7 @@ func (a *appRole) redeem(ctx context.Context, secretID string) (grant, error) {
 	case !errors.As(err, &e):
 		return grant{}, err
 	case e.Reason == ReasonLoginRefused && wire.Status(err) != 0:
-		e.Hint = "check the RoleID, the role's CIDR bounds and its SecretID limits, then " + hintMint
+		e.Hint = "check the RoleID (sallyport provision roles prints it), the role's CIDR bounds and its SecretID limits, then " + hintMint
 	case e.Reason == ReasonLoginRefused:
 	case untouched(err):
 		e.Hint = "the SecretID is lost with this process: " + hintMint

@@ -141,7 +141,7 @@ func (i *issuer) signError(path string, request *x509.CertificateRequest, err er
 	e := Classify("issuing a certificate for "+nameOf(request)+" by", path, err)
 	switch wire.Status(err) {
 	case http.StatusForbidden:
-		e.Hint = fmt.Sprintf("grant the role a policy: path %q { capabilities = [\"update\"] }", path)
+		e.Hint = fmt.Sprintf("grant the role a policy: path %q { capabilities = [\"update\"] }; or start with the role that has it: is the name of the certificate that of another process?", path)
 	case http.StatusBadRequest:
 		// Vault's way to say that the PKI role does not allow the request.
 		e.Reason = ReasonDenied

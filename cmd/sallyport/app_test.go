@@ -200,11 +200,13 @@ func TestEndOfTheAppEndsTheSidecar(t *testing.T) {
 			p.ready(t, p.admin)
 			_, _, _ = get(p.address, "/exit") // which is not answered
 		}, exitApp, "has ended by itself: exit code 5"},
-		"it dies at once":           {"{}", sh("exit 3"), nil, exitApp, "app /bin/sh has ended by itself: exit code 3"},
-		"a signal ends it":          {"{}", sh("kill -9 $$"), nil, exitApp, "app /bin/sh has ended by itself: signal 9 (killed)"},
-		"it fails too often":        {"{restart: on-failure, limit: 2, backoff: {first: 100ms, most: 100ms}}", sh("exit 4"), nil, exitApp, "exit code 4"},
-		"it is not there":           {"{restart: always}", []string{"/no/such/tool"}, nil, exitAppStart, "starting the app /no/such/tool: no such file or directory"},
-		"it has done what it is to": {"{restart: on-failure}", sh("exit 0"), nil, exitOK, ""},
+		"it dies at once":              {"{}", sh("exit 3"), nil, exitApp, "app /bin/sh has ended by itself: exit code 3"},
+		"a signal ends it":             {"{}", sh("kill -9 $$"), nil, exitApp, "app /bin/sh has ended by itself: signal 9 (killed)"},
+		"it fails too often":           {"{restart: on-failure, limit: 2, backoff: {first: 100ms, most: 100ms}}", sh("exit 4"), nil, exitApp, "exit code 4"},
+		"it is not there":              {"{restart: always}", []string{"/no/such/tool"}, nil, exitAppStart, "starting the app /no/such/tool: no such file or directory\nhint: correct the path behind --"},
+		"it has no name that is known": {"{}", []string{"no-such-tool"}, nil, exitAppStart, "starting the app no-such-tool: executable file not found in $PATH\nhint: install it"},
+		"it is no program":             {"{}", []string{"/dev/null"}, nil, exitAppStart, "starting the app /dev/null: permission denied\nhint: let user"},
+		"it has done what it is to":    {"{restart: on-failure}", sh("exit 0"), nil, exitOK, ""},
 		"a stop while it starts": {"{check: {tcp: \"127.0.0.1:1\"}}", sh("trap 'exit 0' TERM; echo up; while :; do sleep 0.05; done"), func(p *supervised) {
 			p.eventually(t, "it has started", func() (string, bool) { return "", strings.Contains(p.out.String(), "up") })
 			if status, body, err := get(p.admin, "/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, "- guard: waits for the app\n- app: its check is starting") {
@@ -221,6 +223,12 @@ func TestEndOfTheAppEndsTheSidecar(t *testing.T) {
 			}
 			if code := p.wait(t); code != test.code || !strings.Contains(p.err.String(), test.says) {
 				t.Errorf("exit code %d, expected %d and %q\n%s", code, test.code, test.says, p.err.String())
+			}
+			if test.code == exitAppStart && strings.Contains(p.err.String(), "the introduction is used up") {
+				t.Errorf("a start that could not succeed has cost an introduction:\n%s", p.err.String())
+			}
+			if test.code == exitOK && strings.Contains(p.err.String(), `"clean":false`) {
+				t.Errorf("nothing was cut, and the log says that something was:\n%s", p.err.String())
 			}
 		})
 	}

@@ -56,9 +56,40 @@ func newAppSecrets(ctx context.Context, cfg *config.Sidecar, client *vaultpki.Cl
 		return nil, nil
 	}
 	s := &appSecrets{}
+	settings, err := s.settings(cfg, hasApp)
+	if err != nil {
+		return nil, err
+	}
+	settings.Vault, settings.Log = appVault{client}, log
+	rendered, err := secrets.New(ctx, settings)
+	if err != nil {
+		return nil, &appSecretsError{fmt.Errorf("rendering the application's secrets: %w", err)}
+	}
+	s.Secrets = rendered
+	return s, nil
+}
+
+// checkAppSecrets finds what would keep the application's secrets from being rendered
+// whatever Vault says: a template, an owner, a folder.
+func checkAppSecrets(cfg *config.Sidecar, hasApp bool) error {
+	if !cfg.Secrets.On() {
+		return nil
+	}
+	settings, err := (&appSecrets{}).settings(cfg, hasApp)
+	if err != nil {
+		return err
+	}
+	if err := secrets.Check(settings); err != nil {
+		return &appSecretsError{fmt.Errorf("preparing the application's secrets: %w", err)}
+	}
+	return nil
+}
+
+// settings are those of the secrets, without Vault and log. It reads template files.
+func (s *appSecrets) settings(cfg *config.Sidecar, hasApp bool) (secrets.Config, error) {
 	settings := secrets.Config{
-		Vault: appVault{client}, Env: map[string]string{}, Variable: inheritedVariable(os.Environ()),
-		Refresh: cfg.Refresh.Duration, Grace: cfg.Secrets.Grace.Duration, UnsafeDisk: cfg.Secrets.UnsafeDisk, Log: log,
+		Env: map[string]string{}, Variable: inheritedVariable(os.Environ()),
+		Refresh: cfg.Refresh.Duration, Grace: cfg.Secrets.Grace.Duration, UnsafeDisk: cfg.Secrets.UnsafeDisk,
 	}
 	if hasApp {
 		settings.App, settings.Exec = s, s.exec
@@ -72,16 +103,11 @@ func newAppSecrets(ctx context.Context, cfg *config.Sidecar, client *vaultpki.Cl
 	for i, file := range cfg.Secrets.Files {
 		wanted, err := secretFile(i, file)
 		if err != nil {
-			return nil, &appSecretsError{err}
+			return settings, &appSecretsError{err}
 		}
 		settings.Files = append(settings.Files, wanted)
 	}
-	rendered, err := secrets.New(ctx, settings)
-	if err != nil {
-		return nil, &appSecretsError{fmt.Errorf("rendering the application's secrets: %w", err)}
-	}
-	s.Secrets = rendered
-	return s, nil
+	return settings, nil
 }
 
 // secretFile translates one file of the configuration, and reads its template.
@@ -180,6 +206,9 @@ func (s *appSecrets) run(ctx context.Context) error {
 	s.ran.Store(true)
 	return s.Run(ctx)
 }
+
+// wake has Vault asked for whatever may have changed.
+func (s *appSecrets) wake() { s.Look() }
 
 // close ends what was begun, if it never ran.
 func (s *appSecrets) close(ctx context.Context) {

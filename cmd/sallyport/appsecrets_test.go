@@ -115,26 +115,33 @@ func testAppSecretsFail(t *testing.T, s *stand) {
 	id := s.appSecretsRole(t, role)
 	s.writeKV(t, "notes/some", map[string]string{"password": "canary-some"})
 	tests := map[string]struct {
-		file string
-		code int
-		says string
+		file  string
+		code  int
+		says  string
+		spent bool // the introduction is
 	}{
 		"a field that is not there": {`{path: ` + memory + `/a, template: '{{ with secret "secret/notes/some" }}{{ .Data.data.passwrd }}{{ end }}'}`,
-			exitAppSecrets, `secrets.files[0].template:1: there is no field "passwrd" in "secret/notes/some"`},
-		"a path that is denied":       {`{path: ` + memory + `/b, template: '{{ secret "secret/other" }}'}`, exitDenied, `hint: grant it in the policy: path "secret/data/other" { capabilities = ["read"] }`},
-		"a secret that is not there":  {`{path: ` + memory + `/c, template: '{{ secret "secret/notes/none" }}'}`, exitBadSecret, `"secret/notes/none": there is no such secret`},
-		"a disk":                      {`{path: ` + t.TempDir() + `/a, template: x}`, exitAppSecrets, "is not in memory"},
-		"a function that reads files": {`{path: ` + memory + `/d, template: '{{ file "/etc/passwd" }}'}`, exitUsage, `function "file" is refused: it reads files`},
+			exitAppSecrets, `secrets.files[0].template:1: there is no field "passwrd" in "secret/notes/some"`, true},
+		"a path that is denied":       {`{path: ` + memory + `/b, template: '{{ secret "secret/other" }}'}`, exitDenied, `hint: grant it in the policy: path "secret/data/other" { capabilities = ["read"] }`, true},
+		"a secret that is not there":  {`{path: ` + memory + `/c, template: '{{ secret "secret/notes/none" }}'}`, exitBadSecret, `"secret/notes/none": there is no such secret`, true},
+		"a disk":                      {`{path: ` + t.TempDir() + `/a, template: x}`, exitAppSecrets, "is not in memory", false},
+		"a function that reads files": {`{path: ` + memory + `/d, template: '{{ file "/etc/passwd" }}'}`, exitAppSecrets, `function "file" is refused: it reads files`, false},
+		"a template without an end":   {`{path: ` + memory + `/e, template: '{{ with secret "secret/notes/some" }}'}`, exitAppSecrets, "secrets.files[0].template:1: unexpected EOF\nhint: end each", false},
+		"a template file":             {`{path: ` + memory + `/f, template_file: ` + memory + `/none}`, exitAppSecrets, "no such file or directory", false},
 	}
 	for name, test := range tests {
 		yaml := fmt.Sprintf("name: %s\napp: http://127.0.0.1:1\nlisten: %q\nadmin: %q\nsecrets: {files: [%s]}\n", sidecarName, free(t), free(t), test.file)
-		p := s.start(t, "sidecar", "--role", role, "--role-id", id, "--wrapping-token-file", s.introduce(t, role).file,
+		introduction := s.introduce(t, role)
+		p := s.start(t, "sidecar", "--role", role, "--role-id", id, "--wrapping-token-file", introduction.file,
 			"--config", writeFile(t, t.TempDir(), "sidecar.yaml", yaml), "--", "/bin/echo", "started")
 		if code := p.wait(t); code != test.code || !strings.Contains(p.err.String(), test.says) {
 			t.Errorf("%s: exit code %d, expected %d and %q\n%s", name, code, test.code, test.says, p.err.String())
 		}
 		if strings.Contains(p.out.String(), "started") {
 			t.Errorf("%s: the app was started", name)
+		}
+		if spent := read(t, introduction.file) == ""; spent != test.spent {
+			t.Errorf("%s: the introduction is used up: %t, expected %t", name, spent, test.spent)
 		}
 		s.checkNoSecret(t, p, "canary-some")
 	}

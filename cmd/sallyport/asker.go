@@ -53,7 +53,7 @@ func (a *asker) ask(ctx context.Context, method, path string) (status int, body 
 	}
 	status, body, err = askOnce(ctx, method, u.Scheme+"://"+u.Host+path, a.timeout)
 	if err != nil {
-		return 0, nil, &hinted{fmt.Errorf("asking %s: %w", a.address, withoutURL(err)), "check that the process runs here and that --admin-url names its admin listener"}
+		return 0, nil, &hinted{fmt.Errorf("asking %s: %w", a.address, withoutURL(err)), "check that the process runs here and that --admin-url names its admin listener: a sidecar's is http://127.0.0.1:9091 unless it says otherwise"}
 	}
 	return status, body, nil
 }

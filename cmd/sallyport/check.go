@@ -112,7 +112,7 @@ func (c checked) as(kind string) (warnings, needs []string, err error) {
 // asSidecar reads the templates that are here, and names those that are not.
 func (c checked) asSidecar() (cfg *config.Sidecar, needs []string, err error) {
 	if !c.elsewhere {
-		cfg, err = loadSidecar(c.from, c.text)
+		cfg, err = config.LoadSidecar(c.from, c.text, templatesAreGood)
 		return cfg, nil, err
 	}
 	cfg, err = config.LoadSidecar(c.from, c.text, inlineTemplatesAreGood)

@@ -5,6 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"syscall"
 
 	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy"
@@ -191,9 +195,15 @@ func hintOf(err error) string {
 	var usage usageError
 	var more *hinted
 	var rendering *appSecretsError
+	var unstarted *supervise.StartError
+	var ended *supervise.ExitedError
 	switch {
 	case errors.As(err, &more):
 		return more.hint
+	case errors.As(err, &unstarted):
+		return hintStart(unstarted)
+	case errors.As(err, &ended):
+		return hintEnded(ended)
 	case errors.As(err, &secret):
 		return secret.hint
 	case errors.As(err, &rendering):
@@ -206,4 +216,30 @@ func hintOf(err error) string {
 		return "run the command with --help"
 	}
 	return ""
+}
+
+// hintStart is what to do about an application that cannot be started.
+func hintStart(err error) string {
+	switch {
+	case errors.Is(err, exec.ErrNotFound):
+		return "install it, or write its whole path behind --: it is not in the folders of PATH, " + os.Getenv("PATH")
+	case errors.Is(err, fs.ErrNotExist):
+		return "correct the path behind --; if it is that of a script, its first line may name an interpreter that is not there"
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Sprintf("let user %d execute it (chmod +x), or write its interpreter before it", os.Geteuid())
+	case errors.Is(err, syscall.ENOEXEC):
+		return "it is no program of this machine: a script needs an interpreter in its first line (#!), or before it behind --"
+	}
+	return ""
+}
+
+// hintEnded is what to do about an application that has ended.
+func hintEnded(err *supervise.ExitedError) string {
+	switch {
+	case err.Success():
+		return ""
+	case err.Cause != nil:
+		return "look at what the app has written, and at child.check: does it ask for what the app answers?"
+	}
+	return "look at what the app has written; it is started again if child.restart is on-failure or always"
 }

@@ -9,16 +9,19 @@ import (
 	"go/token"
 	"maps"
 	"os"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy"
+	"github.com/sallyport/sallyport/proxy/sidecar/supervise"
 	"github.com/sallyport/sallyport/vaultpki"
 )
 
@@ -33,32 +36,37 @@ func TestExitCodes(t *testing.T) {
 		code int
 		hint string
 	}{
-		"nothing":                   {nil, 0, ""},
-		"anything":                  {errors.New("anything"), 1, ""},
-		"a wrong command line":      {usageError{errors.New("flag")}, 2, "run the command with --help"},
-		"a faulty configuration":    {&config.Faults{Source: "x", List: []config.Fault{{Line: 1}}}, 2, "correct it; `sallyport check --config FILE` shows every fault"},
-		"a cut drain":               {proxy.ErrDrain, 3, ""},
-		"a cut drain after a login": {&spentError{error: proxy.ErrDrain, role: "r"}, 3, ""},
-		"vault's settings":          {vault(vaultpki.ReasonConfig), 2, "do this"},
-		"settings without a hint":   {&vaultpki.Error{Reason: vaultpki.ReasonConfig, Op: "doing"}, 2, "run the command with --help"},
-		"no token":                  {vault(vaultpki.ReasonNoToken), 10, "do this"},
-		"an expired token":          {vault(vaultpki.ReasonExpired), 19, "do this"},
-		"vault sealed":              {vault(vaultpki.ReasonSealed), 20, "do this"},
-		"interception":              {vault(vaultpki.ReasonIntercepted), 11, "do this"},
-		"forgery":                   {vault(vaultpki.ReasonForged), 12, "do this"},
-		"vault away":                {vault(vaultpki.ReasonUnreachable), 13, "do this"},
-		"ambiguity":                 {vault(vaultpki.ReasonAmbiguous), 14, "do this"},
-		"login refused":             {vault(vaultpki.ReasonLoginRefused), 15, "do this"},
-		"denied":                    {vault(vaultpki.ReasonDenied), 16, "do this"},
-		"missing secret":            {vault(vaultpki.ReasonMissingSecret), 17, "do this"},
-		"missing field":             {vault(vaultpki.ReasonMissingField), 17, "do this"},
-		"a useless secret":          {&secretError{"there", "write it", errors.New("cause")}, 17, "write it"},
-		"a better hint":             {&hinted{vault(vaultpki.ReasonMissingField), "do that"}, 17, "do that"},
-		"a bad certificate":         {vault(vaultpki.ReasonBadCertificate), 18, "do this"},
-		"a certificate denied":      {&certificateError{vault(vaultpki.ReasonDenied)}, 18, "do this"},
-		"no vault for certificates": {&certificateError{vault(vaultpki.ReasonUnreachable)}, 13, "do this"},
-		"a lost token":              {vault(vaultpki.ReasonTokenLost), 21, "do this"},
-		"an interruption":           {&vaultpki.Error{Reason: vaultpki.ReasonUnreachable, Op: "doing", Err: context.Canceled, Hint: "do this"}, 1, "do this"},
+		"nothing":                     {nil, 0, ""},
+		"anything":                    {errors.New("anything"), 1, ""},
+		"a wrong command line":        {usageError{errors.New("flag")}, 2, "run the command with --help"},
+		"a faulty configuration":      {&config.Faults{Source: "x", List: []config.Fault{{Line: 1}}}, 2, "correct it; `sallyport check --config FILE` shows every fault"},
+		"a cut drain":                 {proxy.ErrDrain, 3, ""},
+		"a cut drain after a login":   {&spentError{error: proxy.ErrDrain, role: "r"}, 3, ""},
+		"vault's settings":            {vault(vaultpki.ReasonConfig), 2, "do this"},
+		"settings without a hint":     {&vaultpki.Error{Reason: vaultpki.ReasonConfig, Op: "doing"}, 2, "run the command with --help"},
+		"no token":                    {vault(vaultpki.ReasonNoToken), 10, "do this"},
+		"an expired token":            {vault(vaultpki.ReasonExpired), 19, "do this"},
+		"vault sealed":                {vault(vaultpki.ReasonSealed), 20, "do this"},
+		"interception":                {vault(vaultpki.ReasonIntercepted), 11, "do this"},
+		"forgery":                     {vault(vaultpki.ReasonForged), 12, "do this"},
+		"vault away":                  {vault(vaultpki.ReasonUnreachable), 13, "do this"},
+		"ambiguity":                   {vault(vaultpki.ReasonAmbiguous), 14, "do this"},
+		"login refused":               {vault(vaultpki.ReasonLoginRefused), 15, "do this"},
+		"denied":                      {vault(vaultpki.ReasonDenied), 16, "do this"},
+		"missing secret":              {vault(vaultpki.ReasonMissingSecret), 17, "do this"},
+		"missing field":               {vault(vaultpki.ReasonMissingField), 17, "do this"},
+		"a useless secret":            {&secretError{"there", "write it", errors.New("cause")}, 17, "write it"},
+		"a better hint":               {&hinted{vault(vaultpki.ReasonMissingField), "do that"}, 17, "do that"},
+		"a bad certificate":           {vault(vaultpki.ReasonBadCertificate), 18, "do this"},
+		"a certificate denied":        {&certificateError{vault(vaultpki.ReasonDenied)}, 18, "do this"},
+		"no vault for certificates":   {&certificateError{vault(vaultpki.ReasonUnreachable)}, 13, "do this"},
+		"a lost token":                {vault(vaultpki.ReasonTokenLost), 21, "do this"},
+		"an app that is not on PATH":  {&supervise.StartError{Command: "x", Err: exec.ErrNotFound}, 7, "install it, or write its whole path behind --: it is not in the folders of PATH, " + os.Getenv("PATH")},
+		"an app that is no program":   {&supervise.StartError{Command: "x", Err: syscall.ENOEXEC}, 7, "it is no program of this machine: a script needs an interpreter in its first line (#!), or before it behind --"},
+		"an app that has ended":       {&supervise.ExitedError{Command: "x", Code: 3}, 6, "look at what the app has written; it is started again if child.restart is on-failure or always"},
+		"an app that has ended well":  {&supervise.ExitedError{Command: "x"}, 0, ""},
+		"an app that fails its check": {&supervise.ExitedError{Command: "x", Cause: errors.New("cause")}, 6, "look at what the app has written, and at child.check: does it ask for what the app answers?"},
+		"an interruption":             {&vaultpki.Error{Reason: vaultpki.ReasonUnreachable, Op: "doing", Err: context.Canceled, Hint: "do this"}, 1, "do this"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -46,7 +46,7 @@ func askHealth(ctx context.Context, address string, timeout time.Duration) (stri
 	}
 	status, body, err := askOnce(ctx, http.MethodGet, u.String(), timeout)
 	if err != nil {
-		return "", &hinted{fmt.Errorf("asking for health: %w", err), "check that it runs here and that --url names its admin listener"}
+		return "", &hinted{fmt.Errorf("asking for health: %w", err), "check that it runs here and that --url names its admin listener: a sidecar's is http://127.0.0.1:9091/readyz unless it says otherwise"}
 	}
 	answer := strings.TrimSpace(string(body))
 	if status != http.StatusOK {

@@ -69,7 +69,7 @@ func (f *identityFlags) add(flags *pflag.FlagSet, io stdio, defaultRole string) 
 	flags.StringVar(&f.heirFile, "heir-file", "", "`FILE` on tmpfs for the credential of the next login, which the process makes itself")
 	flags.DurationVar(&f.heirTTL, "heir-ttl", defaultHeirTTL, "how long the process may be down and still use it")
 	flags.BoolVar(&f.heirOnDisk, "unsafe-heir-on-disk", false, "keep it on any file system")
-	flags.StringVar(&f.onRevocation, "on-revocation", "serve", "what a revoked token means: `serve` on and log in again, or stop")
+	flags.StringVar(&f.onRevocation, "on-revocation", "serve", "what a revoked token means: `ACTION` is serve (serve on and log in again) or stop")
 	flags.BoolVar(&f.unsafeRoot, "unsafe-root-token", false, "accept a token that may do everything")
 	flags.DurationVar(&f.wait, "vault-wait", 2*time.Minute, "how long to wait for a Vault that is away or sealed")
 	flags.DurationVar(&f.maxWrapTTL, "max-wrap-ttl", vaultpki.DefaultMaxWrapTTL, "longest life of a wrapping token that is accepted")
@@ -160,6 +160,12 @@ func (f *identityFlags) timedLogin(ctx context.Context, log *slog.Logger, clock 
 	return client, err
 }
 
+// stoppedEarly says whether err is that a stop was asked for before there was anything to
+// serve.
+func stoppedEarly(ctx context.Context, err error) bool {
+	return ctx.Err() != nil && errors.Is(err, context.Canceled)
+}
+
 // closing says what the end of a process means, err being how its life ended:
 // nothing if the stop was asked for before it served, and what a failure after
 // the login costs.
@@ -168,7 +174,7 @@ func (f *identityFlags) closing(ctx context.Context, log *slog.Logger, err error
 	switch {
 	case err == nil:
 		return nil
-	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+	case stoppedEarly(ctx, err):
 		log.Info("stopped before serving", "logged_in", loggedIn, "cause", err.Error())
 		return nil
 	case !loggedIn || errors.Is(err, proxy.ErrDrain) || !f.byAppRole():

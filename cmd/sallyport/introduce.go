@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	goio "io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -138,6 +139,10 @@ func (d delivery) prepare(ctx context.Context, io stdio, role string) (deliver f
 		return nil, nil, usageError{errors.New("flag --replace is given without --docker-secret")}
 	case d.secret != "":
 		return d.prepareSecret(ctx, io, role)
+	case d.file != "":
+		if err := checkTokenPlace(d.file); err != nil {
+			return nil, nil, err
+		}
 	}
 	return func(wrapped vaultpki.Wrapped) error { return deliverText(io, d.file, wrapped) }, func() {}, nil
 }
@@ -194,6 +199,30 @@ func deliverText(io stdio, file string, wrapped vaultpki.Wrapped) error {
 		return err
 	}
 	_, _ = fmt.Fprintf(io.Err, "wrapping token written to %s: use it within %s (accessor %s)\n", file, wrapped.TTL, wrapped.Accessor)
+	return nil
+}
+
+// mostOfToken is more than any wrapping token has.
+const mostOfToken = 4 << 10
+
+// checkTokenPlace finds out whether a token may be written to file: its folder has to be
+// there, and in its place nothing but an earlier token, or what one has left.
+func checkTokenPlace(file string) error {
+	if _, err := os.Stat(filepath.Dir(file)); err != nil {
+		return &hinted{usageError{fmt.Errorf("writing %s: %w", file, err)}, "make its folder first, on a tmpfs and for its reader alone"}
+	}
+	if info, err := os.Stat(file); err != nil || !info.Mode().IsRegular() {
+		return nil
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return nil // writing will tell
+	}
+	defer f.Close()
+	text, err := goio.ReadAll(goio.LimitReader(f, mostOfToken+1))
+	if err != nil || len(text) > mostOfToken || len(strings.Fields(string(text))) > 1 {
+		return usageError{fmt.Errorf("flag --file is %q, which has something else in it than an earlier token, expected a file that may be replaced", file)}
+	}
 	return nil
 }
 

@@ -146,7 +146,7 @@ func (l *life) run(ctx context.Context) error {
 		return l.work(ctx, background, open)
 	})
 	err = group.Wait()
-	l.log.Info("stopped", "clean", err == nil)
+	l.log.Info("stopped", "clean", exitCode(err) == exitOK || stoppedEarly(ctx, err))
 	return err
 }
 
@@ -352,6 +352,9 @@ func (l *life) keepFresh(ctx context.Context, group *errgroup.Group) {
 		})
 	}
 	sleepers := []sleeper{l.probe}
+	if l.rendered != nil {
+		sleepers = append(sleepers, l.rendered)
+	}
 	for _, f := range l.followed {
 		sleepers = append(sleepers, f)
 		group.Go(func() error { return f.run(ctx) })

@@ -27,8 +27,12 @@ The sidecar proves itself to Vault as the gateway does, has its own certificate
 signed, lets in only the gateway, and hands requests on to the application on
 loopback with the identity headers that the gateway set, and no others.
 
-With -- and a command it runs the application, too: it starts it when everything is
-there, hands signals on to it, and ends it after the last request was answered.`,
+With -- and a command it runs the application, too: it renders what that needs of
+Vault, starts it when everything is there, hands signals on to it, and ends it after
+the last request was answered.`,
+		Example: `  sallyport introduce --role sallyport-sidecar-notes --file notes.token
+  sallyport sidecar --config sidecar.yaml --role sallyport-sidecar-notes --role-id ID \
+    --wrapping-token-file notes.token -- gunicorn --bind 127.0.0.1:8000 notes:app`,
 		Args: appArgs,
 		RunE: func(cmd *cobra.Command, command []string) error {
 			if err := identity.require(cmd, "config", "vault-addr"); err != nil {
@@ -48,10 +52,10 @@ there, hands signals on to it, and ends it after the last request was answered.`
 // appArgs takes arguments behind -- alone, and one at least.
 func appArgs(cmd *cobra.Command, args []string) error {
 	switch at := cmd.ArgsLenAtDash(); {
+	case at < 0 && len(args) > 0, at > 0:
+		return usageError{fmt.Errorf("unexpected argument %q, expected none before --, and the application's command behind it", args[0])}
 	case at < 0:
-		return noArgs(cmd, args)
-	case at > 0:
-		return noArgs(cmd, args[:at])
+		return nil
 	case len(args) == 0 || args[0] == "":
 		return usageError{errors.New("nothing stands behind --, expected the application's command")}
 	}
@@ -75,7 +79,7 @@ func runSidecar(ctx context.Context, how sidecarStart, std stdio, log *slog.Logg
 	}
 	defer inherited.Close()
 	parse := func(name string, text []byte) (*config.Sidecar, error) {
-		cfg, err := loadSidecar(name, text)
+		cfg, err := config.LoadSidecar(name, text)
 		if err != nil {
 			return nil, err
 		}
@@ -86,7 +90,7 @@ func runSidecar(ctx context.Context, how sidecarStart, std stdio, log *slog.Logg
 		if err := (sockets{inherited, cfg.ReusePort}).checkFree(ctx, addresses{work: cfg.Listen, admin: cfg.Admin}); err != nil {
 			return cfg, err
 		}
-		return cfg, checkAppBind(cfg)
+		return cfg, checkBeforeLogin(cfg, how.command)
 	}
 	clock, hup := how.clock, catchHangup()
 	defer hup.release()

@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"strings"
 
 	"github.com/sallyport/sallyport/vaultpki"
@@ -26,10 +29,13 @@ func (s source) inVault() bool { return strings.HasPrefix(string(s), vaultScheme
 // readFile returns the text of a configuration file, for a command that begins.
 func (s source) readFile() ([]byte, error) {
 	text, err := s.rereadFile()
-	if err != nil {
-		return nil, usageError{err}
+	switch {
+	case err == nil:
+		return text, nil
+	case errors.Is(err, fs.ErrPermission):
+		return nil, &hinted{usageError{err}, fmt.Sprintf("let user %d, as whom this process runs, read it: nothing in it is secret", os.Geteuid())}
 	}
-	return text, nil
+	return nil, usageError{err}
 }
 
 // rereadFile is readFile for a process that runs.

@@ -441,9 +441,10 @@ func testIntroduce(t *testing.T, s *stand) {
 		code int
 		says string
 	}{
-		"there is no such role":  {[]string{"--role", "nosuch", "--token-file", s.tokenFile}, exitUsage, `hint: there is no AppRole "nosuch" on that mount`},
-		"the token is not known": {[]string{"--role", gatewayRole, "--token-file", writeFile(t, t.TempDir(), "token", "hvs.canary-1\n")}, exitDenied, "hint: log in to Vault again"},
-		"the file cannot be":     {[]string{"--role", gatewayRole, "--token-file", s.tokenFile, "--file", "/nosuch/token"}, exitFailure, "hint: nothing was delivered"},
+		"there is no such role":   {[]string{"--role", "nosuch", "--token-file", s.tokenFile}, exitUsage, `hint: there is no AppRole "nosuch" on that mount`},
+		"the token is not known":  {[]string{"--role", gatewayRole, "--token-file", writeFile(t, t.TempDir(), "token", "hvs.canary-1\n")}, exitDenied, "hint: log in to Vault again"},
+		"the file cannot be":      {[]string{"--role", gatewayRole, "--token-file", s.tokenFile, "--file", t.TempDir()}, exitFailure, "hint: nothing was delivered"},
+		"its folder is not there": {[]string{"--role", gatewayRole, "--token-file", s.tokenFile, "--file", "/nosuch/token"}, exitUsage, "hint: make its folder first"},
 	} {
 		p := s.start(t, append([]string{"introduce"}, test.args...)...)
 		if code := p.wait(t); code != test.code || !strings.Contains(p.err.String(), test.says) || p.out.String() != "" {

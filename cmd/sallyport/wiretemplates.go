@@ -10,12 +10,6 @@ import (
 	"github.com/sallyport/sallyport/proxy/sidecar/secrets"
 )
 
-// loadSidecar reads a configuration that a sidecar can use: what is wrong with its templates
-// is found before an introduction is used.
-func loadSidecar(name string, text []byte) (*config.Sidecar, error) {
-	return config.LoadSidecar(name, text, templatesAreGood)
-}
-
 // templatesAreGood finds what is wrong with the templates of a configuration, those in files
 // of their own among them.
 func templatesAreGood(cfg *config.Sidecar) []config.Finding {
@@ -69,7 +63,10 @@ func judgeTemplate(key, name, text string) *config.Finding {
 	}
 	found := &config.Finding{
 		Key: key, Value: fmt.Sprintf("a faulty one (%v)", err),
-		Expected: "a template in the language of consul-template, of whose functions those that ask Vault or nobody are there",
+		Expected: "a template in the language of consul-template",
+	}
+	if hint := secrets.Hint(err); hint != "" {
+		found.Expected += "; " + hint
 	}
 	var fault *secrets.Error
 	if errors.As(err, &fault) {

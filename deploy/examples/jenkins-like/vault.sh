@@ -14,9 +14,12 @@ vault kv put -mount=secret builds/github token=@"$GITHUB_TOKEN"
 
 # An authority for what the build server shows to its agents. It is not the one that
 # gateways and sidecars trust: a build server must not be able to be either.
-vault secrets enable -path=pki-builds pki
-vault secrets tune -max-lease-ttl=87600h pki-builds
-vault write pki-builds/root/generate/internal common_name="Builds root" key_type=ec key_bits=256 ttl=87600h >/dev/null
+if ! vault read sys/mounts/pki-builds >/dev/null 2>&1; then
+  vault secrets enable -path=pki-builds -max-lease-ttl=87600h pki
+fi
+if ! vault read pki-builds/cert/ca >/dev/null 2>&1; then
+  vault write pki-builds/root/generate/internal common_name="Builds root" key_type=ec key_bits=256 ttl=87600h >/dev/null
+fi
 vault write pki-builds/roles/builds allowed_domains=builds.example.com allow_bare_domains=true \
   key_type=ec key_bits=256 ttl="$CERT_TTL" max_ttl="$CERT_TTL" no_store=true
 

@@ -10,7 +10,8 @@
 set -eu
 : "${DB_ADDRESS:=mariadb:3306}" "${DEFAULT_TTL:=1h}" "${MAX_TTL:=24h}" "${VAULT_DB_PASSWORD:?}"
 
-vault secrets enable -path=database database
+# It may be there, if this script was run before and stopped at an error.
+vault read sys/mounts/database >/dev/null 2>&1 || vault secrets enable -path=database database
 
 # The address has {{username}} and {{password}} in it, and they are keys of their own:
 # with the credentials written into the address Vault cannot rotate them. Where the

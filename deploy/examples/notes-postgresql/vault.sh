@@ -11,7 +11,8 @@
 set -eu
 : "${DB_ADDRESS:=postgres:5432}" "${DB_SSLMODE:=verify-full}" "${DEFAULT_TTL:=1h}" "${MAX_TTL:=24h}" "${VAULT_DB_PASSWORD:?}"
 
-vault secrets enable -path=postgresql database
+# It may be there, if this script was run before and stopped at an error.
+vault read sys/mounts/postgresql >/dev/null 2>&1 || vault secrets enable -path=postgresql database
 
 # The address has {{username}} and {{password}} in it, and they are keys of their own:
 # with the credentials written into the address Vault cannot rotate them.

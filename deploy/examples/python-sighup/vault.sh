@@ -5,7 +5,8 @@
 set -eu
 : "${DB_ADDRESS:=postgres:5432}" "${DB_SSLMODE:=verify-full}" "${DEFAULT_TTL:=1h}" "${MAX_TTL:=24h}" "${VAULT_DB_PASSWORD:?}"
 
-vault secrets enable -path=reports-database database
+# It may be there, if this script was run before and stopped at an error.
+vault read sys/mounts/reports-database >/dev/null 2>&1 || vault secrets enable -path=reports-database database
 
 vault write reports-database/config/reports - <<EOF
 {

@@ -143,9 +143,6 @@ func (cfg Config) withDefaults() (Config, error) {
 	setDefault(&cfg.Grace, defaultGrace)
 	setDefault(&cfg.Wait, defaultWait)
 	var faults []error
-	if cfg.Vault == nil {
-		faults = append(faults, errors.New("vault: no session given"))
-	}
 	if cfg.App == nil && (len(cfg.Env) > 0 || cfg.Stdin != "") {
 		faults = append(faults, errors.New("there is no application to give an environment or an input to"))
 	}

@@ -89,7 +89,7 @@ func (q question) fail(path string, err error) error {
 	e := &Error{Where: fmt.Sprintf("%q", q.path), Err: err}
 	switch kindOf(err) {
 	case Denied:
-		e.Hint = fmt.Sprintf("grant it in the policy: path %q { capabilities = [%q] }", path, q.capability())
+		e.Hint = fmt.Sprintf("grant it in the policy: path %q { capabilities = [%q] }; or correct the path in the template", path, q.capability())
 		e.Err = fmt.Errorf("vault denies it: %w", err)
 	case Absent:
 		e.Hint = fmt.Sprintf("write the secret at %q, or correct the path in the template", q.path)

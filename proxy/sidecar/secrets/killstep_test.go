@@ -21,9 +21,13 @@ import (
 	"github.com/sallyport/sallyport/proxy/sidecar/secrets"
 )
 
+// firstPlaced is the number of the step after which there is a file.
+const firstPlaced = 11
+
 // A life of one file, as another process can see it: it is written, replaced and removed.
 var lifeOfAFile = []string{
 	"its folder is made", "its folder has its owner",
+	"an empty file is made", "it has its owner", "it has its mode", "it has its content", // a try, with no content
 	"an empty file is made", "it has its owner", "it has its mode", "it has its content", "it is in its place",
 	"an empty file is made", "it has its owner", "it has its mode", "it has its content", "it is in its place",
 	"the application is told", "a lease is revoked",
@@ -51,7 +55,7 @@ func stepFile(dir string) secrets.File {
 func liveToStep(dir string) int {
 	last, err := strconv.Atoi(os.Getenv(lastVariable))
 	if err != nil {
-		last = len(lifeOfAFile) + 1 // none
+		last = -1 // none
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -176,7 +180,7 @@ func checkLeft(t *testing.T, dir string, steps int) {
 			t.Errorf("%s is there", path)
 		}
 	}
-	placed, unfinished := steps >= 7 && steps < len(lifeOfAFile), 0
+	placed, unfinished := steps >= firstPlaced && steps < len(lifeOfAFile), 0
 	switch lifeOfAFile[steps-1] {
 	case "an empty file is made", "it has its owner", "it has its mode", "it has its content":
 		unfinished = 1

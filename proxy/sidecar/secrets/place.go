@@ -71,8 +71,8 @@ func (p *place) fail(err error, hint string) error {
 	return &Error{Where: "file " + p.file.Path, Err: err, Hint: hint}
 }
 
-// prepare makes the folder if it is absent, and removes what a process that was killed
-// left there.
+// prepare makes the folder if it is absent, removes what a process that was killed left
+// there, and tries whether a file can be given to its owner.
 func (p *place) prepare() error {
 	err := os.Mkdir(p.dir, 0o700)
 	made := err == nil
@@ -96,7 +96,13 @@ func (p *place) prepare() error {
 		}
 		return err
 	}
-	return errors.Join(p.sweep(root), root.Close())
+	return errors.Join(p.sweep(root), p.try(root), root.Close())
+}
+
+// try makes a file without a content, and removes it.
+func (p *place) try(root *os.Root) error {
+	temp := p.temps() + rand.Text()
+	return errors.Join(p.write(root, temp, nil), ignoreAbsent(root.Remove(temp)))
 }
 
 // open opens the folder, if it is one in which secrets may be.
@@ -125,11 +131,13 @@ func (p *place) judge(root *os.Root) error {
 	if info.Mode().Perm()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0 {
 		return p.fail(fmt.Errorf("others may write to its folder, which has mode %s", info.Mode().Perm()), "give the folder mode 0700")
 	}
-	if p.onDisk {
-		return nil
+	if !p.onDisk {
+		if err := checkMemory(folder); err != nil {
+			return p.fail(err, "mount a tmpfs at its folder, or another above: secrets are not put on disks")
+		}
 	}
-	if err := checkMemory(folder); err != nil {
-		return p.fail(err, "mount a tmpfs at its folder, or another above: secrets are not put on disks")
+	if err := checkWritable(folder); err != nil {
+		return p.fail(err, fmt.Sprintf("let the folder belong to user %d: it may have been made, or mounted, for another", os.Geteuid()))
 	}
 	return nil
 }

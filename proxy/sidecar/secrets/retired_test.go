@@ -56,6 +56,27 @@ func TestWhoHasDeadCredentialsIsNotFresh(t *testing.T) {
 	}
 }
 
+// TestALookFindsARevokedLease at once, and replaces nothing that lives.
+func TestALookFindsARevokedLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEngine(time.Hour, 100*time.Hour)
+		b := newBubble(t, e, hup)
+		defer b.stop()
+		b.s.Look()
+		b.s.Look()
+		pass(time.Second)
+		if state := b.s.State(); content(t, b.file) != "user-1" || state.Renewals == 0 || state.Replacements > 0 {
+			t.Errorf("the file has %s, and state is %+v", content(t, b.file), state)
+		}
+		e.set(func() { clear(e.leases) })
+		b.s.Look()
+		pass(time.Second)
+		if user := content(t, b.file); user == "user-1" || !slices.Contains(e.alive(), user) {
+			t.Errorf("the file has %s, and alive are %v", user, e.alive())
+		}
+	})
+}
+
 // TestAFileThatCannotBeWrittenIsNotFresh after the end of what it has, also where nobody is
 // told of it, and also without a lease.
 func TestAFileThatCannotBeWrittenIsNotFresh(t *testing.T) {

@@ -45,8 +45,34 @@ func (s *Secrets) wait(ctx context.Context, session Session) {
 		s.hasten(time.Now())
 	case <-session.Back:
 		s.hasten(time.Now())
+	case <-s.looks:
+		s.hurry(time.Now())
 	case o := <-s.done:
 		s.acted(ctx, o, time.Now())
+	}
+}
+
+// Look has Vault be asked now what would be asked in time: what is read again and again is
+// read, and leases are renewed, by which one that somebody has revoked is found and replaced.
+// What is valid until its end is not replaced for that. It returns at once.
+func (s *Secrets) Look() {
+	select {
+	case s.looks <- struct{}{}:
+	default: // somebody has just asked for it
+	}
+}
+
+// hurry has due what Look is about, and what has failed.
+func (s *Secrets) hurry(now time.Time) {
+	for _, i := range s.items {
+		if renews := i.lease != nil && i.lease.renews(); renews || i.lease == nil && i.ends.IsZero() && !i.due.IsZero() || i.fault != nil {
+			i.due = now
+		}
+	}
+	for _, t := range s.targets {
+		if !t.again.IsZero() {
+			t.again = now
+		}
 	}
 }
 

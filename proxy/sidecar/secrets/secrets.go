@@ -27,6 +27,7 @@ type Secrets struct {
 	changes  map[string]*change // by the name of their action
 	acting   *change            // the one that is being done
 	done     chan outcome       // of acting; has room for one
+	looks    chan struct{}      // sent to by Look; has room for one
 	sessions time.Time          // Since of the session that leases are from
 	counts   counts
 
@@ -48,16 +49,19 @@ type counts struct {
 // nothing was written that stays, and no lease goes on. The caller must call Run.
 func New(ctx context.Context, cfg Config) (*Secrets, error) {
 	cfg, err := cfg.withDefaults()
+	if cfg.Vault == nil {
+		err = errors.Join(errors.New("vault: no session given"), err)
+	}
 	if err != nil {
 		return nil, &Error{Where: "configuring secrets", Err: err}
 	}
 	s := &Secrets{
 		cfg: cfg, log: cfg.Log, actor: newActor(cfg),
 		fetcher: &fetcher{vault: cfg.Vault, mounts: &mounts{vault: cfg.Vault}, refresh: cfg.Refresh},
-		items:   map[string]*item{}, changes: map[string]*change{}, done: make(chan outcome, 1),
+		items:   map[string]*item{}, changes: map[string]*change{}, done: make(chan outcome, 1), looks: make(chan struct{}, 1),
 		counts: counts{renders: map[string]int{}, renderFailures: map[string]int{}, actions: map[Verb]int{}, actionFailures: map[Verb]int{}},
 	}
-	if err := s.prepare(); err != nil {
+	if s.targets, err = cfg.prepare(); err != nil {
 		return nil, err
 	}
 	s.sessions = cfg.Vault.Session().Since
@@ -68,20 +72,40 @@ func New(ctx context.Context, cfg Config) (*Secrets, error) {
 	return s, nil
 }
 
+// Check does of New what is done before Vault is asked: it reads the templates, looks up
+// who is to own the files, and makes their folders ready. Config.Vault may be nil. The error
+// is that of New.
+func Check(cfg Config) error {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return &Error{Where: "configuring secrets", Err: err}
+	}
+	_, err = cfg.prepare()
+	return err
+}
+
+// CheckTemplate says what is wrong with the text of a template, called name in the error,
+// as far as that can be seen without rendering it. The error is an [*Error].
+func CheckTemplate(name, text string) error {
+	_, err := newSource(name, text, func(string) (string, bool) { return "", false })
+	return err
+}
+
 // prepare reads the templates and makes the places ready. Vault is not asked yet.
-func (s *Secrets) prepare() error {
+func (cfg Config) prepare() ([]*target, error) {
+	var targets []*target
 	var faults []error
 	add := func(t *target, text, name string) {
 		var err error
-		if t.source, err = newSource(name, text, s.cfg.Variable); err != nil {
+		if t.source, err = newSource(name, text, cfg.Variable); err != nil {
 			faults = append(faults, err)
 		}
-		s.targets = append(s.targets, t)
+		targets = append(targets, t)
 	}
 	restart := Action{Verb: Restart}
 	restart.setDefaults()
-	for _, file := range s.cfg.Files {
-		place, err := newPlace(file, &s.cfg)
+	for _, file := range cfg.Files {
+		place, err := newPlace(file, &cfg)
 		if err == nil {
 			err = place.prepare()
 		}
@@ -90,13 +114,13 @@ func (s *Secrets) prepare() error {
 		}
 		add(&target{name: file.Path, place: place, action: file.OnChange}, file.Template, file.Name)
 	}
-	for _, name := range slices.Sorted(maps.Keys(s.cfg.Env)) {
-		add(&target{name: "environment variable " + name, variable: name, action: restart}, s.cfg.Env[name], "environment variable "+name)
+	for _, name := range slices.Sorted(maps.Keys(cfg.Env)) {
+		add(&target{name: "environment variable " + name, variable: name, action: restart}, cfg.Env[name], "environment variable "+name)
 	}
-	if s.cfg.Stdin != "" {
-		add(&target{name: "standard input", action: restart}, s.cfg.Stdin, "standard input")
+	if cfg.Stdin != "" {
+		add(&target{name: "standard input", action: restart}, cfg.Stdin, "standard input")
 	}
-	return errors.Join(faults...)
+	return targets, errors.Join(faults...)
 }
 
 // first renders everything, and writes it once all of it is there.

@@ -130,7 +130,7 @@ func TestAnErrorNamesTemplateLinePathAndField(t *testing.T) {
 func TestADeniedPathSaysWhatToWrite(t *testing.T) {
 	_, err := render(t, `{{ secret "secret/app2" }}`)
 	var e *secrets.Error
-	if !errors.As(err, &e) || e.Hint != `grant it in the policy: path "secret/data/app2" { capabilities = ["read"] }` {
+	if !errors.As(err, &e) || e.Hint != `grant it in the policy: path "secret/data/app2" { capabilities = ["read"] }; or correct the path in the template` {
 		t.Errorf("error %v, hint %q", err, e.Hint)
 	}
 }

@@ -46,7 +46,7 @@ func newSource(name, text string, variable func(string) (string, bool)) (*source
 	tree := parse.New(name)
 	tree.Mode = parse.SkipFuncCheck
 	if _, err := tree.Parse(text, "", "", s.trees); err != nil {
-		return nil, syntaxFault(name, err)
+		return nil, unreadable(name, err)
 	}
 	for _, define := range slices.Sorted(maps.Keys(s.trees)) {
 		if err := s.checkFunctions(s.trees[define]); err != nil {
@@ -61,6 +61,21 @@ func newSource(name, text string, variable func(string) (string, bool)) (*source
 	}
 	s.engine = engine
 	return s, nil
+}
+
+// unreadable is an error of the template language's own parser, whose words are
+// "template: NAME:LINE: TEXT".
+func unreadable(name string, err error) *Error {
+	line, text, _ := strings.Cut(strings.TrimPrefix(err.Error(), "template: "+name+":"), ": ")
+	number, notOne := strconv.Atoi(line)
+	if notOne != nil {
+		return &Error{Where: name, Err: err}
+	}
+	e := &Error{Where: name + ":" + line, Line: number, Err: errors.New(text), Hint: "correct the template: it is in the language of consul-template"}
+	if strings.Contains(text, "unexpected EOF") || strings.Contains(text, "{{end}}") {
+		e.Hint = "end each {{ with }}, {{ if }} and {{ range }} of the template by one {{ end }}"
+	}
+	return e
 }
 
 // checkFunctions finds the first function that is not permitted.
@@ -78,23 +93,6 @@ func (s *source) checkFunctions(tree *parse.Tree) (err error) {
 		return err == nil
 	})
 	return err
-}
-
-// CheckTemplate says what is wrong with a template before anything is asked: its syntax, and
-// functions that are not to be had. Errors call it name; they are of type [*Error].
-func CheckTemplate(name, text string) error {
-	_, err := newSource(name, text, func(string) (string, bool) { return "", false })
-	return err
-}
-
-// syntaxFault takes the line from the parser's words, "template: NAME:LINE: …".
-func syntaxFault(name string, err error) error {
-	line, says, found := strings.Cut(strings.TrimPrefix(err.Error(), "template: "+name+":"), ": ")
-	number, notOne := strconv.Atoi(line)
-	if !found || notOne != nil {
-		return &Error{Where: name, Err: err}
-	}
-	return &Error{Where: name + ":" + line, Line: number, Err: errors.New(says)}
 }
 
 // lineOf takes the column from a location such as "app.tmpl:3:14".

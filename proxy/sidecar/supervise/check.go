@@ -170,13 +170,19 @@ func askHTTP(ctx context.Context, client *http.Client, address string) error {
 		if errors.As(err, &of) {
 			err = of.Err
 		}
-		return err
+		return fmt.Errorf("asking for %s: %w", withoutQuery(address), err)
 	}
 	defer res.Body.Close()
 	if res.StatusCode >= http.StatusBadRequest {
-		return fmt.Errorf("it answers with status %d", res.StatusCode)
+		return fmt.Errorf("%s answers with status %d, expected less than 400", withoutQuery(address), res.StatusCode)
 	}
 	return nil
+}
+
+// withoutQuery is a URL as it may be shown to anybody: a query may have what lets the check in.
+func withoutQuery(address string) string {
+	shown, _, _ := strings.Cut(address, "?")
+	return shown
 }
 
 func askTCP(ctx context.Context, address string) error {

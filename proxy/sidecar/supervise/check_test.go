@@ -62,15 +62,15 @@ func TestCheckKinds(t *testing.T) {
 	}{
 		"http":             {Check{HTTP: good.URL}, ""},
 		"http elsewhere":   {Check{HTTP: moved.URL}, ""},
-		"http unwell":      {Check{HTTP: bad.URL}, "it answers with status 503"},
+		"http unwell":      {Check{HTTP: bad.URL + "/x?key=1"}, bad.URL + "/x answers with status 503, expected less than 400"},
 		"http nobody":      {Check{HTTP: "http://127.0.0.1:1/"}, "connection refused"},
 		"tcp":              {Check{TCP: good.Listener.Addr().String()}, ""},
 		"tcp nobody":       {Check{TCP: "127.0.0.1:1"}, "connection refused"},
 		"unix":             {Check{TCP: "unix:" + socket}, ""},
 		"unix nobody":      {Check{TCP: "unix:" + socket + "x"}, "no such file or directory"},
 		"command":          {Check{Command: sh("test \"$A\" = 1")}, ""},
-		"command fails":    {Check{Command: sh("exit 4")}, "exit code 4"},
-		"command is none":  {Check{Command: []string{"/no/such/file"}}, "no such file or directory"},
+		"command fails":    {Check{Command: sh("exit 4")}, "command /bin/sh ended with exit code 4"},
+		"command is none":  {Check{Command: []string{"/no/such/file"}}, "starting the command /no/such/file: no such file or directory"},
 		"command is stuck": {Check{Command: sh("trap '' TERM; sleep 1000 & sleep 1000"), Timeout: 50 * time.Millisecond}, "it has not ended in time"},
 	}
 	for name, test := range tests {
@@ -127,7 +127,7 @@ func TestFailingCheckRestarts(t *testing.T) {
 	app.status.Store(500)
 	err := r.end(t)
 	var exited *ExitedError
-	if !errors.As(err, &exited) || exited.Success() || err.Error() != "app /bin/sh was ended: it does not pass its check: it answers with status 500" {
+	if !errors.As(err, &exited) || exited.Success() || err.Error() != "app /bin/sh was ended: it does not pass its check: "+app.URL+" answers with status 500, expected less than 400" {
 		t.Errorf("it ended with %v", err)
 	}
 	if s := r.State(); s.Restarts != 2 {

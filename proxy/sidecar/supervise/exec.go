@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"runtime"
 	"syscall"
@@ -25,13 +26,13 @@ type User struct {
 
 // Exec runs a program until it has ended or ctx has; then its process group is killed. It
 // reads nothing of ours, and writes to prog.Output alone. An end other than with exit code 0 is an
-// [*ExitedError]. reaper is that of the process, if it has one.
+// error, which is none of the application's own. reaper is that of the process, if it has one.
 func Exec(ctx context.Context, reaper *Reaper, prog Program) error {
 	runtime.LockOSThread() // see Child.Run
 	defer runtime.UnlockOSThread()
 	nothing, err := null()
 	if err != nil {
-		return &StartError{prog.Argv[0], err}
+		return fmt.Errorf("starting the command %s: %w", prog.Argv[0], err)
 	}
 	defer nothing.Close()
 	output := nothing
@@ -40,7 +41,7 @@ func Exec(ctx context.Context, reaper *Reaper, prog Program) error {
 	}
 	p, err := spawn(program{prog.Argv, prog.Env, prog.Dir, prog.User, [3]*os.File{nothing, output, output}}, reaper)
 	if err != nil {
-		return &StartError{prog.Argv[0], err}
+		return fmt.Errorf("starting the command %s: %w", prog.Argv[0], err)
 	}
 	var late error
 	select {
@@ -51,10 +52,11 @@ func Exec(ctx context.Context, reaper *Reaper, prog Program) error {
 	_ = syscall.Kill(-p.pid, syscall.SIGKILL) // and what it has left
 	<-p.exited
 	p.reap()
-	result := p.result()
-	result.Cause = late
-	if result.Success() {
-		return nil
+	switch result := p.result(); {
+	case late != nil:
+		return fmt.Errorf("command %s: %w", prog.Argv[0], late)
+	case !result.Success():
+		return fmt.Errorf("command %s ended with %s", prog.Argv[0], result.String())
 	}
-	return result
+	return nil
 }

@@ -69,14 +69,24 @@ func spawn(prog program, reaper *Reaper) (*process, error) {
 // it.
 func cause(err error) error {
 	var look *exec.Error
+	if errors.As(err, &look) {
+		err = look.Err
+	}
 	var path *os.PathError
-	switch {
-	case errors.As(err, &look):
-		return look.Err
-	case errors.As(err, &path):
-		return path.Err
+	if errors.As(err, &path) {
+		err = path.Err
 	}
 	return err
+}
+
+// CheckCommand looks for the program of a command as a start does, and says what keeps it
+// from being executed, as far as that can be told without doing so. The error is a
+// [*StartError].
+func CheckCommand(command []string) error {
+	if _, err := exec.LookPath(command[0]); err != nil {
+		return &StartError{command[0], cause(err)}
+	}
+	return nil
 }
 
 // signal sends a signal to the process, if it has not ended.

@@ -168,7 +168,7 @@ func constraints() map[string]schema {
 		"routes[].answers.frames":              oneOf(frames[:]),
 		"routes[].answers.set_headers[]":       {Required: []string{"name", "value"}},
 		"routes[].answers.set_headers[].name":  {Pattern: headerName.String()},
-		"routes[].answers.set_headers[].value": {Pattern: headerValue.String()},
+		"routes[].answers.set_headers[].value": {Pattern: headerValue},
 		"routes[].answers.remove_headers[]":    {Pattern: headerName.String()},
 
 		"access_log.rotate.size_mib":              {Maximum: maxMiB},

@@ -150,13 +150,16 @@ func (c *collector) provisionSidecar(at string, s ProvisionSidecar) {
 	c.access(join(at, "access"), s.Access)
 }
 
-// policyName is what Vault does not write in another way: it makes names small.
-var policyName = regexp.MustCompile(`^[a-z0-9][a-z0-9_./-]{0,127}$`)
+// policyName is what Vault does not write in another way: it makes names small. It has
+// maxPolicyName bytes at most.
+var policyName = regexp.MustCompile(`^[a-z0-9][a-z0-9_./-]*$`)
+
+const maxPolicyName = 128
 
 // judgePolicy refuses what Vault would take for another name, and root, which no AppRole
 // can grant.
 func judgePolicy(name string) string {
-	if name == "root" || !policyName.MatchString(name) {
+	if name == "root" || len(name) > maxPolicyName || !policyName.MatchString(name) {
 		return "the name of a policy in small letters, digits, and -_./, other than root"
 	}
 	return ""

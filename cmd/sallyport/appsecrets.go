@@ -89,7 +89,7 @@ func checkAppSecrets(cfg *config.Sidecar, hasApp bool) error {
 func (s *appSecrets) settings(cfg *config.Sidecar, hasApp bool) (secrets.Config, error) {
 	settings := secrets.Config{
 		Env: map[string]string{}, Variable: inheritedVariable(os.Environ()),
-		Refresh: cfg.Refresh.Duration, Grace: cfg.Secrets.Grace.Duration, UnsafeDisk: cfg.Secrets.UnsafeDisk,
+		Refresh: cfg.Refresh.Duration, Grace: exactly(cfg.Secrets.Grace), UnsafeDisk: cfg.Secrets.UnsafeDisk,
 	}
 	if hasApp {
 		settings.App, settings.Exec = s, s.exec
@@ -110,6 +110,14 @@ func (s *appSecrets) settings(cfg *config.Sidecar, hasApp bool) (secrets.Config,
 	return settings, nil
 }
 
+// exactly is a duration that may be none: 0 is package secrets' word for its default.
+func exactly(d config.Duration) time.Duration {
+	if d.Duration == 0 {
+		return -1
+	}
+	return d.Duration
+}
+
 // secretFile translates one file of the configuration, and reads its template.
 func secretFile(i int, file config.SecretFile) (secrets.File, error) {
 	change := file.OnChange
@@ -118,11 +126,8 @@ func secretFile(i int, file config.SecretFile) (secrets.File, error) {
 		Owner: file.User(), Group: file.GroupName(), Mode: file.FileMode(), UnsafeOthers: file.UnsafeOthers,
 		OnChange: secrets.Action{
 			Verb: secrets.Verb(change.Action), Signal: appSignals[change.Signal], URL: change.URL, Command: change.Command,
-			Timeout: change.Timeout.Duration, Debounce: change.Debounce.Duration, Jitter: change.Jitter.Duration,
+			Timeout: change.Timeout.Duration, Debounce: exactly(change.Debounce), Jitter: change.Jitter.Duration,
 		},
-	}
-	if change.Debounce.Duration == 0 {
-		wanted.OnChange.Debounce = -1 // 0 is the package's word for its default
 	}
 	if file.TemplateFile == "" {
 		return wanted, nil

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy/sidecar/secrets"
 )
 
@@ -165,5 +166,25 @@ func TestExitCodesOfSecrets(t *testing.T) {
 		if code, hint := exitCode(test.err), hintOf(test.err); code != test.code || hint != "do this" {
 			t.Errorf("%s: code %d, hint %q; expected %d", name, code, hint, test.code)
 		}
+	}
+}
+
+// TestNoGraceIsNone: 0 is allowed in a configuration, and means no default.
+func TestNoGraceIsNone(t *testing.T) {
+	cfg, err := config.LoadSidecar("sidecar.yaml", []byte(`name: tool.backend.sallyport.internal
+app: http://127.0.0.1:3000
+secrets:
+  grace: 0s
+  files: [{path: /run/secrets/db.ini, template: x, on_change: {debounce: 0s}}]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings, err := new(appSecrets).settings(cfg, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if settings.Grace >= 0 || settings.Files[0].OnChange.Debounce >= 0 {
+		t.Errorf("grace %s and debounce %s, which package secrets takes for its defaults", settings.Grace, settings.Files[0].OnChange.Debounce)
 	}
 }

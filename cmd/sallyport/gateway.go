@@ -48,6 +48,7 @@ names a file. docs/exit-codes.md lists the ways in which a start can fail.`,
 // can say no to is tried before Vault is asked: a start that fails then costs no
 // introduction.
 func runGateway(ctx context.Context, from source, identity *identityFlags, out io.Writer, log *slog.Logger) error {
+	outlastReaders()
 	var recorded gatewayLog
 	defer func() { recorded.end(ctx, log) }()
 	inherited, err := inheritSockets(socketHTTPS, socketHTTP3, socketAdmin, socketForwardAuth)

@@ -2,62 +2,59 @@ package main
 
 import (
 	"context"
-	"runtime/metrics"
+	"runtime/debug"
 	"time"
 )
 
+// When memory is given back: afterStart everything has run once that a start sets going;
+// then the process looks again and again whether it only waits.
 const (
-	// afterStart is when everything has run once that a start sets going.
-	afterStart = 3 * time.Second
-	// quietAfter is how long little must have been done until a process counts as idle.
-	quietAfter = 10 * time.Second
-	// quietBytes is what an idle process allocates in that time at most: it is asked for its
-	// health and its metrics, and looks for new versions.
-	quietBytes = 1 << 20
-	// busyBytes is what must have been allocated since memory was given back last for it to
-	// be worth while again.
-	busyBytes = 4 << 20
+	afterStart     = 3 * time.Second
+	betweenLooks   = 2 * time.Second
+	betweenSweeps  = 30 * time.Second // each collects garbage, too
+	mostUnused     = 8 << 20          // bytes of the program's file that are not worth a look
+	idleProcessing = 0.01             // of a processor: checks, renewals, answers about its health
 )
 
-// giveBackIdle has a process give back what its start has needed, and later, as soon as
-// nobody asks it any more, what the requests before have.
-func giveBackIdle(ctx context.Context) {
+// thrift gives back the memory of a process that stands beside others. Its functions are
+// called by one goroutine.
+type thrift struct {
+	worked func() time.Duration // the processor's time that the process has taken until now
+	mapped func() int           // bytes of files that it has in memory
+	all    func()               // gives back garbage and pages of the program
+	pages  func()               // gives back the latter alone
+}
+
+// whileIdle gives back what a start has needed, and later, whenever hardly anything was
+// asked of the process since it last looked, what has come since. It returns when ctx ends.
+func (h thrift) whileIdle(ctx context.Context) {
 	timer := time.NewTimer(afterStart)
 	defer timer.Stop()
-	var idle idleness
-	for first := true; ; first = false {
+	var swept time.Time
+	for used, waited := h.worked(), afterStart; ; used, waited = h.worked(), betweenLooks {
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
 		}
-		if idle.due(allocated()) || first {
-			giveBack()
-			idle.given = idle.last
+		idle := float64(h.worked()-used) < idleProcessing*float64(waited)
+		switch {
+		case swept.IsZero(), idle && time.Since(swept) >= betweenSweeps:
+			h.all()
+			swept = time.Now()
+		case idle && h.mapped() > mostUnused:
+			h.pages()
 		}
-		timer.Reset(quietAfter)
+		timer.Reset(betweenLooks)
 	}
 }
 
-// idleness judges by the bytes that a process has allocated since it began.
-type idleness struct {
-	last  uint64 // when it was looked at last
-	given uint64 // when memory was given back last
-}
-
-// due notes how many they are now, and says whether memory is to be given back.
-func (i *idleness) due(now uint64) bool {
-	quiet := now-i.last < quietBytes
-	i.last = now
-	return quiet && now-i.given >= busyBytes
-}
-
-// allocated is how many bytes this process has allocated so far.
-func allocated() uint64 {
-	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
-	metrics.Read(sample)
-	if sample[0].Value.Kind() != metrics.KindUint64 {
-		return 0
+// giveBackWhileIdle is what a process does that has begun to serve.
+func giveBackWhileIdle(ctx context.Context) {
+	file := program()
+	sweep := func() {
+		debug.FreeOSMemory()
+		file.giveBack()
 	}
-	return sample[0].Value.Uint64()
+	thrift{worked, mapped, sweep, file.giveBack}.whileIdle(ctx)
 }

@@ -2,30 +2,64 @@ package main
 
 import (
 	"os"
-	"runtime/debug"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// giveBack lets go of the memory that a start has needed and a process that only waits does
-// not: garbage, and the pages of this program that were looked at once. The kernel brings
-// back those of the program that are wanted again from its cache, without a disk. What
-// fails is as it was before.
-func giveBack() {
-	debug.FreeOSMemory()
-	program, err := os.Readlink("/proc/self/exe")
+// image is where a program is in memory and stays as it is in its file.
+type image []pages
+
+// program finds this one's. It does not change once the program runs.
+func program() image {
+	name, err := os.Readlink("/proc/self/exe")
 	if err != nil {
-		return
+		return nil
 	}
 	maps, err := os.ReadFile("/proc/self/smaps")
 	if err != nil {
-		return
+		return nil
 	}
-	for _, part := range unwritten(string(maps), program) {
+	return unwritten(string(maps), name)
+}
+
+// giveBack lets go of its pages, most of which were looked at once. The kernel brings back
+// those that are wanted again from its cache, without a disk; it brings sixteen at a time,
+// so that a check of a moment leaves megabytes. What fails is as it was before.
+func (i image) giveBack() {
+	for _, part := range i {
 		_, _, _ = unix.Syscall(unix.SYS_MADVISE, part.from, part.to-part.from, unix.MADV_DONTNEED)
 	}
+}
+
+// worked is the processor's time that this process has taken until now; 0 if the kernel
+// does not say.
+func worked() time.Duration {
+	var used unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &used); err != nil {
+		return 0
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+}
+
+// mapped reads from proc_pid_statm(5) how many bytes of files this process has in memory; 0
+// if the kernel does not say.
+func mapped() int {
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(text))
+	if len(fields) < 3 {
+		return 0
+	}
+	count, err := strconv.Atoi(fields[2])
+	if err != nil {
+		return 0
+	}
+	return count * os.Getpagesize()
 }
 
 // pages are the addresses from one on, up to another.
@@ -34,7 +68,7 @@ type pages struct{ from, to uintptr }
 // unwritten reads proc_pid_smaps(5), and returns the parts of the program that nobody may
 // write to and nobody has: a linker writes to some before it forbids that, as the race
 // detector's does. They are in memory what they are in the file.
-func unwritten(smaps, program string) (parts []pages) {
+func unwritten(smaps, program string) (parts image) {
 	var part pages // empty if it is none
 	clean := false
 	add := func() {

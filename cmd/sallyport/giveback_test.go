@@ -1,30 +1,54 @@
 package main
 
-import "testing"
+import (
+	"context"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+)
 
-func TestMemoryIsGivenBackWhenNobodyAsks(t *testing.T) {
-	const mib = 1 << 20
-	idle := idleness{last: 30 * mib, given: 30 * mib} // after the start
-	for _, step := range []struct {
-		what string
-		now  uint64
-		due  bool
+// TestMemoryIsGivenBackOnlyWhileNobodyAsks: a process that is asked something needs what
+// it has.
+func TestMemoryIsGivenBackOnlyWhileNobodyAsks(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		share  float64       // of a processor that the process takes
+		busy   time.Duration // for so long from the start
+		mapped int
+		within time.Duration
+		want   []string
 	}{
-		{"nothing was done", 30*mib + 1000, false},
-		{"little was done", 31 * mib, false},
-		{"requests", 60 * mib, false},
-		{"more of them", 90 * mib, false},
-		{"they have ended", 90*mib + 1000, true},
+		{"idle, with little", 0.001, time.Hour, 1 << 20, time.Minute + 4*time.Second, []string{"3s all", "33s all", "1m3s all"}},
+		{"idle, with much", 0.001, time.Hour, 9 << 20, 8 * time.Second, []string{"3s all", "5s pages", "7s pages"}},
+		{"busy", 0.02, time.Hour, 9 << 20, time.Minute, []string{"3s all"}},
+		{"busy, and then idle", 0.02, 40 * time.Second, 9 << 20, 46 * time.Second, []string{"3s all", "43s all", "45s pages"}},
 	} {
-		if got := idle.due(step.now); got != step.due {
-			t.Errorf("%s: %t", step.what, got)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), tt.within)
+				defer cancel()
+				began := time.Now()
+				var did []string
+				note := func(what string) func() {
+					return func() { did = append(did, time.Since(began).String()+" "+what) }
+				}
+				thrift{
+					worked: func() time.Duration { return time.Duration(tt.share * float64(min(time.Since(began), tt.busy))) },
+					mapped: func() int { return tt.mapped },
+					all:    note("all"), pages: note("pages"),
+				}.whileIdle(ctx)
+				if !slices.Equal(did, tt.want) {
+					t.Errorf("did %q, expected %q", did, tt.want)
+				}
+			})
+		})
 	}
-	idle.given = idle.last
-	if idle.due(90*mib + 2000) {
-		t.Error("what was given back is given back again")
-	}
-	if before := allocated(); before == 0 || allocated() < before {
-		t.Errorf("%d bytes are allocated", before)
+}
+
+// TestWhatThisProcessTakesIsKnown asks the kernel.
+func TestWhatThisProcessTakesIsKnown(t *testing.T) {
+	if worked() <= 0 || mapped() <= 0 {
+		t.Errorf("worked %s, %d bytes of files", worked(), mapped())
 	}
 }

@@ -32,6 +32,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"github.com/sallyport/sallyport/proxy/sidecar/launch"
@@ -63,7 +64,10 @@ func main() {
 
 // help is the life of a process that starts programs for a confined one, and its exit code.
 func help(errors io.Writer) int {
-	giveBack()
+	runtime.LockOSThread() // to the first thread, whose name and whose death others see
+	ctx, end := context.WithCancel(context.Background())
+	defer end()
+	go giveBackWhileIdle(ctx)
 	if err := launch.Help(); err != nil {
 		explain(errors, "sallyport", err)
 		return exitFailure

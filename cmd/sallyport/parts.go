@@ -32,20 +32,27 @@ func (l *life) partLines() []string {
 	return lines
 }
 
-// besideApp are the parts of a process that runs an application, which they end with.
-func (l *life) besideApp() []part {
-	return []part{
-		{"guard", func() (bool, string) {
-			if !l.guarding.Load() {
-				return false, "waits for the app"
-			}
-			return true, "answers at " + l.listen.work
-		}},
-		{"certificate", func() (bool, string) {
-			return true, "valid until " + l.certificateEnd().UTC().Format(time.RFC3339) // unready tells of its end
-		}},
-		{"app", l.app.state},
+// keepApp has this process live with an application, and with what is rendered for it, or for
+// another one. Either may be nil.
+func (l *life) keepApp(application *app, rendered *appSecrets) {
+	l.app, l.rendered, l.more = application, rendered, rendered.artefacts
+	if application != nil {
+		l.parts = []part{{"guard", l.guardState}, {"certificate", l.certificateState}, {"app", application.state}}
 	}
+	if rendered != nil {
+		l.parts = append(l.parts, part{"secrets", rendered.part})
+	}
+}
+
+func (l *life) guardState() (ok bool, says string) {
+	if !l.guarding.Load() {
+		return false, "waits for the app"
+	}
+	return true, "answers at " + l.listen.work
+}
+
+func (l *life) certificateState() (ok bool, says string) {
+	return true, "valid until " + l.certificateEnd().UTC().Format(time.RFC3339) // unready tells of its end
 }
 
 // certificateEnd is when the first certificate ends.

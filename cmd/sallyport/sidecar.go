@@ -10,6 +10,7 @@ import (
 
 	"github.com/sallyport/sallyport/config"
 	"github.com/sallyport/sallyport/proxy/accesslog"
+	"github.com/sallyport/sallyport/proxy/handover"
 	"github.com/sallyport/sallyport/vaultpki"
 )
 
@@ -72,6 +73,7 @@ type sidecarStart struct {
 
 // runSidecar is the life of a sidecar, in the order of runGateway.
 func runSidecar(ctx context.Context, how sidecarStart, std stdio, log *slog.Logger) error {
+	outlastReaders()
 	from, identity := how.from, how.identity
 	inherited, err := inheritSockets(socketHTTPS, socketAdmin)
 	if err != nil {
@@ -79,18 +81,7 @@ func runSidecar(ctx context.Context, how sidecarStart, std stdio, log *slog.Logg
 	}
 	defer inherited.Close()
 	parse := func(name string, text []byte) (*config.Sidecar, error) {
-		cfg, err := config.LoadSidecar(name, text)
-		if err != nil {
-			return nil, err
-		}
-		logConfig(log, name, cfg.Warnings())
-		if err := checkConfinement(cfg); err != nil {
-			return nil, err
-		}
-		if err := (sockets{inherited, cfg.ReusePort}).checkFree(ctx, addresses{work: cfg.Listen, admin: cfg.Admin}); err != nil {
-			return cfg, err
-		}
-		return cfg, checkBeforeLogin(cfg, how.command)
+		return how.parse(ctx, name, text, inherited, log)
 	}
 	clock, hup := how.clock, catchHangup()
 	defer hup.release()
@@ -132,25 +123,45 @@ func runSidecar(ctx context.Context, how sidecarStart, std stdio, log *slog.Logg
 	}
 	defer application.release(log)
 	clock.lap("confinement")
+	l := s.life(start, client, how)
+	l.hangup, l.sockets.inherited = hup, inherited
+	l.keepApp(application, rendered)
+	return l.run(ctx)
+}
+
+// parse reads a configuration, and finds what this host would refuse of it before
+// anything is used up.
+func (how sidecarStart) parse(ctx context.Context, name string, text []byte, inherited *handover.Sockets, log *slog.Logger) (*config.Sidecar, error) {
+	cfg, err := config.LoadSidecar(name, text)
+	if err != nil {
+		return nil, err
+	}
+	logConfig(log, name, cfg.Warnings())
+	if err := checkConfinement(cfg); err != nil {
+		return nil, err
+	}
+	if err := (sockets{inherited, cfg.ReusePort}).checkFree(ctx, addresses{work: cfg.Listen, admin: cfg.Admin}); err != nil {
+		return cfg, err
+	}
+	return cfg, checkBeforeLogin(cfg, how.command)
+}
+
+// life is the life of s, with a configuration that was loaded at the start.
+func (s *liveSidecar) life(start loaded[config.Sidecar], client *vaultpki.Client, how sidecarStart) *life {
+	cfg, identity := start.cfg, how.identity
 	l := &life{
-		service: "sidecar", tracer: tracer, startup: clock, hangup: hup, probe: newTokenProbe(client, s.refresh), log: log, client: client, access: access, metrics: newRegistry("sidecar"), calls: identity.calls,
-		certificates: []heldCertificates{{certificates, "the gateway reaches the tool"}}, app: application, rendered: rendered, more: rendered.artefacts,
-		sockets: sockets{inherited, cfg.ReusePort}, listen: addresses{work: cfg.Listen, admin: cfg.Admin}, tls: s.tls(), handler: s,
+		service: "sidecar", tracer: s.tracer, startup: how.clock, probe: newTokenProbe(client, s.refresh), log: s.log, client: client, access: s.access,
+		metrics: newRegistry("sidecar"), calls: identity.calls, certificates: []heldCertificates{{s.certificates, "the gateway reaches the tool"}},
+		sockets: sockets{beside: cfg.ReusePort}, listen: addresses{work: cfg.Listen, admin: cfg.Admin}, tls: s.tls(), handler: s,
 		announce: cfg.Stop.Announce.Duration, drain: cfg.Stop.Drain.Duration,
 		strangers: slog.LevelWarn, // nobody but the gateway has business here
-		beside:    []func(context.Context){giveBackIdle},
-		followed: []followed{watchConfig(watcher{client, s.refresh, log}, from, start, func(_ context.Context, text []byte) error {
-			return s.useText(string(from), text)
+		beside:    []func(context.Context){giveBackWhileIdle},
+		followed: []followed{watchConfig(watcher{client, s.refresh, s.log}, how.from, start, func(_ context.Context, text []byte) error {
+			return s.useText(string(how.from), text)
 		}, nil)},
 	}
 	s.attach(l)
-	if application != nil {
-		l.parts = l.besideApp()
-	}
-	if rendered != nil {
-		l.parts = append(l.parts, part{"secrets", rendered.part})
-	}
-	return l.run(ctx)
+	return l
 }
 
 // standUp has in place what stands before the guard and beside it, in this order: the guard

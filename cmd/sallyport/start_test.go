@@ -32,6 +32,7 @@ func TestProcesses(t *testing.T) {
 			"a gateway speaks QUIC":                      testGatewayHTTP3,
 			"a gateway stops":                            testGatewayStops,
 			"a gateway whose disk is full":               testGatewayDiskFull,
+			"nobody reads an access log":                 testUnread,
 			"a collector misses nothing":                 testCollector,
 			"a gateway stops in time":                    testGatewayDrainEnds,
 			"a gateway stops at once when told twice":    testGatewayStopsAtOnce,

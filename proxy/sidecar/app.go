@@ -32,18 +32,19 @@ const (
 // application is where an unmodified tool listens: on this machine, or nowhere. It is
 // immutable.
 type application struct {
-	network, address string // as net.Dial takes them
-	name             string // of the log
+	network, address string        // as net.Dial takes them
+	name             string        // of the log
+	patience         time.Duration // with its accepting a connection
 }
 
 // applicationOf takes an address apart, and refuses one that anybody but this machine's
 // sidecar may reach, or that is more than an address. scheme is the one of ports.
 func applicationOf(app *url.URL, scheme string) (application, error) {
 	switch {
-	case app != nil && app.Scheme == "unix" && app.Host == "" && filepath.IsAbs(app.Path) && app.RawQuery == "" && app.Fragment == "":
-		return application{"unix", app.Path, "unix:" + app.Path}, nil
+	case app != nil && app.Scheme == "unix" && app.Host == "" && app.User == nil && filepath.IsAbs(app.Path) && app.RawQuery == "" && app.Fragment == "":
+		return application{"unix", app.Path, "unix:" + app.Path, appDialTimeout}, nil
 	case app == nil || app.Scheme != scheme || !isLoopback(app.Hostname()):
-		return application{}, fmt.Errorf("application address %v: expected %s:// and a loopback host, or unix:/path, so that nobody walks round the sidecar", app, scheme)
+		return application{}, fmt.Errorf("application address %s: expected %s:// and a loopback host, or unix:/path, so that nobody walks round the sidecar", app.Redacted(), scheme)
 	case app.User != nil || app.Path != "" && app.Path != "/" || app.RawQuery != "" || app.Fragment != "":
 		return application{}, fmt.Errorf("application address %s: expected %s://HOST:PORT and nothing else", app.Redacted(), scheme)
 	}
@@ -54,7 +55,7 @@ func applicationOf(app *url.URL, scheme string) (application, error) {
 		}
 		address = net.JoinHostPort(app.Hostname(), "80")
 	}
-	return application{"tcp", address, app.Host}, nil
+	return application{"tcp", address, app.Host, appDialTimeout}, nil
 }
 
 // target is the application as HTTP has it.
@@ -67,7 +68,7 @@ func (a application) target() *url.URL {
 
 // dial connects to the application, whatever address is asked for.
 func (a application) dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	return loopback.Dialer{Timeout: appDialTimeout}.DialContext(ctx, a.network, a.address)
+	return loopback.Dialer{Timeout: a.patience}.DialContext(ctx, a.network, a.address)
 }
 
 // transport is HTTP in the clear, past any proxy that the environment names: HTTP/1.1,

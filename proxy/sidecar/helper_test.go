@@ -93,7 +93,9 @@ func peerName(cs tls.ConnectionState) (string, error) {
 type lineWriter chan string
 
 func (w lineWriter) Write(p []byte) (int, error) {
-	w <- string(p)
+	for line := range strings.Lines(string(p)) { // of a batch
+		w <- line
+	}
 	return len(p), nil
 }
 

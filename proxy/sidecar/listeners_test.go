@@ -1,32 +1,21 @@
 package sidecar
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 )
 
 // TestKernelAndTablesAgree: both ways of looking find the same, of listeners and of what
 // is connected to them.
 func TestKernelAndTablesAgree(t *testing.T) {
-	for _, addresses := range [][]string{{"127.0.0.1:0"}, {"0.0.0.0:0"}, {"[::]:0"}, {"[::1]:0"}, {"127.0.0.1:0", "127.0.0.2:", "[::1]:"}} {
-		var want []netip.Addr
-		var port uint16
-		for _, address := range addresses {
-			if host, ok := strings.CutSuffix(address, ":"); ok {
-				address = netip.AddrPortFrom(netip.MustParseAddr(strings.Trim(host, "[]")), port).String()
-			}
-			network := "tcp4"
-			if address[0] == '[' {
-				network = "tcp6"
-			}
-			listener := listenOn(t, network, address)
-			at := netip.MustParseAddrPort(listener.Addr().String())
-			want, port = append(want, at.Addr()), at.Port()
-		}
+	for _, hosts := range [][]string{{"127.0.0.1"}, {"0.0.0.0"}, {"::"}, {"::1"}, {"127.0.0.1", "127.0.0.2", "::1"}} {
+		want, port := listenOnAll(t, hosts)
 		client, err := net.Dial("tcp", net.JoinHostPort(strings.NewReplacer("0.0.0.0", "127.0.0.1").Replace(want[0].String()), strconv.Itoa(int(port))))
 		if err != nil {
 			t.Fatal(err)
@@ -40,6 +29,38 @@ func TestKernelAndTablesAgree(t *testing.T) {
 				t.Errorf("%s: %v, %v; want %v", name, got, err, want)
 			}
 		}
+	}
+}
+
+// listenOnAll listens at several addresses on one port.
+func listenOnAll(t *testing.T, hosts []string) (at []netip.Addr, port uint16) {
+	t.Helper()
+	for { // until a port is free at all of them
+		port = 0
+		var listeners []net.Listener
+		for _, host := range hosts {
+			address := netip.AddrPortFrom(netip.MustParseAddr(host), port)
+			network := "tcp4"
+			if address.Addr().Is6() {
+				network = "tcp6"
+			}
+			listener, err := net.Listen(network, address.String())
+			if errors.Is(err, syscall.EADDRINUSE) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = listener.Close() })
+			listeners, port = append(listeners, listener), netip.MustParseAddrPort(listener.Addr().String()).Port()
+		}
+		if len(listeners) < len(hosts) {
+			continue
+		}
+		for _, host := range hosts {
+			at = append(at, netip.MustParseAddr(host))
+		}
+		return at, port
 	}
 }
 

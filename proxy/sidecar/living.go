@@ -30,7 +30,7 @@ type Living struct {
 // life is one connection.
 type life struct {
 	in   *Living
-	of   atomic.Pointer[tls.ConnectionState] // its peer; nil until that was let in
+	of   atomic.Pointer[tls.ConnectionState] // its peer; nil until that has asked for something
 	cut  context.CancelCauseFunc
 	conn net.Conn // of an HTTP server; nil for one that whoever handles it closes
 }
@@ -60,8 +60,8 @@ func (l *Living) Closed(conn net.Conn) {
 	}
 }
 
-// begin notes what a peer that was let in has under way until end is called. ctx is cut if
-// it is let in no longer. A nil Living has everything end by itself.
+// begin notes what a peer has under way until end is called. ctx is cut if it is let in no
+// longer. A nil Living has everything end by itself.
 func (l *Living) begin(ctx context.Context, of *tls.ConnectionState) (_ context.Context, end func()) {
 	if l == nil {
 		return ctx, func() {}
@@ -118,7 +118,7 @@ func (l *Living) Judge(keep func(tls.ConnectionState) error) (cut int) {
 	for _, one := range all {
 		of := one.of.Load()
 		if of == nil {
-			continue // nothing was let in yet, and what comes will be judged
+			continue // nothing was asked yet, and what comes will be judged
 		}
 		if err := keep(*of); err != nil {
 			one.cutFor(fmt.Errorf("%w: %w", errNoLonger, err))
@@ -134,7 +134,8 @@ func (l *Living) Judge(keep func(tls.ConnectionState) error) (cut int) {
 // lifeKey is the key of the *life of the connection that a request came on.
 type lifeKey struct{}
 
-// lifeOf returns the connection of a request that was let in; nil if nobody notes it.
+// lifeOf returns the connection of a request, whose peer is known from now on; nil if
+// nobody notes it.
 func lifeOf(r *http.Request) *life {
 	one, _ := r.Context().Value(lifeKey{}).(*life)
 	if one != nil && one.of.Load() == nil {

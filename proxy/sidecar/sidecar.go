@@ -109,6 +109,8 @@ func (s *Sidecar) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.recorder
 // serve is the way of a request, after its record was opened.
 func (s *Sidecar) serve(ex *relay.Exchange, r *http.Request) {
 	ex.Record.Action = accesslog.ActionAccess
+	// Before it is let in: who is taken off the list just then is cut, and not overlooked.
+	living := lifeOf(r)
 	v := s.admit(r, &ex.Record)
 	switch {
 	case v.err != nil:
@@ -122,6 +124,9 @@ func (s *Sidecar) serve(ex *relay.Exchange, r *http.Request) {
 		s.tellHealth(ex)
 		return
 	}
+	if living != nil {
+		defer living.close(r.Context(), ex)
+	}
 	s.forward(ex, r, v.card)
 }
 
@@ -130,12 +135,8 @@ func (s *Sidecar) forward(ex *relay.Exchange, r *http.Request, card *header.Card
 	ex.Record.Upstream = s.app.name
 	ex.Duplex()
 	ex.Time(s.cfg.Now)
-	ctx := r.Context()
-	if living := lifeOf(r); living != nil {
-		defer living.close(ctx, ex)
-	}
-	defer ex.BoundBody(ctx)() // an upload that is cut waits for nobody
-	ctx = context.WithValue(ctx, relay.TimedKey{}, ex)
+	defer ex.BoundBody(r.Context())() // an upload that is cut waits for nobody
+	ctx := context.WithValue(r.Context(), relay.TimedKey{}, ex)
 	if card != nil {
 		ctx = context.WithValue(ctx, cardKey{}, card)
 	}

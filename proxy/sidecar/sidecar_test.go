@@ -29,6 +29,7 @@ func TestNewRefusesAppsThatOthersReach(t *testing.T) {
 		"http://localhost.example.com:3000": false, "http://127.0.0.1.example.com": false, "http://2130706433": false, "http://:3000": false,
 		"https://127.0.0.1:3000": false, "unix:///run/app.sock": true, "unix:/run/app.sock": true, "unix://host/app.sock": false, "unix:app.sock": false, "unix:": false, "tcp://127.0.0.1:3000": false, "127.0.0.1:3000": false, "": false,
 		"http://127.0.0.1:3000/base": false, "http://127.0.0.1:3000?a": false, "http://u:secret@127.0.0.1:3000": false,
+		"http://u:secret@192.0.2.1:3000": false, "https://u:secret@127.0.0.1:3000": false, "unix://u:secret@/run/app.sock": false,
 	} {
 		target, err := url.Parse(app)
 		if err != nil {

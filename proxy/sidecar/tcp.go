@@ -81,6 +81,7 @@ func NewTCP(cfg TCPConfig) (*TCP, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	app.patience = cfg.ConnectTimeout
 	return &TCP{cfg, app}, nil
 }
 
@@ -92,7 +93,8 @@ type passage struct {
 	record accesslog.Record
 
 	in, out atomic.Int64 // bytes from the client, and to it
-	moved   atomic.Int64 // when something has last moved, in nanoseconds since 1970
+	began   time.Time    // of the carrying
+	moved   atomic.Int64 // when something has last moved, in nanoseconds since began: by no clock that is set
 }
 
 // closeWriter is a connection whose directions end one by one.
@@ -115,6 +117,9 @@ func (t *TCP) handle(ctx context.Context, client *tls.Conn, full bool) {
 	defer client.Close()
 	state := client.ConnectionState()
 	p := &passage{guard: t, client: client, record: t.recordOf(client, &state)}
+	// Before it is let in: who is taken off the list just then is cut, and not overlooked.
+	ctx, forget := t.cfg.Living.begin(ctx, &state)
+	defer forget()
 	if err := p.admit(&state, full); err != nil {
 		p.end(err)
 		return
@@ -125,8 +130,6 @@ func (t *TCP) handle(ctx context.Context, client *tls.Conn, full bool) {
 		return
 	}
 	p.record.Upstream = t.app.name
-	ctx, forget := t.cfg.Living.begin(ctx, &state)
-	defer forget()
 	p.end(p.carry(ctx))
 }
 
@@ -178,21 +181,30 @@ func (p *passage) end(cause error) {
 	_ = p.guard.cfg.Access.Write(&p.record) // it tells of its failures itself, and counts what it loses
 }
 
-// carry connects to the application, and moves bytes until both directions have ended,
-// one has failed, nothing has moved for too long, or ctx has ended.
-func (p *passage) carry(ctx context.Context) error {
-	dialling, cancel := context.WithTimeout(ctx, p.guard.cfg.ConnectTimeout)
-	conn, err := p.guard.app.dial(dialling, "", "")
-	cancel()
-	if ctx.Err() != nil {
+// connect connects to the application.
+func (p *passage) connect(ctx context.Context) error {
+	conn, err := p.guard.app.dial(ctx, "", "")
+	switch {
+	case ctx.Err() != nil:
+		if err == nil {
+			_ = conn.Close() // nothing was said on it
+		}
 		return context.Cause(ctx)
-	}
-	if err != nil {
+	case err != nil:
 		p.record.Status, p.record.Reason = http.StatusBadGateway, "app_unreachable"
 		return fmt.Errorf("connecting to the application: %w", err)
 	}
 	p.record.UpstreamTime = p.guard.cfg.Now().Sub(p.record.Time)
 	p.app = conn.(closeWriter) //nolint:forcetypeassert // TCP and Unix sockets are
+	return nil
+}
+
+// carry connects to the application, and moves bytes until both directions have ended,
+// one has failed, nothing has moved for too long, or ctx has ended.
+func (p *passage) carry(ctx context.Context) error {
+	if err := p.connect(ctx); err != nil {
+		return err
+	}
 	defer p.app.Close()
 	ctx, cut := context.WithCancelCause(ctx)
 	defer cut(nil)
@@ -241,22 +253,33 @@ func (p *passage) cut() {
 // called.
 func (p *passage) watch(cut context.CancelCauseFunc) (stop func()) {
 	limit := p.guard.cfg.IdleTimeout
-	p.moved.Store(time.Now().UnixNano())
-	var mu sync.Mutex // guards timer against its first run
+	p.began = time.Now()
+	var mu sync.Mutex // guards the others
 	var timer *time.Timer
+	over := false
 	mu.Lock()
 	defer mu.Unlock()
 	timer = time.AfterFunc(limit, func() {
 		mu.Lock()
 		defer mu.Unlock()
-		if left := limit - time.Since(time.Unix(0, p.moved.Load())); left > 0 {
+		switch left := limit - (time.Since(p.began) - time.Duration(p.moved.Load())); {
+		case over:
+		case left > 0:
 			timer.Reset(left)
-		} else {
+		default:
 			cut(errIdle)
 		}
 	})
-	return func() { timer.Stop() }
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		over = true
+		timer.Stop()
+	}
 }
+
+// moves notes that something has moved.
+func (p *passage) moves() { p.moved.Store(int64(time.Since(p.began))) }
 
 // tcpBuffers lends what bytes are moved through.
 var tcpBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
@@ -269,12 +292,12 @@ func (p *passage) move(to, from closeWriter, count *atomic.Int64) error {
 	for {
 		n, err := from.Read(buf[:])
 		if n > 0 {
-			p.moved.Store(time.Now().UnixNano())
+			p.moves()
 			if _, err := to.Write(buf[:n]); err != nil {
 				return fmt.Errorf("writing: %w", err)
 			}
 			count.Add(int64(n))
-			p.moved.Store(time.Now().UnixNano())
+			p.moves()
 		}
 		switch {
 		case errors.Is(err, io.EOF) && from == closeWriter(p.client) && brokeOff(p.client):

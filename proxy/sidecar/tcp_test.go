@@ -429,3 +429,83 @@ func TestConnectionsCannotComeInUnrecorded(t *testing.T) {
 		t.Error("the application was reached")
 	}
 }
+
+// lateContext is one whose end shows when somebody asks, after the application has accepted.
+type lateContext struct {
+	context.Context
+	accepted <-chan struct{}
+}
+
+func (c lateContext) Err() error {
+	<-c.accepted
+	return context.Canceled
+}
+
+// TestAnAppIsLetGoOfWhenTheEndComesFirst: the connection to it was just made.
+func TestAnAppIsLetGoOfWhenTheEndComesFirst(t *testing.T) {
+	accepted, gone := make(chan struct{}), make(chan error, 1)
+	app := plainApp(t, "tcp", func(conn net.Conn) {
+		close(accepted)
+		_ = conn.SetReadDeadline(time.Now().Add(patience))
+		_, err := conn.Read(make([]byte, 1))
+		gone <- err
+	})
+	target, err := url.Parse(app)
+	if err != nil {
+		t.Fatal(err)
+	}
+	guard, err := NewTCP(TCPConfig{App: target, PeerName: peerName, Access: accesslog.New(make(lineWriter, 100), "sidecar")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &passage{guard: guard}
+	if err := p.carry(lateContext{t.Context(), accepted}); err == nil {
+		t.Error("it is carried all the same")
+	}
+	if err := <-gone; !errors.Is(err, io.EOF) {
+		t.Errorf("the application is left with its connection: %v", err)
+	}
+}
+
+// TestAConnectionMayTakeAsLongAsItIsGiven, which may be longer than HTTP has.
+func TestAConnectionMayTakeAsLongAsItIsGiven(t *testing.T) {
+	const given = time.Minute
+	guard, err := NewTCP(TCPConfig{
+		App: &url.URL{Scheme: "tcp", Host: "127.0.0.1:1"}, PeerName: peerName, ConnectTimeout: given,
+		Access: accesslog.New(make(lineWriter, 1), "sidecar"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if guard.app.patience != given {
+		t.Errorf("%s, expected %s", guard.app.patience, given)
+	}
+}
+
+// brokenListener accepts nothing, and notes that it was closed.
+type brokenListener struct {
+	net.Listener
+	closed atomic.Bool
+}
+
+func (*brokenListener) Accept() (net.Conn, error) { return nil, errors.New("broken") }
+
+func (l *brokenListener) Close() error {
+	l.closed.Store(true)
+	return l.Listener.Close()
+}
+
+// TestABrokenListenerIsClosed, and ends the serving.
+func TestABrokenListenerIsClosed(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := &brokenListener{Listener: listener}
+	if err := (TCPServer{Listener: broken, TLS: &tls.Config{}}).Serve(t.Context()); err == nil || !strings.Contains(err.Error(), "broken") {
+		t.Errorf("error %v", err)
+	}
+	if !broken.closed.Load() {
+		t.Error("it is still open")
+	}
+}

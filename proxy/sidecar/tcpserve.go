@@ -63,6 +63,7 @@ func (s TCPServer) Serve(ctx context.Context) error {
 	var err error
 	select {
 	case err = <-accepting:
+		_ = s.Listener.Close() // it is broken: that is the error to tell
 		cut(errStopping)
 		serving.conns.Wait()
 		return fmt.Errorf("serving on %s: %w", s.Listener.Addr(), err)

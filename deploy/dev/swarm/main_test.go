@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -37,6 +38,11 @@ func run(m *testing.M) int {
 	if folder == "" {
 		return report(runInside())
 	}
+	flag.Parse()
+	// These tests wait for an engine and for leases to end, and less for a processor.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		return report(err)
+	}
 	if code := report(enter()); code != 0 {
 		return code
 	}
@@ -57,9 +63,9 @@ func runInside() (err error) {
 	if os.Geteuid() != 0 {
 		return errors.New("an engine needs root: run sudo make swarm")
 	}
-	for _, tool := range []string{"dockerd", "docker", "ip"} {
+	for _, tool := range []string{"dockerd", "docker", "ip", "setpriv", "psql"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			return fmt.Errorf("no %s on PATH: run `make swarm` as root once, or: apt-get install docker.io iproute2", tool)
+			return fmt.Errorf("no %s on PATH: run `make swarm` as root once", tool)
 		}
 	}
 	if root, err = filepath.Abs("../../.."); err != nil {

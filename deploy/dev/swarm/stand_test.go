@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -32,22 +33,48 @@ type stand struct {
 	vault  *http.Client
 	caFile string
 	env    []string // for the commands of an operator
+	debian *debian  // what images are made of
 }
 
-// newStand starts Vault and the engine, which is in no Swarm yet.
+// shared is what the tests use, side by side. The first of them starts it.
+var (
+	shared *stand
+	begun  sync.Once
+)
+
+// theStand is a Vault that is provisioned for every test, and an engine that has the
+// product's image and Debian's, and is in no Swarm yet. They end with the namespace.
+func theStand(t *testing.T) *stand {
+	t.Helper()
+	begun.Do(func() {
+		s := newStand(t)
+		s.provision(t)
+		s.importImage(t)
+		s.importDebian(t)
+		shared = s
+	})
+	if shared == nil {
+		t.Fatal("there is no engine, or no Vault")
+	}
+	s := *shared
+	return &s
+}
+
 func newStand(t *testing.T) *stand {
 	t.Helper()
+	plugins := write(t, "plugins.json", fmt.Sprintf(`{"plugin_directory": %q}`, filepath.Dir(databasePlugin(t))))
 	socket := filepath.Join(folder, "docker.sock")
 	s := &stand{caFile: filepath.Join(folder, "tls", "vault-ca.pem")}
 	mkdir(t, filepath.Dir(s.caFile))
 	mkdir(t, filepath.Join(folder, "home"))
 	background(t, "vault", filepath.Join(root, ".build", "vault"), "server", "-dev", "-dev-no-store-token", "-dev-tls",
-		"-dev-tls-cert-dir="+filepath.Dir(s.caFile), "-dev-tls-san="+address, "-dev-listen-address="+address+":8200", "-dev-root-token-id="+rootToken)
+		"-dev-tls-cert-dir="+filepath.Dir(s.caFile), "-dev-tls-san="+address, "-dev-listen-address="+address+":8200", "-dev-root-token-id="+rootToken, "-config="+plugins)
 	background(t, "dockerd", "dockerd", "--host", "unix://"+socket, "--data-root", filepath.Join(folder, "data"),
 		"--exec-root", "/run/engine", "--pidfile", "/run/engine.pid", "--cgroup-parent", "/"+filepath.Base(folder))
 	s.env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Join(folder, "home"), "DOCKER_HOST=unix://" + socket,
 		"VAULT_ADDR=https://" + address + ":8200", "VAULT_CACERT=" + s.caFile, "VAULT_TOKEN=" + rootToken,
+		"DOCKER_BUILDKIT=0", // which builds on images that no registry has
 	}
 	s.engine = overSocket(socket)
 	eventually(t, "the engine answers", func() error { return call(s.engine, "GET", "http://docker/_ping", nil, nil) })
@@ -190,6 +217,34 @@ func write(t *testing.T, name, content string) string {
 		t.Fatal(err)
 	}
 	return file
+}
+
+// provision sets up Vault as an operator does.
+func (s *stand) provision(t *testing.T) {
+	t.Helper()
+	route := "  - {name: %[1]s, host: %[1]s.example.com, backend: {url: \"https://%[1]s:8443\"}, allow: {groups: [engineers]}}\n"
+	write(t, "gateway.yaml", "door: {host: door.example.com}\nroutes:\n"+fmt.Sprintf(route, "notes")+fmt.Sprintf(route, "reports"))
+	write(t, "vault.yaml", "secret_driver: {approle: true, kv_paths: [notes/db]}\n"+read(t, filepath.Join(root, examples, example, "provision.yaml")))
+	s.run(t, "sallyport", "provision", "apply", "--config", "gateway.yaml", "-f", "vault.yaml")
+}
+
+// importImage makes an image of the binary alone, as the product's Dockerfile does.
+func (s *stand) importImage(t *testing.T) {
+	t.Helper()
+	s.run(t, "tar", "--create", "--file", "image.tar", "--directory", filepath.Join(root, ".build", "plugin", "rootfs"), "sallyport")
+	s.run(t, "docker", "import", "--change", `ENTRYPOINT ["/sallyport"]`, "image.tar", "sallyport:latest")
+}
+
+// roleID asks for what an AppRole is told by.
+func (s *stand) roleID(t *testing.T, name string) string {
+	t.Helper()
+	var answer struct {
+		Data struct {
+			RoleID string `json:"role_id"`
+		}
+	}
+	s.mustVault(t, "GET", "auth/approle/role/"+name+"/role-id", nil, &answer)
+	return answer.Data.RoleID
 }
 
 func mkdir(t *testing.T, dir string) {

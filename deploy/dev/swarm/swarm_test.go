@@ -30,25 +30,20 @@ const (
 // get the same. Before, while the engine is in no Swarm, it runs a sidecar with its
 // application in one container.
 func TestEveryTaskIsIntroducedByItself(t *testing.T) {
-	s := newStand(t)
-	s.provision(t)
+	t.Parallel()
+	s := theStand(t)
 	s.testWithoutASwarm(t)
 	s.testContainer(t)
 	s.run(t, "docker", "swarm", "init", "--advertise-addr", address)
 	s.install(t)
-	s.importImage(t)
-	env := s.env
-	s.env = append(slices.Clone(env), "ROLE_ID="+strings.Fields(s.run(t, "sallyport", "provision", "roles", "--config", "gateway.yaml"))[3])
-	stack := write(t, "stack.yml", read(t, "testdata/stack.yml"))
-	s.run(t, "docker", "stack", "deploy", "--resolve-image", "never", "--compose-file", stack, "shop")
-	s.env = env
+	s.testDeploy(t)
 
 	seen := map[string]string{} // wrapping token by task, of every task that ever ran
 	s.introduced(t, 2, seen)
-	first := s.running(t)
+	first := s.running(t, service)
 	s.run(t, "docker", "kill", first[0].Status.ContainerStatus.ContainerID)
 	eventually(t, "the killed task is gone", func() error {
-		if slices.ContainsFunc(s.running(t), func(other task) bool { return other.ID == first[0].ID }) {
+		if slices.ContainsFunc(s.running(t, service), func(other task) bool { return other.ID == first[0].ID }) {
 			return errors.New("it still runs")
 		}
 		return nil
@@ -56,11 +51,11 @@ func TestEveryTaskIsIntroducedByItself(t *testing.T) {
 	s.introduced(t, 2, seen)
 	s.run(t, "docker", "service", "scale", "--detach", service+"=3")
 	s.introduced(t, 3, seen)
-	before := s.running(t)
+	before := s.running(t, service)
 	s.run(t, "docker", "service", "update", "--force", "--detach", service)
 	eventually(t, "every task is replaced", func() error {
 		for _, old := range before {
-			if slices.ContainsFunc(s.running(t), func(now task) bool { return now.ID == old.ID }) {
+			if slices.ContainsFunc(s.running(t, service), func(now task) bool { return now.ID == old.ID }) {
 				return fmt.Errorf("task %s still runs", old.ID)
 			}
 		}
@@ -75,16 +70,28 @@ func TestEveryTaskIsIntroducedByItself(t *testing.T) {
 	s.testDockerSecret(t)
 	s.testStop(t)
 	s.testStartAgain(t)
+	s.testShippedStack(t)
+	s.run(t, "docker", "plugin", "disable", "--force", plugin)
 }
 
-// provision sets up Vault as an operator does.
-func (s *stand) provision(t *testing.T) {
+// testDeploy puts the stack into the Swarm, with a secret of KV.
+func (s *stand) testDeploy(t *testing.T) {
 	t.Helper()
-	write(t, "gateway.yaml", "door: {host: door.example.com}\nroutes:\n  - name: notes\n    host: notes.example.com\n    backend: {url: https://notes:8443}\n    allow: {groups: [engineers]}\n")
 	write(t, "sidecar.yaml", "name: notes.backend.sallyport.internal\napp: http://127.0.0.1:3000\n")
-	write(t, "vault.yaml", "secret_driver: {approle: true, kv_paths: [notes/db]}\n")
-	s.run(t, "sallyport", "provision", "apply", "--config", "gateway.yaml", "-f", "vault.yaml")
 	s.mustVault(t, "POST", "secret/data/notes/db", map[string]any{"data": map[string]string{"password": "pass-1", "user": "notes"}}, nil)
+	s.deploy(t, "shop", "ROLE_ID="+s.roleID(t, role), write(t, "stack.yml", read(t, "testdata/stack.yml")))
+}
+
+// deploy has the engine run a stack. The variable is what its files leave to the operator.
+func (s *stand) deploy(t *testing.T, name, variable string, files ...string) {
+	t.Helper()
+	operator := *s
+	operator.env = append(slices.Clone(s.env), variable)
+	args := []string{"stack", "deploy", "--resolve-image", "never"}
+	for _, file := range files {
+		args = append(args, "--compose-file", file)
+	}
+	operator.run(t, "docker", append(args, name)...)
 }
 
 // testWithoutASwarm asks an engine that is no manager yet for a Docker secret.
@@ -104,6 +111,9 @@ roles:
   - role: %[1]s
     services: ["shop_n*"]
     stacks: [shop]
+  - role: %[1]s
+    services: [notes_notes]
+    stacks: [notes]
 secrets:
   - {path: notes/db, fields: [password], wrapped: true, stacks: [shop]}
 `, role))
@@ -134,13 +144,6 @@ func admin() *http.Client {
 	return &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
 }
 
-// importImage makes an image of the binary alone.
-func (s *stand) importImage(t *testing.T) {
-	t.Helper()
-	s.run(t, "tar", "--create", "--file", "image.tar", "--directory", filepath.Join(root, ".build", "plugin", "rootfs"), "sallyport")
-	s.run(t, "docker", "import", "--change", `ENTRYPOINT ["/sallyport"]`, "image.tar", "sallyport:test")
-}
-
 // task is what the engine says of one.
 type task struct {
 	ID     string
@@ -166,7 +169,7 @@ func (s *stand) tasks(t *testing.T, service string) []task {
 }
 
 // running are the tasks of the service that run.
-func (s *stand) running(t *testing.T) []task {
+func (s *stand) running(t *testing.T, service string) []task {
 	t.Helper()
 	return slices.DeleteFunc(s.tasks(t, service), func(one task) bool { return one.Status.State != "running" })
 }
@@ -177,7 +180,7 @@ func (s *stand) introduced(t *testing.T, count int, seen map[string]string) {
 	t.Helper()
 	var tasks []task
 	eventually(t, fmt.Sprintf("%d tasks are introduced", count), func() error {
-		tasks = s.running(t)
+		tasks = s.running(t, service)
 		if len(tasks) != count {
 			return fmt.Errorf("%d run", len(tasks))
 		}
@@ -246,7 +249,7 @@ func (s *stand) testEngineAsksAgain(t *testing.T, seen map[string]string) {
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the socket has mode %v (%v)", info.Mode(), err)
 	}
-	for _, one := range s.running(t) {
+	for _, one := range s.running(t, service) {
 		var answer struct {
 			Value      []byte
 			DoNotReuse bool
@@ -316,7 +319,7 @@ func (s *stand) metrics(t *testing.T) map[string]int {
 func (s *stand) testSecretsOfKV(t *testing.T) {
 	t.Helper()
 	wrapped := map[string]bool{}
-	for _, one := range s.running(t) {
+	for _, one := range s.running(t, service) {
 		if password := s.mounted(t, one, "password"); password != "pass-1" {
 			t.Errorf("task %s has the password %q", one.ID, password)
 		}
@@ -353,7 +356,7 @@ func (s *stand) testRefusals(t *testing.T) {
 		for _, label := range test.labels {
 			args = append(args, "--label", label)
 		}
-		s.run(t, "docker", append(args, "sallyport:test", "version")...)
+		s.run(t, "docker", append(args, "sallyport:latest", "version")...)
 		eventually(t, name+" is refused", func() error {
 			tasks := s.tasks(t, name)
 			if len(tasks) != 1 || s.metrics(t)[counter] == before {
@@ -400,7 +403,7 @@ func (s *stand) testDockerSecret(t *testing.T) {
 	if said, err := store("--replace"); err != nil {
 		t.Errorf("replacing: %v\n%s", err, said)
 	}
-	s.run(t, "docker", "service", "create", "--detach", "--no-resolve-image", "--restart-condition", "none", "--name", "one", "--secret", "one_token", "sallyport:test", "version")
+	s.run(t, "docker", "service", "create", "--detach", "--no-resolve-image", "--restart-condition", "none", "--name", "one", "--secret", "one_token", "sallyport:latest", "version")
 	said, err := store("--replace")
 	if err == nil || !strings.Contains(said, "a service uses the secret") || !strings.Contains(said, "nothing was delivered, and the token is revoked") {
 		t.Errorf("replacing a secret in use: %v\n%s", err, said)
@@ -434,10 +437,10 @@ func (s *stand) testStop(t *testing.T) {
 func (s *stand) testStartAgain(t *testing.T) {
 	t.Helper()
 	s.enable(t)
-	before := s.running(t)
+	before := s.running(t, service)
 	s.run(t, "docker", "service", "update", "--force", "--detach", service)
 	eventually(t, "every task is replaced", func() error {
-		now := s.running(t)
+		now := s.running(t, service)
 		if len(now) != 3 || slices.ContainsFunc(now, func(one task) bool {
 			return slices.ContainsFunc(before, func(old task) bool { return old.ID == one.ID })
 		}) {
@@ -451,5 +454,4 @@ func (s *stand) testStartAgain(t *testing.T) {
 		}
 		return nil
 	})
-	s.run(t, "docker", "plugin", "disable", "--force", plugin)
 }

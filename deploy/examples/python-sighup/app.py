@@ -56,6 +56,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             [(user, count)] = query("SELECT current_user, count(*) FROM reports")
             status, body = 200, {"reports": count, "database_user": user, "pid": os.getpid()}
+            body["reader"] = self.headers.get("X-Forwarded-User")  # who is signed in
         except psycopg2.Error as error:
             print(f"the database refuses: {error}".strip(), flush=True)
             status, body = 503, {"error": "the database refuses"}

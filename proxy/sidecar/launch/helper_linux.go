@@ -179,9 +179,6 @@ func (h *helper) start(req request, files []int) (pid int, err error) {
 	h.forget()
 	one := started{pidfd: -1, group: req.Group || req.Session}
 	sys := &syscall.SysProcAttr{Cloneflags: unix.CLONE_PARENT, Setpgid: req.Group, Setsid: req.Session, PidFD: &one.pidfd}
-	if user := command.User; user != nil {
-		sys.Credential = &syscall.Credential{Uid: user.UID, Gid: user.GID, Groups: user.Groups}
-	}
 	//nolint:gosec // a command of those that were told at the beginning
 	one.pid, err = syscall.ForkExec(path, command.Argv, &syscall.ProcAttr{
 		Dir: command.Dir, Env: req.Env, Files: []uintptr{uintptr(files[0]), uintptr(files[1]), uintptr(files[2])}, Sys: sys,

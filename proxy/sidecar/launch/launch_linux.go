@@ -100,7 +100,8 @@ func (l *Launcher) Close() error {
 // StartProcess is [os.StartProcess] for one of the commands that the helper may start, whose
 // own way to look for a program replaces name. The process is a child of this one. Of attr
 // count Dir, Env, and three Files, which may be nil and stay the caller's; and of attr.Sys
-// Setpgid, Setsid and Credential. Whatever Pdeathsig says, the process ends with this one.
+// Setpgid and Setsid; a Credential is refused: the user is this process's own. Whatever
+// Pdeathsig says, the process ends with this one.
 func (l *Launcher) StartProcess(name string, argv []string, attr *os.ProcAttr) (*os.Process, error) {
 	pathError := func(err error) error { return &os.PathError{Op: "launch", Path: name, Err: err} }
 	req, err := l.request(argv, attr)
@@ -129,14 +130,13 @@ func (l *Launcher) request(argv []string, attr *os.ProcAttr) (request, error) {
 	if req.Env == nil {
 		req.Env = os.Environ()
 	}
-	command := Command{Argv: argv, Dir: attr.Dir}
-	if sys := attr.Sys; sys != nil {
-		req.Group, req.Session = sys.Setpgid, sys.Setsid
-		if user := sys.Credential; user != nil {
-			command.User = &User{user.Uid, user.Gid, user.Groups}
-		}
+	sys := attr.Sys
+	if sys == nil {
+		sys = &syscall.SysProcAttr{}
 	}
-	if req.Command = slices.IndexFunc(l.cfg.Commands, command.equal); req.Command < 0 {
+	req.Group, req.Session = sys.Setpgid, sys.Setsid
+	req.Command = slices.IndexFunc(l.cfg.Commands, Command{Argv: argv, Dir: attr.Dir}.equal)
+	if req.Command < 0 || sys.Credential != nil {
 		return req, errors.New("it is none of the commands that were known before this process confined itself")
 	}
 	return req, nil

@@ -31,27 +31,17 @@ type Command struct {
 	Argv []string
 	// Dir is the folder that it is started in; "" is this process's own.
 	Dir string
-	// User is who it runs as; nil is the user of this process.
-	User *User
-}
-
-// User is somebody else, whom only root can choose.
-type User struct {
-	UID    uint32   `json:"uid"`
-	GID    uint32   `json:"gid"`
-	Groups []uint32 `json:"groups"`
 }
 
 // commandMessage is a Command as it is sent.
 type commandMessage struct {
 	Argv octets `json:"argv"`
 	Dir  []byte `json:"dir"`
-	User *User  `json:"user"`
 }
 
 // MarshalJSON implements [json.Marshaler].
 func (c Command) MarshalJSON() ([]byte, error) {
-	return json.Marshal(commandMessage{c.Argv, []byte(c.Dir), c.User}) //nolint:wrapcheck // frame's caller says of what
+	return json.Marshal(commandMessage{c.Argv, []byte(c.Dir)}) //nolint:wrapcheck // frame's caller says of what
 }
 
 // UnmarshalJSON implements [json.Unmarshaler].
@@ -60,7 +50,7 @@ func (c *Command) UnmarshalJSON(text []byte) error {
 	if err := json.Unmarshal(text, &sent); err != nil {
 		return err //nolint:wrapcheck // readText's caller says of what
 	}
-	*c = Command{sent.Argv, string(sent.Dir), sent.User}
+	*c = Command{sent.Argv, string(sent.Dir)}
 	return nil
 }
 
@@ -90,10 +80,9 @@ func (o *octets) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// equal says whether two are the same program with the same arguments, folder and user.
+// equal says whether two are the same program with the same arguments and folder.
 func (c Command) equal(other Command) bool {
-	same := slices.Equal(c.Argv, other.Argv) && c.Dir == other.Dir && (c.User == nil) == (other.User == nil)
-	return same && (c.User == nil || c.User.UID == other.User.UID && c.User.GID == other.User.GID && slices.Equal(c.User.Groups, other.User.Groups))
+	return slices.Equal(c.Argv, other.Argv) && c.Dir == other.Dir
 }
 
 // request is what the guard asks for.

@@ -22,7 +22,12 @@ type Dialer struct {
 // where nobody listens there, ::1. A resolver, which a file or a server on the network may
 // have answer anything, is not asked for it.
 func (d Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	dialer := &net.Dialer{Timeout: d.Timeout}
+	if d.Timeout > 0 { // for both addresses together
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, d.Timeout)
+		defer cancel()
+	}
+	dialer := new(net.Dialer)
 	host, port, err := net.SplitHostPort(address)
 	if err != nil || host != Name || network == "unix" {
 		return dialer.DialContext(ctx, network, address) //nolint:wrapcheck // names network and address

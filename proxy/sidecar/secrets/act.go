@@ -1,6 +1,7 @@
 package secrets
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -115,9 +116,12 @@ func (a *actor) run(ctx context.Context, action Action) outcome {
 	return outcome{output: <-output, err: err}
 }
 
-// keep reads everything and returns the beginning.
+// keep reads everything and returns the beginning; whole lines, if that is not all: nobody
+// could tell half a secret, and take it out.
 func keep(from io.Reader) string {
 	kept, _ := io.ReadAll(io.LimitReader(from, maxCommandOutput)) // up to its end, or the deadline
-	_, _ = io.Copy(io.Discard, from)
+	if more, _ := io.Copy(io.Discard, from); more > 0 {
+		kept = kept[:bytes.LastIndexByte(kept, '\n')+1]
+	}
 	return strings.TrimSpace(string(kept))
 }

@@ -164,3 +164,28 @@ func TestWhatIsNoActionIsRefused(t *testing.T) {
 		})
 	}
 }
+
+// TestHalfASecretIsNotTold where the output of a command is cut: what would be taken out of it
+// is not recognised by its beginning.
+func TestHalfASecretIsNotTold(t *testing.T) {
+	path, log, long := "app/long", &journal{}, strings.Repeat("0123456789abcdef", 250)
+	write(t, path, map[string]string{"password": "before"})
+	s, err := secrets.New(t.Context(), secrets.Config{
+		Vault: session{login(t, vault, "app")}, App: &app{}, Exec: execute, Refresh: 50 * time.Millisecond, Log: log.logger(),
+		Files: []secrets.File{{
+			Path: filepath.Join(memory(t), "f"), Template: `{{ with secret "secret/app/long" }}{{ .Data.data.password }}{{ end }}`,
+			OnChange: secrets.Action{Verb: secrets.Command, Debounce: -1, Command: []string{
+				"/bin/sh", "-c", `for n in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19; do echo line; printf %4000s "" | sed 's/                /0123456789abcdef/g'; done`,
+			}},
+		}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	running(t, s)
+	write(t, path, map[string]string{"password": long})
+	await(t, "the line about it", func() bool { return strings.Contains(log.String(), "was told") })
+	if !strings.Contains(log.String(), `line\n[redacted]`) || strings.Contains(log.String(), strings.Repeat("0123456789abcdef", 2)) {
+		t.Errorf("the log has no output, or half a secret:\n%s", log)
+	}
+}

@@ -2,6 +2,7 @@ package secrets
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"time"
 )
@@ -128,7 +129,7 @@ func (s *Secrets) postponeChange(c *change, o outcome, now time.Time) {
 		maps.Copy(c.targets, newer.targets)
 	}
 	c.attempt++
-	c.fault = o.err
+	c.fault = s.hide(fmt.Sprintf("action %s: %v", name, o.err))
 	delay := backoff(c.attempt)
 	c.due = now.Add(delay)
 	s.changes[name] = c

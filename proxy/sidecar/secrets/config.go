@@ -43,7 +43,7 @@ type Config struct {
 	// Refresh is how often what has no lease is read again; default 1m.
 	Refresh time.Duration
 	// Grace is how long replaced credentials stay valid after the application has taken
-	// over the new ones; default 30s.
+	// over the new ones; default 30s. A negative value is none.
 	Grace time.Duration
 	// Wait is how long New waits for a Vault that is away; default 2m.
 	Wait time.Duration
@@ -141,6 +141,7 @@ func (cfg Config) withDefaults() (Config, error) {
 	}
 	setDefault(&cfg.Refresh, defaultRefresh)
 	setDefault(&cfg.Grace, defaultGrace)
+	cfg.Grace = max(cfg.Grace, 0)
 	setDefault(&cfg.Wait, defaultWait)
 	var faults []error
 	if cfg.App == nil && (len(cfg.Env) > 0 || cfg.Stdin != "") {

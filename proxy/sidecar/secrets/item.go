@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strings"
 	"time"
@@ -73,6 +74,8 @@ func (f *fetcher) fetch(ctx context.Context, q question, urgent bool) (found, er
 		answer = &Answer{} // a write that has nothing to say
 	case answer == nil:
 		return found{}, q.fail(path, &CallError{Kind: Absent, Err: errors.New("vault's answer is empty")})
+	case answer.LeaseID != "" && answer.Lease <= 0: // to read it again would make others, which nobody ends
+		return found{}, q.fail(path, &CallError{Kind: Refused, Err: errNoLife})
 	}
 	switch q.form {
 	case formList:
@@ -81,7 +84,7 @@ func (f *fetcher) fetch(ctx context.Context, q question, urgent bool) (found, er
 		return f.certified(q, answer, session, now)
 	case formRead, formWrite:
 	}
-	return f.read(q, answer, session, now), nil
+	return f.read(q, answer, session, now)
 }
 
 // fail explains why there is no answer.
@@ -99,6 +102,15 @@ func (q question) fail(path string, err error) error {
 	return e
 }
 
+// over is the fault of a certificate that has ended already: the clocks differ by more than
+// its life, and another would have, too.
+func (q question) over(ends time.Time) error {
+	return &Error{
+		Where: fmt.Sprintf("%q", q.path), Hint: "set the clocks of this machine and of Vault's",
+		Err: &CallError{Kind: Refused, Err: fmt.Errorf("the certificate that vault has just issued ended at %s, by the clock of this machine", ends.UTC().Format(time.RFC3339))},
+	}
+}
+
 // capability is what a policy has to grant for the question.
 func (q question) capability() string {
 	switch q.form {
@@ -112,7 +124,7 @@ func (q question) capability() string {
 }
 
 // read is the answer to a question that reads or writes.
-func (f *fetcher) read(q question, answer *Answer, session, now time.Time) found {
+func (f *fetcher) read(q question, answer *Answer, session, now time.Time) (found, error) {
 	secret := &dependency.Secret{
 		RequestID: answer.RequestID, LeaseID: answer.LeaseID, LeaseDuration: int(answer.Lease.Seconds()),
 		Renewable: answer.Renewable, Data: answer.Data,
@@ -125,44 +137,55 @@ func (f *fetcher) read(q question, answer *Answer, session, now time.Time) found
 	}
 	got := found{value: secret, sum: sumOf(secret.Data, secret.Auth), lease: newLease(answer, session, now)}
 	if got.lease != nil {
-		return got
+		return got, nil
 	}
-	switch life := lifeOf(answer.Data, now); {
-	case life.rotates > 0: // somebody else changes it then
-		got.again = now.Add(min(life.rotates+time.Second, f.refresh))
+	switch life := lifeOf(answer.Data); {
+	case life.rotates > 0 && life.rotates < f.refresh: // somebody else changes it then
+		got.again = now.Add(life.rotates + time.Second)
 	case life.ends > 0:
-		got.ends, got.again = now.Add(life.ends), now.Add(between(life.ends, replaceFrom, replaceTo))
+		got.ends, got.again = now.Add(life.ends), replacement(now, life.ends)
+	case q.form == formWrite && !life.until.IsZero() && !life.until.After(now):
+		return found{}, q.over(life.until)
+	case life.until.After(now):
+		got.ends, got.again = life.until, replacement(now, life.until.Sub(now))
 	case q.form == formRead:
 		got.again = now.Add(f.refresh)
 	}
 	// What was written once is not written again: that would not be unchanged data, but a
 	// new ciphertext, or another secret.
-	return got
+	return got, nil
 }
 
-// life is what data without a lease say of how long they are good for.
-type life struct{ ends, rotates time.Duration }
+// life is what data without a lease say of how long they are good for; empty where they say
+// nothing.
+type life struct {
+	ends, rotates time.Duration
+	until         time.Time
+}
 
 // lifeOf looks for the fields in which engines say that.
-func lifeOf(data map[string]any, now time.Time) life {
+func lifeOf(data map[string]any) life {
 	if _, isCert := data["certificate"]; isCert {
 		if at, ok := number(data["expiration"]); ok {
-			return life{ends: time.Unix(at, 0).Sub(now)}
+			return life{until: time.Unix(at, 0)}
 		}
 	}
 	if _, isID := data["secret_id"]; isID {
-		if seconds, ok := number(data["secret_id_ttl"]); ok {
-			return life{ends: time.Duration(seconds) * time.Second}
-		}
+		return life{ends: seconds(data["secret_id_ttl"])}
 	}
 	_, periodic := data["rotation_period"]
 	_, scheduled := data["rotation_schedule"]
 	if periodic || scheduled {
-		if seconds, ok := number(data["ttl"]); ok {
-			return life{rotates: time.Duration(seconds) * time.Second}
-		}
+		return life{rotates: seconds(data["ttl"])}
 	}
 	return life{}
+}
+
+// seconds is a number of them; 0 if it is none, and what does not fit is as much as does.
+func seconds(value any) time.Duration {
+	n, _ := number(value)
+	const most = int64(math.MaxInt64 / time.Second)
+	return time.Duration(min(max(n, 0), most)) * time.Second
 }
 
 // number is an integer of JSON.
@@ -210,9 +233,12 @@ func (f *fetcher) certified(q question, answer *Answer, session, now time.Time) 
 	if err != nil {
 		return found{}, q.fail(q.path, &CallError{Kind: Refused, Err: fmt.Errorf("vault's answer has no certificate: %w", err)})
 	}
+	if !ends.After(now) {
+		return found{}, q.over(ends)
+	}
 	return found{
 		value: pems, sum: sumOf(pems), lease: newLease(answer, session, now),
-		ends: ends, again: now.Add(between(ends.Sub(now), replaceFrom, replaceTo)),
+		ends: ends, again: replacement(now, ends.Sub(now)),
 	}, nil
 }
 

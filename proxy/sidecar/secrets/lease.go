@@ -45,6 +45,15 @@ func between(life time.Duration, from, to float64) time.Duration {
 // to use it, and early enough to try more than once, and for the application to move.
 const replaceFrom, replaceTo = 0.6, 0.7
 
+// soonest is how long what has hardly any life left is kept all the same: the next may have
+// no more, and Vault is not to be asked without a pause.
+const soonest = time.Second
+
+// replacement is when to replace what cannot be renewed and lives that long from now.
+func replacement(now time.Time, life time.Duration) time.Time {
+	return now.Add(max(between(life, replaceFrom, replaceTo), soonest))
+}
+
 // due is when to do something about the lease: to renew it, between one half and two thirds
 // of its life; to replace one that cannot be renewed; or one that nears its maximum, at
 // once or nearly so.
@@ -70,6 +79,9 @@ func (l *lease) renewal() Call {
 	return Call{Method: http.MethodPut, Path: "sys/leases/renew", Body: map[string]any{"lease_id": l.id}}
 }
 
+// errNoLife is a lease that has ended when it is granted.
+var errNoLife = errors.New("vault granted no life")
+
 // renewed takes a granted life over. Vault grants less than usual when the rest is all
 // there is.
 func (l *lease) renewed(answer *Answer, now time.Time) error {
@@ -81,7 +93,7 @@ func (l *lease) renewed(answer *Answer, now time.Time) error {
 		ttl, renewable = answer.Auth.Lease, answer.Auth.Renewable
 	}
 	if ttl <= 0 {
-		return errors.New("vault granted no life")
+		return errNoLife
 	}
 	l.ttl, l.renewable, l.expires = ttl, renewable, now.Add(ttl)
 	l.last = ttl < l.usual*9/10

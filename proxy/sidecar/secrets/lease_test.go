@@ -10,8 +10,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -184,17 +186,23 @@ func newBubbleOf(t *testing.T, e *engine, change secrets.Action, template string
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.s = s
+	b.s, b.stop = s, begin(t, s)
+	return b
+}
+
+// begin runs s until the returned function is called, which has to be before the end of the
+// bubble.
+func begin(t *testing.T, s *secrets.Secrets) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
-	b.stop = sync.OnceFunc(func() {
+	return sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	})
-	return b
 }
 
 // pass lets time pass, and everything happen that is due by then.
@@ -516,6 +524,20 @@ func TestAStartWaitsForVault(t *testing.T) {
 	})
 }
 
+// TestAStartThatIsStoppedSaysSo: that Vault was away is not what ended it.
+func TestAStartThatIsStoppedSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEngine(time.Hour, time.Hour)
+		e.away = refusal(secrets.Away, "connection refused")
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(30*time.Second, cancel)
+		_, err := secrets.New(ctx, secrets.Config{Vault: e, Files: []secrets.File{{Path: filepath.Join(memory(t), "a"), Template: database}}})
+		if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "connection refused") {
+			t.Errorf("error %v, expected both", err)
+		}
+	})
+}
+
 // TestARestartTellsOfEverything that changed with it: no signal follows.
 func TestARestartTellsOfEverything(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -548,6 +570,101 @@ func TestARestartTellsOfEverything(t *testing.T) {
 		}
 		if diff := cmp.Diff(map[secrets.Verb]int{secrets.Restart: 1}, maps.Clone(s.State().Actions)); diff != "" {
 			t.Error(diff)
+		}
+	})
+}
+
+// TestATokenThatIsReplacedMeanwhileIsNoticed: Vault may be slow to answer, and the session have
+// another token before it does.
+func TestATokenThatIsReplacedMeanwhileIsNoticed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEngine(time.Hour, 100*time.Hour)
+		turned := make(chan struct{})
+		e.session.Turned = turned
+		dir := memory(t)
+		var replaced atomic.Bool
+		vault := oracle{session: e.Session, do: func(ctx context.Context, call secrets.Call) (*secrets.Answer, error) {
+			answer, err := e.Do(ctx, call)
+			if call.Path == "sys/leases/renew" && !replaced.Swap(true) {
+				e.set(func() { e.session = secrets.Session{Since: time.Now(), Turned: make(chan struct{})} })
+				close(turned)
+			}
+			return answer, err
+		}}
+		s, err := secrets.New(t.Context(), secrets.Config{Vault: vault, App: &app{}, Files: []secrets.File{{Path: filepath.Join(dir, "a"), Template: database}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop := begin(t, s)
+		defer stop()
+		for !replaced.Load() {
+			pass(time.Second)
+		}
+		pass(time.Second)
+		if diff := cmp.Diff("user-2", content(t, filepath.Join(dir, "a"))); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// TestARevocationThatHangsHoldsUpNoRenewal: a database that does not answer has Vault wait for
+// it, once for each of its leases.
+func TestARevocationThatHangsHoldsUpNoRenewal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, dir := newEngine(10*time.Minute, 15*time.Minute), memory(t)
+		vault := oracle{session: e.Session, do: func(ctx context.Context, call secrets.Call) (*secrets.Answer, error) {
+			if call.Path == "sys/leases/revoke" {
+				<-ctx.Done()
+				return nil, refusal(secrets.Away, "no answer")
+			}
+			return e.Do(ctx, call)
+		}}
+		cfg := secrets.Config{Vault: vault, App: &app{}, Grace: time.Second}
+		for n := range 30 {
+			template := fmt.Sprintf(`{{ with secret "database/creds/%d" }}{{ .Data.username }}{{ end }}`, n)
+			cfg.Files = append(cfg.Files, secrets.File{Path: filepath.Join(dir, strconv.Itoa(n)), Template: template, OnChange: hup})
+		}
+		s, err := secrets.New(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop := begin(t, s)
+		defer stop()
+		for range 180 { // at every ten seconds of half an hour
+			pass(10 * time.Second)
+			for _, file := range cfg.Files {
+				if user := content(t, file.Path); !slices.Contains(e.alive(), user) {
+					t.Fatalf("the file has %s, and alive are %v", user, e.alive())
+				}
+			}
+		}
+	})
+}
+
+// TestASecretThatComesWithALeaseNowHasItKept, though it is the same as before.
+func TestASecretThatComesWithALeaseNowHasItKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEngine(time.Hour, 100*time.Hour)
+		var leased atomic.Bool
+		vault := oracle{session: e.Session, do: func(ctx context.Context, call secrets.Call) (*secrets.Answer, error) {
+			answer, err := e.Do(ctx, call)
+			if strings.HasPrefix(call.Path, "database/creds/") {
+				answer.Data = map[string]any{"username": "user"}
+				if !leased.Swap(true) {
+					answer.LeaseID = ""
+				}
+			}
+			return answer, err
+		}}
+		s, err := secrets.New(t.Context(), secrets.Config{Vault: vault, App: &app{}, Files: []secrets.File{{Path: filepath.Join(memory(t), "a"), Template: database}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop := begin(t, s)
+		defer stop()
+		pass(2 * time.Minute)
+		if leases := s.State().Leases; leases != 1 {
+			t.Errorf("%d leases are kept", leases)
 		}
 	})
 }

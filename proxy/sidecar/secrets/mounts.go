@@ -39,19 +39,18 @@ func (m *mounts) of(ctx context.Context, p string) (mount, error) {
 		return mount{}, err
 	}
 	if answer == nil {
-		return mount{}, &CallError{Kind: Refused, Err: fmt.Errorf("vault does not say what is mounted at %q", p)}
+		answer = &Answer{}
 	}
 	found := mount{}
 	found.path, _ = answer.Data["path"].(string)
 	options, _ := answer.Data["options"].(map[string]any)
 	found.kv2 = answer.Data["type"] == "kv" && options["version"] == "2"
 	// In a namespace the mount is told with it, and the path is without.
-	for !strings.HasPrefix(p+"/", found.path) {
-		_, rest, more := strings.Cut(found.path, "/")
-		if !more {
-			return mount{}, &CallError{Kind: Refused, Err: fmt.Errorf("vault does not say what is mounted at %q", p)}
-		}
-		found.path = rest
+	for found.path != "" && !strings.HasPrefix(p+"/", found.path) {
+		_, found.path, _ = strings.Cut(found.path, "/")
+	}
+	if found.path == "" { // every path would be in it, from now on
+		return mount{}, &CallError{Kind: Refused, Err: fmt.Errorf("vault does not say what is mounted at %q", p)}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

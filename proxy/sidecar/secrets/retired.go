@@ -3,6 +3,8 @@ package secrets
 import (
 	"context"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // retired are credentials that have been replaced. They stay valid until the application
@@ -83,12 +85,51 @@ func (r *retired) awaited() bool {
 	return false
 }
 
+// chore is what is to be done about retired credentials.
+type chore int
+
+const (
+	idle     chore = iota
+	outlive        // they have ended, or nobody can end them
+	renewing       // Vault is asked for another life
+	revoking       // Vault is asked to end them
+)
+
+// swept is what came of the chore of one.
+type swept struct {
+	chore  chore
+	answer *Answer // to a renewal
+	err    error
+}
+
+// mostDead is how many of those that ended are remembered, the oldest: these are what an
+// application has that cannot be told of others, be it for months.
+const mostDead = 32
+
 // sweep revokes the credentials that nobody uses any more, and forgets those that ended. It
-// keeps those alive that the application has to work with for now.
+// keeps those alive that the application has to work with for now. Vault is asked about
+// several at a time, as it may have to wait for a database that does not answer.
 func (s *Secrets) sweep(ctx context.Context, now time.Time) {
-	kept := s.retired[:0]
-	for _, r := range s.retired {
-		if !s.finish(ctx, r, now) {
+	results := make([]swept, len(s.retired))
+	var group errgroup.Group
+	group.SetLimit(tendAtOnce)
+	for at, r := range s.retired {
+		if results[at].chore = s.chore(r, now); results[at].chore >= renewing {
+			group.Go(func() error { s.pursue(ctx, r.lease, &results[at]); return nil })
+		}
+	}
+	_ = group.Wait() // its functions return none
+	if ctx.Err() != nil {
+		return // end revokes what lives
+	}
+	dead, kept := 0, s.retired[:0]
+	for at, r := range s.retired {
+		over := s.finish(r, results[at], time.Now())
+		if !over && results[at].chore == outlive {
+			dead++
+			over = dead > mostDead
+		}
+		if !over {
 			kept = append(kept, r)
 		}
 	}
@@ -96,22 +137,53 @@ func (s *Secrets) sweep(ctx context.Context, now time.Time) {
 	s.retired = kept
 }
 
-// finish says whether retired credentials need no more attention.
-func (s *Secrets) finish(ctx context.Context, r *retired, now time.Time) bool {
-	switch {
-	case !r.lives(now) || r.ended(now) && r.awaited():
-		return s.outlived(r, now)
-	case r.due.IsZero() && r.moved():
-		r.due, r.renew = now.Add(s.cfg.Grace), time.Time{}
-	case r.due.IsZero():
-		s.prolong(ctx, r, now)
-	}
-	if r.due.IsZero() || now.Before(r.due) {
-		return false
-	}
+// pursue asks Vault for what a chore takes.
+func (s *Secrets) pursue(ctx context.Context, l *lease, result *swept) {
 	ctx, cancel := context.WithTimeout(ctx, tendBound)
 	defer cancel()
-	err := revoke(ctx, s.cfg.Vault, r.lease)
+	if result.chore == revoking {
+		result.err = revoke(ctx, s.cfg.Vault, l)
+		return
+	}
+	result.answer, result.err = s.cfg.Vault.Do(ctx, l.renewal())
+}
+
+// chore says what is to be done now. Once the application has moved, it is time for that.
+func (s *Secrets) chore(r *retired, now time.Time) chore {
+	switch {
+	case !r.lives(now) || r.ended(now) && r.awaited():
+		return outlive
+	case r.due.IsZero() && r.moved():
+		r.due, r.renew = now.Add(s.cfg.Grace), time.Time{}
+	case !r.awaited() || !s.prolongs(r):
+		r.renew = time.Time{}
+	}
+	switch {
+	case !r.due.IsZero() && !now.Before(r.due):
+		return revoking
+	case !r.renew.IsZero() && !now.Before(r.renew):
+		return renewing
+	}
+	return idle
+}
+
+// finish takes in what came of a chore, and says whether the credentials need no more
+// attention.
+func (s *Secrets) finish(r *retired, result swept, now time.Time) bool {
+	switch result.chore {
+	case outlive:
+		return s.outlived(r, now)
+	case revoking:
+		return s.revoked(r, result.err, now)
+	case renewing:
+		s.prolonged(r, result.answer, result.err, now)
+	case idle:
+	}
+	return false
+}
+
+// revoked says whether a revocation was the last that is to be tried.
+func (s *Secrets) revoked(r *retired, err error, now time.Time) bool {
 	switch {
 	case err == nil:
 		s.cfg.passed(leaseEnded)
@@ -152,18 +224,8 @@ func (s *Secrets) prolongs(r *retired) bool {
 	return r.lease != nil && r.lease.renews() && r.lease.session.Equal(s.sessions)
 }
 
-// prolong renews retired credentials, while the application has no others.
-func (s *Secrets) prolong(ctx context.Context, r *retired, now time.Time) {
-	if !r.awaited() || !s.prolongs(r) {
-		r.renew = time.Time{}
-	}
-	if r.renew.IsZero() || now.Before(r.renew) {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, tendBound)
-	defer cancel()
-	answer, err := s.cfg.Vault.Do(ctx, r.lease.renewal())
-	now = time.Now()
+// prolonged takes in a renewal of retired credentials, which are all that the application has.
+func (s *Secrets) prolonged(r *retired, answer *Answer, err error, now time.Time) {
 	if err == nil {
 		err = r.lease.renewed(answer, now)
 	}

@@ -3,11 +3,14 @@ package secrets_test
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/sallyport/sallyport/proxy/sidecar/secrets"
 )
@@ -132,6 +135,50 @@ func TestReplacedCredentialsAreRenewedUntilTheApplicationHasMoved(t *testing.T) 
 		pass(2 * time.Minute)
 		if alive := e.alive(); slices.Contains(alive, "user-1") || len(alive) != 1 {
 			t.Errorf("alive are %v after the application was told", alive)
+		}
+	})
+}
+
+// TestTheDeadAreNotRememberedWithoutEnd by an application that cannot be told for weeks.
+func TestTheDeadAreNotRememberedWithoutEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEngine(time.Minute, 90*time.Second)
+		b := newBubble(t, e, hup)
+		defer b.stop()
+		b.app.refuses(errors.New("no such process"))
+		pass(2 * time.Hour)
+		if n := secrets.Remembered(b.s); n > 40 {
+			t.Errorf("%d replaced credentials are remembered", n)
+		}
+		if b.s.State().Fresh(time.Now()) {
+			t.Error("fresh, and the application has only what ended")
+		}
+		b.app.refuses(nil)
+		pass(2 * time.Minute)
+		if !b.s.State().Fresh(time.Now()) {
+			t.Error("not fresh after it was told")
+		}
+	})
+}
+
+// TestWithoutAGraceTheOldGoAtOnce when the application has moved.
+func TestWithoutAGraceTheOldGoAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, told := newEngine(time.Hour, 90*time.Minute), &app{}
+		s, err := secrets.New(t.Context(), secrets.Config{
+			Vault: e, App: told, Grace: -1, Files: []secrets.File{{Path: filepath.Join(memory(t), "a"), Template: database, OnChange: hup}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop := begin(t, s)
+		defer stop()
+		for len(told.heard()) == 0 {
+			pass(time.Second)
+		}
+		pass(time.Second)
+		if diff := cmp.Diff([]string{"user-2"}, e.alive()); diff != "" {
+			t.Error(diff)
 		}
 	})
 }

@@ -41,7 +41,7 @@ func (s *Secrets) wait(ctx context.Context, session Session) {
 	select {
 	case <-ctx.Done():
 	case <-timer.C:
-	case <-session.Turned:
+	case <-s.turn:
 		s.hasten(time.Now())
 	case <-session.Back:
 		s.hasten(time.Now())
@@ -137,13 +137,14 @@ func (s *Secrets) step(ctx context.Context) {
 // turned replaces what ends with a token that was replaced: Vault revokes its leases with
 // it, and that is soon.
 func (s *Secrets) turned(now time.Time) {
-	since := s.cfg.Vault.Session().Since
-	if since.Equal(s.sessions) {
+	session := s.cfg.Vault.Session()
+	s.turn = session.Turned // of a later one, it would be missed that this one was replaced
+	if session.Since.Equal(s.sessions) {
 		return
 	}
-	s.sessions = since
+	s.sessions = session.Since
 	for _, i := range s.items {
-		if i.lease != nil && !i.lease.session.Equal(since) {
+		if i.lease != nil && !i.lease.session.Equal(s.sessions) {
 			i.due = now
 		}
 	}
@@ -265,7 +266,7 @@ func (s *Secrets) take(ctx context.Context, result tended, now time.Time) bool {
 
 // replace puts another answer in the place of an item's, and says whether it differs.
 func (s *Secrets) replace(i *item, got found, gone bool, now time.Time) bool {
-	changed := got.sum != i.sum || i.lease != nil
+	changed := got.sum != i.sum || i.lease != nil || got.lease != nil
 	if i.lease != nil {
 		s.counts.replacements++
 		s.log.Info("credentials of the application were replaced", "path", i.question.path, "before_their_end", max(time.Until(i.lease.expires), 0).Round(time.Second).String())

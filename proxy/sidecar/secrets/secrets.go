@@ -29,6 +29,7 @@ type Secrets struct {
 	done     chan outcome       // of acting; has room for one
 	looks    chan struct{}      // sent to by Look; has room for one
 	sessions time.Time          // Since of the session that leases are from
+	turn     <-chan struct{}    // Turned of the session that was last looked at
 	counts   counts
 
 	mu    sync.Mutex // guards the rest
@@ -133,15 +134,17 @@ func (s *Secrets) first(ctx context.Context) error {
 			break
 		}
 		left := s.cfg.Wait - time.Since(start)
-		if ctx.Err() != nil || left <= 0 || !isAway(err) {
+		switch {
+		case ctx.Err() != nil:
+			return stopped(ctx, err)
+		case left <= 0 || !isAway(err):
 			return err
-		}
-		if !told {
+		case !told:
 			told = true
 			s.log.Warn("waiting for vault to render the application's secrets", "cause", err.Error(), "time_left", left.Round(time.Second).String())
 		}
 		if !sleep(ctx, min(between(delay, 1, 1.5), left)) {
-			return err
+			return stopped(ctx, err)
 		}
 		delay = min(2*delay, longestFirstDelay)
 	}
@@ -153,6 +156,11 @@ func (s *Secrets) first(ctx context.Context) error {
 	}
 	s.publish()
 	return nil
+}
+
+// stopped is why a rendering ended with ctx: it was asked for, whatever Vault did.
+func stopped(ctx context.Context, err error) error {
+	return fmt.Errorf("%w, and until then: %w", ctx.Err(), err)
 }
 
 // Pace of attempts while Vault is away.

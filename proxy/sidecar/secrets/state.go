@@ -88,7 +88,7 @@ func (s *Secrets) failsToTell(r *retired) bool {
 	}
 	for _, c := range changes {
 		for t := range r.needs {
-			if _, waits := c.targets[t]; waits && c.fault != nil {
+			if _, waits := c.targets[t]; waits && c.fault != "" {
 				return true
 			}
 		}
@@ -158,9 +158,9 @@ func (s *Secrets) targetFaults() []string {
 			faults = append(faults, fmt.Sprintf("%s: %v", t.name, t.fault))
 		}
 	}
-	for name, c := range s.changes {
-		if c.fault != nil {
-			faults = append(faults, s.hide(fmt.Sprintf("action %s: %v", name, c.fault)))
+	for _, c := range s.changes {
+		if c.fault != "" {
+			faults = append(faults, c.fault)
 		}
 	}
 	return faults

@@ -34,5 +34,5 @@ type change struct {
 	first   time.Time       // when the first of them did
 	due     time.Time
 	attempt int
-	fault   error
+	fault   string // of the last attempt, with the action's name and without secrets; "" for none
 }

@@ -20,7 +20,7 @@ type Check struct {
 	// TCP is an address that must accept a connection, HOST:PORT or unix:PATH.
 	TCP string
 	// Command is a program that must end with exit code 0. It has the application's
-	// environment and user.
+	// environment.
 	Command []string
 	// Every is how often; while the application has not passed since its start, it is
 	// asked more often. Default 10s.
@@ -140,7 +140,7 @@ func (c *Child) fails(err error, unhealthy chan<- error) {
 func (c *Child) prober() func(context.Context) error {
 	k := c.cfg.Check
 	ask := func(ctx context.Context) error {
-		return Exec(ctx, c.cfg.Reaper, Program{Argv: k.Command, Env: merged(c.cfg.Base, c.env), Dir: c.cfg.Dir, User: c.cfg.User})
+		return Exec(ctx, c.cfg.Reaper, Program{Argv: k.Command, Env: merged(c.cfg.Base, c.env), Dir: c.cfg.Dir})
 	}
 	switch {
 	case k.HTTP != "":

@@ -13,15 +13,8 @@ type Program struct {
 	Argv []string // no shell reads it
 	Env  []string // all of its environment
 	Dir  string
-	User *User
 	// Output is where both its outputs go; nil for nowhere.
 	Output *os.File
-}
-
-// User is who a program runs as. Only root can choose.
-type User struct {
-	UID, GID uint32
-	Groups   []uint32
 }
 
 // Exec runs a program until it has ended or ctx has; then its process group is killed. It
@@ -39,7 +32,7 @@ func Exec(ctx context.Context, reaper *Reaper, prog Program) error {
 	if prog.Output != nil {
 		output = prog.Output
 	}
-	p, err := spawn(program{prog.Argv, prog.Env, prog.Dir, prog.User, [3]*os.File{nothing, output, output}}, reaper)
+	p, err := spawn(program{prog.Argv, prog.Env, prog.Dir, [3]*os.File{nothing, output, output}}, reaper)
 	if err != nil {
 		return fmt.Errorf("starting the command %s: %w", prog.Argv[0], err)
 	}

@@ -249,9 +249,13 @@ func TestFloodIsWhole(t *testing.T) {
 // TestOutputThatNobodyTakes has the reader of our output be gone: the application need not
 // wait for it.
 func TestOutputThatNobodyTakes(t *testing.T) {
-	r := run(t, Config{Command: sh("seq 1 100000; exit 3"), Output: JSON, Service: "notes", Stdout: closedWriter{}})
-	if err := r.end(t); err == nil || !strings.Contains(err.Error(), "exit code 3") {
-		t.Errorf("it ended with %v", err)
+	for name, output := range map[string]Output{"pass": Pass, "prefix": Prefix, "json": JSON} {
+		t.Run(name, func(t *testing.T) {
+			r := run(t, Config{Command: sh("seq 1 100000; exit 3"), Output: output, Service: "notes", Stdout: closedWriter{}})
+			if err := r.end(t); err == nil || !strings.Contains(err.Error(), "exit code 3") {
+				t.Errorf("it ended with %v", err)
+			}
+		})
 	}
 }
 

@@ -138,6 +138,7 @@ func (p *process) closePipes() {
 
 // copyLines reads what the application writes, until it has closed its end.
 func (c *Child) copyLines(stream string, from *os.File, to io.Writer) {
+	defer io.Copy(io.Discard, from) //nolint:errcheck // if nobody takes it: the application need not wait
 	if c.cfg.Output == Pass {
 		_, _ = io.Copy(to, from)
 		return
@@ -146,8 +147,7 @@ func (c *Child) copyLines(stream string, from *os.File, to io.Writer) {
 	buffer := make([]byte, readBytes)
 	for {
 		n, err := from.Read(buffer)
-		if werr := f.add(buffer[:n]); werr != nil {
-			_, _ = io.Copy(io.Discard, from) // nobody takes it: the application need not wait
+		if f.add(buffer[:n]) != nil {
 			return
 		}
 		if err != nil {

@@ -30,7 +30,6 @@ type process struct {
 type program struct {
 	argv, env []string
 	dir       string
-	user      *User
 	files     [3]*os.File
 }
 
@@ -48,7 +47,7 @@ func spawn(prog program, reaper *Reaper) (*process, error) {
 	if err := launch.KeepDescriptors(); err != nil {
 		return nil, err
 	}
-	attr := &os.ProcAttr{Dir: prog.dir, Env: prog.env, Files: prog.files[:], Sys: attributes(prog.user)}
+	attr := &os.ProcAttr{Dir: prog.dir, Env: prog.env, Files: prog.files[:], Sys: attributes()}
 	p := &process{exited: make(chan struct{}), reaped: make(chan struct{}), name: prog.argv[0]}
 	err := reaper.starting(p, func() (err error) {
 		p.proc, err = reaper.starter()(path, prog.argv, attr)
@@ -130,7 +129,7 @@ func (p *process) told() []any {
 // start starts the application.
 func (c *Child) start() (*process, error) {
 	began := time.Now()
-	prog := program{argv: c.cfg.Command, env: merged(c.cfg.Base, c.env), dir: c.cfg.Dir, user: c.cfg.User}
+	prog := program{argv: c.cfg.Command, env: merged(c.cfg.Base, c.env), dir: c.cfg.Dir}
 	pipes, err := c.plumb(&prog)
 	if err != nil {
 		return nil, &StartError{c.cfg.Command[0], err}

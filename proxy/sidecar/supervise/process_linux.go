@@ -13,12 +13,8 @@ func supported() error { return nil }
 
 // attributes are those of a new process: it leads a process group of its own, and the
 // kernel kills it when the thread that has started it is gone.
-func attributes(user *User) *syscall.SysProcAttr {
-	attr := &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if user != nil {
-		attr.Credential = &syscall.Credential{Uid: user.UID, Gid: user.GID, Groups: user.Groups}
-	}
-	return attr
+func attributes() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
 // awaitExit returns when a child of ours has ended, and leaves it to be waited for.

@@ -10,7 +10,7 @@ import (
 // supported says that applications cannot be supervised here.
 func supported() error { return errors.New("an application can be supervised on Linux alone") }
 
-func attributes(*User) *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
+func attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
 func awaitExit(int) {}
 

@@ -41,8 +41,6 @@ type Config struct {
 	Stdin []byte
 	// Dir is the working directory; "" is that of this process.
 	Dir string
-	// User is who the application runs as; nil is the user of this process.
-	User *User
 	// Restart says when the application is started again.
 	Restart Policy
 	// Backoff is how long to wait before that.

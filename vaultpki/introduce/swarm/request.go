@@ -22,8 +22,9 @@ const (
 	maxText         = 256
 )
 
-// identifier is the alphabet of the engine's own names and IDs.
-var identifier = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,255}$`)
+// identifier is the alphabet of the engine's own names and IDs, which have maxText bytes at
+// most.
+var identifier = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
 // request is what the engine asks: who starts, and which secret it mounts. What
 // the engine adds to it in other versions is ignored.
@@ -93,7 +94,7 @@ func (r request) check() error {
 		{"SecretName", r.SecretName, false}, {"ServiceName", r.ServiceName, false}, {"TaskID", r.TaskID, false},
 		{"ServiceID", r.ServiceID, true}, {"TaskName", r.TaskName, true}, {"NodeID", r.NodeID, true},
 	} {
-		if !identifier.MatchString(name.value) && (name.value != "" || !name.optional) {
+		if good := len(name.value) <= maxText && identifier.MatchString(name.value); !good && (name.value != "" || !name.optional) {
 			faults = append(faults, fmt.Errorf("%s %.80q: expected letters, digits, '.', '-' and '_'", name.what, name.value))
 		}
 	}

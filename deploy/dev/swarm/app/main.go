@@ -4,7 +4,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -22,15 +21,13 @@ func main() {
 	}
 }
 
-// run does what the first argument says: serve, ask a URL, dial an address, or be one of two
-// generations of orphans.
+// run serves, or does what the first argument says: ask a URL, dial an address, or be one of
+// two generations of orphans.
 func run(args []string) error {
 	if len(args) == 0 {
-		return errors.New("expected serve, ask URL, dial ADDRESS, parent or orphan")
+		return serve("127.0.0.1:3000")
 	}
 	switch target := args[len(args)-1]; args[0] {
-	case "serve":
-		return serve("127.0.0.1:3000")
 	case "ask":
 		return ask(target)
 	case "dial":

@@ -106,7 +106,7 @@ func (cfg Config) prepare() ([]*target, error) {
 	restart := Action{Verb: Restart}
 	restart.setDefaults()
 	for _, file := range cfg.Files {
-		place, err := newPlace(file, cfg.UnsafeDisk)
+		place, err := newPlace(file, &cfg)
 		if err == nil {
 			err = place.prepare()
 		}

@@ -14,6 +14,10 @@ OUT := $(abspath $(BUILD))
 
 # RACE=-race builds the programs with the race detector, which needs cgo.
 RACE ?=
+# Of a handshake most of the detector's work is for the arithmetic of keys, which is the
+# standard library's and has nothing that two goroutines share. It is left out of it.
+ARITHMETIC := bigmod edwards25519/... mlkem nistec/...
+RACING = -race $(ARITHMETIC:%=-gcflags=crypto/internal/fips140/%=-race=false)
 GOBUILD = CGO_ENABLED=$(if $(RACE),1,0) go
 
 # The demo and its tests are a module of their own; there is no go.work, which
@@ -28,7 +32,7 @@ LINT := $(abspath .build/bin/golangci-lint)
 # default because the end of a time can fail a busy machine's run (go.dev/issue/75804).
 FUZZTIME ?= 5000x
 # Tests that run processes wait more than they work: more of them than cores run at once.
-TEST_FLAGS ?= -race -count=1 -parallel 4 -timeout 30m
+TEST_FLAGS ?= $(RACING) -count=1 -parallel 4 -timeout 30m
 
 .PHONY: help
 help: ## list the targets
@@ -41,12 +45,12 @@ demo: build server ## run the whole stack on this machine (DEMO_PORT, DEMO_STATE
 .PHONY: build
 build: ## build sallyport and the demo's programs into .build
 	@echo "build: sallyport (the first build on a machine takes a minute or two)"
-	@$(GOBUILD) build -trimpath $(RACE) -o $(OUT)/sallyport ./cmd/sallyport
+	@$(GOBUILD) build -trimpath $(if $(RACE),$(RACING)) -o $(OUT)/sallyport ./cmd/sallyport
 	@echo "build: the demo's programs"
-	@$(GOBUILD) -C $(DEV) build -trimpath $(RACE) -o $(OUT)/demo ./demo
-	@$(GOBUILD) -C $(DEV) build -trimpath $(RACE) -o $(OUT)/demo-idp ./idp/demo-idp
-	@$(GOBUILD) -C $(DEV) build -trimpath $(RACE) -o $(OUT)/app-headers ./apps/headers
-	@$(GOBUILD) -C $(DEV) build -trimpath $(RACE) -o $(OUT)/app-notes ./apps/notes
+	@$(GOBUILD) -C $(DEV) build -trimpath $(if $(RACE),$(RACING)) -o $(OUT)/demo ./demo
+	@$(GOBUILD) -C $(DEV) build -trimpath $(if $(RACE),$(RACING)) -o $(OUT)/demo-idp ./idp/demo-idp
+	@$(GOBUILD) -C $(DEV) build -trimpath $(if $(RACE),$(RACING)) -o $(OUT)/app-headers ./apps/headers
+	@$(GOBUILD) -C $(DEV) build -trimpath $(if $(RACE),$(RACING)) -o $(OUT)/app-notes ./apps/notes
 
 .PHONY: plugin
 plugin: ## make the Docker plugin for Swarm in .build/plugin, for `docker plugin create`
@@ -100,23 +104,36 @@ swarm: packages ## test the Docker plugin, sidecars and an example in a real eng
 	@echo "test: the Docker plugin in a real Swarm, and sidecars and an example in containers"
 	@go -C $(DEV) test -tags swarm -count=1 -timeout 10m ./swarm
 
+# A package is built once for all of its targets, with what tells the fuzzer where an
+# input has come to. Each line of the file targets is one of them; as many as there are
+# cores run at once, each with one worker.
+FUZZ := $(OUT)/fuzz
+
 .PHONY: fuzz
 fuzz: ## run each fuzz target briefly (FUZZTIME=5000x inputs, or 1m)
-	@go test -list '^Fuzz' ./... | awk '/^Fuzz/ {names = names " " $$1} /^ok/ {if (names) print $$2 names; names = ""}' | \
-	while read -r package targets; do \
-		for target in $$targets; do \
-			echo "fuzz: $$package $$target, $(FUZZTIME)"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x "$$package" | grep -v -e '^fuzz: elapsed' -e '^PASS$$'; \
-		done; \
-	done
+	@rm -rf $(FUZZ) && mkdir -p $(FUZZ)
+	@echo "fuzz: building the targets"
+	@go list -f '{{.ImportPath}} {{.Dir}}' ./... | while read -r package dir; do \
+		if ! grep -qs '^func Fuzz' "$$dir"/*_test.go; then continue; fi; \
+		binary=$(FUZZ)/$${package//\//-}.test; \
+		go test -c -fuzz . -o "$$binary" "$$package"; \
+		"$$binary" -test.list '^Fuzz' | sed "s|^|$$package $$dir $$binary |"; \
+	done >$(FUZZ)/targets
+	@cache=$$(go env GOCACHE)/fuzz xargs -P "$$(nproc)" -n 4 bash -euc '\
+		if ! said=$$(cd "$$1" && "$$2" -test.run "^$$" -test.fuzz "^$$3$$" -test.fuzztime $(FUZZTIME) -test.fuzzminimizetime 100x \
+			-test.fuzzcachedir "$$cache/$$0" -test.parallel 1 -test.paniconexit0 -test.timeout 10m 2>&1); then \
+			printf "%s\n" "fuzz: $$0 $$3 has FAILED" "$$said"; exit 255; \
+		fi; \
+		head -n 1 <<<"fuzz: $$0 $$3, $${said##*elapsed: }"' <$(FUZZ)/targets
+	@rm -rf $(FUZZ)
 
-# What the gateway costs, beside others. It wants a quiet machine with two cores, and
+# What the gateway and the sidecar cost, beside others. It wants a quiet machine with two cores, and
 # says how far its rounds lie apart. BENCH="-figures h1,h2 -rounds 9" measures less, or more.
 BENCH ?=
 
 .PHONY: bench
 bench: NEEDS := nginx:nginx haproxy:haproxy wrk:wrk h2load:nghttp2-client taskset:util-linux
-bench: packages build server ## measure what the gateway costs beside nginx, haproxy and plain Go (BENCH=…)
+bench: packages build server ## measure what the gateway and the sidecar cost beside nginx, haproxy and plain Go (BENCH=…)
 	@$(GOBUILD) -C $(DEV) build -trimpath -o $(OUT)/bench ./bench
 	@exec $(OUT)/bench $(BENCH)
 
@@ -126,12 +143,13 @@ PROFILE := $(OUT)/profile
 
 .PHONY: pgo
 pgo: NEEDS := wrk:wrk h2load:nghttp2-client taskset:util-linux
-pgo: packages server ## renew cmd/sallyport/default.pgo with a profile of the gateway under load
+pgo: packages server ## renew cmd/sallyport/default.pgo with profiles of the gateway and the sidecar under load
 	@mkdir -p $(PROFILE)
 	@CGO_ENABLED=0 go build -trimpath -tags profile -o $(PROFILE)/sallyport ./cmd/sallyport
 	@CGO_ENABLED=0 go -C $(DEV) build -trimpath -o $(PROFILE)/bench ./bench
-	@$(PROFILE)/bench -peers gateway -figures h1,h2,h2m,100k,10m,new,resumed,signon -rounds 2 -seconds 4 -profile $(PROFILE)/cpu.pprof
-	@cp $(PROFILE)/cpu.pprof cmd/sallyport/default.pgo
+	@$(PROFILE)/bench -peers gateway -figures h1,h2,h2m,100k,10m,new,resumed,signon -rounds 2 -seconds 4 -profile $(PROFILE)
+	@$(PROFILE)/bench -peers sidecar -figures h1,100k,new -rounds 2 -seconds 4 -profile $(PROFILE)
+	@go tool pprof -proto $(PROFILE)/gateway.pprof $(PROFILE)/sidecar.pprof >cmd/sallyport/default.pgo
 
 # A quarter of an hour of a company's life with Vault; see TestSoak.
 SOAK ?= 15m

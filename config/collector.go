@@ -43,12 +43,19 @@ func (c *collector) refuse(path, expected string) {
 // add reports a fault of the key at path, unless that key, or one around it,
 // has a fault already: what follows from a fault is not another one.
 func (c *collector) add(path, value, expected string) {
+	if !c.isFaulty(path) {
+		c.addAt(c.line(path), path, value, expected)
+	}
+}
+
+// isFaulty says whether the key at path, or one around it, has a fault already.
+func (c *collector) isFaulty(path string) bool {
 	for at := path; at != ""; at = parent(at) {
 		if c.faulty[at] {
-			return
+			return true
 		}
 	}
-	c.addAt(c.line(path), path, value, expected)
+	return false
 }
 
 // faultyBelow reports whether a key inside the mapping at path has a fault.

@@ -17,12 +17,16 @@ func LoadGateway(source string, text []byte) (*Gateway, error) {
 	return &gateway, nil
 }
 
-// LoadSidecar reads the configuration of a sidecar; see [LoadGateway].
-func LoadSidecar(source string, text []byte) (*Sidecar, error) {
+// LoadSidecar reads the configuration of a sidecar; see [LoadGateway]. What checks find is
+// part of the error: they are called once with what was decoded, which may be faulty.
+func LoadSidecar(source string, text []byte, checks ...func(*Sidecar) []Finding) (*Sidecar, error) {
 	sidecar, faults := defaultSidecar(), newCollector()
 	if decode(text, reflect.ValueOf(&sidecar).Elem(), faults) {
 		sidecar.complete()
 		validateSidecar(&sidecar, faults)
+		for _, check := range checks {
+			faults.addFound(check(&sidecar))
+		}
 	}
 	if err := faults.err(source); err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
@@ -19,6 +20,7 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -159,6 +161,10 @@ type lines struct {
 	buf    bytes.Buffer
 	broken bool
 	access *accesslog.Log // that writes here; nil if nobody waits for it
+
+	// What is looked at again and again is read once: of so many bytes are the records.
+	looked  int
+	records []map[string]any // which nobody changes
 }
 
 func (l *lines) Write(p []byte) (int, error) {
@@ -178,14 +184,34 @@ func (l *lines) setBroken(broken bool) {
 
 // text is what was written. A record that was put in before is waited for.
 func (l *lines) text() string {
+	l.flush()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+func (l *lines) flush() {
 	if l.access != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		_ = l.access.Flush(ctx) // who looks for what is not there finds out
 	}
+}
+
+// parsed is text, as records.
+func (l *lines) parsed() ([]map[string]any, error) {
+	l.flush()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.buf.String()
+	for line := range bytes.Lines(l.buf.Bytes()[l.looked:]) {
+		var record map[string]any
+		if err := json.Unmarshal(line, &record); err != nil {
+			return nil, fmt.Errorf("line %q: %w", line, err)
+		}
+		l.looked += len(line)
+		l.records = append(l.records, record)
+	}
+	return slices.Clip(l.records), nil
 }
 
 // world is a gateway with its backends, on real sockets with real TLS.
@@ -441,12 +467,12 @@ func (w *world) events(want int, action string) []map[string]any {
 func (w *world) lines(want int, asked func(record map[string]any) bool) []map[string]any {
 	w.tb.Helper()
 	for deadline := time.Now().Add(10 * time.Second); ; <-time.After(time.Millisecond) {
+		all, err := w.log.parsed()
+		if err != nil {
+			w.tb.Fatal(err)
+		}
 		var out []map[string]any
-		for line := range strings.Lines(w.log.text()) {
-			var record map[string]any
-			if err := json.Unmarshal([]byte(line), &record); err != nil {
-				w.tb.Fatalf("line %q: %v", line, err)
-			}
+		for _, record := range all {
 			if asked(record) {
 				out = append(out, record)
 			}

@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -16,6 +17,7 @@ import (
 // without leaves out of a record what is another in each run.
 func without(t *testing.T, record map[string]any, names ...string) map[string]any {
 	t.Helper()
+	record = maps.Clone(record)
 	for _, name := range append(names, "@timestamp", "sallyport.log.instance", "sallyport.log.sequence", "sallyport.log.previous") {
 		if record[name] == nil {
 			t.Errorf("no %s in %v", name, record)

@@ -21,6 +21,9 @@ type Ask struct {
 	Body   map[string]any
 	// Token, if not empty, takes the place of the Client's.
 	Token string
+	// Urgent has a Vault that is away asked all the same: what is asked for replaces
+	// something that ends. Its asker has to keep a pace that fits that.
+	Urgent bool
 }
 
 // Answer is what Vault answers to an Ask. No format or log shows it.
@@ -55,7 +58,7 @@ func (c *Client) Ask(ctx context.Context, ask Ask) (*Answer, error) {
 	if err := wire.CheckPath(ask.Path); err != nil {
 		return nil, &Error{Reason: ReasonConfig, Op: op, Where: ask.Path, Err: err}
 	}
-	call := wire.Call{Method: ask.Method, Path: ask.Path, Query: ask.Query, Limit: wire.DataBytes, Secrets: secretsIn(ask.Body)}
+	call := wire.Call{Method: ask.Method, Path: ask.Path, Query: ask.Query, Limit: wire.DataBytes, Secrets: secretsIn(ask.Body), Urgent: ask.Urgent}
 	if ask.Body != nil {
 		call.Body = ask.Body
 	}
@@ -113,6 +116,11 @@ func answerOf(secret *api.Secret) *Answer {
 	}
 	return a
 }
+
+// Back returns a channel that is closed when Vault answers next after it was away, to
+// whichever call. Whoever waits for it must have got it before the call that failed, or
+// misses a Vault that came back meanwhile.
+func (c *Client) Back() <-chan struct{} { return c.outage.over() }
 
 // Turned returns a channel that is closed when the token is renewed or replaced next.
 func (c *Client) Turned() <-chan struct{} {

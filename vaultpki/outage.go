@@ -28,10 +28,12 @@ type outage struct {
 	next    time.Time
 	probing bool // the one call is under way
 	delays  *backoff.ExponentialBackOff
+	// back is closed and replaced when Vault is heard of after it was away.
+	back chan struct{}
 }
 
 func newOutage() *outage {
-	return &outage{delays: newDelays(firstOutageDelay, longestOutageDelay)}
+	return &outage{delays: newDelays(firstOutageDelay, longestOutageDelay), back: make(chan struct{})}
 }
 
 // enter asks for leave to call. After leave was given, saw must be called.
@@ -59,14 +61,30 @@ func (o *outage) saw(err error) {
 	switch {
 	case !isAway(err):
 		if err == nil || wire.Status(err) != 0 { // and not a caller that gave up
-			o.cause = nil
-			o.delays.Reset()
+			o.end()
 		}
 	case o.cause == nil || !time.Now().Before(o.next):
 		// One delay for all the calls that failed together.
 		o.cause = err
 		o.next = time.Now().Add(max(o.delays.NextBackOff(), wire.RetryAfter(err)))
 	}
+}
+
+// end tells those who wait for it that Vault is back, if it was away. The caller holds mu.
+func (o *outage) end() {
+	if o.cause != nil {
+		close(o.back)
+		o.back = make(chan struct{})
+	}
+	o.cause = nil
+	o.delays.Reset()
+}
+
+// over returns a channel that is closed when Vault is heard of after it was away.
+func (o *outage) over() <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.back
 }
 
 // isAway says whether a failure concerns Vault as a whole, and not one path.

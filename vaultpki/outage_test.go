@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -146,6 +147,49 @@ func (v *pipeVault) run(t *testing.T, readers int, d time.Duration) (failures in
 	}
 	group.Wait()
 	return failed.Load()
+}
+
+// TestUrgentCallsAreMadeWhileVaultIsAway, of which others are told without asking; and the
+// first that is answered tells everybody who waits.
+func TestUrgentCallsAreMadeWhileVaultIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := &pipeVault{answer: func(string, string) (int, string) { return 200, someKV }}
+		caller, err := wire.New(wire.Config{Address: "http://127.0.0.1:1", UnsafeHTTP: true, Transport: v})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := newClient(caller, Config{Log: slog.New(slog.DiscardHandler)}, grant{token: "t-0"})
+		ask := func(urgent bool) error {
+			_, err := c.Ask(t.Context(), Ask{Method: http.MethodGet, Path: "database/creds/notes", Urgent: urgent})
+			return err
+		}
+		back := c.Back()
+		v.down.Store(true)
+		if errs := []error{ask(false), ask(false), ask(true), ask(true)}; slices.Contains(errs, nil) || v.calls.Load() != 3 {
+			t.Errorf("%d calls: %v", v.calls.Load(), errs)
+		}
+		v.down.Store(false)
+		if err := ask(false); err == nil {
+			t.Error("it did not wait for its turn")
+		}
+		select {
+		case <-back:
+			t.Error("Vault is back before it was heard of")
+		default:
+		}
+		if err := ask(true); err != nil {
+			t.Error(err)
+		}
+		<-back
+		if err := ask(false); err != nil || v.calls.Load() != 5 {
+			t.Errorf("after its return: %v, %d calls", err, v.calls.Load())
+		}
+		select {
+		case <-c.Back():
+			t.Error("it came back twice")
+		default:
+		}
+	})
 }
 
 const someKV = `{"data":{"data":{"a":"b"},"metadata":{"version":1}}}`

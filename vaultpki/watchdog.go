@@ -84,11 +84,11 @@ func (c *Client) Probe(ctx context.Context) error {
 	return err
 }
 
-// send makes one call, unless Vault is known to be away. What is signed is asked
-// for all the same: it has an end of its own to fear, and its asker a pace that
-// fits it.
+// send makes one call, unless Vault is known to be away. What is signed, and what is
+// urgent, is asked for all the same: it has an end of its own to fear, and its asker a
+// pace that fits it.
 func (c *Client) send(ctx context.Context, call wire.Call) (*api.Secret, error) {
-	if call.Method == http.MethodGet {
+	if call.Method == http.MethodGet && !call.Urgent {
 		if err := c.outage.enter(); err != nil {
 			return nil, err
 		}

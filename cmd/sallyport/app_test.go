@@ -109,6 +109,7 @@ func (p *supervised) ask(t *testing.T, path string) string {
 // TestSidecarRunsItsApp is a tool's life behind a sidecar that runs it: it is started when
 // all is there, answers through the guard until the last request, and is ended then.
 func TestSidecarRunsItsApp(t *testing.T) {
+	t.Parallel()
 	s := newStand(t)
 	p := s.superviseTool(t, "{output: json, check: {http: \"http://TOOL/\"}}")
 	p.ready(t, p.admin)
@@ -122,7 +123,7 @@ func TestSidecarRunsItsApp(t *testing.T) {
 	if err := json.Unmarshal([]byte(p.ask(t, "/env")), &environ); err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"PATH=" + os.Getenv("PATH"), "APP_MODE=plain"}; !slices.Equal(environ, want) {
+	if want := []string{"PATH=" + os.Getenv("PATH"), endAtOnce, "APP_MODE=plain"}; !slices.Equal(environ, want) {
 		t.Errorf("the tool's environment is %q, expected %q", environ, want)
 	}
 	_, metrics, err := get(p.admin, "/metrics")
@@ -187,6 +188,7 @@ func messages(p *process, expected ...string) (found []string) {
 
 // TestEndOfTheAppEndsTheSidecar has tools end in each way.
 func TestEndOfTheAppEndsTheSidecar(t *testing.T) {
+	t.Parallel()
 	s := newStand(t)
 	sh := func(script string) []string { return []string{"/bin/sh", "-c", script} }
 	tests := map[string]struct {
@@ -265,6 +267,7 @@ func appDiesWithTheSidecar(t *testing.T, s *stand) {
 // TestEndOfTheCertificateEndsTheSidecar takes Vault away until a certificate has ended. The
 // application has its secrets until it has ended itself.
 func TestEndOfTheCertificateEndsTheSidecar(t *testing.T) {
+	t.Parallel()
 	s := newStand(t)
 	const path = "pki-backend/roles/sidecar-notes"
 	var role struct{ Data map[string]any }

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"strings"
@@ -49,9 +48,6 @@ func (e *appSecretsError) exitCode() int {
 	}
 	return exitAppSecrets
 }
-
-// maxTemplateFile bounds a file with a template, in bytes.
-const maxTemplateFile = 1 << 20
 
 // newAppSecrets renders everything once; nil if there is nothing to render. hasApp says
 // that the application is the sidecar's child, which starts when this is done.
@@ -136,16 +132,11 @@ func secretFile(i int, file config.SecretFile) (secrets.File, error) {
 	if file.TemplateFile == "" {
 		return wanted, nil
 	}
-	f, err := os.Open(file.TemplateFile)
+	text, err := readTemplate(file.TemplateFile)
 	if err != nil {
 		return wanted, fmt.Errorf("reading the template of %s: %w", file.Path, err)
 	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxTemplateFile+1))
-	if err != nil {
-		return wanted, fmt.Errorf("reading the template of %s: %w", file.Path, err)
-	}
-	wanted.Template, wanted.Name = string(text), file.TemplateFile
+	wanted.Template, wanted.Name = text, file.TemplateFile
 	return wanted, nil
 }
 
@@ -231,13 +222,20 @@ func (s *appSecrets) close(ctx context.Context) {
 	}
 }
 
-// part is the secrets' part in the answer about health.
+// part is the secrets' part in the answer about health. An absence of Vault alone makes
+// nobody unready, who would be ended for it: the application may work on, with connections
+// that are open, or with a user whom nobody but Vault would drop; whether it does is for
+// its own check to say; and no other start could have more.
 func (s *appSecrets) part() (ok bool, says string) {
 	state := s.State()
 	until := state.FreshUntil.UTC().Format(time.RFC3339)
-	switch {
-	case !state.Fresh(time.Now()):
-		return false, "those of the app ended at " + until
+	switch fresh := state.Fresh(time.Now()); {
+	case !fresh && state.Away:
+		return true, "stale since " + until + ": vault is away, and the app goes on with what it has"
+	case !fresh && state.Excused:
+		return true, "stale since " + until + ": there are others, and the app is about to be told"
+	case !fresh:
+		return false, "stale since " + until
 	case state.FreshUntil.IsZero():
 		return true, "rendered, and none of them ends"
 	}

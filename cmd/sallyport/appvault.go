@@ -17,7 +17,7 @@ func (v appVault) Do(ctx context.Context, call secrets.Call) (*secrets.Answer, e
 	for name := range call.Query {
 		query[name] = call.Query.Get(name)
 	}
-	answer, err := v.client.Ask(ctx, vaultpki.Ask{Method: call.Method, Path: call.Path, Query: query, Body: call.Body, Token: call.Token})
+	answer, err := v.client.Ask(ctx, vaultpki.Ask{Method: call.Method, Path: call.Path, Query: query, Body: call.Body, Token: call.Token, Urgent: call.Urgent})
 	if err != nil {
 		return nil, &secrets.CallError{Kind: appKind(err), Err: bareCause(err)}
 	}
@@ -33,9 +33,9 @@ func (v appVault) Do(ctx context.Context, call secrets.Call) (*secrets.Answer, e
 
 // Session implements [secrets.Vault].
 func (v appVault) Session() secrets.Session {
-	turned := v.client.Turned() // before the state, so that no turn is missed
+	turned, back := v.client.Turned(), v.client.Back() // before the state, so that no turn is missed
 	status := v.client.Status()
-	return secrets.Session{Since: status.Since, Expires: status.Expires, Turned: turned}
+	return secrets.Session{Since: status.Since, Expires: status.Expires, Turned: turned, Back: back}
 }
 
 // appKind is what kind of failure a call met.

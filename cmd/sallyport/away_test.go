@@ -22,6 +22,7 @@ var awayFor = flag.Duration("away", 2*time.Second, "how long the collector of Te
 // TestCollectorIsAway has as many requests as the gateway can answer while a collector of
 // its records is away. Afterwards the collector gets all that the file has.
 func TestCollectorIsAway(t *testing.T) {
+	t.Parallel()
 	s := newStand(t)
 	seed := maphash.MakeSeed()
 	seen := map[uint64]bool{}

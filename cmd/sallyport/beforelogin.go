@@ -1,11 +1,7 @@
 package main
 
 import (
-	"errors"
-	"fmt"
-
 	"github.com/sallyport/sallyport/config"
-	"github.com/sallyport/sallyport/proxy/sidecar/secrets"
 	"github.com/sallyport/sallyport/proxy/sidecar/supervise"
 )
 
@@ -22,26 +18,4 @@ func checkBeforeLogin(cfg *config.Sidecar, command []string) error {
 		}
 	}
 	return checkAppSecrets(cfg, len(command) > 0)
-}
-
-// checkTemplates finds every template of a configuration that cannot be read. Those that
-// are in files of their own are on the machine where the sidecar runs.
-func checkTemplates(cfg *config.Sidecar) error {
-	var faults []error
-	check := func(name, text string) { faults = append(faults, secrets.CheckTemplate(name, text)) }
-	for i, file := range cfg.Secrets.Files {
-		if file.TemplateFile == "" {
-			check(fmt.Sprintf("secrets.files[%d].template", i), file.Template)
-		}
-	}
-	for _, variable := range cfg.Secrets.Env {
-		check("environment variable "+variable.Name, variable.Template)
-	}
-	if cfg.Secrets.HasStdin() {
-		check("standard input", cfg.Secrets.Stdin)
-	}
-	if err := errors.Join(faults...); err != nil {
-		return usageError{&appSecretsError{err}}
-	}
-	return nil
 }

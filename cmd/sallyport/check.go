@@ -13,13 +13,14 @@ import (
 // configuration is written and reviewed, which is not where Vault is.
 func checkCommand(io stdio) *cobra.Command {
 	var from string
-	var isSidecar, isDriver bool
+	var isSidecar, isDriver, elsewhere bool
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Validate a configuration file, offline",
 		Long: `Validate a configuration file without asking anybody: every fault at once, each
 with its line, the value and what was expected, and warnings for what is allowed
-but deserves a look. Of a sidecar, the templates in the file are read, too.`,
+but deserves a look. The templates of a sidecar's secrets are read, too: their
+syntax, and the names of the functions in them.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := requireFlags(cmd, "config"); err != nil {
@@ -27,6 +28,9 @@ but deserves a look. Of a sidecar, the templates in the file are read, too.`,
 			}
 			if isSidecar && isDriver {
 				return usageError{errors.New("both --sidecar and --secret-driver are given, expected one")}
+			}
+			if elsewhere && !isSidecar {
+				return usageError{errors.New("--templates-elsewhere is given without --sidecar: nothing else has templates")}
 			}
 			text, err := source(from).readFile()
 			if err != nil {
@@ -39,9 +43,10 @@ but deserves a look. Of a sidecar, the templates in the file are read, too.`,
 			case isDriver:
 				kind = "secret-driver"
 			}
-			warnings, needs, err := checkText(from, text, kind)
+			c := checked{from, text, elsewhere}
+			warnings, needs, err := c.as(kind)
 			if err != nil {
-				return suspectKind(err, from, text, kind)
+				return c.suspectKind(err, kind)
 			}
 			for _, warning := range warnings {
 				_, _ = fmt.Fprintf(io.Out, "warning: %s\n", warning)
@@ -55,17 +60,25 @@ but deserves a look. Of a sidecar, the templates in the file are read, too.`,
 	}
 	cmd.Flags().StringVar(&from, "config", env(io, "", "SALLYPORT_CONFIG"), "`FILE` with the configuration (SALLYPORT_CONFIG)")
 	cmd.Flags().BoolVar(&isSidecar, "sidecar", false, "the file configures a sidecar, not a gateway")
+	cmd.Flags().BoolVar(&elsewhere, "templates-elsewhere", false, "the files that template_file names are on another machine: say which, and do not read them")
 	cmd.Flags().BoolVar(&isDriver, "secret-driver", false, "the file configures a secret driver, not a gateway")
 	return cmd
 }
 
+// checked is a file that is validated. elsewhere says that template files are not here.
+type checked struct {
+	from      string
+	text      []byte
+	elsewhere bool
+}
+
 // suspectKind adds to the faults of a configuration what it may be instead.
-func suspectKind(err error, from string, text []byte, kind string) error {
+func (c checked) suspectKind(err error, kind string) error {
 	for other, flag := range map[string]string{"gateway": "without --" + kind, "sidecar": "with --sidecar", "secret-driver": "with --secret-driver"} {
 		if other == kind {
 			continue
 		}
-		if _, _, fault := checkText(from, text, other); fault == nil {
+		if _, _, fault := c.as(other); fault == nil {
 			return &hinted{err, fmt.Sprintf("it is a good configuration of a %s: check it %s", other, flag)}
 		}
 	}
@@ -75,21 +88,18 @@ func suspectKind(err error, from string, text []byte, kind string) error {
 // warner is a configuration that is valid.
 type warner interface{ Warnings() []string }
 
-// checkText returns the warnings of a configuration that has no faults, and what it
-// needs of the SAML secret for each of several identity providers.
-func checkText(from string, text []byte, kind string) (warnings, needs []string, err error) {
+// as returns the warnings of a configuration that has no faults, and what it needs: of the
+// SAML secret for each of several identity providers, or of another machine.
+func (c checked) as(kind string) (warnings, needs []string, err error) {
 	var cfg warner
 	switch kind {
 	case "sidecar":
-		var sidecar *config.Sidecar
-		if sidecar, err = config.LoadSidecar(from, text); err == nil {
-			cfg, err = sidecar, checkTemplates(sidecar)
-		}
+		cfg, needs, err = c.asSidecar()
 	case "secret-driver":
-		cfg, err = config.LoadSecretDriver(from, text)
+		cfg, err = config.LoadSecretDriver(c.from, c.text)
 	default:
 		var gateway *config.Gateway
-		if gateway, err = loadGateway(from, text); err == nil {
+		if gateway, err = loadGateway(c.from, c.text); err == nil {
 			cfg, needs = gateway, append(needsOf(gateway), credentialNeeds(gateway)...)
 		}
 	}
@@ -97,6 +107,24 @@ func checkText(from string, text []byte, kind string) (warnings, needs []string,
 		return nil, nil, err
 	}
 	return cfg.Warnings(), needs, nil
+}
+
+// asSidecar reads the templates that are here, and names those that are not.
+func (c checked) asSidecar() (cfg *config.Sidecar, needs []string, err error) {
+	if !c.elsewhere {
+		cfg, err = config.LoadSidecar(c.from, c.text, templatesAreGood)
+		return cfg, nil, err
+	}
+	cfg, err = config.LoadSidecar(c.from, c.text, inlineTemplatesAreGood)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, file := range cfg.Secrets.Files {
+		if file.TemplateFile != "" {
+			needs = append(needs, fmt.Sprintf("file %s: the template of %s", file.TemplateFile, file.Path))
+		}
+	}
+	return cfg, needs, nil
 }
 
 // needsOf says, for each identity provider that has a name, where its metadata comes

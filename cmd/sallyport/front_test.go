@@ -246,6 +246,7 @@ func (e *elsewhere) redirect(w http.ResponseWriter, r *http.Request, _ http.Hand
 
 // TestFrontIsTransparent guards against tests that pass because the front fails.
 func TestFrontIsTransparent(t *testing.T) {
+	t.Parallel()
 	s := newStand(t)
 	f := newFront(t, s)
 	pool := x509.NewCertPool()

@@ -248,6 +248,30 @@ func testTCP(t *testing.T, s *stand) {
 	}
 }
 
+// testTCPDrainEnds stops a sidecar beside a connection that does not end by itself: it is
+// cut when its time is over, its line says why, and so does the exit code.
+func testTCPDrainEnds(t *testing.T, s *stand) {
+	port := free(t)
+	echo(t, "tcp", port)
+	g := s.startGuard(t, "tcp://"+port, "mode: tcp\nstop: {announce: 0s, drain: 1s}\n")
+	conn := g.dial(t, s.clientOf(t, clientName), sidecar.ALPN)
+	says(t, conn, "hello")
+	g.signal(t, syscall.SIGTERM)
+	if _, err := io.Copy(io.Discard, conn); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the connection ended with %v, expected that it is cut", err)
+	}
+	if code := g.wait(t); code != exitDrain {
+		t.Errorf("exit code %d, expected %d\n%s", code, exitDrain, g.err.String())
+	}
+	cut := g.lines(t, 1, fields{"sallyport.stream": "tcp", "event.action": "access"})[0]
+	if cause, _ := cut["error.message"].(string); !strings.Contains(cause, "the process is stopping") {
+		t.Errorf("the line of what was cut: %v", cut)
+	}
+	if !strings.HasSuffix(g.err.String(), "drain deadline passed with requests in flight\n") || strings.Contains(g.err.String(), "introduction is used up") {
+		t.Errorf("the explanation:\n%s", g.err.String())
+	}
+}
+
 // testGatewaysChange takes a name off the list while it has something under way, and puts
 // another one on it.
 func testGatewaysChange(t *testing.T, s *stand) {

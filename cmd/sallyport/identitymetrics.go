@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -26,8 +27,10 @@ func (m *identityMetrics) Collect(ch chan<- prometheus.Metric) {
 		gauge("sallyport_vault_token_expiry_seconds", "When the Vault token ends unless it is renewed, in Unix seconds.", float64(ends.Unix()))
 	}
 	gauge("sallyport_vault_token_lost", "Whether the Vault token is lost: nothing can be read or signed.", truth(m.life.client.Status().Lost))
-	if first, found := hardStop(m.life.artefacts()); found {
-		gauge("sallyport_hard_stop_seconds", "When the first thing stops that people notice, unless something is renewed, in Unix seconds.", float64(first.Until.Unix()))
+	// An application's credentials live for minutes as a rule, and have a metric of their own.
+	own := slices.DeleteFunc(m.life.artefacts(), func(a artefact) bool { return a.Kind == kindAppSecret })
+	if first, found := hardStop(own); found {
+		gauge("sallyport_hard_stop_seconds", "When the first thing stops that people notice, unless something is renewed, in Unix seconds, an application's secrets apart.", float64(first.Until.Unix()))
 	}
 	gauge("sallyport_ready", "Whether /readyz says ready.", truth(len(m.life.unready()) == 0))
 	m.certificates(ch)

@@ -259,7 +259,7 @@ func TestRulesAndDashboardKnowTheirMetrics(t *testing.T) {
 // unwatched are metrics that other questions are asked of.
 var unwatched = []string{
 	"sallyport_app_answering", "sallyport_app_check_passing", "sallyport_app_orphans_total", "sallyport_app_running",
-	"sallyport_app_secrets_actions_total", "sallyport_app_secrets_faults", "sallyport_app_secrets_fresh_until_seconds", "sallyport_app_secrets_leases",
+	"sallyport_app_secrets_leases",
 	"sallyport_app_secrets_renders_total", "sallyport_app_secrets_renewals_total", "sallyport_app_secrets_replacements_total",
 	"sallyport_app_start_time_seconds",
 	"sallyport_secret_driver_remembered", "sallyport_source_read_seconds", "sallyport_upstream_requests_in_flight",

@@ -44,6 +44,7 @@ const (
 // ordeal. People notice nothing of any. They go on side by side: each is mostly
 // the wait for a renewal.
 func TestServesThroughOutagesOfVault(t *testing.T) {
+	t.Parallel()
 	shared := newStand(t)
 	shared.shortenLives(t, shortLife)
 	there := newElsewhere(t)

@@ -189,7 +189,8 @@ type trickle struct {
 	failures []string // with their times
 }
 
-// startTrickle asks ten times a second, every fifth time on a new connection.
+// startTrickle asks three times a second, every second time on a new connection: many
+// trickle at once, and what an outage costs lasts for seconds.
 func startTrickle(t *testing.T, p *pair) *trickle {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
@@ -199,7 +200,7 @@ func startTrickle(t *testing.T, p *pair) *trickle {
 	go func() {
 		defer close(tr.done)
 		defer transport.CloseIdleConnections()
-		tick := time.NewTicker(100 * time.Millisecond)
+		tick := time.NewTicker(300 * time.Millisecond)
 		defer tick.Stop()
 		for {
 			select {
@@ -207,7 +208,7 @@ func startTrickle(t *testing.T, p *pair) *trickle {
 				return
 			case <-tick.C:
 			}
-			if tr.asked%5 == 0 {
+			if tr.asked%2 == 0 {
 				transport.CloseIdleConnections()
 			}
 			tr.asked++

@@ -53,6 +53,7 @@ func (a *recordingTool) asked() int {
 // asked and what the log says that it let in are the same requests, each once, except for
 // what was under way at a kill; and each instance has its chain of records, whole.
 func TestEveryRequestHasItsRecord(t *testing.T) {
+	t.Parallel()
 	s := newStand(t)
 	tool := &recordingTool{at: map[string]time.Time{}}
 	https, admin, file := free(t), free(t), filepath.Join(t.TempDir(), "access.log")

@@ -306,6 +306,10 @@ func free(t *testing.T) string {
 	return ""
 }
 
+// endAtOnce is for the environment of processes that the race detector is built into:
+// without it each sleeps for a second when it has ended.
+const endAtOnce = "GORACE=atexit_sleep_ms=0"
+
 // process is a running sallyport.
 type process struct {
 	cmd  *exec.Cmd
@@ -329,7 +333,7 @@ func (s *stand) startWith(t *testing.T, change func(*process), args ...string) *
 		t.Fatal(err)
 	}
 	p := &process{cmd: exec.Command(binary, args...), out: newWritten(t), err: &buffer{}, done: make(chan struct{})}
-	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "VAULT_ADDR=" + s.vault.Address, "VAULT_CACERT=" + s.vault.CAFile}
+	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "VAULT_ADDR=" + s.vault.Address, "VAULT_CACERT=" + s.vault.CAFile, endAtOnce}
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.err
 	change(p)
 	if err := p.cmd.Start(); err != nil {
@@ -342,6 +346,9 @@ func (s *stand) startWith(t *testing.T, change func(*process), args ...string) *
 	t.Cleanup(func() {
 		_ = p.cmd.Process.Kill()
 		<-p.done
+		if strings.Contains(p.err.String(), "DATA RACE") {
+			t.Errorf("%s has a data race:\n%s", p.cmd, p.err.String())
+		}
 	})
 	return p
 }
@@ -394,21 +401,33 @@ type logLine struct {
 }
 
 // log returns the lines that are JSON; the explanation at the end is not.
-func (p *process) log() []logLine {
-	var lines []logLine
-	for text := range strings.Lines(p.err.String()) {
-		var line logLine
-		if json.Unmarshal([]byte(text), &line) == nil && json.Unmarshal([]byte(text), &line.fields) == nil {
-			lines = append(lines, line)
-		}
-	}
-	return lines
-}
+func (p *process) log() []logLine { return p.err.log() }
 
 // buffer is a bytes.Buffer for a process to write and a test to read.
 type buffer struct {
-	mu sync.Mutex // guards b
+	mu sync.Mutex // guards the rest
 	b  bytes.Buffer
+
+	// What is looked at again and again is read once: of so many bytes are the lines.
+	looked int
+	lines  []logLine
+}
+
+func (b *buffer) log() []logLine {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for {
+		text := b.b.Bytes()[b.looked:]
+		end := bytes.IndexByte(text, '\n')
+		if end < 0 {
+			return slices.Clip(b.lines)
+		}
+		b.looked += end + 1
+		var line logLine
+		if json.Unmarshal(text[:end], &line) == nil && json.Unmarshal(text[:end], &line.fields) == nil {
+			b.lines = append(b.lines, line)
+		}
+	}
 }
 
 func (b *buffer) Write(p []byte) (int, error) {

@@ -40,6 +40,7 @@ func TestProcesses(t *testing.T) {
 			"an app starts with its secrets":             testAppSecrets,
 			"an app does not start without its secrets":  testAppSecretsFail,
 			"a sidecar passes what is no HTTP":           testTCP,
+			"a sidecar cuts what is no HTTP in a stop":   testTCPDrainEnds,
 			"a sidecar changes who may come":             testGatewaysChange,
 			"a sidecar's app is exposed":                 testExposedApp,
 			"a sidecar's socket is exposed":              testExposedSocket,

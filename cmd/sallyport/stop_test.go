@@ -215,7 +215,7 @@ func testGatewayDrainEnds(t *testing.T, s *stand) {
 	checkLastRecords(t, p)
 }
 
-// testGatewayStopsAtOnce sends a second signal into the drain.
+// testGatewayStopsAtOnce sends more signals into the drain.
 func testGatewayStopsAtOnce(t *testing.T, s *stand) {
 	p, _, https, admin := gatewayWithUpload(t, s, asItIs)
 	p.signal(t, syscall.SIGINT)
@@ -223,7 +223,17 @@ func testGatewayStopsAtOnce(t *testing.T, s *stand) {
 		_, body, _ := get(admin, "/readyz")
 		return body, strings.Contains(body, "stopping")
 	})
-	p.signal(t, syscall.SIGINT)
+	// The process may not have let go of the signal yet, of which it tells nobody.
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for ended := false; !ended; {
+		_ = p.cmd.Process.Signal(syscall.SIGINT)
+		select {
+		case <-p.done:
+			ended = true
+		case <-tick.C:
+		}
+	}
 	if code := p.wait(t); code != -1 {
 		t.Errorf("exit code %d, expected an end by the signal\n%s", code, p.err.String())
 	}

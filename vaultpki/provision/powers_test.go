@@ -450,6 +450,7 @@ func TestWhoMayNotLookAtAuditDevicesIsTold(t *testing.T) {
 // TestAnApplyGoesOnAfterAKillAtEachCall loses the answer to each write of an
 // apply, and applies again.
 func TestAnApplyGoesOnAfterAKillAtEachCall(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	proxy := newCutter(t)
 	kills := 0
 	for ; ; kills++ {

@@ -319,6 +319,7 @@ func state(t *testing.T, spec provision.Spec) string {
 // TestARotationGoesOnAfterAKillAtEachCall loses the answer to each write of each
 // rotation, and then goes on without the proxy.
 func TestARotationGoesOnAfterAKillAtEachCall(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	spec := specFor("killed")
 	mustApply(t, spec)
 	clean := state(t, spec)

@@ -54,7 +54,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	places := flags.String("places", "door,sidecar", "where is measured")
 	peers := flags.String("peers", "nginx,haproxy,floor,gateway,sidecar", "who is measured")
 	named := flags.String("figures", "", "what is measured; all if empty")
-	flags.StringVar(&o.profile, "profile", "", "file for the gateway's processor profile, of a build with the tag \"profile\"")
+	flags.StringVar(&o.profile, "profile", "", "folder for processor profiles, gateway.pprof and sidecar.pprof, of a build with the tag \"profile\"")
 	flags.BoolVar(&o.hold, "hold", false, "start everything, print how to load it, and wait")
 	if err := program.Parse(flags, args, stderr); err != nil {
 		return o, err

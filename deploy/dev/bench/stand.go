@@ -47,7 +47,7 @@ type stand struct {
 	cas   *x509.CertPool // of everybody's front and of the identity provider
 
 	children []*process.Child // in the order of their start
-	profile  string           // where the gateway writes its profile; "" for nowhere
+	profile  string           // folder where the product writes its profiles; "" for nowhere
 }
 
 // newStand starts both, and gives Vault what the gateway needs.
@@ -332,7 +332,7 @@ func (s *stand) startProduct(ctx context.Context, core, part, role string) (*pro
 	}
 	env := s.environment()
 	if s.profile != "" {
-		env = append(env, "SALLYPORT_CPU_PROFILE="+s.profile)
+		env = append(env, "SALLYPORT_CPU_PROFILE="+filepath.Join(s.profile, part+".pprof"))
 	}
 	child, err := s.pinned(core, process.Spec{
 		Name: part, Path: filepath.Join(s.bin, "sallyport"), Env: env, Log: s.in(part + ".log"),

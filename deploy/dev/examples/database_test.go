@@ -94,7 +94,7 @@ func startPostgreSQL(dir string) (*database, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making PostgreSQL's files: %w\n%s", err, out)
 	}
-	args := []string{"-D", data, "-k", d.dir, "-p", d.port, "-h", "127.0.0.1"}
+	args := []string{"-D", data, "-k", "", "-p", d.port, "-h", "127.0.0.1"}
 	for _, setting := range []string{
 		"fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=16MB", "log_connections=on", "log_disconnections=on", "log_statement=ddl", "log_line_prefix=%m [%p] %q%u ",
 	} {

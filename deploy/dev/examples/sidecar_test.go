@@ -42,7 +42,7 @@ type service struct {
 // else in this place, such as a database's address.
 func begin(t *testing.T, h *home, example string, at map[string]string) *sidecar {
 	t.Helper()
-	id := strings.ReplaceAll(t.Name(), "/", "-")
+	id := strings.ReplaceAll(t.Name()+"-"+example, "/", "-")
 	s := &sidecar{home: h, folder: mustOwn(t, filepath.Join(shared.dir, id)), memory: map[string]string{}, address: free(t), admin: free(t)}
 	container := readService(t, example)
 	here := s.translator(t, container, filepath.Join(shared.memory, id), at)

@@ -84,6 +84,7 @@ func (s *Secrets) superseded(c *change) bool {
 func (s *Secrets) acted(ctx context.Context, o outcome, now time.Time) {
 	c := s.acting
 	s.acting = nil
+	s.cfg.passed(appTold)
 	verb := c.action.Verb
 	if o.output != "" {
 		o.output = s.hide(o.output)

@@ -51,7 +51,28 @@ type Config struct {
 	UnsafeDisk bool
 
 	Log *slog.Logger // nil discards
+
+	// passed is called after each step that another process could see the traces of: a
+	// test ends the process there. It is called concurrently; nil for nothing.
+	passed func(step)
 }
+
+// step is a step of writing files, of telling the application, and of cleaning up.
+type step string
+
+// The steps, in the order in which a file is written, and replaced, and goes.
+const (
+	folderMade  step = "its folder is made"
+	folderOwned step = "its folder has its owner"
+	fileMade    step = "an empty file is made"
+	fileOwned   step = "it has its owner"
+	modeSet     step = "it has its mode"
+	fileWritten step = "it has its content"
+	filePlaced  step = "it is in its place"
+	appTold     step = "the application is told"
+	leaseEnded  step = "a lease is revoked"
+	fileRemoved step = "the file is removed"
+)
 
 // File is one file that is rendered.
 type File struct {
@@ -114,6 +135,9 @@ func (cfg Config) withDefaults() (Config, error) {
 	}
 	if cfg.Variable == nil {
 		cfg.Variable = func(string) (string, bool) { return "", false }
+	}
+	if cfg.passed == nil {
+		cfg.passed = func(step) {}
 	}
 	setDefault(&cfg.Refresh, defaultRefresh)
 	setDefault(&cfg.Grace, defaultGrace)

@@ -8,6 +8,7 @@ import (
 // Error says why something was not rendered or written. It holds no secret.
 type Error struct {
 	Where string // the template and its line, or the file
+	Line  int    // of the template, from 1; 0 if it is not about one
 	Hint  string // what an operator should do; may be empty
 	Err   error
 }

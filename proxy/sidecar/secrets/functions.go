@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/hashicorp/consul-template/template"
 )
 
 // pure are the functions of consul-template's language that compute with what they are
@@ -55,7 +57,16 @@ func Functions() []string {
 
 // permitted says whether a template may call a function.
 func permitted(name string) bool {
-	return strings.HasPrefix(name, sprig) || slices.Contains(pure, name) || slices.Contains(own, name) || slices.Contains(builtin, name)
+	return strings.HasPrefix(name, sprig) && defined(name) || slices.Contains(pure, name) || slices.Contains(own, name) || slices.Contains(builtin, name)
+}
+
+// defined says whether the engine knows a function: it says that of one that is not called.
+func defined(name string) bool {
+	engine, err := template.NewTemplate(&template.NewTemplateInput{Contents: "{{ if false }}{{ " + name + " }}{{ end }}"})
+	if err == nil {
+		_, err = engine.Execute(&template.ExecuteInput{Brain: template.NewBrain()})
+	}
+	return err == nil
 }
 
 // whyRefused says why not.

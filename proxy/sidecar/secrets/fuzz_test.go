@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -46,6 +47,26 @@ func FuzzAnswer(f *testing.F) {
 				t.Errorf("state %+v", state)
 			}
 			s.Close(t.Context())
+		}
+	})
+}
+
+// FuzzCheckTemplate judges any text: what is wrong stands on a line that there is.
+func FuzzCheckTemplate(f *testing.F) {
+	for _, seed := range []string{
+		`{{ with secret "a" }}{{ .Data.x | sprig_quote }}{{ end }}`, "{{ if }}", "a\n{{ file \"x\" }}", "{{ define \"x\" }}\n{{ nope }}{{ end }}",
+		"{{/*", "{{ range $i, $x := loop 3 }}{{ break }}{{ end }}", "{{ (((", "{{ sprig_none }}", "{{ $x }}", "{{ \"\n\" }}", "",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		err := secrets.CheckTemplate("t:1", text)
+		var fault *secrets.Error
+		if err != nil && !errors.As(err, &fault) {
+			t.Fatalf("error %T", err)
+		}
+		if err != nil && (fault.Line < 0 || fault.Line > strings.Count(text, "\n")+1) {
+			t.Errorf("line %d of %q: %v", fault.Line, text, err)
 		}
 	})
 }

@@ -24,6 +24,7 @@ type item struct {
 	since    time.Time // of the last success
 	failures int       // since then
 	fault    error     // of the last attempt
+	told     time.Time // when the log was told of a failure
 }
 
 // found is what Vault answered to a question.
@@ -43,13 +44,14 @@ type fetcher struct {
 	refresh time.Duration
 }
 
-// fetch answers a question. The error is an [*Error] that names the path.
-func (f *fetcher) fetch(ctx context.Context, q question) (found, error) {
+// fetch answers a question; urgent is that of its [Call]. The error is an [*Error] that
+// names the path.
+func (f *fetcher) fetch(ctx context.Context, q question, urgent bool) (found, error) {
 	path, kv2, err := f.mounts.actual(ctx, q)
 	if err != nil {
 		return found{}, q.fail(path, err)
 	}
-	call := Call{Method: http.MethodGet, Path: path, Query: q.query}
+	call := Call{Method: http.MethodGet, Path: path, Query: q.query, Urgent: urgent}
 	switch q.form {
 	case formList:
 		call.Method = "LIST"
@@ -264,7 +266,7 @@ func sumOf(values ...any) [32]byte {
 
 // plan sets when to do something about an item, after a success.
 func (i *item) plan() {
-	i.since, i.failures, i.fault, i.due = time.Now(), 0, nil, i.again
+	i.since, i.failures, i.fault, i.told, i.due = time.Now(), 0, nil, time.Time{}, i.again
 	if i.lease != nil {
 		i.due = i.lease.due()
 	}

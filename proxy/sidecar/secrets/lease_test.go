@@ -29,7 +29,8 @@ import (
 type engine struct {
 	mu       sync.Mutex
 	ttl, max time.Duration
-	away     error // what every call fails with
+	away     error         // what every call fails with
+	slow     time.Duration // how long credentials take, of which a caller may tire
 	denied   map[string]bool
 	refused  map[string]string // what Vault says with a 400, by path
 	session  secrets.Session
@@ -66,7 +67,24 @@ func refusal(kind secrets.Kind, text string) error {
 	return &secrets.CallError{Kind: kind, Err: errors.New(text)}
 }
 
-func (e *engine) Do(_ context.Context, call secrets.Call) (*secrets.Answer, error) {
+// Do answers late, if it is slow: it has done then what was asked for, whether or not
+// somebody still waits.
+func (e *engine) Do(ctx context.Context, call secrets.Call) (*secrets.Answer, error) {
+	answer, err := e.do(call)
+	e.mu.Lock()
+	slow := e.slow
+	e.mu.Unlock()
+	if slow > 0 {
+		select {
+		case <-time.After(slow):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return answer, err
+}
+
+func (e *engine) do(call secrets.Call) (*secrets.Answer, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.calls = append(e.calls, call.Path)
@@ -434,6 +452,26 @@ func TestTheEndRevokesEverything(t *testing.T) {
 		}
 		if content(t, file) != "user-1" || len(e.alive()) != 1 {
 			t.Errorf("alive are %v", e.alive())
+		}
+	})
+}
+
+// TestTheEndRevokesWhatIsJustGranted: credentials that Vault is about to give when the
+// application has ended are not left to live.
+func TestTheEndRevokesWhatIsJustGranted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEngine(time.Hour, 90*time.Minute)
+		b := newBubble(t, e, hup)
+		e.set(func() { e.slow = time.Second })
+		for len(e.alive()) < 2 { // the second is granted, and the answer on its way
+			pass(100 * time.Millisecond)
+		}
+		if content(t, b.file) != "user-1" {
+			t.Fatal("the answer is there already")
+		}
+		b.stop()
+		if alive := e.alive(); len(alive) > 0 {
+			t.Errorf("alive are %v", alive)
 		}
 	})
 }

@@ -24,12 +24,13 @@ type place struct {
 	dir, base string
 	uid, gid  int // -1 for those of the process
 	onDisk    bool
-	owners    []int // of all files: they may have a folder together
+	owners    []int      // of all files: they may have a folder together
+	passed    func(step) // of the Config
 }
 
 // newPlace looks up who is to own the file. The error is an [*Error].
-func newPlace(file File, unsafeDisk bool) (*place, error) {
-	p := &place{file: file, dir: filepath.Dir(file.Path), base: filepath.Base(file.Path), onDisk: unsafeDisk}
+func newPlace(file File, cfg *Config) (*place, error) {
+	p := &place{file: file, dir: filepath.Dir(file.Path), base: filepath.Base(file.Path), onDisk: cfg.UnsafeDisk, passed: cfg.passed}
 	var err error
 	if p.uid, err = lookup(file.Owner, func(name string) (string, error) {
 		found, err := user.Lookup(name)
@@ -80,9 +81,13 @@ func (p *place) prepare() error {
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return p.fail(fmt.Errorf("making its folder: %w", err), "mount a tmpfs there, and let the process write to it")
 	}
+	if made {
+		p.passed(folderMade)
+	}
 	root, err := p.open()
 	if err == nil && made && (p.uid >= 0 || p.gid >= 0) {
 		err = root.Chown(".", p.uid, p.gid)
+		p.passed(folderOwned)
 	}
 	if err != nil {
 		if made {
@@ -195,6 +200,7 @@ func (p *place) put(content []byte) error {
 	if err := root.Rename(temp, p.base); err != nil {
 		return errors.Join(p.fail(fmt.Errorf("putting it in place: %w", err), ""), ignoreAbsent(root.Remove(temp)))
 	}
+	p.passed(filePlaced)
 	return nil
 }
 
@@ -205,17 +211,21 @@ func (p *place) write(root *os.Root, name string, content []byte) (err error) {
 		return p.fail(spaceFault(fmt.Errorf("making it: %w", err)), "let the process write to the folder")
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
+	p.passed(fileMade)
 	if p.uid >= 0 || p.gid >= 0 {
 		if err := f.Chown(p.uid, p.gid); err != nil {
 			return p.fail(fmt.Errorf("giving it to its owner: %w", err), "run as the owner, or with CAP_CHOWN")
 		}
+		p.passed(fileOwned)
 	}
 	if err := f.Chmod(p.file.Mode); err != nil {
 		return p.fail(fmt.Errorf("setting its mode: %w", err), "")
 	}
+	p.passed(modeSet)
 	if _, err := f.Write(content); err != nil {
 		return p.fail(spaceFault(fmt.Errorf("writing it: %w", err)), "give the tmpfs more room: it has to hold the old file and the new one")
 	}
+	p.passed(fileWritten)
 	return nil
 }
 
@@ -234,7 +244,9 @@ func (p *place) remove() error {
 		return ignoreAbsent(err)
 	}
 	defer func() { _ = root.Close() }()
-	return ignoreAbsent(root.Remove(p.base))
+	err = ignoreAbsent(root.Remove(p.base))
+	p.passed(fileRemoved)
+	return err
 }
 
 // ignoreAbsent is nil for an error that says that there is nothing.

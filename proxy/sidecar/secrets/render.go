@@ -42,9 +42,9 @@ func (s *Secrets) answer(ctx context.Context, q question) (any, error) {
 	if held := s.items[key]; held != nil {
 		return cloned(held.value), nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerBound)
+	ctx, cancel := asking(ctx, answerBound)
 	defer cancel()
-	got, err := s.fetcher.fetch(ctx, q)
+	got, err := s.fetcher.fetch(ctx, q, false)
 	if err != nil {
 		return nil, err
 	}

@@ -23,6 +23,7 @@ type retired struct {
 	renew time.Time // when to renew them; zero for never
 	tries int       // of that, since the last success
 	told  bool      // that they ended
+	late  bool      // they had ended when they were replaced
 }
 
 // retire keeps the lease of an item that is replaced or dropped until nobody uses it.
@@ -39,7 +40,8 @@ func (s *Secrets) retire(i *item, now time.Time) {
 			r.needs[t] = t.renders
 		}
 	}
-	r.told = r.ended(now) // by whoever found that out
+	r.late = r.ended(now)
+	r.told = r.late // by whoever found that out
 	if s.prolongs(r) {
 		r.renew = r.lease.due()
 	}
@@ -184,6 +186,7 @@ func (s *Secrets) finish(r *retired, result swept, now time.Time) bool {
 func (s *Secrets) revoked(r *retired, err error, now time.Time) bool {
 	switch {
 	case err == nil:
+		s.cfg.passed(leaseEnded)
 		s.log.Info("replaced credentials of the application were revoked", "path", r.path)
 		return true
 	case kindOf(err) == Denied:

@@ -13,7 +13,7 @@ import (
 const (
 	tendAtOnce = 8
 	tendBound  = 15 * time.Second
-	// endBound is how much revoking may delay a stop.
+	// endBound is how much a question that is under way may delay a stop, and then revoking.
 	endBound = 5 * time.Second
 	// lastDelay is between attempts to do that.
 	lastDelay = time.Second
@@ -25,22 +25,26 @@ const (
 func (s *Secrets) Run(ctx context.Context) error {
 	defer s.end(ctx)
 	for {
+		session := s.cfg.Vault.Session() // before anything is asked, so that no news is missed
 		s.step(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		s.wait(ctx)
+		s.wait(ctx, session)
 	}
 }
 
-// wait sleeps until something is to be done.
-func (s *Secrets) wait(ctx context.Context) {
+// wait sleeps until something is to be done, or there is news of the session.
+func (s *Secrets) wait(ctx context.Context, session Session) {
 	timer := time.NewTimer(time.Until(s.next()))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 	case <-timer.C:
 	case <-s.turn:
+		s.hasten(time.Now())
+	case <-session.Back:
+		s.hasten(time.Now())
 	case <-s.looks:
 		s.hurry(time.Now())
 	case o := <-s.done:
@@ -100,6 +104,21 @@ func (s *Secrets) next() time.Time {
 	return next
 }
 
+// hasten has everything tried again that did not succeed because Vault was away, or there
+// was no token.
+func (s *Secrets) hasten(now time.Time) {
+	for _, i := range s.items {
+		if isAway(i.fault) {
+			i.due = now
+		}
+	}
+	for _, t := range s.targets {
+		if isAway(t.fault) {
+			t.again = now
+		}
+	}
+}
+
 // step does all that is due.
 func (s *Secrets) step(ctx context.Context) {
 	now := time.Now()
@@ -131,6 +150,23 @@ func (s *Secrets) turned(now time.Time) {
 	}
 }
 
+// asking is the context of a question that may be answered with a lease. When ctx ends the
+// question has a while to be answered: a lease that was granted, and of which nobody has
+// heard, could not be revoked.
+func asking(ctx context.Context, bound time.Duration) (context.Context, context.CancelFunc) {
+	asked, cancel := context.WithTimeout(context.WithoutCancel(ctx), bound)
+	forget := context.AfterFunc(ctx, func() {
+		late := time.NewTimer(endBound)
+		defer late.Stop()
+		select {
+		case <-late.C:
+			cancel()
+		case <-asked.Done():
+		}
+	})
+	return asked, func() { forget(); cancel() }
+}
+
 // tended is what came of tending one item.
 type tended struct {
 	item    *item
@@ -154,7 +190,7 @@ func (s *Secrets) tendAll(ctx context.Context, now time.Time) map[string]bool {
 	group.SetLimit(tendAtOnce)
 	for at, i := range due {
 		group.Go(func() error {
-			ctx, cancel := context.WithTimeout(ctx, tendBound)
+			ctx, cancel := asking(ctx, tendBound)
 			defer cancel()
 			results[at] = s.tend(ctx, i, now)
 			return nil
@@ -185,7 +221,7 @@ func (s *Secrets) tend(ctx context.Context, i *item, now time.Time) tended {
 			return result
 		}
 	}
-	got, err := s.fetcher.fetch(ctx, i.question)
+	got, err := s.fetcher.fetch(ctx, i.question, i.lease != nil || !i.ends.IsZero())
 	result.got, result.err = &got, err
 	return result
 }
@@ -194,6 +230,9 @@ func (s *Secrets) tend(ctx context.Context, i *item, now time.Time) tended {
 func (s *Secrets) take(ctx context.Context, result tended, now time.Time) bool {
 	i := result.item
 	if ctx.Err() != nil {
+		if result.got != nil && result.got.lease != nil { // nobody will use it
+			s.retired = append(s.retired, &retired{path: i.question.path, lease: result.got.lease})
+		}
 		return false
 	}
 	if result.gone != nil {
@@ -249,20 +288,33 @@ func (s *Secrets) replace(i *item, got found, gone bool, now time.Time) bool {
 // shortestDelay is how short before the end of a lease it is still worth another attempt.
 const shortestDelay = 100 * time.Millisecond
 
-// postpone plans another attempt about an item: before it ends, if it has not.
+// overdueDelay is between attempts to replace what has ended, before jitter: somebody waits
+// for it, and a Vault that has just come back has ended what it let live until then.
+const overdueDelay = 5 * time.Second
+
+// postpone plans another attempt about an item: before it ends, if it has not. Of one that
+// has, the log is told once in a minute.
 func (s *Secrets) postpone(i *item, err error, now time.Time) {
 	i.failures++
 	i.fault = err
-	delay := backoff(i.failures)
 	ends := i.until(s.cfg.Vault.Session())
+	delay, left := backoff(i.failures), ends.Sub(now)
 	told := []any{"path", i.question.path, "cause", err.Error(), "what_to_do", Hint(err), "attempt", i.failures}
+	switch {
+	case ends.IsZero():
+	case left > 0:
+		delay = min(delay, max(left/2, shortestDelay))
+	default:
+		delay = min(delay, between(overdueDelay, 0.5, 1.5))
+	}
 	if !ends.IsZero() {
-		if left := ends.Sub(now); left > 0 {
-			delay = min(delay, max(left/2, shortestDelay))
-		}
-		told = append(told, "fresh_until", ends.UTC().Format(time.RFC3339), "time_left", max(ends.Sub(now), 0).Round(time.Second).String())
+		told = append(told, "fresh_until", ends.UTC().Format(time.RFC3339), "time_left", max(left, 0).Round(time.Second).String())
 	}
 	i.due = now.Add(delay)
+	if !ends.IsZero() && left <= 0 && now.Sub(i.told) < longestDelay {
+		return
+	}
+	i.told = now
 	s.log.Warn("a secret of the application could not be kept fresh", append(told, "next_try", delay.Round(time.Millisecond).String())...)
 }
 
@@ -316,6 +368,7 @@ func (s *Secrets) undo(ctx context.Context) {
 			}
 			switch {
 			case err == nil:
+				s.cfg.passed(leaseEnded)
 				s.log.Info("a lease of the application was revoked", "path", path)
 			case kindOf(err) == Denied:
 				s.tellDenied(path, err)

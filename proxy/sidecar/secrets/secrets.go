@@ -129,7 +129,7 @@ func (cfg Config) places() ([]*place, error) {
 	places := make([]*place, len(cfg.Files))
 	for i, file := range cfg.Files {
 		var err error
-		if places[i], err = newPlace(file, cfg.UnsafeDisk); err != nil {
+		if places[i], err = newPlace(file, &cfg); err != nil {
 			faults = append(faults, err)
 			continue
 		}

@@ -17,6 +17,11 @@ type State struct {
 	// of again: the end of the lease, certificate or token that ends first, of those that
 	// were replaced as long as the application has them; zero if nothing has an end.
 	FreshUntil time.Time
+	// Excused says that nobody could do better than to go on with what there is: Away, that
+	// Vault is away, and nothing else keeps something from being renewed, replaced or
+	// rendered; or what ended while it was is replaced, and the application about to be
+	// told.
+	Excused, Away bool
 	// Leases are those that are kept alive, and Retired those that were replaced and still
 	// live, because the application may use them.
 	Leases, Retired int
@@ -47,6 +52,50 @@ type Held struct {
 // Fresh says whether all that was rendered is still valid at a moment.
 func (st State) Fresh(now time.Time) bool { return st.FreshUntil.IsZero() || now.Before(st.FreshUntil) }
 
+// excuse fills in why it is nobody's fault if something is stale.
+func (st *State) excuse(s *Secrets, now time.Time) {
+	var faults []error
+	for _, i := range s.items {
+		faults = append(faults, i.fault)
+	}
+	for _, t := range s.targets {
+		faults = append(faults, t.fault)
+	}
+	for _, fault := range faults {
+		if fault != nil && !isAway(fault) {
+			return
+		}
+	}
+	telling := false
+	for _, r := range s.retired {
+		if r.ended(now) && r.awaited() {
+			if !r.late || s.failsToTell(r) {
+				return
+			}
+			telling = true
+		}
+	}
+	st.Away = slices.ContainsFunc(faults, isAway)
+	st.Excused = st.Away || telling
+}
+
+// failsToTell says whether the application could not be told of what is in the place of
+// retired credentials.
+func (s *Secrets) failsToTell(r *retired) bool {
+	changes := slices.Collect(maps.Values(s.changes))
+	if s.acting != nil {
+		changes = append(changes, s.acting)
+	}
+	for _, c := range changes {
+		for t := range r.needs {
+			if _, waits := c.targets[t]; waits && c.fault != "" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // State returns the state at this moment. What it returns is the caller's.
 func (s *Secrets) State() State {
 	s.mu.Lock()
@@ -67,6 +116,7 @@ func (s *Secrets) publish() {
 		Actions: maps.Clone(s.counts.actions), ActionFailures: maps.Clone(s.counts.actionFailures),
 		Renewals: s.counts.renewals, Replacements: s.counts.replacements,
 	}
+	st.excuse(s, now)
 	if s.acting != nil {
 		st.Pending++
 	}

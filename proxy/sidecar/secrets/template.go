@@ -3,7 +3,10 @@ package secrets
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	texttemplate "text/template"
 	"text/template/parse"
@@ -46,8 +49,8 @@ func newSource(name, text string, variable func(string) (string, bool)) (*source
 	if _, err := tree.Parse(text, "", "", s.trees); err != nil {
 		return nil, unreadable(name, err)
 	}
-	for _, tree := range s.trees {
-		if err := s.checkFunctions(tree); err != nil {
+	for _, define := range slices.Sorted(maps.Keys(s.trees)) {
+		if err := s.checkFunctions(s.trees[define]); err != nil {
 			return nil, err
 		}
 	}
@@ -65,7 +68,11 @@ func newSource(name, text string, variable func(string) (string, bool)) (*source
 // "template: NAME:LINE: TEXT".
 func unreadable(name string, err error) *Error {
 	line, text, _ := strings.Cut(strings.TrimPrefix(err.Error(), "template: "+name+":"), ": ")
-	e := &Error{Where: name + ":" + line, Err: errors.New(text), Hint: "correct the template: it is in the language of consul-template"}
+	number, notOne := strconv.Atoi(line)
+	if notOne != nil {
+		return &Error{Where: name, Err: err}
+	}
+	e := &Error{Where: name + ":" + line, Line: number, Err: errors.New(text), Hint: "correct the template: it is in the language of consul-template"}
 	if strings.Contains(text, "unexpected EOF") || strings.Contains(text, "{{end}}") {
 		e.Hint = "end each {{ with }}, {{ if }} and {{ range }} of the template by one {{ end }}"
 	}
@@ -78,8 +85,9 @@ func (s *source) checkFunctions(tree *parse.Tree) (err error) {
 		id, isID := node.(*parse.IdentifierNode)
 		if err == nil && isID && !permitted(id.Ident) {
 			location, _ := tree.ErrorContext(node)
+			where, line := lineOf(location)
 			err = &Error{
-				Where: lineOf(location), Err: fmt.Errorf("function %q is refused: %s", id.Ident, whyRefused(id.Ident)),
+				Where: where, Line: line, Err: fmt.Errorf("function %q is refused: %s", id.Ident, whyRefused(id.Ident)),
 				Hint: "a template has the functions of consul-template that ask Vault, and those that ask nobody",
 			}
 		}
@@ -89,11 +97,13 @@ func (s *source) checkFunctions(tree *parse.Tree) (err error) {
 }
 
 // lineOf takes the column from a location such as "app.tmpl:3:14".
-func lineOf(location string) string {
+func lineOf(location string) (where string, line int) {
+	where = location
 	if end := strings.LastIndexByte(location, ':'); end > 0 {
-		return location[:end]
+		where = location[:end]
 	}
-	return location
+	line, _ = strconv.Atoi(where[strings.LastIndexByte(where, ':')+1:]) // 0 if there is none
+	return where, line
 }
 
 // functions take the places of those of consul-template that look something up.

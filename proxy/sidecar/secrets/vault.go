@@ -27,6 +27,9 @@ type Call struct {
 	// Token, if not empty, takes the place of the session's: a token that Vault gave as
 	// a secret is renewed and revoked by itself.
 	Token string
+	// Urgent says that the answer replaces something that ends: a Vault that was away a
+	// moment ago is to be asked, too.
+	Urgent bool
 }
 
 // Answer is what Vault answers to a Call.
@@ -57,6 +60,9 @@ type Session struct {
 	Expires time.Time
 	// Turned is closed when the token was renewed or replaced; nil if that is not told.
 	Turned <-chan struct{}
+	// Back is closed when Vault has answered after it was away, to whomever; nil if that
+	// is not told.
+	Back <-chan struct{}
 }
 
 // Kind is what kind of failure a call met.

@@ -50,6 +50,9 @@ func runTests(m *testing.M) int {
 		renderForEver(dir)
 		return 1
 	}
+	if dir := os.Getenv(stepVariable); dir != "" {
+		return liveToStep(dir)
+	}
 	flag.Parse()
 	if flag.Lookup("test.fuzz").Value.String() != "" || flag.Lookup("test.list").Value.String() != "" {
 		return m.Run() // no target needs a Vault
@@ -155,7 +158,7 @@ func (s session) Do(ctx context.Context, call secrets.Call) (*secrets.Answer, er
 	for name := range call.Query {
 		query[name] = call.Query.Get(name)
 	}
-	answer, err := s.client.Ask(ctx, vaultpki.Ask{Method: call.Method, Path: call.Path, Query: query, Body: call.Body, Token: call.Token})
+	answer, err := s.client.Ask(ctx, vaultpki.Ask{Method: call.Method, Path: call.Path, Query: query, Body: call.Body, Token: call.Token, Urgent: call.Urgent})
 	if err != nil {
 		kinds := map[vaultpki.Reason]secrets.Kind{
 			vaultpki.ReasonDenied: secrets.Denied, vaultpki.ReasonMissingSecret: secrets.Absent, vaultpki.ReasonConfig: secrets.Refused,
@@ -172,9 +175,9 @@ func (s session) Do(ctx context.Context, call secrets.Call) (*secrets.Answer, er
 }
 
 func (s session) Session() secrets.Session {
-	turned := s.client.Turned()
+	turned, back := s.client.Turned(), s.client.Back()
 	status := s.client.Status()
-	return secrets.Session{Since: status.Since, Expires: status.Expires, Turned: turned}
+	return secrets.Session{Since: status.Since, Expires: status.Expires, Turned: turned, Back: back}
 }
 
 // memory is a folder of the test's own on a tmpfs.

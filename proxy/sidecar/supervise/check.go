@@ -119,14 +119,14 @@ func (c *Child) passes(before CheckState) {
 		return
 	}
 	c.note(func(s *State) { s.Check, s.Cause = Passing, "" })
-	c.cfg.Log.Info("app passes its check", "was", string(before))
+	c.cfg.Log.Info("app passes its check", "pid", c.State().PID, "was", string(before))
 	c.answers()
 }
 
 // fails notes that it does not.
 func (c *Child) fails(err error, unhealthy chan<- error) {
 	c.note(func(s *State) { s.Check = Failing })
-	c.cfg.Log.Warn("app does not pass its check", "restarts", c.cfg.Restart != Never, "error", err)
+	c.cfg.Log.Warn("app does not pass its check", "pid", c.State().PID, "restarts", c.cfg.Restart != Never, "error", err)
 	if c.cfg.Restart == Never || c.isRetired() { // the last requests may still be answered
 		return
 	}

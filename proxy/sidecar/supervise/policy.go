@@ -54,7 +54,7 @@ func (b Backoff) wait(before int) time.Duration {
 
 // history is what is known of the starts that there were. The zero value is none.
 type history struct {
-	ran    bool        // once at least
+	ran    int         // how often it was started with success
 	inARow int         // ends without a long life between them
 	starts []time.Time // after an end, at most as many as are counted
 }

@@ -117,6 +117,15 @@ func (p *process) result() *ExitedError {
 	return e
 }
 
+// told is what the log is told of a process that has ended, after reap; nothing of one that
+// there never was.
+func (p *process) told() []any {
+	if p == nil {
+		return nil
+	}
+	return []any{"pid", p.pid, "exit", p.result().String(), "ran", time.Since(p.began).Round(time.Millisecond).String()}
+}
+
 // start starts the application.
 func (c *Child) start() (*process, error) {
 	began := time.Now()
@@ -131,7 +140,8 @@ func (c *Child) start() (*process, error) {
 		pipes.abandon()
 		return nil, &StartError{c.cfg.Command[0], err}
 	}
-	p.output, p.stdin, c.failed.ran = pipes.outputs, pipes.stdin, true
+	p.output, p.stdin = pipes.outputs, pipes.stdin
+	c.failed.ran++
 	took := p.began.Sub(began)
 	c.mu.Lock()
 	c.process = p
@@ -141,7 +151,7 @@ func (c *Child) start() (*process, error) {
 	}
 	c.mu.Unlock()
 	pipes.begin()
-	c.cfg.Log.Info("app has started", "pid", p.pid, "app", c.cfg.Command[0], "took", took.Round(100*time.Microsecond).String())
+	c.cfg.Log.Info("app has started", "pid", p.pid, "start", c.failed.ran, "app", c.cfg.Command[0], "took", took.Round(100*time.Microsecond).String())
 	if c.cfg.Started != nil {
 		c.cfg.Started(p.pid, took)
 	}
@@ -156,11 +166,12 @@ const sweepInterval = 20 * time.Millisecond
 const killPatience = 5 * time.Second
 
 // end ends the application, if it has not, and everything that it has left behind: first
-// with the signal for that, and after Stop.After with SIGKILL.
-func (c *Child) end(p *process) {
+// with the signal for that, and after Stop.After with SIGKILL. The log is told why.
+func (c *Child) end(p *process, why string) {
 	ctx, cancel := withTimeout(c.cfg.Stop.After)
 	defer cancel()
 	if p.signal(c.cfg.Stop.Signal) == nil {
+		c.cfg.Log.Info("app is asked to end", "pid", p.pid, "signal", c.cfg.Stop.Signal.String(), "why", why)
 		_ = p.signal(syscall.SIGCONT) // who was stopped cannot obey
 		select {
 		case <-p.exited:

@@ -195,17 +195,17 @@ func (c *Child) once(ctx context.Context) (over bool, err error) {
 	p, err := c.start()
 	c.reply(err)
 	if err != nil {
-		return c.judge(ctx, err, 0)
+		return c.judge(ctx, err, nil)
 	}
 	next, cause := c.watch(ctx, p)
-	began := p.began
-	c.end(p)
+	c.end(p, whyEnded(next, cause))
 	switch {
 	case next != nil:
+		c.cfg.Log.Info("app has ended for a restart that was asked for", p.told()...)
 		c.use(next)
 		return c.isRetired(), nil
 	case ctx.Err() != nil && cause == nil, c.isRetired():
-		c.cfg.Log.Info("app has ended", "pid", p.pid, "exit", p.result().String())
+		c.cfg.Log.Info("app has ended", p.told()...)
 		return true, nil
 	}
 	exited := p.result()
@@ -213,7 +213,18 @@ func (c *Child) once(ctx context.Context) (over bool, err error) {
 	if errors.Is(cause, errExited) {
 		exited.Cause = nil
 	}
-	return c.judge(ctx, exited, time.Since(began))
+	return c.judge(ctx, exited, p)
+}
+
+// whyEnded is why an application is asked to end, in a word for the log.
+func whyEnded(next *request, cause error) string {
+	switch {
+	case next != nil:
+		return "a restart was asked for"
+	case cause != nil:
+		return cause.Error()
+	}
+	return "a stop was asked for"
 }
 
 // errExited is the cause of an application that has ended by itself.
@@ -244,21 +255,23 @@ func (c *Child) watch(ctx context.Context, p *process) (next *request, cause err
 	}
 }
 
-// judge says whether an application that has ended, or was not to be started, has done so
-// for good; if not, it waits until it may be started again.
-func (c *Child) judge(ctx context.Context, err error, lived time.Duration) (over bool, _ error) {
-	if lived > c.cfg.Backoff.Most {
+// judge says whether an application that has ended, or was not to be started and is nil, has
+// done so for good; if not, it waits until it may be started again.
+func (c *Child) judge(ctx context.Context, err error, p *process) (over bool, _ error) {
+	told := append(p.told(), "error", err)
+	if p != nil && time.Since(p.began) > c.cfg.Backoff.Most {
 		c.failed.inARow = 0
 	}
 	again, why := c.again(err)
 	if !again {
-		c.cfg.Log.Warn("app has ended and is not started again", "why", why, "ran", lived.Round(time.Millisecond).String(), "error", err)
+		c.cfg.Log.Warn("app has ended and is not started again", append(told, "why", why)...)
 		return true, err
 	}
 	wait := c.cfg.Backoff.wait(c.failed.inARow)
 	c.failed.note(time.Now())
 	c.note(func(s *State) { s.Restarts++; s.Next = time.Now().Add(wait) })
-	c.cfg.Log.Warn("app has ended and is started again", "in", wait.Round(time.Millisecond).String(), "ran", lived.Round(time.Millisecond).String(), "error", err)
+	c.cfg.Log.Warn("app has ended and is started again",
+		append(told, "in", wait.Round(time.Millisecond).String(), "restarts", len(c.failed.starts), "limit", c.cfg.Limit)...)
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
@@ -276,7 +289,7 @@ func (c *Child) again(err error) (again bool, why string) {
 	var exited *ExitedError
 	ran := errors.As(err, &exited)
 	switch {
-	case !ran && !c.failed.ran:
+	case !ran && c.failed.ran == 0:
 		return false, "it could not be started"
 	case c.cfg.Restart == Never:
 		return false, "restart is never"

@@ -92,6 +92,9 @@ type Call struct {
 	// out on an idle connection that the other side may just have closed: whether
 	// it arrived would be unknown.
 	OneTime bool
+	// Urgent is for callers of this package that hold calls back while Vault is away:
+	// this one is made all the same.
+	Urgent bool
 }
 
 // New checks cfg and reads the CA file. It connects to nothing.

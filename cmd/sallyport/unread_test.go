@@ -28,8 +28,9 @@ func testUnread(t *testing.T, s *stand) {
 		config := "name: " + sidecarName + "\napp: http://" + address + "\nlisten: \"" + free(t) + "\"\nadmin: \"" + admin + "\"\nchild: {output: prefix}\n"
 		ended := writeFile(t, t.TempDir(), "ended", "")
 		p := s.startWith(t, unread(t), append(s.sidecarArgs(t, config), "--", "/bin/sh", "-c",
-			"trap 'echo in order > "+ended+"; exit 0' TERM; echo a line; while :; do sleep 0.05; done")...)
+			"trap 'echo in order > "+ended+"; exit 0' TERM; echo waits > "+ended+"; echo a line; while :; do sleep 0.05; done")...)
 		p.letsNobodyIn(t, admin)
+		p.eventually(t, "the app waits for its end", func() (string, bool) { return read(t, ended), read(t, ended) == "waits\n" })
 		p.signal(t, syscall.SIGTERM)
 		if code := p.wait(t); code != exitOK || read(t, ended) != "in order\n" {
 			t.Errorf("exit code %d, and the app ended %q\n%s", code, read(t, ended), p.err.String())

@@ -22,30 +22,45 @@ const admittedLimit = 4096
 type admitted struct {
 	mu    sync.Mutex // guards the rest
 	by    *trust
-	names map[weak.Pointer[x509.Certificate]]string
+	names map[weak.Pointer[x509.Certificate]]goodName
 }
 
-// nameOf returns the name of a verified peer whose leaf was found good under that trust.
-func (a *admitted) nameOf(by *trust, cs tls.ConnectionState) (name string, known bool) {
+// goodName is the name of a leaf that is known to be good, for as long as it may be.
+type goodName struct {
+	name  string
+	until time.Time
+}
+
+// nameOf returns the name of a verified peer whose leaf was found good under that trust, and
+// is so still.
+func (a *admitted) nameOf(by *trust, cs tls.ConnectionState, now time.Time) (name string, known bool) {
 	if len(cs.VerifiedChains) == 0 || len(cs.VerifiedChains[0]) == 0 {
 		return "", false
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.by == by {
-		name, known = a.names[weak.Make(cs.VerifiedChains[0][0])]
+	if a.by != by {
+		return "", false
 	}
-	return name, known
+	good := a.names[weak.Make(cs.VerifiedChains[0][0])] // the zero value has ended
+	return good.name, !now.After(good.until)
 }
 
-// add remembers a leaf that was, and its name.
-func (a *admitted) add(by *trust, leaf *x509.Certificate, name string) {
+// add remembers the leaf of a chain that was, and its name, until the first certificate ends
+// that may be on its way to a root.
+func (a *admitted) add(by *trust, chain []*x509.Certificate, name string) {
+	leaf, until := chain[0], chain[0].NotAfter
+	for _, cert := range slices.Concat(chain, by.roots) {
+		if cert.NotAfter.Before(until) {
+			until = cert.NotAfter
+		}
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.by != by || len(a.names) >= admittedLimit {
-		a.by, a.names = by, map[weak.Pointer[x509.Certificate]]string{}
+		a.by, a.names = by, map[weak.Pointer[x509.Certificate]]goodName{}
 	}
-	a.names[weak.Make(leaf)] = name
+	a.names[weak.Make(leaf)] = goodName{name, until}
 }
 
 // Admit returns the name of a client that connected to [Certificates.GuardTLS],
@@ -54,8 +69,8 @@ func (a *admitted) add(by *trust, leaf *x509.Certificate, name string) {
 // of a root or of a name, and lives longer than a certificate. It is cheap enough
 // to be asked for each request.
 func (c *Certificates) Admit(cs tls.ConnectionState, allowed []string) (string, error) {
-	by := c.trust.Load()
-	name, known := c.admitted.nameOf(by, cs)
+	by, now := c.trust.Load(), time.Now()
+	name, known := c.admitted.nameOf(by, cs, now)
 	if !known {
 		var err error
 		if name, err = PeerName(cs); err != nil {
@@ -65,8 +80,7 @@ func (c *Certificates) Admit(cs tls.ConnectionState, allowed []string) (string, 
 	if err := checkAllowed(name, allowed); err != nil {
 		return "", err
 	}
-	leaf, now := cs.VerifiedChains[0][0], time.Now()
-	if now.After(leaf.NotAfter) {
+	if now.After(cs.VerifiedChains[0][0].NotAfter) {
 		return "", errors.New("admitting the peer: its certificate has expired since the handshake")
 	}
 	if known {
@@ -75,7 +89,7 @@ func (c *Certificates) Admit(cs tls.ConnectionState, allowed []string) (string, 
 	if err := checkChain(cs.PeerCertificates, ClientUsage, by, now); err != nil {
 		return "", fmt.Errorf("admitting the peer: %w", err)
 	}
-	c.admitted.add(by, leaf, name)
+	c.admitted.add(by, cs.PeerCertificates, name)
 	return name, nil
 }
 

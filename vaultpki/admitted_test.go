@@ -79,29 +79,59 @@ func TestWhatIsUnderWayOutlastsACertificate(t *testing.T) {
 func TestWhatIsRememberedOfPeersIsBounded(t *testing.T) {
 	a, by := &admitted{}, &trust{}
 	for range 3 * admittedLimit {
-		a.add(by, &x509.Certificate{}, "any")
+		a.add(by, []*x509.Certificate{{}}, "any")
 	}
 	if len(a.names) > admittedLimit {
 		t.Errorf("%d leaves are remembered", len(a.names))
 	}
-	leaf := &x509.Certificate{}
-	a.add(by, leaf, "gateway")
+	now := time.Now()
+	leaf := &x509.Certificate{NotAfter: now.Add(time.Hour)}
+	a.add(by, []*x509.Certificate{leaf}, "gateway")
 	of := func(leaf *x509.Certificate) tls.ConnectionState {
 		return tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}, VerifiedChains: [][]*x509.Certificate{{leaf}}}
 	}
-	if name, known := a.nameOf(by, of(leaf)); !known || name != "gateway" {
+	if name, known := a.nameOf(by, of(leaf), now); !known || name != "gateway" {
 		t.Errorf("%q, %t", name, known)
 	}
 	for what, known := range map[string]func() (string, bool){
-		"another trust": func() (string, bool) { return a.nameOf(&trust{}, of(leaf)) },
-		"another leaf":  func() (string, bool) { return a.nameOf(by, of(&x509.Certificate{})) },
+		"another trust": func() (string, bool) { return a.nameOf(&trust{}, of(leaf), now) },
+		"another leaf":  func() (string, bool) { return a.nameOf(by, of(&x509.Certificate{}), now) },
 		"a leaf that nobody has verified": func() (string, bool) {
-			return a.nameOf(by, tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}})
+			return a.nameOf(by, tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}}, now)
 		},
 	} {
 		if name, known := known(); known {
 			t.Errorf("%s passes for the one that was judged, as %q", what, name)
 		}
+	}
+}
+
+// TestWhatIsRememberedOfPeersEnds with the first certificate of the chain, or of the roots:
+// from then on it is verified whether there is another way.
+func TestWhatIsRememberedOfPeersEnds(t *testing.T) {
+	now := time.Now()
+	ends := func(hours int) *x509.Certificate {
+		return &x509.Certificate{NotAfter: now.Add(time.Duration(hours) * time.Hour)}
+	}
+	for name, test := range map[string]struct {
+		leaf, intermediate, root int // hours; one ends after one
+	}{
+		"the leaf ends first":         {1, 2, 3},
+		"the intermediate ends first": {3, 1, 2},
+		"the root ends first":         {3, 2, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, by, leaf := &admitted{}, &trust{roots: []*x509.Certificate{ends(test.root)}}, ends(test.leaf)
+			a.add(by, []*x509.Certificate{leaf, ends(test.intermediate)}, "gateway")
+			cs := tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{leaf}}}
+			end := now.Add(time.Hour)
+			if _, known := a.nameOf(by, cs, end); !known {
+				t.Error("it is not remembered")
+			}
+			if _, known := a.nameOf(by, cs, end.Add(time.Second)); known {
+				t.Error("it is remembered after that")
+			}
+		})
 	}
 }
 

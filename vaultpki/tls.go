@@ -82,7 +82,7 @@ func (c *Certificates) GuardTLS(allowed []string) *tls.Config {
 				by := c.trust.Load()
 				name, err := checkPeer(cs, ClientUsage, by, allowed)
 				if err == nil {
-					c.admitted.add(by, cs.PeerCertificates[0], name) // its first request follows
+					c.admitted.add(by, cs.PeerCertificates, name) // its first request follows
 				}
 				return err
 			},

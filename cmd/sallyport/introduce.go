@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -211,10 +212,14 @@ func checkTokenPlace(file string) error {
 	if _, err := os.Stat(filepath.Dir(file)); err != nil {
 		return &hinted{usageError{fmt.Errorf("writing %s: %w", file, err)}, "make its folder first, on a tmpfs and for its reader alone"}
 	}
-	if info, err := os.Stat(file); err != nil || !info.Mode().IsRegular() {
-		return nil
+	info, err := os.Lstat(file)
+	switch {
+	case err != nil:
+		return nil // it is absent, or writing will tell
+	case !info.Mode().IsRegular(): // putting a token in its place would cost a device or a link, or fail with the token minted
+		return &hinted{usageError{fmt.Errorf("flag --file is %q, which is no regular file", file)}, "name a file that is not there yet, or leave the flag out: the token is then on standard output"}
 	}
-	f, err := os.Open(file)
+	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil // writing will tell
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -10,6 +11,10 @@ import (
 // is missing costs no introduction.
 func TestATokenReplacesNothingElse(t *testing.T) {
 	dir := t.TempDir()
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(filepath.Join(dir, "absent"), link); err != nil {
+		t.Fatal(err)
+	}
 	tests := map[string]struct {
 		file string
 		says string // "" if it may be written
@@ -17,7 +22,9 @@ func TestATokenReplacesNothingElse(t *testing.T) {
 		"absent":             {filepath.Join(dir, "absent"), ""},
 		"an earlier token":   {writeFile(t, t.TempDir(), "token", "hvs.CAESIJ0123\n"), ""},
 		"one that was used":  {writeFile(t, t.TempDir(), "token", ""), ""},
-		"no regular file":    {"/dev/null", ""},
+		"a device":           {"/dev/null", "no regular file"},
+		"a link":             {link, "no regular file"},
+		"a folder":           {dir, "no regular file"},
 		"a configuration":    {writeFile(t, t.TempDir(), "sidecar.yaml", "name: x\napp: y\n"), "something else in it than an earlier token"},
 		"something long":     {writeFile(t, t.TempDir(), "long", strings.Repeat("x", mostOfToken+1)), "something else in it than an earlier token"},
 		"a folder is absent": {filepath.Join(dir, "absent", "token"), "no such file or directory"},

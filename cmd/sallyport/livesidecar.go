@@ -47,7 +47,6 @@ type sidecarState struct {
 	guard *sidecar.Sidecar // nil in mode tcp
 	tcp   *sidecar.TCP     // nil in mode http
 	tls   *tls.Config
-	admit func(tls.ConnectionState) (string, error)
 }
 
 // use puts a configuration in use, or says why it cannot. Whoever would not be let in any
@@ -57,8 +56,6 @@ func (s *liveSidecar) use(cfg *config.Sidecar) error {
 		return err
 	}
 	state := &sidecarState{cfg: cfg, tls: s.certificates.GuardTLS(cfg.Gateways)}
-	// The handshake has asked already, but of a connection that may be older.
-	state.admit = func(cs tls.ConnectionState) (string, error) { return s.certificates.Admit(cs, cfg.Gateways) }
 	if err := s.build(state); err != nil {
 		return err
 	}
@@ -101,13 +98,13 @@ func (s *liveSidecar) build(state *sidecarState) (err error) {
 	cfg := state.cfg
 	if cfg.TCP() {
 		state.tcp, err = sidecar.NewTCP(sidecar.TCPConfig{
-			App: cfg.App.URL(), PeerName: state.admit, Living: &s.living, Access: s.access, Log: s.log,
+			App: cfg.App.URL(), PeerName: s.admit, Living: &s.living, Access: s.access, Log: s.log,
 			ConnectTimeout: cfg.TCPLimits.ConnectTimeout.Duration, IdleTimeout: cfg.TCPLimits.IdleTimeout.Duration, Connections: cfg.TCPLimits.Connections,
 		})
 		return err
 	}
 	guard := sidecar.Config{
-		App: cfg.App.URL(), H2C: cfg.H2C(), PeerName: state.admit, HealthPath: cfg.Health(), Health: s.health,
+		App: cfg.App.URL(), H2C: cfg.H2C(), PeerName: s.admit, HealthPath: cfg.Health(), Health: s.health,
 		Access: s.access, Tracer: s.tracer, Log: s.log, NoUsers: !cfg.RecordUsers,
 	}
 	if cfg.Headers.On() {
@@ -123,6 +120,14 @@ func (s *liveSidecar) build(state *sidecarState) (err error) {
 	}
 	state.guard, err = sidecar.New(guard)
 	return err
+}
+
+// admit returns the name of a peer that is let in by the configuration in use. The handshake
+// has asked already, but of a connection that may be older; and a request may have come by a
+// configuration that was replaced since: who is off the list is either refused here, or noted
+// as living before judge looks.
+func (s *liveSidecar) admit(cs tls.ConnectionState) (string, error) {
+	return s.certificates.Admit(cs, s.current.Load().cfg.Gateways)
 }
 
 // health says why the sidecar does not work, to whoever asks it for its health_path.

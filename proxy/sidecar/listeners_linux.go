@@ -58,14 +58,23 @@ func listenersQuestion(family uint8, port uint16) []byte {
 	return m[:size] // whatever address and peer
 }
 
-// errTruncated is an answer that did not fit.
-var errTruncated = errors.New("an answer of the kernel is cut off")
+// Why an answer is not believed.
+var (
+	errTruncated = errors.New("an answer of the kernel is cut off")
+	errStranger  = errors.New("somebody else than the kernel has answered")
+)
+
+// isKernel says who has sent an answer: whoever administers the network may send, too.
+func isKernel(sender unix.Sockaddr) bool {
+	from, ok := sender.(*unix.SockaddrNetlink)
+	return ok && from.Pid == 0
+}
 
 // readListeners appends the addresses of one question's answers to found.
 func readListeners(socket int, port uint16, found []netip.Addr) ([]netip.Addr, error) {
 	buf := make([]byte, 32<<10) // the kernel sends no more at once
 	for {
-		n, _, flags, _, err := unix.Recvmsg(socket, buf, nil, 0)
+		n, _, flags, sender, err := unix.Recvmsg(socket, buf, nil, 0)
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue
@@ -73,6 +82,8 @@ func readListeners(socket int, port uint16, found []netip.Addr) ([]netip.Addr, e
 			return nil, err
 		case flags&unix.MSG_TRUNC != 0:
 			return nil, errTruncated
+		case !isKernel(sender):
+			return nil, errStranger
 		}
 		var done bool
 		if found, done, err = parseListeners(buf[:n], port, found); err != nil || done {
@@ -90,13 +101,8 @@ func parseListeners(datagram []byte, port uint16, found []netip.Addr) (_ []netip
 		}
 		body := datagram[unix.NLMSG_HDRLEN:size]
 		switch kind := binary.NativeEndian.Uint16(datagram[4:]); kind {
-		case unix.NLMSG_DONE:
-			return found, true, nil
-		case unix.NLMSG_ERROR:
-			if len(body) < 4 {
-				return nil, false, errTruncated
-			}
-			return nil, false, unix.Errno(-int32(binary.NativeEndian.Uint32(body))) //nolint:gosec // the kernel's own number
+		case unix.NLMSG_DONE, unix.NLMSG_ERROR:
+			return found, true, failure(body)
 		case sockDiagByFamily:
 			if len(body) < sizeOfAnswer {
 				return nil, false, errTruncated
@@ -108,6 +114,18 @@ func parseListeners(datagram []byte, port uint16, found []netip.Addr) (_ []netip
 		datagram = datagram[min(len(datagram), (size+unix.NLMSG_ALIGNTO-1)&^(unix.NLMSG_ALIGNTO-1)):]
 	}
 	return found, false, nil
+}
+
+// failure is what the end of an answer says. A kernel that cannot answer, such as one without
+// its module for TCP, says so there, and has listed nobody before.
+func failure(end []byte) error {
+	if len(end) < 4 {
+		return errTruncated
+	}
+	if code := int32(binary.NativeEndian.Uint32(end)); code < 0 { //nolint:gosec // the kernel's own number
+		return unix.Errno(-code)
+	}
+	return nil
 }
 
 // addressOf reads an address, in the order of the network, of either family.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -21,7 +22,16 @@ const (
 	lateOutput = time.Second
 )
 
-// name tells actions apart, and is how logs call them; equal names are one action.
+// shown is how logs and the state call an action: a query may have what lets us in.
+func (a *Action) shown() string {
+	name := a.name()
+	if a.Verb == HTTP {
+		name, _, _ = strings.Cut(name, "?")
+	}
+	return name
+}
+
+// name tells actions apart; equal names are one action.
 func (a *Action) name() string {
 	switch a.Verb {
 	case Signal:
@@ -86,6 +96,10 @@ func (a *actor) post(ctx context.Context, action Action) error {
 	}
 	resp, err := a.http.Do(req)
 	if err != nil {
+		var of *url.Error
+		if errors.As(err, &of) {
+			err = of.Err // the other words are its address
+		}
 		return err
 	}
 	defer resp.Body.Close()

@@ -16,6 +16,15 @@ import (
 	"github.com/sallyport/sallyport/proxy/sidecar/secrets"
 )
 
+// TestAnApplicationThatIsAwayShowsNoQuery: it may have what lets us in.
+func TestAnApplicationThatIsAwayShowsNoQuery(t *testing.T) {
+	_, log := changing(t, "away", secrets.Action{Verb: secrets.HTTP, URL: "http://127.0.0.1:1/reload?key=let-me-in"})
+	await(t, "the line about it", func() bool { return strings.Contains(log.String(), "could not be told") })
+	if text := log.String(); strings.Contains(text, "let-me-in") || !strings.Contains(text, "http://127.0.0.1:1/reload") || !strings.Contains(text, "connection refused") {
+		t.Errorf("the log: %s", text)
+	}
+}
+
 // execute runs a program, as the command does by other means.
 func execute(ctx context.Context, argv []string, output *os.File) error {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
@@ -54,6 +63,8 @@ func TestAnApplicationIsAskedByHTTP(t *testing.T) {
 			followed.Add(1)
 		case r.Method != http.MethodPost:
 			w.WriteHeader(http.StatusMethodNotAllowed)
+		case r.URL.RawQuery != "key=let-me-in":
+			w.WriteHeader(http.StatusForbidden)
 		case asked.Add(1) == 1:
 			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
 		default:
@@ -61,7 +72,7 @@ func TestAnApplicationIsAskedByHTTP(t *testing.T) {
 		}
 	}))
 	defer tool.Close()
-	s, log := changing(t, "http", secrets.Action{Verb: secrets.HTTP, URL: tool.URL + "/reload"})
+	s, log := changing(t, "http", secrets.Action{Verb: secrets.HTTP, URL: tool.URL + "/reload?key=let-me-in"})
 	await(t, "the second attempt", func() bool { return s.State().Actions[secrets.HTTP] == 2 })
 	await(t, "nothing to be left", func() bool { return s.State().Pending == 0 })
 	if asked.Load() != 2 || followed.Load() != 0 {
@@ -69,6 +80,9 @@ func TestAnApplicationIsAskedByHTTP(t *testing.T) {
 	}
 	if failures := s.State().ActionFailures[secrets.HTTP]; failures != 1 {
 		t.Errorf("%d failures", failures)
+	}
+	if strings.Contains(log.String(), "let-me-in") {
+		t.Errorf("the log has what lets us in: %s", log)
 	}
 	if !strings.Contains(log.String(), "it answers 307, expected 2xx") {
 		t.Error("the log does not say why the first did not do")

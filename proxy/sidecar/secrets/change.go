@@ -109,7 +109,7 @@ func (s *Secrets) acted(ctx context.Context, o outcome, now time.Time) {
 			}
 		}
 	}
-	s.log.Info("the application was told of its new secrets", "action", c.action.name(), "attempts", c.attempt+1, "output", o.output)
+	s.log.Info("the application was told of its new secrets", "action", c.action.shown(), "attempts", c.attempt+1, "output", o.output)
 }
 
 // told says whether the application has all that changed.
@@ -129,10 +129,10 @@ func (s *Secrets) postponeChange(c *change, o outcome, now time.Time) {
 		maps.Copy(c.targets, newer.targets)
 	}
 	c.attempt++
-	c.fault = s.hide(fmt.Sprintf("action %s: %v", name, o.err))
+	c.fault = s.hide(fmt.Sprintf("action %s: %v", c.action.shown(), o.err))
 	delay := backoff(c.attempt)
 	c.due = now.Add(delay)
 	s.changes[name] = c
-	s.log.Error("the application could not be told of its new secrets", "action", name,
+	s.log.Error("the application could not be told of its new secrets", "action", c.action.shown(),
 		"cause", s.hide(o.err.Error()), "output", o.output, "attempt", c.attempt, "next_try", delay.Round(time.Millisecond).String())
 }

@@ -2,7 +2,9 @@ package secrets
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -40,4 +42,12 @@ func checkWritable(folder *os.File) error {
 		return nil
 	}
 	return fmt.Errorf("the process, with user %d and group %d, may not write to its folder: %w", os.Geteuid(), os.Getegid(), err)
+}
+
+// ownerOf is the user to whom a file or folder belongs; -1 if that cannot be told.
+func ownerOf(info fs.FileInfo) int {
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		return int(stat.Uid)
+	}
+	return -1
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -23,6 +24,7 @@ type place struct {
 	dir, base string
 	uid, gid  int // -1 for those of the process
 	onDisk    bool
+	owners    []int      // of all files: they may have a folder together
 	passed    func(step) // of the Config
 }
 
@@ -130,6 +132,9 @@ func (p *place) judge(root *os.Root) error {
 	}
 	if info.Mode().Perm()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0 {
 		return p.fail(fmt.Errorf("others may write to its folder, which has mode %s", info.Mode().Perm()), "give the folder mode 0700")
+	}
+	if owner := ownerOf(info); owner > 0 && owner != os.Geteuid() && !slices.Contains(p.owners, owner) {
+		return p.fail(fmt.Errorf("its folder belongs to user %d, who may put another file in its place", owner), fmt.Sprintf("let the folder belong to user %d, or to the owner of the file", os.Geteuid()))
 	}
 	if !p.onDisk {
 		if err := checkMemory(folder); err != nil {

@@ -94,7 +94,7 @@ func (s *Secrets) rerender(ctx context.Context, changed map[string]bool, now tim
 		case err != nil:
 			s.postponeTarget(t, r, err, now)
 		case t.sum != before:
-			s.log.Info("a secret of the application was rendered anew", "target", t.name, "action", t.action.name())
+			s.log.Info("a secret of the application was rendered anew", "target", t.name, "action", t.action.shown())
 			s.queue(t, now)
 		case wasMoved:
 			t.moved = t.renders

@@ -95,7 +95,8 @@ func CheckTemplate(name, text string) error {
 // prepare reads the templates and makes the places ready. Vault is not asked yet.
 func (cfg Config) prepare() ([]*target, error) {
 	var targets []*target
-	var faults []error
+	places, err := cfg.places()
+	faults := []error{err}
 	add := func(t *target, text, name string) {
 		var err error
 		if t.source, err = newSource(name, text, cfg.Variable); err != nil {
@@ -105,13 +106,10 @@ func (cfg Config) prepare() ([]*target, error) {
 	}
 	restart := Action{Verb: Restart}
 	restart.setDefaults()
-	for _, file := range cfg.Files {
-		place, err := newPlace(file, &cfg)
-		if err == nil {
-			err = place.prepare()
-		}
-		if err != nil {
-			faults = append(faults, err)
+	for i, file := range cfg.Files {
+		place := places[i]
+		if place != nil {
+			faults = append(faults, place.prepare())
 		}
 		add(&target{name: file.Path, place: place, action: file.OnChange}, file.Template, file.Name)
 	}
@@ -122,6 +120,29 @@ func (cfg Config) prepare() ([]*target, error) {
 		add(&target{name: "standard input", action: restart}, cfg.Stdin, "standard input")
 	}
 	return targets, errors.Join(faults...)
+}
+
+// places are those of the files, in order; nil is that of a file whose owner there is not.
+func (cfg Config) places() ([]*place, error) {
+	var faults []error
+	var owners []int
+	places := make([]*place, len(cfg.Files))
+	for i, file := range cfg.Files {
+		var err error
+		if places[i], err = newPlace(file, &cfg); err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		if uid := places[i].uid; uid >= 0 {
+			owners = append(owners, uid)
+		}
+	}
+	for _, place := range places {
+		if place != nil {
+			place.owners = owners
+		}
+	}
+	return places, errors.Join(faults...)
 }
 
 // first renders everything, and writes it once all of it is there.

@@ -126,6 +126,31 @@ func TestAnErrorNamesTemplateLinePathAndField(t *testing.T) {
 	}
 }
 
+// TestAnErrorShowsNoPartOfASecret, be it quoted, or cut short by the function that it is of.
+func TestAnErrorShowsNoPartOfASecret(t *testing.T) {
+	const first, second = `zqx"jk\vw`, "zqxjkvwzqxjkvwzqxjkvw"
+	write(t, "app/parts", map[string]string{"quoted": first, "long": second, "pattern": "zqx(" + second, "address": "db://zqx%zqjkvw@host", "anchor": "*zqxjkvw"})
+	for name, template := range map[string]string{
+		"quoted":         `{{ with secret "secret/app/parts" }}{{ .Data.data.quoted | parseInt }}{{ end }}`,
+		"an anchor":      `{{ with secret "secret/app/parts" }}{{ .Data.data.anchor | parseYAML }}{{ end }}`,
+		"a pattern":      `{{ with secret "secret/app/parts" }}{{ "x" | regexMatch .Data.data.pattern }}{{ end }}`,
+		"an address":     `{{ with secret "secret/app/parts" }}{{ sprig_urlParse .Data.data.address }}{{ end }}`,
+		"in other cases": `{{ with secret "secret/app/parts" }}{{ .Data.data.long | toUpper | parseInt }}{{ end }}`,
+		"replaced":       `{{ with secret "secret/app/parts" }}{{ .Data.data.long | replaceAll "z" "y" | parseBool }}{{ end }}`,
+		"of a variable":  `{{ with secret "secret/app/parts" }}{{ mustEnv .Data.data.long }}{{ end }}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := render(t, template)
+			if err == nil {
+				t.Fatal("it was rendered")
+			}
+			if text := strings.ToLower(err.Error()); !strings.Contains(text, "[redacted]") || strings.Contains(text, "zq") || strings.Contains(text, "yqx") || strings.Contains(text, "jk") {
+				t.Errorf("the error holds a part of a secret: %q", err)
+			}
+		})
+	}
+}
+
 // TestADeniedPathSaysWhatToWrite in the policy, as Vault would have it.
 func TestADeniedPathSaysWhatToWrite(t *testing.T) {
 	_, err := render(t, `{{ secret "secret/app2" }}`)

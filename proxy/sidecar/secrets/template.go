@@ -24,6 +24,7 @@ const (
 // used by one goroutine at a time.
 type source struct {
 	name   string
+	text   string
 	trees  map[string]*parse.Tree
 	engine *template.Template
 	run    *run // the one under way
@@ -42,7 +43,7 @@ func newSource(name, text string, variable func(string) (string, bool)) (*source
 	if text == "" || len(text) > maxTemplate {
 		return nil, &Error{Where: name, Err: fmt.Errorf("the template has %d bytes, expected 1 to %d", len(text), maxTemplate)}
 	}
-	s := &source{name: name, trees: map[string]*parse.Tree{}}
+	s := &source{name: name, text: text, trees: map[string]*parse.Tree{}}
 	tree := parse.New(name)
 	tree.Mode = parse.SkipFuncCheck
 	if _, err := tree.Parse(text, "", "", s.trees); err != nil {
@@ -195,11 +196,26 @@ func (s *source) explain(err error, hide func(string) string) error {
 	}
 	key := missingKey.FindStringSubmatch(text)
 	if found == nil || key == nil {
-		return &Error{Where: where, Err: errors.New(hide(text))}
+		return &Error{Where: where, Err: errors.New(s.hideQuoted(hide(text)))}
 	}
 	path := s.pathAt(found[1] + ":" + found[2])
 	return &Error{
 		Where: where, Err: fmt.Errorf("there is no field %q in %q", key[1], path),
 		Hint: fmt.Sprintf("write the field %q at %q, or correct its name in the template", key[1], path),
 	}
+}
+
+// quoted is what a function shows of what it was given, in any of the ways of doing so. What
+// stands between those that escape nothing goes on to the last.
+var quoted = regexp.MustCompile("(?s)\"(?:[^\"\\\\]|\\\\.)*\"|`.*`|\\B'.*'")
+
+// hideQuoted takes out of an error of a function what that quotes, unless it stands in the
+// template, too: it may be a secret with its quotes escaped, cut short, or in other letters.
+func (s *source) hideQuoted(text string) string {
+	return quoted.ReplaceAllStringFunc(text, func(part string) string {
+		if strings.Contains(s.text, part[1:len(part)-1]) {
+			return part
+		}
+		return hidden
+	})
 }

@@ -10,8 +10,10 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"log/slog"
 	"math/big"
+	rand2 "math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -149,16 +151,28 @@ func port(t testing.TB, address net.Addr) string {
 	return port
 }
 
+// lastPort is the one that freeAddress returned last: below those that the system gives to
+// connections, so that none is taken while a program starts again and again.
+var lastPort = func() *atomic.Int32 {
+	first := &atomic.Int32{}
+	first.Store(10_000 + rand2.Int32N(9_000)) // beside other runs on this machine
+	return first
+}()
+
 // freeAddress is an address on loopback that nothing listens on, for a program that
 // cannot be handed a listener.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", lastPort.Add(1)))
+		if err != nil {
+			continue
+		}
+		defer ln.Close()
+		return ln.Addr().String()
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 // pair is an RSA key of a SAML party and its self-signed certificate.

@@ -22,7 +22,7 @@ import (
 // beside it what Go's own reverse proxy takes. The client and the application are in the
 // same process, and allocate nothing.
 func BenchmarkGuard(b *testing.B) {
-	app := &url.URL{Scheme: "http", Host: cheapApp(b)}
+	app := &url.URL{Scheme: "http", Host: strings.TrimPrefix(plainApp(b, "tcp", cheapApp), "tcp://")}
 	b.Run("guard", func(b *testing.B) {
 		w := newWorld(b, app.String(), func(c *Config) { c.Access = accesslog.New(io.Discard, "sidecar") })
 		askAgain(b, w.server.Listener.Addr().String(), w.dial)
@@ -42,32 +42,14 @@ func BenchmarkGuard(b *testing.B) {
 	})
 }
 
-// cheapApp answers every request with the same kilobyte, and returns where.
-func cheapApp(b *testing.B) string {
-	b.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { listener.Close() })
+// cheapApp answers every request of a connection with the same kilobyte.
+func cheapApp(conn net.Conn) {
 	answer := []byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nCache-Control: no-store\r\nContent-Length: 1024\r\n\r\n" + strings.Repeat("x", 1024))
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				for in := bufio.NewReader(conn); readHead(in); {
-					if _, err := conn.Write(answer); err != nil {
-						return
-					}
-				}
-			}()
+	for in := bufio.NewReader(conn); readHead(in); {
+		if _, err := conn.Write(answer); err != nil {
+			return
 		}
-	}()
-	return listener.Addr().String()
+	}
 }
 
 // readHead reads to the end of a head, and says whether there was one.

@@ -110,17 +110,17 @@ func (c *connections) line(t *testing.T) map[string]any {
 }
 
 // plainApp is an application that does with each of its connections what handle does.
-func plainApp(t *testing.T, network string, handle func(net.Conn)) (address string) {
-	t.Helper()
+func plainApp(tb testing.TB, network string, handle func(net.Conn)) (address string) {
+	tb.Helper()
 	at := "127.0.0.1:0"
 	if network == "unix" {
-		at = filepath.Join(t.TempDir(), "app.sock")
+		at = filepath.Join(tb.TempDir(), "app.sock")
 	}
 	listener, err := net.Listen(network, at)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = listener.Close() })
+	tb.Cleanup(func() { _ = listener.Close() })
 	go func() {
 		for {
 			conn, err := listener.Accept()

@@ -444,7 +444,7 @@ func testIntroduce(t *testing.T, s *stand) {
 	}{
 		"there is no such role":   {[]string{"--role", "nosuch", "--token-file", s.tokenFile}, exitUsage, `hint: there is no AppRole "nosuch" on that mount`},
 		"the token is not known":  {[]string{"--role", gatewayRole, "--token-file", writeFile(t, t.TempDir(), "token", "hvs.canary-1\n")}, exitDenied, "hint: log in to Vault again"},
-		"the file cannot be":      {[]string{"--role", gatewayRole, "--token-file", s.tokenFile, "--file", t.TempDir()}, exitFailure, "hint: nothing was delivered"},
+		"the file cannot be":      {[]string{"--role", gatewayRole, "--token-file", s.tokenFile, "--file", t.TempDir()}, exitUsage, "which is no regular file"},
 		"its folder is not there": {[]string{"--role", gatewayRole, "--token-file", s.tokenFile, "--file", "/nosuch/token"}, exitUsage, "hint: make its folder first"},
 	} {
 		p := s.start(t, append([]string{"introduce"}, test.args...)...)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -167,11 +168,11 @@ func (d *door) origin(host string) string {
 func (d *door) tool() string { return d.origin(toolHost) + "/" }
 
 // reason is why the door did the last thing of a kind, as its access log says. A line
-// is written after its answer, so it is waited for.
-func (d *door) reason(action, decision string) string {
+// is written after its answer, so it is waited for until that is one of those that are
+// wanted.
+func (d *door) reason(action, decision string, wanted ...string) (reason string) {
 	d.t.Helper()
 	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); <-time.After(time.Millisecond) {
-		reason := ""
 		for line := range strings.Lines(d.log.text()) {
 			var record map[string]any
 			if err := json.Unmarshal([]byte(line), &record); err != nil {
@@ -181,12 +182,14 @@ func (d *door) reason(action, decision string) string {
 				reason, _ = record["event.reason"].(string)
 			}
 		}
-		if reason != "" {
+		if slices.Contains(wanted, reason) {
 			return reason
 		}
 	}
-	d.t.Fatalf("no line %s %s in\n%s", action, decision, d.log.text())
-	return ""
+	if reason == "" {
+		d.t.Fatalf("no line %s %s in\n%s", action, decision, d.log.text())
+	}
+	return reason
 }
 
 // refuses fails the test unless the page says that signing in did not work, for that
@@ -196,7 +199,7 @@ func (d *door) refuses(b *browser, p *page, reason string) {
 	if p.status != http.StatusForbidden || p.url.Path != "/saml/acs" {
 		d.t.Fatalf("%s answers %d, expected a refusal; the way was\n%s", p.url, p.status, strings.Join(b.trail, "\n"))
 	}
-	if got := d.reason("signin", "deny"); got != reason {
+	if got := d.reason("signin", "deny", reason); got != reason {
 		d.t.Errorf("refused for %q, want %q; the log is\n%s", got, reason, d.log.text())
 	}
 }

@@ -43,7 +43,7 @@ func TestSigningOutAtTheDoor(t *testing.T) {
 				if !b.went(by.method + " https://" + hostOf(sc.idp)) {
 					sc.t.Errorf("the identity provider was not asked by %s:\n%s", by.name, strings.Join(b.trail, "\n"))
 				}
-				if got := sc.door.reason("signout", "allow"); got != "public" && got != "logout_response" {
+				if got := sc.door.reason("signout", "allow", "public", "logout_response"); got != "public" && got != "logout_response" {
 					sc.t.Errorf("the identity provider's answer: %s", got)
 				}
 				sc.isOut(b)
@@ -66,7 +66,7 @@ func TestSigningOutAtTheIdentityProvider(t *testing.T) {
 				if !b.went(by.method + " " + sc.door.front.origin + "/saml/slo") {
 					sc.t.Errorf("the door was not asked by %s:\n%s", by.name, strings.Join(b.trail, "\n"))
 				}
-				if got := sc.door.reason("signout", "allow"); got != "logout_request" {
+				if got := sc.door.reason("signout", "allow", "logout_request"); got != "logout_request" {
 					sc.t.Errorf("the door's record: %s", got)
 				}
 				sc.isOut(b)
@@ -113,7 +113,7 @@ func TestLogoutSignedByAStranger(t *testing.T) {
 			if p := b.open(sc.idp.signOut()); p.form("/signout") != nil {
 				b.press(p, "/signout")
 			}
-			if got := sc.door.reason("signout", "deny"); got != saml.CodeUnknownCertificate && got != saml.CodeSignature {
+			if got := sc.door.reason("signout", "deny", saml.CodeUnknownCertificate, saml.CodeSignature); got != saml.CodeUnknownCertificate && got != saml.CodeSignature {
 				sc.t.Errorf("refused for %q; the log is\n%s", got, sc.door.log.text())
 			}
 			before := b.passwords

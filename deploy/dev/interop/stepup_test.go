@@ -53,7 +53,7 @@ func TestStepUp(t *testing.T) {
 			if p := b.open(vaults); p.status == http.StatusOK && strings.HasPrefix(p.text, "tool of") {
 				sc.t.Errorf("a password is taken for a second factor:\n%s", b.response)
 			}
-			if got := sc.door.reason("signin", "deny"); got != "authn_context" {
+			if got := sc.door.reason("signin", "deny", "authn_context"); got != "authn_context" {
 				sc.t.Errorf("refused for %q; the log is\n%s", got, sc.door.log.text())
 			}
 			sc.door.lets(b, b.open(sc.door.tool()), "alice@example.com")

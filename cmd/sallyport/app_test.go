@@ -211,9 +211,10 @@ func TestEndOfTheAppEndsTheSidecar(t *testing.T) {
 		"it has done what it is to":    {"{restart: on-failure}", sh("exit 0"), nil, exitOK, ""},
 		"a stop while it starts": {"{check: {tcp: \"127.0.0.1:1\"}}", sh("trap 'exit 0' TERM; echo up; while :; do sleep 0.05; done"), func(p *supervised) {
 			p.eventually(t, "it has started", func() (string, bool) { return "", strings.Contains(p.out.String(), "up") })
-			if status, body, err := get(p.admin, "/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, "- guard: waits for the app\n- app: its check is starting") {
-				t.Errorf("/readyz: status %d, %q, %v", status, body, err)
-			}
+			p.eventually(t, "/readyz says what is awaited", func() (string, bool) {
+				status, body, _ := get(p.admin, "/readyz")
+				return body, status == http.StatusServiceUnavailable && strings.Contains(body, "- guard: waits for the app\n- app: its check is starting")
+			})
 			p.signal(t, syscall.SIGTERM)
 		}, exitOK, ""},
 	}

@@ -18,12 +18,8 @@ func TestLocalhostIsThisMachineWhateverAResolverSays(t *testing.T) {
 		"and by its address": {"127.0.0.1:0", "tcp4", "127.0.0.1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", test.listens)
-			if err != nil {
-				t.Fatal(err)
-			}
+			listener, port := listen(t, test.listens, test.connects == "::1")
 			defer listener.Close()
-			_, port, _ := net.SplitHostPort(listener.Addr().String())
 			conn, err := Dialer{Timeout: time.Minute}.DialContext(unasked(t), test.network, net.JoinHostPort(Name, port))
 			if err != nil {
 				t.Fatal(err)
@@ -33,6 +29,26 @@ func TestLocalhostIsThisMachineWhateverAResolverSays(t *testing.T) {
 				t.Errorf("connected to %s", conn.RemoteAddr())
 			}
 		})
+	}
+}
+
+// listen listens on a port at which, if it is to be alone, nobody listens on 127.0.0.1.
+func listen(t *testing.T, address string, alone bool) (_ net.Listener, port string) {
+	t.Helper()
+	for {
+		listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, port, _ = net.SplitHostPort(listener.Addr().String())
+		if !alone {
+			return listener, port
+		}
+		if other, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:"+port); err == nil {
+			other.Close()
+			return listener, port
+		}
+		listener.Close() // somebody else's
 	}
 }
 
